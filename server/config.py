@@ -1,0 +1,115 @@
+"""The application's settings: what the environment says, and what everything else stands on.
+
+The extension's own settings keep the extension's defaults unless a line here says why not.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flask_holdfast.exceptions import SettingError
+from server.security import headers
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# Passed on as they are; the extension checks them at start.
+TEXT_KEYS = ("SECRET_KEY", "SESSION_STORE_URL", "REDIS_URL", "DATABASE_URL")
+YES = frozenset({"1", "true", "yes", "on"})
+NO = frozenset({"", "0", "false", "no", "off"})
+
+BASE: dict[str, object] = {
+    # A note is at most 2,000 characters; nobody uploads anything.
+    "MAX_CONTENT_LENGTH": 64 * 1024,
+    "MAX_FORM_MEMORY_SIZE": 64 * 1024,
+    "REMEMBER_COOKIE_DURATION": timedelta(days=14),
+    "REMEMBER_COOKIE_HTTPONLY": True,
+    "REMEMBER_COOKIE_SAMESITE": "Lax",
+    "HOLDFAST_HEADERS": headers.HEADERS,
+    "HOLDFAST_CSP": headers.CSP,
+}
+
+OVER_HTTPS: dict[str, object] = {
+    "REMEMBER_COOKIE_NAME": "__Host-remember_token",
+    "REMEMBER_COOKIE_SECURE": True,
+    "PREFERRED_URL_SCHEME": "https",
+}
+
+# Development over plain http. Browsers differ on Secure cookies there: Safari and many other
+# clients drop them, and a login would fail without a word.
+OVER_PLAIN_HTTP: dict[str, object] = {
+    "SESSION_COOKIE_SECURE": False,
+    "SESSION_COOKIE_NAME": "session",
+    "HOLDFAST_KEEP_FLASK_DEFAULTS": ("SESSION_COOKIE_SECURE", "SESSION_COOKIE_NAME"),
+    "REMEMBER_COOKIE_SECURE": False,
+}
+
+
+def complete(environ: Mapping[str, str], settings: Mapping[str, object]) -> dict[str, object]:
+    """All settings: the application's own, over them the environment's, over those *settings*."""
+    chosen = from_environment(environ) | dict(settings)
+    return BASE | (OVER_PLAIN_HTTP if chosen["PLAIN_HTTP"] else OVER_HTTPS) | chosen
+
+
+def instance_path(environ: Mapping[str, str]) -> Path:
+    """Where the databases live: `INSTANCE_PATH`, or `instance/` beside the package."""
+    return Path(environ.get("INSTANCE_PATH") or Path(__file__).parents[1] / "instance").absolute()
+
+
+def from_environment(environ: Mapping[str, str]) -> dict[str, object]:
+    """The settings that the environment gives. Raises `SettingError` for one that cannot be.
+
+    `PLAIN_HTTP=1` is the development setting: cookies without Secure. It is refused for a `HOST`
+    beyond loopback, where anybody on the way could read the cookie, unless
+    `PLAIN_HTTP_ANYWHERE=1` confirms that this is meant.
+    """
+    config: dict[str, object] = {key: environ[key] for key in TEXT_KEYS if environ.get(key)}
+    if fallbacks := environ.get("SECRET_KEY_FALLBACKS"):
+        config["SECRET_KEY_FALLBACKS"] = fallbacks.split()
+    if "REDIS_REQUIRED" in environ:
+        config["REDIS_REQUIRED"] = switch(environ, "REDIS_REQUIRED")
+    config["PROXY_HOPS"] = count(environ, "PROXY_HOPS")
+    config["PLAIN_HTTP"] = switch(environ, "PLAIN_HTTP")
+    if config["PLAIN_HTTP"]:
+        check_plain_http(environ)
+    return config
+
+
+def check_plain_http(environ: Mapping[str, str]) -> None:
+    host = environ.get("HOST", "127.0.0.1")
+    if is_loopback(host) or switch(environ, "PLAIN_HTTP_ANYWHERE"):
+        return
+    raise SettingError(
+        "HOST",
+        host,
+        "plain http sends session cookies that anybody on the network can read; use 127.0.0.1, "
+        "serve https, or set PLAIN_HTTP_ANYWHERE=1 if this network is yours alone",
+    )
+
+
+def is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def switch(environ: Mapping[str, str], key: str) -> bool:
+    value = environ.get(key, "").strip().lower()
+    if value in YES:
+        return True
+    if value in NO:
+        return False
+    raise SettingError(key, environ[key], "say 1 or 0")
+
+
+def count(environ: Mapping[str, str], key: str, default: int = 0, most: int = 10) -> int:
+    value = environ.get(key, "").strip() or str(default)
+    if value.isascii() and value.isdecimal() and int(value[:9]) <= most:
+        return int(value)
+    raise SettingError(key, environ[key], f"give a whole number from 0 to {most}")

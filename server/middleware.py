@@ -1,0 +1,80 @@
+"""What happens around every view: a line in the log, and pages for errors.
+
+Nothing here touches the session: a static file or a page that does not exist must not cost a
+question to the store, nor answer 500 because the store is down.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from flask import Response, g, jsonify, render_template, request
+from flask_wtf.csrf import CSRFError
+from werkzeug.exceptions import HTTPException
+
+from flask_holdfast.exceptions import printable
+
+if TYPE_CHECKING:
+    from flask import Flask
+    from flask.typing import ResponseReturnValue
+    from werkzeug.wrappers import Response as AnyResponse
+
+log = logging.getLogger("server.request")
+
+# For people: what happened and what to do. Any other status is shown with its own name.
+WORDS = {
+    403: ("This page is not yours to see", "You are signed in, but not as someone who may."),
+    404: ("There is nothing here", "The address may be mistyped, or the page is gone."),
+    405: ("That does not work here", "This address answers to another kind of request."),
+    413: ("That is too much", "What you sent is larger than this page accepts."),
+    500: ("Something went wrong", "It is our fault, and it is in our log. Please try again."),
+    503: ("Back in a moment", "We cannot reach our session store. Please try again shortly."),
+}
+
+
+def install(app: Flask) -> None:
+    app.before_request(start_clock)
+    app.after_request(log_request)
+    app.register_error_handler(HTTPException, error_page)
+
+
+def start_clock() -> None:
+    g.started = time.perf_counter()
+
+
+def log_request(response: Response) -> Response:
+    """One line a request. The query string stays out of it: people paste secrets into those."""
+    log.info(
+        "%s %s %d %.1f ms",
+        printable(request.method),
+        printable(request.path),
+        response.status_code,
+        (time.perf_counter() - g.get("started", time.perf_counter())) * 1000,
+    )
+    return response
+
+
+def error_page(error: HTTPException) -> ResponseReturnValue | HTTPException:
+    """Errors as JSON for programs and as a page for people."""
+    # The extension answers a refused token itself, and a view's abort(response) is an answer.
+    if isinstance(error, CSRFError) or error.response is not None:
+        return error
+    answer: AnyResponse = error.get_response()
+    if wants_json():
+        body = jsonify(error=error.name.lower().replace(" ", "_"), message=error.description)
+        answer.set_data(body.get_data())
+        answer.content_type = "application/json"
+        return answer
+    title, advice = WORDS.get(error.code or 500, (error.name, error.description))
+    answer.set_data(render_template("error.html", title=title, advice=advice))
+    answer.content_type = "text/html; charset=utf-8"
+    return answer
+
+
+def wants_json() -> bool:
+    if request.path.startswith("/api/"):
+        return True
+    accepted = request.accept_mimetypes
+    return accepted["application/json"] > accepted["text/html"]

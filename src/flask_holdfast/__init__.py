@@ -1,0 +1,28 @@
+"""Sessions that hold, and CSRF protection that stays out of the way, for Flask."""
+
+from __future__ import annotations
+
+from .csrf import CSRFError, CSRFProtect
+from .exceptions import HoldfastError, SessionValueError, SettingError, StoreUnavailable
+from .extension import Holdfast, session_passive
+from .sessions.interface import SessionInterface
+from .sessions.manager import SessionInfo, SessionManager
+from .sessions.session import Session
+
+__all__ = [
+    "CSRFError",
+    "CSRFProtect",
+    "Holdfast",
+    "HoldfastError",
+    "Session",
+    "SessionInfo",
+    "SessionInterface",
+    "SessionManager",
+    "SessionValueError",
+    "SettingError",
+    "StoreUnavailable",
+    "__version__",
+    "session_passive",
+]
+
+__version__ = "0.1.0"

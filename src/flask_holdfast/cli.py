@@ -1,0 +1,69 @@
+"""`flask sessions ...`: look at sessions and end them, from a terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import click
+from flask import Flask, current_app
+from flask.cli import AppGroup
+
+from .exceptions import printable
+
+if TYPE_CHECKING:
+    from .sessions.manager import SessionManager
+
+sessions = AppGroup("sessions", help="Look at sessions, and end them.")
+
+
+def install(app: Flask) -> None:
+    app.cli.add_command(sessions)
+
+
+def _manager() -> SessionManager:
+    return cast("SessionManager", current_app.extensions["holdfast"].sessions)
+
+
+@sessions.command("list")
+@click.option("--user", "user_id", help="Only this user's.")
+@click.option("--limit", default=50, show_default=True, help="How many at most.")
+def list_sessions(user_id: str | None, limit: int) -> None:
+    """Live sessions, the most recently used first."""
+    found = _manager().get_active_sessions(user_id, limit=limit)
+    for info in found.values():
+        who = printable(info.user_id or "(anonymous)", 30)
+        when = info.last_activity.strftime("%Y-%m-%d %H:%M:%SZ")
+        agent = printable(info.user_agent, 40)
+        click.echo(f"{info.session_id}  {who:<30}  {when}  {info.ip_address:<15}  {agent}")
+    if not found:
+        click.echo("No sessions.")
+
+
+@sessions.command("stats")
+def stats() -> None:
+    """How many sessions live, and whose."""
+    for name, number in _manager().get_session_stats().items():
+        click.echo(f"{name:<24}{number}")
+
+
+@sessions.command("revoke")
+@click.argument("session_id")
+def revoke(session_id: str) -> None:
+    """End one session at once."""
+    if not _manager().revoke_session(session_id, by="terminal"):
+        raise click.ClickException("There is no live session of that id.")
+    click.echo("Ended.")
+
+
+@sessions.command("revoke-user")
+@click.argument("user_id")
+def revoke_user(user_id: str) -> None:
+    """End all of a user's sessions and remember cookies at once."""
+    number = _manager().delete_user_sessions(user_id, by="terminal")
+    click.echo(f"Ended {number}.")
+
+
+@sessions.command("sweep")
+def sweep() -> None:
+    """Remove what has expired and was not removed on the way."""
+    click.echo(f"Removed {_manager().sweep()}.")

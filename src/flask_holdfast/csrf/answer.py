@@ -1,0 +1,113 @@
+"""What a refused client gets to see: JSON for programs, a page for people."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+from flask import Request, Response, current_app, jsonify, request
+from werkzeug.exceptions import SecurityError
+
+from ..exceptions import StoreUnavailable
+from . import current, origin
+from .origin import Origin, Proof
+from .reasons import Reason
+
+TEMPLATE = "holdfast/csrf_error.html"
+
+_FOREIGN = {
+    Reason.CROSS_ORIGIN,
+    Reason.ORIGIN_NULL,
+    Reason.REFERER_MISSING,
+    Reason.REFERER_MISMATCH,
+}
+_ENDED = {Reason.SESSION_MISSING, Reason.SESSION_EXPIRED}
+
+HTTP_WITH_SECURE = (
+    "This page came over plain http, but SESSION_COOKIE_SECURE is set, so the browser sends no "
+    "session cookie. Serve the site over https."
+)
+UNTOLD_PROXY = (
+    "The browser and this application disagree on http or https only. If a proxy stands "
+    "between them, let the application trust its X-Forwarded-Proto "
+    "(werkzeug.middleware.proxy_fix.ProxyFix)."
+)
+
+
+def answer(reason: Reason, proof: Proof | None, hint: str | None, status: int) -> Response:
+    """The answer to the current request, refused for `reason`.
+
+    `proof` is what the origin gate said, None if it was the gate that refused: then nothing
+    asks the session, and no token is in the answer.
+    """
+    if wants_json(request):
+        response = jsonify(_body(reason, proof))
+    else:
+        response = current_app.response_class(_page(reason, proof, hint), mimetype="text/html")
+    response.status_code = status
+    response.cache_control.no_store = True
+    response.vary.update(("Cookie", "Sec-Fetch-Site", "Origin"))
+    return response
+
+
+def wants_json(request: Request) -> bool:
+    """Whether the client is a program: one that says so, or a script that takes any answer."""
+    accepted = request.accept_mimetypes
+    if request.is_json or request.headers.get("X-Requested-With", "").lower() == "xmlhttprequest":
+        return True
+    if request.headers.get("Sec-Fetch-Mode", "navigate") != "navigate" and accepted.accept_json:
+        return True
+    return accepted.best_match(("text/html", "application/json")) == "application/json"
+
+
+def hint(reason: Reason) -> str | None:
+    """The mistake in the set-up that explains a refusal for `reason`, if it looks like one."""
+    if reason in {Reason.CROSS_ORIGIN, Reason.REFERER_MISMATCH}:
+        sender = origin.origin_of(request.headers.get("Origin") or request.referrer)
+        return UNTOLD_PROXY if origin.only_the_scheme_differs(target(request), sender) else None
+    interface = current_app.session_interface
+    lost = interface.get_cookie_secure(current_app) and not request.is_secure
+    return HTTP_WITH_SECURE if reason is Reason.SESSION_MISSING and lost else None
+
+
+def target(request: Request) -> Origin | None:
+    """The origin that `request` was sent to, None if its Host header is none."""
+    try:
+        return origin.parse_origin(f"{request.scheme}://{request.host}")
+    except SecurityError:
+        return None
+
+
+def _body(reason: Reason, proof: Proof | None) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "error": reason.sentence,
+        "reason": reason.value,
+        "csrf_token": None,
+        "expires_in": None,
+        "subject": None,
+    }
+    # Only for our own pages: never for a refused origin, nor for one that is merely trusted
+    # to send forms. Without the store nobody can say whose token it would be.
+    if proof is not None and proof is not Proof.TRUSTED:
+        with suppress(StoreUnavailable):
+            body |= current.fresh()
+    return body
+
+
+def _page(reason: Reason, proof: Proof | None, hint: str | None) -> str:
+    # Not `render_template`: that runs the application's context processors, which may fetch
+    # the session, and a refusal at the gate costs nothing.
+    return current_app.jinja_env.get_template(TEMPLATE).render(
+        reason=reason,
+        kind="foreign" if reason in _FOREIGN else "ended" if reason in _ENDED else "stale",
+        back=_page_it_came_from(proof),
+        hint=hint,
+    )
+
+
+def _page_it_came_from(proof: Proof | None) -> str | None:
+    """The address of the page with the form, if it is one of ours."""
+    if proof is None or proof is Proof.TRUSTED or request.referrer is None:
+        return None
+    page = origin.origin_of(request.referrer)
+    return request.referrer if page is not None and page == target(request) else None

@@ -1,0 +1,161 @@
+"""The tokens of the current request: where `tokens` meets the session and Flask's config."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+import time
+from typing import Any, cast
+
+from flask import current_app, g, session
+from itsdangerous import BadData, URLSafeTimedSerializer
+
+from .. import settings
+from . import tokens
+from .reasons import Reason
+from .tokens import Key, Scope
+
+#: No token of Flask-WTF's is longer; what is longer is not even looked at.
+_MAX_STOCK_LENGTH = 512
+
+
+def issue() -> str:
+    """The token of this response: one for all its forms, another in every response.
+
+    Costs no store command with sessions of this package. Minted anew if the session has got
+    another id meanwhile, so that what is rendered after a login is good for that login.
+    """
+    scope = _minting_scope()
+    cached: tuple[Scope, str] | None = g.get("_holdfast_csrf")
+    if cached is None or cached[0] != scope:
+        cached = scope, tokens.mint(_keys()[0], scope, time.time())
+        g._holdfast_csrf = cached  # noqa: SLF001 - ours, in the namespace that Flask offers
+    # Flask-WTF's place for it, where applications' tests look.
+    setattr(g, field_name(), cached[1])
+    return cached[1]
+
+
+def was_issued() -> bool:
+    """Whether this response holds a token."""
+    return g.get("_holdfast_csrf") is not None
+
+
+def verdict(token: str, time_limit: float | None) -> Reason | None:
+    """What is wrong with `token` for the session of this request, or None. Asks the store."""
+    scope, is_ours = _checking_scope()
+    if scope is None:
+        return Reason.SESSION_MISSING
+    reason = tokens.check(_keys(), scope, token, time.time(), time_limit)
+    if reason is Reason.TOKEN_MALFORMED and not is_ours:
+        return _stock_verdict(token, scope, time_limit)
+    return reason
+
+
+def subject() -> str:
+    """The fingerprint of who is signed in. Asks the store."""
+    return tokens.subject(_keys()[0], user_id())
+
+
+def fresh() -> dict[str, Any]:
+    """A token as scripts get it: `csrf_token`, `expires_in` (seconds or None), `subject`."""
+    # The subject first: it loads the session, so that the token is for what is there now.
+    whose = subject()
+    return {"csrf_token": issue(), "expires_in": time_limit(), "subject": whose}
+
+
+def user_id() -> str | None:
+    """Who is signed in, as the session says. Asks the store."""
+    current = session._get_current_object()  # type: ignore[attr-defined]
+    if hasattr(current, "csrf_scope"):
+        return cast("str | None", current.user_id)
+    named = (current.get(key) for key in settings.get(current_app.config, "SESSION_USER_KEYS"))
+    return next((str(value) for value in named if value is not None), None)
+
+
+def expires_in() -> tuple[float | None, float | None]:
+    """Seconds until the idle and the absolute end of the session, None where unknown or never."""
+    current = session._get_current_object()  # type: ignore[attr-defined]
+    return current.expires_in() if hasattr(current, "csrf_scope") else (None, None)
+
+
+def time_limit() -> float | None:
+    """Seconds for which a token is fresh, None for no limit."""
+    return cast("float | None", current_app.config["WTF_CSRF_TIME_LIMIT"])
+
+
+def field_name() -> str:
+    """The form field of the token, and Flask-WTF's name for it in `session` and `g`."""
+    return str(current_app.config["WTF_CSRF_FIELD_NAME"])
+
+
+def has_key() -> bool:
+    """Whether tokens can be made at all."""
+    return bool(_secrets())
+
+
+def _secrets() -> list[Any]:
+    """What tokens are signed with: the current secret first, then those still accepted."""
+    config = current_app.config
+    if own := config.get("WTF_CSRF_SECRET_KEY"):
+        return [own]
+    if not current_app.secret_key:
+        return []
+    return [current_app.secret_key, *(config.get("SECRET_KEY_FALLBACKS") or ())]
+
+
+def _keys() -> list[Key]:
+    known = _secrets()
+    if not known:
+        raise RuntimeError("A secret key is required to use CSRF: set SECRET_KEY.")
+    return [tokens.derive(secret) for secret in known]
+
+
+# -- what a token is bound to ----------------------------------------------------------
+
+
+def _minting_scope() -> Scope:
+    current = session._get_current_object()  # type: ignore[attr-defined]
+    if hasattr(current, "csrf_scope"):
+        return Scope(*current.csrf_scope(minting=True))
+    # Somebody else's session: a secret of 160 bits is kept in it, as Flask-WTF does it.
+    if not _is_secret(current.get(field_name())):
+        current[field_name()] = secrets.token_hex(20)
+    return Scope(current[field_name()], signed_in=False)
+
+
+def _checking_scope() -> tuple[Scope | None, bool]:
+    """The scope that a token must be for, and whether the session is one of this package's."""
+    current = session._get_current_object()  # type: ignore[attr-defined]
+    if hasattr(current, "csrf_scope"):
+        known = current.csrf_scope(minting=False)
+        return (Scope(*known) if known else None), True
+    kept = current.get(field_name())
+    return (Scope(kept, signed_in=False) if _is_secret(kept) else None), False
+
+
+def _is_secret(value: Any) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+# -- Flask-WTF's own tokens ------------------------------------------------------------
+
+
+def _stock_verdict(token: str, scope: Scope, time_limit: float | None) -> Reason | None:
+    """The verdict on a token that Flask-WTF itself made, by its own rule.
+
+    Only for sessions that keep the secret: pages rendered before the change to this package
+    stay good, and so does whoever computes such tokens on their own.
+    """
+    if len(token) > _MAX_STOCK_LENGTH or not token.isascii():
+        return Reason.TOKEN_MALFORMED
+    current, *former = _secrets()
+    serializer = URLSafeTimedSerializer([*reversed(former), current], salt="wtf-csrf-token")
+    try:
+        kept, signed_at = serializer.loads(token, return_timestamp=True)
+    except BadData:
+        return Reason.TOKEN_MALFORMED
+    if not isinstance(kept, str) or not hmac.compare_digest(kept.encode(), scope.sid.encode()):
+        return Reason.TOKEN_MISMATCH
+    if time_limit is not None and time.time() - signed_at.timestamp() > time_limit:
+        return Reason.TOKEN_EXPIRED
+    return None

@@ -1,0 +1,93 @@
+"""Whether a request may act: one decision, in one order. Pure: no Flask.
+
+The order is the protection of everything after it: a request from another origin is refused
+before the session is fetched and before its body is read, and an upload that carries its
+token in a header is never parsed early. So the facts are asked for one by one, and what is
+not needed is never asked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from .origin import Proof
+from .reasons import Reason
+
+#: RFC 9110 section 9.2.1. Any other method is protected, known or not (PROPFIND, QUERY, ...).
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+
+
+class Facts(Protocol):
+    """What a decision is made from, in the order in which it is asked for."""
+
+    def is_protected(self) -> bool:
+        """Whether the method is one that changes something."""
+
+    def is_exempt(self) -> bool:
+        """Whether the application takes this view out of the protection."""
+
+    def is_bearer(self) -> bool:
+        """Whether a Bearer credential is presented, and no session can authenticate instead."""
+
+    def origin(self) -> Reason | Proof:
+        """What the origin gate says."""
+
+    def header_token(self) -> str | None:
+        """The token in a header."""
+
+    def form_token(self) -> str | None:
+        """The token in the form. Asking reads the body."""
+
+    def verdict(self, token: str) -> Reason | None:
+        """What is wrong with a token. Asking fetches the session."""
+
+    def old_tokens_pass(self) -> bool:
+        """Whether an authentic but old token is good enough where same origin is proven."""
+
+
+class Outcome(Enum):
+    SAFE_METHOD = "safe method"
+    EXEMPT = "exempt"
+    BEARER = "bearer"
+    PASSED = "passed"
+    #: Passed, with a token that was authentic but old.
+    PASSED_OLD = "passed old"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    outcome: Outcome
+    #: Why it was refused, else None.
+    reason: Reason | None = None
+    #: What the origin gate let it through for, None if it was not asked or refused.
+    proof: Proof | None = None
+
+
+def decide(facts: Facts) -> Decision:
+    """The decision about one request. Total: whatever a client sends, there is an answer."""
+    if not facts.is_protected():
+        return Decision(Outcome.SAFE_METHOD)
+    if facts.is_exempt():
+        return Decision(Outcome.EXEMPT)
+    if facts.is_bearer():
+        return Decision(Outcome.BEARER)
+
+    proof = facts.origin()
+    if isinstance(proof, Reason):
+        return Decision(Outcome.REFUSED, proof)
+
+    # A token in a header is there because a script put it there: it is the one that counts.
+    token = facts.header_token() or facts.form_token()
+    if not token:
+        return Decision(Outcome.REFUSED, Reason.TOKEN_MISSING, proof)
+    reason = facts.verdict(token)
+    if reason is None:
+        return Decision(Outcome.PASSED, None, proof)
+    # The code proves the session and the browser the origin; age adds nothing to that, and
+    # refusing would cost a person what they typed over lunch.
+    if reason is Reason.TOKEN_EXPIRED and proof.is_same_origin and facts.old_tokens_pass():
+        return Decision(Outcome.PASSED_OLD, None, proof)
+    return Decision(Outcome.REFUSED, reason, proof)

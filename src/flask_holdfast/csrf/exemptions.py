@@ -1,0 +1,74 @@
+"""Which views the application has taken out of the protection. Each was named by somebody.
+
+What was given is what is exempt. Flask-WTF compares names ("module.function"), so that two
+views made by one factory, or by one decorator without `functools.wraps`, exempt each other.
+Here the object itself counts, and a view that was made from it: `app.route` may hold a
+wrapper, a `functools.partial`, a bound method or a class view's function. That second rule
+holds only where the object is not a view by itself, since otherwise it was that view which
+was meant.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Collection, Iterator
+from types import FunctionType, MethodType
+from typing import Any
+
+
+class Exemptions:
+    """The objects that were exempted, by identity."""
+
+    def __init__(self) -> None:
+        # Each object is held, so that its id cannot become another's.
+        self._given: dict[object, Any] = {}
+
+    def add(self, view: Any) -> None:
+        self._given[_identity(view)] = view
+
+    def covers(self, view: Any, views: Collection[Any]) -> bool:
+        """Whether `view` is exempt in an app whose view functions are `views`."""
+        if not self._given:
+            return False
+        if _identity(view) in self._given:
+            return True
+        made_from = {_identity(part) for part in _parts(view)} & self._given.keys()
+        return bool(made_from) and not made_from <= {_identity(known) for known in views}
+
+
+def _identity(view: Any) -> object:
+    # Each `instance.method` is another object.
+    if isinstance(view, MethodType):
+        return id(view.__self__), id(view.__func__)
+    return id(view)
+
+
+def _parts(view: Any) -> Iterator[Any]:
+    """What `view` was made from, however deep."""
+    seen = {id(view)}
+    waiting = [view]
+    while waiting:
+        for part in _direct_parts(waiting.pop()):
+            if id(part) not in seen:
+                seen.add(id(part))
+                waiting.append(part)
+                yield part
+
+
+def _direct_parts(view: Any) -> Iterator[Any]:
+    if isinstance(view, functools.partial):
+        yield view.func
+    if isinstance(view, MethodType):
+        yield view.__func__
+    for name in ("__wrapped__", "view_class"):
+        if (part := getattr(view, name, None)) is not None:
+            yield part
+    # A decorator without `functools.wraps` leaves no other trace of what it wraps.
+    if isinstance(view, FunctionType):
+        for cell in view.__closure__ or ():
+            try:
+                part = cell.cell_contents
+            except ValueError:  # not assigned yet
+                continue
+            if isinstance(part, FunctionType | MethodType | functools.partial):
+                yield part

@@ -1,0 +1,79 @@
+"""A request that presents a Bearer credential runs as that credential's user, or as nobody.
+
+Where a Bearer header lifts the CSRF check, the session must not be able to authenticate the
+same request, or any page that can make a browser send both would act as the session's user.
+So the session and the remember cookie are taken out of the request, on every method:
+whatever the view, an extension or Flask-Login asks for, they are not there.
+"""
+
+from __future__ import annotations
+
+from flask import Flask, Request, g
+from flask.globals import request_ctx
+from flask.sessions import NullSession, SecureCookieSession
+from werkzeug.datastructures import ImmutableMultiDict
+
+from ..credentials import Credential, presented
+
+#: Marks the WSGI environment of a request whose cookies were taken out.
+_ISOLATED = "flask_holdfast.isolated"
+
+
+class IsolatedSession(NullSession):
+    """An empty session that takes what it is given and forgets it with the request.
+
+    Flask saves no `NullSession`, so this works with any session interface.
+    """
+
+    # Undoes what a NullSession is known for, which is also what the types complain about:
+    # refusing to be written to.
+    __setitem__ = SecureCookieSession.__setitem__  # type: ignore[assignment]
+    __delitem__ = SecureCookieSession.__delitem__  # type: ignore[assignment]
+    clear = SecureCookieSession.clear  # type: ignore[assignment]
+    pop = SecureCookieSession.pop
+    popitem = SecureCookieSession.popitem  # type: ignore[assignment]
+    update = SecureCookieSession.update  # type: ignore[assignment]
+    setdefault = SecureCookieSession.setdefault
+
+
+def isolates(request: Request, app: Flask) -> bool:
+    """Whether `request` presents a Bearer credential; if so, its cookies are taken out.
+
+    May be called before the session is opened, and again later.
+    """
+    if presented(request.headers.get("Authorization")) is not Credential.BEARER:
+        return False
+    if not is_isolated(request):
+        request.environ[_ISOLATED] = True
+        _take_out(
+            request,
+            {
+                app.session_interface.get_cookie_name(app),
+                app.config.get("REMEMBER_COOKIE_NAME", "remember_token"),
+            },
+        )
+    return True
+
+
+def is_isolated(request: Request) -> bool:
+    """Whether the cookies of `request` were taken out."""
+    return _ISOLATED in request.environ
+
+
+def isolate_open_session(request: Request, app: Flask) -> None:
+    """The same where the session was opened by an interface that knows nothing of this."""
+    if is_isolated(request) or not isolates(request, app):
+        return
+    request_ctx._session = IsolatedSession()  # noqa: SLF001 - Flask has no other way in
+    # Flask-Login's user, should an earlier hook have asked for it.
+    g.pop("_login_user", None)
+
+
+def _take_out(request: Request, names: set[str]) -> None:
+    kept = [(name, value) for name, value in request.cookies.items(multi=True) if name not in names]
+    # The header as well, for code that parses it by its own rules.
+    parts = request.environ.get("HTTP_COOKIE", "").split(";")
+    request.environ["HTTP_COOKIE"] = ";".join(
+        part for part in parts if part.partition("=")[0].strip() not in names
+    )
+    request.cookies = ImmutableMultiDict(kept)

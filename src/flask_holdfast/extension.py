@@ -1,0 +1,136 @@
+"""`Holdfast(app)`: the one place where the parts meet and hooks are hung on the app."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from flask import Flask, Request, current_app
+
+from . import cli, headers, login, settings, signals
+from .csrf import CSRFProtect
+from .sessions.events import tell
+from .sessions.interface import SessionInterface
+from .sessions.manager import SessionManager
+from .sessions.stores.base import Store
+from .sessions.stores.memory import MemoryStore
+from .sessions.stores.resilient import ResilientStore
+from .sessions.stores.url import open_store
+from .web import api, scripts
+
+_PASSIVE = "_holdfast_passive"
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What `app.extensions["holdfast"]` holds: one for each app."""
+
+    sessions: SessionManager
+    csrf: CSRFProtect
+    store: Store
+
+
+class Holdfast:
+    """Sessions, CSRF protection and security headers for a Flask app, in one line.
+
+        holdfast = Holdfast(app)          # or Holdfast(), and init_app(app) in a factory
+
+    Call it after `app.config` is filled: settings are checked here, and what was left at
+    Flask's own defaults is hardened. Raises `SettingError` for a setting that is wrong.
+    """
+
+    def __init__(self, app: Flask | None = None) -> None:
+        self._csrf = CSRFProtect()
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Flask) -> None:
+        """Install everything in `app`. Raises `SettingError`."""
+        settings.harden(app.config)
+        settings.check(app.config)
+        store = _open_store(app)
+        remember = login.remember_duration(app).total_seconds()
+        interface = SessionInterface(store)
+        interface.is_passive = _is_passive
+        interface.isolates = _isolates
+        interface.default_lifetime = settings.SETTINGS["SESSION_CACHE_TIMEOUT"].default
+        interface.remember_lifetime = int(remember * 1000)
+        manager = SessionManager(
+            store,
+            idle=app.permanent_session_lifetime.total_seconds(),
+            remember=remember,
+            user_key=settings.get(app.config, "SESSION_USER_KEYS")[0],
+        )
+        app.session_interface = interface
+        app.extensions["holdfast"] = State(manager, self._csrf, store)
+        self._csrf.init_app(app)
+        headers.install(app)
+        app.register_blueprint(api.blueprint(settings.get(app.config, "HOLDFAST_URL_PREFIX")))
+        scripts.install(app)
+        cli.install(app)
+
+    @property
+    def sessions(self) -> SessionManager:
+        """The current app's `SessionManager`."""
+        return state(current_app).sessions
+
+    @property
+    def csrf(self) -> CSRFProtect:
+        """The `CSRFProtect`, also before `init_app`, for `@holdfast.csrf.exempt`."""
+        return self._csrf
+
+
+def state(app: Flask) -> State:
+    """What Holdfast installed in `app`."""
+    return cast(State, app.extensions["holdfast"])
+
+
+def session_passive(view: View) -> View:
+    """Mark a view that no person asked for (polling, a background refresh): it reads the
+    session, and does not count as activity.
+    """
+    setattr(view, _PASSIVE, True)
+    return view
+
+
+def _is_passive(request: Request) -> bool:
+    endpoint = request.endpoint or ""
+    view = current_app.view_functions.get(endpoint)
+    return endpoint in api.PASSIVE_ENDPOINTS or getattr(view, _PASSIVE, False)
+
+
+def _isolates(request: Request) -> bool:
+    app = current_app._get_current_object()  # type: ignore[attr-defined]
+    login.adopt(app)
+    return state(app).csrf.isolates(request)
+
+
+def _open_store(app: Flask) -> Store:
+    """The store that the settings name, with a stand-in where Redis is not required."""
+    url = settings.get(app.config, "SESSION_STORE_URL") or settings.get(app.config, "REDIS_URL")
+    if not url:
+        url = "sqlite:///sessions.sqlite"
+    store = open_store(
+        url,
+        prefix=settings.get(app.config, "SESSION_KEY_PREFIX"),
+        max_connections=settings.get(app.config, "REDIS_MAX_CONNECTIONS"),
+        folder=Path(app.instance_path),
+    )
+    if store.name == "redis" and not settings.get(app.config, "REDIS_REQUIRED"):
+        resilient = ResilientStore(store, MemoryStore())
+        resilient.on_change = _store_changed
+        store = resilient
+    store.on_expired = _session_expired
+    return store
+
+
+def _store_changed(available: bool) -> None:
+    tell(signals.store_changed, logging.WARNING, available=available)
+
+
+def _session_expired(sid: str) -> None:
+    tell(signals.session_expired, session_id=sid)

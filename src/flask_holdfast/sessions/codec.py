@@ -1,0 +1,129 @@
+"""Session values as JSON, with Flask's tags for what JSON does not know.
+
+A tagged value is an object with one member whose name begins with a blank:
+
+    {" t":[...]}    tuple           {" b":"<base64>"}   bytes
+    {" m":"..."}    Markup          {" u":"<hex>"}      UUID
+    {" d":"..."}    datetime, ISO 8601, with microseconds and offset if it had them
+    {" di":{...}}   a dict that looks like one of these itself, two underscores behind its key
+
+As Flask's JSON provider does, a date becomes an HTTP date string, a Decimal its string
+and a dataclass a dict, and keys of dicts become strings. What a value has become once it
+stays: equal values give equal bytes, so that a comparison of bytes finds every change.
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode, b64encode
+from collections.abc import Callable
+from dataclasses import asdict, is_dataclass
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from email.utils import format_datetime
+from typing import Any
+from uuid import UUID
+
+from markupsafe import Markup
+
+from ..exceptions import SessionValueError, printable
+
+#: Types whose values cannot change in place: read, they need no second look at the end.
+IMMUTABLE = (str, int, float, bool, type(None), bytes, UUID, datetime)
+
+_TAGS = frozenset({" t", " b", " m", " u", " d", " di"})
+
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+_encode_ascii = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
+
+
+def dumps(key: str, value: object) -> bytes:
+    """`value` as JSON. Raises `SessionValueError` naming `key` if JSON cannot hold it."""
+    try:
+        tagged = _tag(value)
+        try:
+            return _encode(tagged).encode("utf-8")
+        except UnicodeEncodeError:  # a lone surrogate, which JSON can only escape
+            return _encode_ascii(tagged).encode("ascii")
+    except RecursionError:
+        raise SessionValueError(key, "it contains itself, or is nested too deeply.") from None
+    except (TypeError, ValueError) as error:
+        raise SessionValueError(key, _sentence(error)) from None
+
+
+def loads(raw: bytes) -> Any:
+    """The value that `dumps` wrote."""
+    return json.loads(raw, object_hook=_untag)
+
+
+def _tag(value: Any) -> Any:
+    kind = type(value)
+    if kind is str or kind is int or kind is bool or value is None or kind is float:
+        return value
+    if kind is list:
+        return [_tag(item) for item in value]
+    if isinstance(value, dict):
+        tagged = {_key(key): _tag(item) for key, item in value.items()}
+        if len(tagged) == 1 and _TAGS.issuperset(tagged):
+            return {" di": {f"{key}__": item for key, item in tagged.items()}}
+        return tagged
+    if isinstance(value, tuple):
+        return {" t": [_tag(item) for item in value]}
+    if isinstance(value, bytes):
+        return {" b": b64encode(value).decode("ascii")}
+    if callable(getattr(value, "__html__", None)):
+        return {" m": str(value.__html__())}
+    if isinstance(value, UUID):
+        return {" u": value.hex}
+    if isinstance(value, datetime):
+        return {" d": value.isoformat()}
+    if isinstance(value, list):
+        return [_tag(item) for item in value]
+    return _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    """What Flask's JSON provider makes of types that have no tag."""
+    if isinstance(value, (str, int, float)):
+        return value
+    if isinstance(value, date):
+        return format_datetime(datetime.combine(value, time(), tzinfo=UTC), usegmt=True)
+    if isinstance(value, Decimal):
+        return str(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return _tag(asdict(value))
+    raise TypeError(f"a {type(value).__name__} is not JSON.")
+
+
+def _key(key: object) -> str:
+    """A dict's key as JSON writes it."""
+    if isinstance(key, str):
+        return key
+    if key is True or key is False or key is None:
+        return {True: "true", False: "false", None: "null"}[key]
+    if isinstance(key, (int, float)):
+        return repr(key)
+    raise TypeError(f"a {type(key).__name__} cannot be the key of a dict.")
+
+
+def _untag(value: dict[str, Any]) -> Any:
+    if len(value) != 1:
+        return value
+    tag, inner = next(iter(value.items()))
+    untag = _UNTAG.get(tag)
+    return untag(inner) if untag else value
+
+
+_UNTAG: dict[str, Callable[[Any], Any]] = {
+    " t": tuple,
+    " b": b64decode,
+    " m": Markup,
+    " u": UUID,
+    " d": datetime.fromisoformat,
+    " di": lambda inner: {key[:-2]: item for key, item in inner.items()},
+}
+
+
+def _sentence(error: Exception) -> str:
+    text = printable(error)
+    return text if text.endswith(".") else text + "."

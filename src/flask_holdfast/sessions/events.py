@@ -1,0 +1,26 @@
+"""One door for everything that happens to sessions: a log line and a signal, always both."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from blinker import NamedSignal
+from flask import current_app
+
+from ..exceptions import printable
+
+logger = logging.getLogger("flask_holdfast.sessions")
+
+
+def tell(signal: NamedSignal, level: int = logging.INFO, /, **facts: Any) -> None:
+    """Log an event with its facts and send its signal, the application as sender.
+
+    Facts name sessions and users; no credential may be among them. Without an application
+    (a script that uses the manager alone) the sender is None.
+    """
+    if logger.isEnabledFor(level):
+        shown = " ".join(f"{name}={printable(value)}" for name, value in facts.items())
+        logger.log(level, "%s %s", signal.name, shown, extra={"holdfast": facts})
+    sender = current_app._get_current_object() if current_app else None  # type: ignore[attr-defined]
+    signal.send(sender, **facts)

@@ -1,0 +1,137 @@
+"""The session's name, its secret, and the cookie that carries both.
+
+A session id (`sid`) names a session to operators; it opens nothing. The secret is what
+the browser proves, and only its SHA-256 is ever stored (OWASP ASVS 7.2.3: at least 128
+bits of entropy; ours has 256. RFC 9562 section 8 rules UUIDs out as credentials).
+
+    cookie value = base64url, no padding, of
+        1 byte   version
+        1 byte   kind            u unstored, s stored, a signed in
+        6 bytes  issued          milliseconds since 1970, big-endian
+       16 bytes  sid             a UUID4
+       32 bytes  secret
+       32 bytes  HMAC-SHA256     over all before it; absent without the signer
+
+so it has 118 characters (75 without the signer).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import uuid
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+_VERSION = b"\x01"
+_BODY = 1 + 1 + 6 + 16 + 32
+_MAC = 32
+_LABEL = b"flask-holdfast session cookie"
+
+
+class Kind(Enum):
+    """What the cookie says of its session; the store may know better (see *gone*)."""
+
+    UNSTORED = b"u"
+    STORED = b"s"
+    SIGNED_IN = b"a"
+
+
+def new_sid() -> str:
+    return str(uuid.uuid4())
+
+
+def new_secret() -> bytes:
+    return secrets.token_bytes(32)
+
+
+def is_sid(text: object) -> bool:
+    """Whether `text` is a session id as `new_sid` writes it, and nothing else."""
+    if not isinstance(text, str) or len(text) != 36:
+        return False
+    try:
+        parsed = uuid.UUID(text)
+    except ValueError:
+        return False
+    return parsed.version == 4 and str(parsed) == text
+
+
+def secret_hash(secret: bytes) -> str:
+    """What a record keeps of the secret: its SHA-256 in base64url, 43 characters."""
+    return _b64(hashlib.sha256(secret).digest())
+
+
+@dataclass(frozen=True, slots=True)
+class Cookie:
+    """A genuine cookie, taken apart. `issued` is in milliseconds since 1970."""
+
+    kind: Kind
+    sid: str
+    issued: int
+    secret: bytes = field(repr=False)
+
+
+class CookieSigner:
+    """Writes cookie values and reads back only those that we wrote.
+
+    `keys` holds the current SECRET_KEY first, then the fallbacks. With `sign=False` the
+    value carries no signature, and only the store can tell a made-up one from ours.
+    """
+
+    def __init__(self, keys: Sequence[bytes], *, sign: bool = True) -> None:
+        self._keys = [hmac.digest(key, _LABEL, "sha256") for key in keys] if sign else []
+
+    @property
+    def signs(self) -> bool:
+        return bool(self._keys)
+
+    def dumps(self, cookie: Cookie) -> str:
+        body = b"".join(
+            (
+                _VERSION,
+                cookie.kind.value,
+                cookie.issued.to_bytes(6, "big"),
+                uuid.UUID(cookie.sid).bytes,
+                cookie.secret,
+            )
+        )
+        return _b64(body + (hmac.digest(self._keys[0], body, "sha256") if self._keys else b""))
+
+    def loads(self, value: str) -> Cookie | None:
+        """The cookie, or None for anything that we did not write. Never raises."""
+        raw = _unb64(value, _BODY + (_MAC if self._keys else 0))
+        if raw is None:
+            return None
+        body, mac = raw[:_BODY], raw[_BODY:]
+        if self._keys and not any(
+            hmac.compare_digest(mac, hmac.digest(key, body, "sha256")) for key in self._keys
+        ):
+            return None
+        sid = str(uuid.UUID(bytes=body[8:24]))
+        try:
+            kind = Kind(body[1:2])
+        except ValueError:
+            return None
+        if body[:1] != _VERSION or not is_sid(sid):
+            return None
+        return Cookie(kind, sid, int.from_bytes(body[2:8], "big"), body[24:])
+
+
+def _b64(raw: bytes) -> str:
+    return urlsafe_b64encode(raw).rstrip(b"=").decode("ascii")
+
+
+def _unb64(text: str, size: int) -> bytes | None:
+    """Exactly `size` bytes from their one base64url spelling, else None."""
+    if len(text) != -(-size * 4 // 3) or not text.isascii():
+        return None
+    try:
+        raw = urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    except ValueError:
+        return None
+    # Lenient decoding skips foreign characters and spare bits: only the spelling that we
+    # would have written counts.
+    return raw if len(raw) == size and _b64(raw) == text else None

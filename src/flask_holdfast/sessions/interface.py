@@ -1,0 +1,323 @@
+"""Flask's session interface: from a cookie to a session, and from a session to a cookie.
+
+`open_session` reads the cookie and asks nobody. The store is asked at the first touch
+(`_ask`), and written to, once, when the response is ready (`save_session`).
+
+The cookie rule: a response sets the cookie only if the request brought no genuine one, or
+if this very request filed, rotated or ended the session. Anything else could overwrite,
+by arriving late, the cookie of a login in another tab.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hmac
+import logging
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from flask import request
+from flask.sessions import SessionInterface as FlaskSessionInterface
+from werkzeug.exceptions import ServiceUnavailable
+
+from .. import settings, signals
+from ..exceptions import StoreUnavailable
+from . import ids, record
+from .binding import Binding, Change, Client
+from .ending import end
+from .events import tell
+from .keeper import Fate, Keeper, Kept
+from .session import Loaded, Session, State
+from .stores.base import REVOKED, Outcome, Proof, Store, Tombstone
+from .stores.url import open_store
+
+if TYPE_CHECKING:
+    from flask import Flask, Request, Response
+    from flask.sessions import SessionMixin
+
+#: What a client is told to wait after a 503, in seconds.
+RETRY_AFTER = 5
+
+
+class SessionUnavailable(StoreUnavailable, ServiceUnavailable):
+    """`StoreUnavailable` as Flask answers it: 503 with Retry-After."""
+
+    description = "Sessions are not available at the moment. Please try again shortly."
+
+    def __init__(self) -> None:
+        ServiceUnavailable.__init__(self, retry_after=RETRY_AFTER)
+
+
+class SessionInterface(FlaskSessionInterface):
+    """Server-side sessions in `store`, for any Flask app.
+
+    On its own it keeps Flask's cookie defaults and follows the app's config at each
+    request; `Holdfast(app)` hardens and checks that config. Give one interface to as many
+    apps as you like: it keeps no reference to any.
+    """
+
+    session_class = Session
+
+    def __init__(self, store: Store, *, use_signer: bool | None = None) -> None:
+        self.store = store
+        self._use_signer = use_signer
+        #: Whether a request must not count as activity of a person.
+        self.is_passive: Callable[[Request], bool] = lambda request: False
+        #: Whether a request is authenticated otherwise, so that its cookies count for nothing.
+        self.isolates: Callable[[Request], bool] = lambda request: False
+        #: Absolute lifetime in seconds where SESSION_CACHE_TIMEOUT is not configured.
+        self.default_lifetime: float | None = None
+        #: How long a remember cookie may live, in milliseconds: as long are ended ones known.
+        self.remember_lifetime = 365 * 86_400_000
+        #: The time of day, in seconds since 1970.
+        self.clock: Callable[[], float] = time.time
+
+    @classmethod
+    def from_url(cls, url: str, *, prefix: str = "session:", **options: Any) -> SessionInterface:
+        """An interface to the store at `url`: "redis://127.0.0.1:6379/0", "memory://", ..."""
+        return cls(open_store(url, prefix=prefix), **options)
+
+    def generate_sid(self) -> str:
+        """A fresh session id (UUID4). Naming a session grants nothing."""
+        return ids.new_sid()
+
+    # -- opening -----------------------------------------------------------------------
+
+    def open_session(self, app: Flask, request: Request) -> Session | None:
+        """The session that the request's cookie names. Asks no store."""
+        signer = self._signer(app)
+        if signer is None:
+            return None
+        make = functools.partial(
+            self.session_class,
+            user_keys=tuple(settings.get(app.config, "SESSION_USER_KEYS")),
+            opened=self._now(),
+        )
+        if self.isolates(request):
+            return make(State.ISOLATED)
+        cookie = self._read_cookie(app, request, signer)
+        if cookie is None:
+            return make()
+        if cookie.kind is ids.Kind.UNSTORED:
+            return make(State.UNSTORED, cookie)
+        return make(State.UNASKED, cookie, ask=functools.partial(self._ask, app, request, cookie))
+
+    def _signer(self, app: Flask) -> ids.CookieSigner | None:
+        if not app.secret_key:
+            return None
+        signs = self._use_signer
+        if signs is None:
+            signs = settings.get(app.config, "SESSION_USE_SIGNER")
+        fallbacks = app.config.get("SECRET_KEY_FALLBACKS") or ()
+        return _signer((app.secret_key, *fallbacks), signs)
+
+    def _read_cookie(
+        self, app: Flask, request: Request, signer: ids.CookieSigner
+    ) -> ids.Cookie | None:
+        """The genuine cookie that can still name something. A forged one is no cookie.
+
+        A sibling domain can plant a second cookie of the same name beside ours, so each is
+        tried (the `__Host-` prefix keeps them out altogether).
+        """
+        for value in request.cookies.getlist(self.get_cookie_name(app)):
+            cookie = signer.loads(value)
+            if cookie is None or (cookie.kind is ids.Kind.UNSTORED and not signer.signs):
+                continue
+            life = self._idle(app) if cookie.kind is ids.Kind.UNSTORED else self._absolute(app)
+            if life is None or cookie.issued + life > self._now():
+                return cookie
+        return None
+
+    def _ask(self, app: Flask, request: Request, cookie: ids.Cookie) -> Loaded:
+        """Fetch the record, slide its idle time, and judge whether it may be shown."""
+        client, binding = client_of(request), binding_of(app)
+        action = settings.get(app.config, "SESSION_BINDING_ACTION")
+        hashed = ids.secret_hash(cookie.secret)
+        proof = Proof(hashed, "" if action == "log" else binding.mark(client))
+        try:
+            answer = self.store.fetch(
+                cookie.sid,
+                slide=None if self.is_passive(request) else proof,
+                idle=self._idle(app),
+            )
+            now = self._now()
+            found = record.decode(answer.data) if answer.outcome is Outcome.FOUND else None
+            if (
+                found is None
+                or not hmac.compare_digest(found.secret, hashed)
+                or found.deadline <= now
+            ):
+                return Loaded(State.GONE, at=now, tombstone=answer.tombstone)
+            loaded = Loaded(State.LIVE, found, now, answer.idle_left)
+            if found.user is None or found.client is None:
+                return loaded
+            change = binding.compare(Client(*found.client), client)
+            return self._judge(app, cookie.sid, loaded, change, client)
+        except StoreUnavailable as error:
+            raise SessionUnavailable from error
+
+    def _judge(
+        self, app: Flask, sid: str, loaded: Loaded, change: Change, client: Client
+    ) -> Loaded:
+        """What becomes of a signed-in session that comes from this client."""
+        if change is Change.NONE:
+            return loaded
+        if change is Change.UNBOUND:
+            return dataclasses.replace(loaded, rebind=client)
+        found = loaded.record
+        assert found is not None
+        action = settings.get(app.config, "SESSION_BINDING_ACTION")
+        tell(
+            signals.client_changed,
+            logging.WARNING,
+            session_id=sid,
+            user_id=found.user,
+            change=change.value,
+            action="log" if change is Change.NETWORK else action,
+        )
+        if change is Change.NETWORK:
+            # Flask-Login's fresh_login_required then asks for the password again.
+            overlay = {"_fresh": False} if "_fresh" in found.data else {}
+            return dataclasses.replace(loaded, overlay=overlay)
+        if action == "log":
+            return loaded
+        if action == "challenge":
+            return dataclasses.replace(loaded, state=State.HELD)
+        ended = Tombstone(REVOKED, loaded.at, "binding")
+        end(self.store, sid, found, ended, idle=self._idle(app), remember=self.remember_lifetime)
+        return Loaded(State.GONE, at=loaded.at, tombstone=ended)
+
+    # -- saving ------------------------------------------------------------------------
+
+    def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
+        """Keep what the request changed, and give the response its cookie if it needs one.
+
+        Never raises because of the store: the app's own error handlers are asked (Flask
+        does not ask them here) and answer in place of the view. Raises
+        `SessionValueError`, before anything is stored, for a value that cannot be.
+        """
+        if not isinstance(session, Session) or session.state is State.ISOLATED:
+            return
+        try:
+            kept = self._keeper(app).keep(session)
+            if kept.fate is Fate.LEAVE and self._sends_again(app, session):
+                kept = Kept(Fate.SET, session.cookie)
+        except StoreUnavailable as error:
+            _answer_instead(app, response, error)
+            return
+        if session.touched or session.token_rendered:
+            response.vary.add("Cookie")
+        if kept.fate is Fate.LEAVE:
+            return
+        name, attributes = self.get_cookie_name(app), self._cookie_attributes(app)
+        if kept.fate is Fate.DELETE:
+            response.delete_cookie(name, **attributes)
+        elif kept.cookie is not None:
+            signer = self._signer(app)
+            assert signer is not None
+            response.set_cookie(
+                name,
+                signer.dumps(kept.cookie),
+                expires=self._cookie_expires(app, session, kept),
+                **attributes,
+            )
+
+    def _keeper(self, app: Flask) -> Keeper:
+        signer = self._signer(app)
+        return Keeper(
+            store=self.store,
+            idle=self._idle(app),
+            absolute=self._absolute(app),
+            signs=signer is not None and signer.signs,
+            client=client_of(request),
+            binding=binding_of(app),
+            remember=self.remember_lifetime,
+            now=self._now,
+        )
+
+    def _sends_again(self, app: Flask, session: Session) -> bool:
+        """Flask's SESSION_REFRESH_EACH_REQUEST, for a permanent session that was read and
+        that is still there now: it may have been ended while the view ran.
+        """
+        return (
+            session.state is State.LIVE
+            and session.touched
+            and bool(app.config["SESSION_REFRESH_EACH_REQUEST"])
+            and session.permanent
+            and self.store.fetch(session.sid).outcome is Outcome.FOUND
+        )
+
+    def _cookie_attributes(self, app: Flask) -> dict[str, Any]:
+        return {
+            "domain": self.get_cookie_domain(app),
+            "path": self.get_cookie_path(app),
+            "secure": self.get_cookie_secure(app),
+            "httponly": self.get_cookie_httponly(app),
+            "samesite": self.get_cookie_samesite(app),
+            "partitioned": self.get_cookie_partitioned(app),
+        }
+
+    def _cookie_expires(self, app: Flask, session: Session, kept: Kept) -> datetime | None:
+        """A permanent session's cookie ends with its absolute deadline, if it has one."""
+        if kept.cookie is None or kept.cookie.kind is ids.Kind.UNSTORED:
+            return None
+        expires = self.get_expiration_time(app, session)
+        if expires is None or kept.deadline == record.NO_DEADLINE:
+            return expires
+        return datetime.fromtimestamp(kept.deadline / 1000, UTC)
+
+    # -- settings ----------------------------------------------------------------------
+
+    def _now(self) -> int:
+        return int(self.clock() * 1000)
+
+    def _idle(self, app: Flask) -> int:
+        return int(app.permanent_session_lifetime.total_seconds() * 1000)
+
+    def _absolute(self, app: Flask) -> int | None:
+        seconds = app.config.get("SESSION_CACHE_TIMEOUT", self.default_lifetime)
+        return None if seconds is None else int(seconds * 1000)
+
+
+def client_of(request: Request) -> Client:
+    return Client.of(request.remote_addr, request.headers.get("User-Agent"))
+
+
+def binding_of(app: Flask) -> Binding:
+    return Binding(
+        settings.get(app.config, "SESSION_BIND_IP"),
+        settings.get(app.config, "SESSION_BIND_USER_AGENT"),
+    )
+
+
+@functools.lru_cache(maxsize=16)
+def _signer(keys: tuple[str | bytes, ...], signs: bool) -> ids.CookieSigner:
+    return ids.CookieSigner(
+        [key.encode("utf-8") if isinstance(key, str) else key for key in keys], sign=signs
+    )
+
+
+#: Headers that describe the body of the answer that is not sent after all.
+_OF_THE_BODY = ("Set-Cookie", "Location", "ETag", "Last-Modified", "Content-Disposition")
+
+
+def _answer_instead(app: Flask, response: Response, error: StoreUnavailable) -> None:
+    """Turn `response` into what the app's error handlers say of `error`, without a cookie."""
+    unavailable = error if isinstance(error, SessionUnavailable) else SessionUnavailable()
+    unavailable.__cause__ = error.__cause__ or error
+    try:
+        answer = app.make_response(app.handle_user_exception(unavailable))
+    except Exception:
+        # A handler that fails, for instance by touching the session again.
+        app.logger.exception("The error handler for an unavailable session store failed")
+        answer = app.make_response(unavailable.get_response())
+    response.close()
+    response.response = answer.response
+    response.status = answer.status
+    for name in _OF_THE_BODY:
+        response.headers.remove(name)
+    response.headers.update(answer.headers)
+    response.headers.remove("Set-Cookie")

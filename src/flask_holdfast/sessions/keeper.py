@@ -1,0 +1,319 @@
+"""What becomes of a session when its request ends: one decision, then one step of the store.
+
+A write that meets another request's write is made again on top of what is there now, key
+by key; a write that meets an ended session is dropped. Either way the response goes out.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+import msgspec
+
+from .. import signals
+from ..exceptions import SessionConflict
+from . import ids, record
+from .binding import Binding, Client
+from .ending import end, forget
+from .events import tell
+from .merge import Changes, RawData, apply
+from .record import Record
+from .session import Session, State
+from .stores.base import LOGOUT, ROTATED, Answer, Outcome, Store, Tombstone
+
+#: How often a write is made again before it is given up. Each attempt loses only to
+#: another request that won, so this many must have won in a row.
+ATTEMPTS = 64
+
+#: Why a session gets a new sid: `Session.rotation` and the `reason` of `session_rotated`.
+LOGIN = "login"
+
+
+class Fate(Enum):
+    """What the response does with the session cookie."""
+
+    LEAVE = "leave"
+    SET = "set"
+    DELETE = "delete"
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The outcome of a request's session; `deadline` (ms) is that of the cookie to set."""
+
+    fate: Fate
+    cookie: ids.Cookie | None = None
+    deadline: int = record.NO_DEADLINE
+
+
+_LEAVE = Kept(Fate.LEAVE)
+_DELETE = Kept(Fate.DELETE)
+
+
+@dataclass(frozen=True, slots=True)
+class Keeper:
+    """Saves the session of one request. Times are milliseconds; `absolute` None: no limit."""
+
+    store: Store
+    idle: int
+    absolute: int | None
+    signs: bool
+    client: Client
+    binding: Binding
+    remember: int
+    now: Callable[[], int]
+
+    def keep(self, session: Session) -> Kept:
+        """Store what changed. Raises `SessionValueError` and `StoreUnavailable`."""
+        if session.state is State.UNASKED:
+            return _LEAVE
+        changes = session.changes()
+        data = session.preview(changes)
+        if session.state is State.LIVE:
+            return self._keep_live(session, changes, data)
+        if data and session.user_id is not None:
+            return self._log_in(session, changes)
+        if session.state is State.NEW:
+            return self._begin(session, changes, data)
+        if not data:
+            return _LEAVE
+        if session.state is State.UNSTORED:
+            return self._file_unstored(session, changes)
+        if session.begins_anew:
+            return self._create(session, session.next_sid, changes)
+        return self._dropped(session, Answer(Outcome.MISSING))
+
+    # -- sessions without a record -----------------------------------------------------
+
+    def _begin(self, session: Session, changes: Changes, data: RawData) -> Kept:
+        """The request brought no session: one begins if there is something to keep."""
+        if data or (session.token_rendered and not self.signs):
+            return self._create(session, session.sid, changes)
+        return self._unstored(session.sid) if session.token_rendered else _LEAVE
+
+    def _create(self, session: Session, sid: str, changes: Changes) -> Kept:
+        secret = ids.new_secret()
+        fresh = self._fresh(apply(changes, {}), secret)
+        answer = self.store.create(sid, record.encode(fresh), idle=self.idle)
+        return self._filed(session, sid, secret, fresh, answer)
+
+    def _file_unstored(self, session: Session, changes: Changes) -> Kept:
+        """The first write files the session under its own sid, unless it has ended since;
+        where another request was first, the changes merge.
+        """
+        assert session.cookie is not None
+        sid, secret = session.sid, session.cookie.secret
+        fresh = self._fresh(apply(changes, {}), secret)
+        answer = self.store.create(sid, record.encode(fresh), idle=self.idle)
+        there = record.decode(answer.data) if answer.outcome is Outcome.CONFLICT else None
+        if there is None or there.secret != fresh.secret:
+            return self._filed(session, sid, secret, fresh, answer)
+        kept = self._write(session, changes, there, again=True)
+        return kept or self._stored(sid, secret, there)
+
+    def _filed(
+        self, session: Session, sid: str, secret: bytes, fresh: Record, answer: Answer
+    ) -> Kept:
+        if answer.outcome is not Outcome.DONE:
+            return self._dropped(session, answer)
+        session.sid = sid
+        tell(signals.session_created, session_id=sid, user_id=None)
+        return self._stored(sid, secret, fresh)
+
+    # -- sessions with a record --------------------------------------------------------
+
+    def _keep_live(self, session: Session, changes: Changes, data: RawData) -> Kept:
+        there = session.load().record
+        assert there is not None
+        user = session.user_id
+        left = there.user is not None and user is None
+        if not data and (session.cleared or left):
+            return self._end(session, there)
+        if user is not None and (user != there.user or session.rotation == LOGIN):
+            return self._log_in(session, changes)
+        if left or session.cleared or session.rotation:
+            return self._move(session, changes, there, LOGOUT if left else ROTATED)
+        if not changes and session.load().rebind is None:
+            return _LEAVE
+        dropped = self._write(session, changes, there)
+        emptied = changes and not data and not session.token_rendered
+        return dropped or (_DELETE if emptied else _LEAVE)
+
+    def _end(self, session: Session, there: Record) -> Kept:
+        """Left empty on purpose: a logout. The answer of this request ends the cookie."""
+        ended = Tombstone(LOGOUT, self.now(), there.user)
+        end(self.store, session.sid, there, ended, idle=self.idle, remember=self.remember)
+        if session.token_rendered and self.signs:
+            return self._unstored(session.next_sid)
+        return _DELETE
+
+    def _write(
+        self, session: Session, changes: Changes, there: Record, *, again: bool = False
+    ) -> Kept | None:
+        """Replace the record, merging with whoever was first. None: it is written."""
+        rebind = session.load().rebind
+        for conflicts in range(again, ATTEMPTS):
+            data = apply(changes, there.data, again=again)
+            after = msgspec.structs.replace(there, etag=record.new_etag(), data=data)
+            if rebind is not None:
+                self._bind(after, rebind)
+            answer = self.store.replace(
+                session.sid, record.encode(after), etag=there.etag, idle=self.idle
+            )
+            if answer.outcome is Outcome.DONE:
+                self._tell_conflicts(session.sid, conflicts)
+                return None
+            current = record.decode(answer.data) if answer.outcome is Outcome.CONFLICT else None
+            if current is None:
+                return self._dropped(session, answer)
+            there, again = current, True
+        raise SessionConflict("too many requests change one session at once")
+
+    # -- moving to another sid ---------------------------------------------------------
+
+    def _move(self, session: Session, changes: Changes, there: Record, why: str) -> Kept:
+        """The same session under a new sid: a logout that leaves data, a privilege change."""
+        secret = ids.new_secret()
+        if why == LOGOUT:
+            forget(self.store, there.remember, life=self.remember)
+
+        def build(current: Record | None) -> Record:
+            base = current or there
+            after = msgspec.structs.replace(
+                base,
+                etag=record.new_etag(),
+                secret=ids.secret_hash(secret),
+                data=apply(changes, base.data, again=base is not there),
+            )
+            if why == LOGOUT:
+                after.user = after.authenticated = after.remember = None
+                after.owner = after.mark = ""
+            return after
+
+        return self._rotate(session, session.sid, there, build, secret=secret, why=why)
+
+    def _log_in(self, session: Session, changes: Changes) -> Kept:
+        """Somebody signed in, or proved to be the same once more.
+
+        An anonymous session's data come along, and the same user's own; somebody else
+        starts from what this request put in. The sid from before is dead.
+        """
+        user = session.user_id
+        first = session.load().record
+        if first is not None and first.remember != session.remember:
+            forget(self.store, first.remember, life=self.remember)
+        if session.state is State.HELD and first is not None and first.user != user:
+            first = None  # another user's session, held from this client: it is left alone
+        known = session.state in (State.UNSTORED, State.LIVE) or first is not None
+        old_sid = session.sid if known else ids.new_sid()
+        secret = ids.new_secret()
+
+        def build(current: Record | None) -> Record:
+            if current is None or current.user not in (None, user):
+                after = self._fresh(apply(session.assigned(), {}), secret)
+            else:
+                data = apply(changes, current.data, again=current is not first)
+                after = self._fresh(data, secret)
+                after.created = current.created
+            after.user, after.owner = user, record.owner_of(user)
+            after.authenticated = self.now()
+            after.remember = session.remember
+            self._bind(after, self.client)
+            return after
+
+        return self._rotate(session, old_sid, first, build, secret=secret, why=LOGIN)
+
+    def _rotate(
+        self,
+        session: Session,
+        old_sid: str,
+        there: Record | None,
+        build: Callable[[Record | None], Record],
+        *,
+        secret: bytes,
+        why: str,
+    ) -> Kept:
+        now = self.now()
+        ended = Tombstone(LOGOUT if why == LOGOUT else ROTATED, now, there.user if there else None)
+        for conflicts in range(ATTEMPTS):
+            after = build(there)
+            answer = self.store.rotate(
+                old_sid,
+                session.next_sid,
+                record.encode(after),
+                etag=there.etag if there else None,
+                idle=self.idle,
+                ended=ended,
+                waited=max(0, now - session.opened),
+            )
+            if answer.outcome is Outcome.DONE:
+                self._tell_conflicts(old_sid, conflicts)
+                return self._moved(session, old_sid, secret, after, why)
+            if answer.outcome is Outcome.CONFLICT:
+                there = record.decode(answer.data)
+                if there is not None:
+                    continue
+                old_sid = ids.new_sid()  # bytes that are none of ours: they are left alone
+            elif why == LOGIN and there is not None and answer.outcome is not Outcome.REFUSED:
+                there = None  # the session before has ended meanwhile; a login needs none
+            else:
+                return self._dropped(session, answer)
+        raise SessionConflict("too many requests change one session at once")
+
+    def _moved(
+        self, session: Session, old_sid: str, secret: bytes, after: Record, why: str
+    ) -> Kept:
+        session.sid = session.next_sid
+        tell(
+            signals.session_rotated,
+            session_id=session.sid,
+            previous_id=old_sid,
+            user_id=after.user,
+            reason=why,
+        )
+        return self._stored(session.sid, secret, after)
+
+    # -- parts -------------------------------------------------------------------------
+
+    def _fresh(self, data: RawData, secret: bytes) -> Record:
+        """A record that begins now, anonymous."""
+        now = self.now()
+        return Record(
+            etag=record.new_etag(),
+            secret=ids.secret_hash(secret),
+            deadline=record.NO_DEADLINE if self.absolute is None else now + self.absolute,
+            owner="",
+            mark="",
+            version=record.VERSION,
+            created=now,
+            client=(self.client.ip, self.client.agent),
+            data=data,
+        )
+
+    def _bind(self, after: Record, client: Client) -> None:
+        after.client = (client.ip, client.agent)
+        after.mark = self.binding.mark(client)
+
+    def _unstored(self, sid: str) -> Kept:
+        cookie = ids.Cookie(ids.Kind.UNSTORED, sid, self.now(), ids.new_secret())
+        return Kept(Fate.SET, cookie)
+
+    def _stored(self, sid: str, secret: bytes, filed: Record) -> Kept:
+        kind = ids.Kind.STORED if filed.user is None else ids.Kind.SIGNED_IN
+        return Kept(Fate.SET, ids.Cookie(kind, sid, self.now(), secret), filed.deadline)
+
+    def _dropped(self, session: Session, answer: Answer) -> Kept:
+        """Gone means gone: nothing is written, no cookie is sent, the response goes out."""
+        tombstone = answer.tombstone or session.load().tombstone
+        reason = tombstone.why if tombstone else "expired"
+        if answer.outcome is Outcome.REFUSED:
+            reason = "refused"
+        tell(signals.session_gone, logging.WARNING, session_id=session.sid, reason=reason)
+        return _LEAVE
+
+    def _tell_conflicts(self, sid: str, attempts: int) -> None:
+        if attempts:
+            tell(signals.session_conflict, logging.DEBUG, session_id=sid, attempts=attempts)

@@ -1,0 +1,253 @@
+"""Sessions from above: who is signed in, from where, and ending any of it.
+
+Works inside a request, in a terminal and in a worker alike; only `login`, `logout`,
+`rotate` and `revoke_session()` without an id speak of the current request's session.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from flask import has_request_context
+from flask import session as current_session
+
+from .. import signals
+from ..exceptions import HoldfastError, StoreUnavailable
+from . import codec, record
+from .ending import end, forget, forgotten
+from .events import tell
+from .ids import is_sid
+from .keeper import LOGIN
+from .session import Session
+from .stores.base import REVOKED, Listed, Outcome, Store, Tombstone
+
+_FLASK_IDLE = 31 * 86_400
+_REMEMBER = 365 * 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class SessionInfo:
+    """One live session, as pages and scripts may show it. Times are aware, in UTC.
+
+    `last_activity` is worked out from the idle time that is left; near the absolute end
+    it is a lower bound. `ip_address` and `user_agent` are those of the login (of the
+    first write, for anonymous sessions): the agent is the client's own word, escape it.
+    """
+
+    session_id: str
+    user_id: str | None
+    created_at: datetime
+    last_activity: datetime
+    expires_at: datetime
+    ip_address: str
+    user_agent: str
+    authenticated_at: datetime | None = None
+
+
+class SessionManager:
+    """Look at sessions, and end them. Every method may raise `StoreUnavailable`."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        idle: float = _FLASK_IDLE,
+        remember: float = _REMEMBER,
+        user_key: str = "_user_id",
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`idle`: the idle timeout in seconds, as the app has it. `remember`: how long, in
+        seconds, a remember cookie may live: so long is the end of all of a user's
+        sessions remembered. `user_key`: the session key that says who is signed in.
+        """
+        self.store = store
+        self._idle = int(idle * 1000)
+        self._remember = int(remember * 1000)
+        self._user_key = user_key
+        self._clock = clock
+
+    # -- the current request -----------------------------------------------------------
+
+    def login(self, user_id: object) -> None:
+        """Sign `user_id` in: the session is rotated and filed under the user when the
+        response is ready. With Flask-Login call its `login_user` instead.
+        """
+        session = _current()
+        session[self._user_key] = str(user_id)
+        session.rotate(LOGIN)
+
+    def logout(self) -> None:
+        """End the current session, with everything in it."""
+        _current().clear()
+
+    def rotate(self) -> None:
+        """New id and secret for the current session. Call it when privileges change."""
+        _current().rotate()
+
+    # -- one session -------------------------------------------------------------------
+
+    def revoke_session(self, session_id: str | None = None, *, by: str | None = None) -> bool:
+        """End one session at once, everywhere; the current one if none is named.
+
+        False if there is no such live session. `by` is kept for audit.
+        """
+        if session_id is None:
+            session = _current()
+            session.clear()
+            session_id = session.sid
+        found = self._find(session_id)
+        if found is None:
+            return False
+        return end(
+            self.store,
+            session_id,
+            found,
+            self._tombstone(by),
+            idle=self._idle,
+            remember=self._remember,
+        )
+
+    def delete_session(self, session_id: str) -> bool:
+        """The same as `revoke_session` with an id."""
+        return self.revoke_session(session_id)
+
+    def get_session_data(self, session_id: str) -> dict[str, Any] | None:
+        """The data of one live session, decoded; None if there is none. Not a touch."""
+        found = self._find(session_id)
+        if found is None:
+            return None
+        return {key: codec.loads(bytes(raw)) for key, raw in found.data.items()}
+
+    def why_ended(self, session_id: str) -> Tombstone | None:
+        """Why, when and by whom a session was ended, while that is remembered."""
+        return self.store.fetch(session_id).tombstone if is_sid(session_id) else None
+
+    # -- many sessions -----------------------------------------------------------------
+
+    def delete_user_sessions(
+        self, user_id: object, keep: str | None = None, *, by: str | None = None
+    ) -> int:
+        """End all of a user's sessions, but the one with the sid `keep`; how many ended.
+
+        A login of that user that is under way is refused, and a remember cookie from
+        before signs nobody in.
+        """
+        ended = self.store.end_user(
+            record.owner_of(str(user_id)),
+            ended=self._tombstone(by),
+            idle=self._idle,
+            remember=self._remember,
+            keep=keep,
+        )
+        for sid in ended:
+            tell(
+                signals.session_revoked,
+                session_id=sid,
+                user_id=str(user_id),
+                reason=REVOKED,
+                by=by,
+            )
+        return len(ended)
+
+    def get_active_sessions(
+        self, user_id: object | None = None, *, limit: int = 50, offset: int = 0
+    ) -> dict[str, SessionInfo]:
+        """Live sessions by sid, the most recently used first, a page at a time.
+
+        Of one user, or of everyone, anonymous sessions included.
+        """
+        listed: Sequence[Listed]
+        if user_id is None:
+            listed = self.store.page(offset=offset, limit=limit)
+        else:
+            listed = self.store.sessions_of(record.owner_of(str(user_id)))[offset : offset + limit]
+        infos = (self._info(item) for item in listed)
+        return {info.session_id: info for info in infos if info is not None}
+
+    def get_session_stats(self) -> dict[str, int]:
+        """`total_sessions`, `authenticated_sessions`, `anonymous_sessions`, `unique_users`."""
+        counts = self.store.counts()
+        return {
+            "total_sessions": counts.signed_in + counts.anonymous,
+            "authenticated_sessions": counts.signed_in,
+            "anonymous_sessions": counts.anonymous,
+            "unique_users": counts.users,
+        }
+
+    def sweep(self) -> int:
+        """Remove what has expired; how many records. Stores also clean up as they go."""
+        return self.store.sweep()
+
+    def health(self) -> dict[str, Any]:
+        """`store` (its kind), `ok`, and `degraded`: true while a fallback stands in."""
+        try:
+            self.store.ping()
+        except StoreUnavailable:
+            return {"store": self.store.name, "ok": False, "degraded": True}
+        return {"store": self.store.name, "ok": True, "degraded": self.store.degraded}
+
+    # -- remember cookies --------------------------------------------------------------
+
+    def forget(self, remember: str) -> None:
+        """End one remember cookie, by its id."""
+        forget(self.store, remember, life=self._remember)
+
+    def remembers(self, remember: str, user_id: str, issued: int) -> bool:
+        """Whether a remember cookie issued then (ms) may still sign its user in.
+
+        False too where the store cannot be asked.
+        """
+        try:
+            ended, all_ended = self.store.marked(forgotten(remember), record.owner_of(user_id))
+        except StoreUnavailable:
+            return False
+        return ended is None and (all_ended is None or issued > all_ended)
+
+    # -- parts -------------------------------------------------------------------------
+
+    def _find(self, session_id: str) -> record.Record | None:
+        if not is_sid(session_id):
+            return None
+        answer = self.store.fetch(session_id)
+        return record.decode(answer.data) if answer.outcome is Outcome.FOUND else None
+
+    def _tombstone(self, by: str | None) -> Tombstone:
+        return Tombstone(REVOKED, int(self._clock() * 1000), by)
+
+    def _info(self, listed: Listed) -> SessionInfo | None:
+        found = record.decode(listed.data)
+        if found is None:
+            return None
+        now = int(self._clock() * 1000)
+        since = found.authenticated or found.created
+        last = max(since, now - max(0, self._idle - listed.idle_left))
+        return SessionInfo(
+            session_id=listed.sid,
+            user_id=found.user,
+            created_at=_moment(found.created),
+            last_activity=_moment(min(last, now)),
+            expires_at=_moment(now + listed.idle_left),
+            ip_address=found.client[0] if found.client else "",
+            user_agent=found.client[1] if found.client else "",
+            authenticated_at=_moment(found.authenticated) if found.authenticated else None,
+        )
+
+
+def _moment(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def _current() -> Session:
+    if not has_request_context():
+        raise HoldfastError("There is no request here: name the session by its id.")
+    session = current_session._get_current_object()  # type: ignore[attr-defined]
+    if not isinstance(session, Session):
+        raise HoldfastError(
+            f"The current session is a {type(session).__name__}: install Flask-Holdfast's "
+            "SessionInterface, and set SECRET_KEY."
+        )
+    return session

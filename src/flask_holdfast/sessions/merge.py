@@ -1,0 +1,66 @@
+"""What a request changed in a session, and how that goes on top of what is there now.
+
+A conflict is settled by top-level key: keys that only one side changed keep that side's
+value, for a key that both changed the later write wins, and an update given as a function
+(`session.change`) is worked out again on the value that is there now, so none is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from . import codec
+
+RawData = dict[str, msgspec.Raw]
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """One `session.change`: the value becomes `function(value, or default if there is none)`."""
+
+    function: Callable[[Any], Any]
+    default: Any
+
+
+@dataclass(slots=True)
+class Changes:
+    """What one request did. `cleared` means all keys, also those that it never saw.
+
+    A key that was updated by functions is in `assigned` too, with what they made of the
+    value that the request had seen.
+    """
+
+    cleared: bool = False
+    removed: set[str] = field(default_factory=set)
+    assigned: dict[str, bytes] = field(default_factory=dict)
+    updates: dict[str, list[Update]] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.cleared or self.removed or self.assigned)
+
+
+def apply(changes: Changes, current: Mapping[str, msgspec.Raw], *, again: bool = False) -> RawData:
+    """The data after `changes`, made to `current`.
+
+    `again` says that `current` is not what the request had seen: then each update is
+    worked out once more.
+    """
+    data = {} if changes.cleared else dict(current)
+    for key in changes.removed:
+        data.pop(key, None)
+    for key, raw in changes.assigned.items():
+        if again and key in changes.updates:
+            raw = codec.dumps(key, _updated(data.get(key), changes.updates[key]))
+        data[key] = msgspec.Raw(raw)
+    return data
+
+
+def _updated(raw: msgspec.Raw | None, updates: list[Update]) -> Any:
+    value = updates[0].default if raw is None else codec.loads(bytes(raw))
+    for update in updates:
+        value = update.function(value)
+    return value

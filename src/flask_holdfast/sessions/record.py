@@ -1,0 +1,94 @@
+"""What the store keeps for one session, and its bytes.
+
+A record is one JSON object in compact form. Its first five members come in this order
+and are read by position, by Lua scripts too; the rest is read by name:
+
+    {"e":"<16 hex>"      etag: another one after each write
+     "s":"<43 b64url>"   SHA-256 of the session secret
+     "x":<13 digits>     absolute deadline, ms since 1970 (9999999999999: none)
+     "k":"<22 b64url>"   owner: a hash of the user id that names the index ("" if anonymous)
+     "b":"<16 hex>"      mark of the client that the session is bound to ("" if to none)
+     "v":1               version of this layout
+     "c":<ms>            created
+     "a":<ms>            signed in or proved again (absent if anonymous)
+     "u":"<user id>"     whose (absent if anonymous)
+     "i":[ip, agent]     the client at login
+     "r":"<uuid>"        the remember cookie that belongs to it (absent if none)
+     "d":{...}}          the data: each top-level key with its value as raw JSON
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from base64 import urlsafe_b64encode
+
+import msgspec
+
+VERSION = 1
+#: The deadline of a session without an absolute lifetime.
+NO_DEADLINE = 9_999_999_999_999
+
+
+class Record(msgspec.Struct, omit_defaults=True):
+    """One session. Times are milliseconds since 1970."""
+
+    etag: str = msgspec.field(name="e")
+    secret: str = msgspec.field(name="s")
+    deadline: int = msgspec.field(name="x")
+    owner: str = msgspec.field(name="k")
+    mark: str = msgspec.field(name="b")
+    version: int = msgspec.field(name="v")
+    created: int = msgspec.field(name="c")
+    authenticated: int | None = msgspec.field(name="a", default=None)
+    user: str | None = msgspec.field(name="u", default=None)
+    client: tuple[str, str] | None = msgspec.field(name="i", default=None)
+    remember: str | None = msgspec.field(name="r", default=None)
+    data: dict[str, msgspec.Raw] = msgspec.field(name="d", default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"<Record of {len(self.data)} keys, created {self.created}>"
+
+
+class Head(msgspec.Struct):
+    """The members that a store needs; the others are skipped, not decoded."""
+
+    etag: str = msgspec.field(name="e")
+    secret: str = msgspec.field(name="s")
+    deadline: int = msgspec.field(name="x")
+    owner: str = msgspec.field(name="k")
+    mark: str = msgspec.field(name="b")
+
+
+_encoder = msgspec.json.Encoder()
+_records = msgspec.json.Decoder(Record)
+_heads = msgspec.json.Decoder(Head)
+
+
+def new_etag() -> str:
+    return secrets.token_hex(8)
+
+
+def owner_of(user_id: str | None) -> str:
+    """The name of a user's index: a hash, so that no user id stands in a key (22 characters)."""
+    if user_id is None:
+        return ""
+    digest = hashlib.sha256(user_id.encode("utf-8", "surrogatepass")).digest()[:16]
+    return urlsafe_b64encode(digest).rstrip(b"=").decode("ascii")
+
+
+def encode(record: Record) -> bytes:
+    return _encoder.encode(record)
+
+
+def decode(data: bytes) -> Record | None:
+    """The record, or None for bytes that are none of ours (or of a later version)."""
+    try:
+        record = _records.decode(data)
+    except msgspec.MsgspecError:
+        return None
+    return record if record.version == VERSION else None
+
+
+def head(data: bytes) -> Head:
+    return _heads.decode(data)

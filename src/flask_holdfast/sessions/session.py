@@ -1,0 +1,341 @@
+"""The session as a view sees it: a mapping that asks the store only when it is touched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, MutableMapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from flask.sessions import SessionMixin
+
+from . import codec, ids
+from .binding import Client
+from .merge import Changes, RawData, Update, apply
+from .record import NO_DEADLINE, Record
+from .stores.base import Tombstone
+
+#: Flask-Login asks for these on every response. They are words between it and the
+#: current request: never stored, looked up without loading, and no `clear` removes them.
+REQUEST_LOCAL = frozenset({"_remember", "_remember_seconds"})
+
+
+class State(Enum):
+    """What is known of the session behind this request."""
+
+    NEW = "new"  # the request brought no genuine cookie
+    UNSTORED = "unstored"  # it exists only as its signed cookie
+    UNASKED = "unasked"  # the cookie names a stored session; the store was not asked yet
+    LIVE = "live"  # the record is here
+    GONE = "gone"  # the cookie is genuine, the record is not there any more
+    HELD = "held"  # the record lives, but must not be shown to this client
+    ISOLATED = "isolated"  # nothing of it is kept, and no cookie is believed
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The store's answer about a stored session, judged."""
+
+    state: State
+    record: Record | None = None
+    #: When the store was asked, and how long the record lives untouched from then on (ms).
+    at: int = 0
+    idle_left: int = 0
+    tombstone: Tombstone | None = None
+    #: Values that stand in for stored ones during this request, without changing them.
+    overlay: dict[str, Any] = field(default_factory=dict)
+    #: A client to bind the session to, where it was bound to none.
+    rebind: Client | None = None
+
+
+#: What a session that was not found, or has nothing stored, is loaded with.
+_NOTHING = Loaded(State.GONE)
+
+
+class Session(SessionMixin, MutableMapping[str, Any]):
+    """A mapping of `str` to what JSON and Flask's tags can hold.
+
+    Values are decoded when they are read. At the end of the request each value that was
+    read or assigned is compared with the bytes that came, so a change inside a list or
+    dict is found without `modified = True`, and a session that did not change is not
+    written. Nothing asks the store before the first touch.
+    """
+
+    def __init__(
+        self,
+        state: State = State.NEW,
+        cookie: ids.Cookie | None = None,
+        *,
+        ask: Callable[[], Loaded] | None = None,
+        user_keys: tuple[str, ...] = (),
+        opened: int = 0,
+    ) -> None:
+        self.state = state
+        self.cookie = cookie
+        #: The session's public name. Not a credential.
+        self.sid = cookie.sid if cookie else ids.new_sid()
+        #: The sid that this session goes on under if this response rotates it.
+        self.next_sid = ids.new_sid()
+        #: When the request began, in milliseconds since 1970.
+        self.opened = opened
+        #: True once any key was read, written or counted.
+        self.touched = False
+        #: True once a CSRF token of this session was handed out in this response.
+        self.token_rendered = False
+        #: Why the next save gives the session a new id, if it was asked to.
+        self.rotation: str | None = None
+        #: The remember cookie that belongs to this session, by its id.
+        self.remember: str | None = None
+        self._ask = ask
+        self._user_keys = user_keys
+        self._loaded = _NOTHING
+        self._raw: RawData = {}
+        self._values: dict[str, Any] = {}
+        self._overlay: dict[str, Any] = {}
+        self._assigned: set[str] = set()
+        self._removed: set[str] = set()
+        self._updates: dict[str, list[Update]] = {}
+        self._cleared = False
+        self._modified = False
+        self._local: dict[str, Any] = {}
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.sid} {self.state.value}>"
+
+    # -- what the store knows ----------------------------------------------------------
+
+    def load(self) -> Loaded:
+        """Ask the store, once. Raises `StoreUnavailable`."""
+        if self.state is State.UNASKED and self._ask is not None:
+            loaded = self._ask()
+            self._loaded = loaded
+            self.state = loaded.state
+            if loaded.record is not None and loaded.state is State.LIVE:
+                self._raw = loaded.record.data
+                self._overlay = dict(loaded.overlay)
+            if loaded.record is not None:
+                self.remember = loaded.record.remember
+        return self._loaded
+
+    def _touch(self) -> None:
+        self.touched = True
+        self.load()
+
+    @property
+    def new(self) -> bool:  # type: ignore[override]  # Flask declares a plain attribute
+        """Whether the request brought no genuine session cookie."""
+        return self.state is State.NEW
+
+    @property
+    def user_id(self) -> str | None:
+        """Whose session this is, as the data says now. Asks the store."""
+        self._touch()
+        for key in self._user_keys:
+            value = self.get(key)
+            if value is not None:
+                return str(value)
+        return None
+
+    @property
+    def stored_user_id(self) -> str | None:
+        """Whose session this was when the request began."""
+        record = self.load().record
+        return record.user if record and self.state is State.LIVE else None
+
+    def expires_in(self) -> tuple[float | None, float | None]:
+        """Seconds until the idle and the absolute end; None for what has no end.
+
+        (None, None) for a session of which nothing is stored. Does not count as activity.
+        """
+        loaded = self.load()
+        if self.state is not State.LIVE or loaded.record is None:
+            return None, None
+        deadline = loaded.record.deadline
+        absolute = None if deadline == NO_DEADLINE else (deadline - loaded.at) / 1000
+        return loaded.idle_left / 1000, absolute
+
+    # -- the mapping -------------------------------------------------------------------
+
+    def __getitem__(self, key: str) -> Any:
+        if key in REQUEST_LOCAL:
+            return self._local[key]
+        self._touch()
+        if key in self._overlay:
+            return self._overlay[key]
+        if key not in self._values:
+            self._values[key] = codec.loads(bytes(self._stored(key)))
+        return self._values[key]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        if key in REQUEST_LOCAL:
+            self._local[key] = value
+            return
+        self._touch()
+        self._overlay.pop(key, None)
+        self._values[key] = value
+        self._assigned.add(key)
+        self._updates.pop(key, None)
+
+    def __delitem__(self, key: str) -> None:
+        if key in REQUEST_LOCAL:
+            del self._local[key]
+            return
+        self._touch()
+        if key not in self:
+            raise KeyError(key)
+        for known in (self._overlay, self._values, self._updates):
+            known.pop(key, None)
+        self._assigned.discard(key)
+        self._removed.add(key)
+
+    def __contains__(self, key: object) -> bool:
+        if key in REQUEST_LOCAL:
+            return key in self._local
+        self._touch()
+        return key in self._values or (key in self._raw and self._is_seen(key))
+
+    def __iter__(self) -> Iterator[str]:
+        self._touch()
+        kept = [key for key in self._raw if self._is_seen(key)]
+        return iter(kept + [key for key in self._values if key not in kept])
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def clear(self) -> None:
+        """Remove all keys, also those that were never read: left empty, a logout."""
+        self._touch()
+        self._cleared = True
+        for known in (self._overlay, self._values, self._updates):
+            known.clear()
+        self._assigned.clear()
+        self._removed.clear()
+
+    def change(self, key: str, function: Callable[[Any], Any], default: Any = None) -> Any:
+        """Update a value so that no other request's update of it is lost.
+
+        `function` gets the value that is there (or `default`) and returns the new one. It
+        is called again if another request changed the session meanwhile, so it must do
+        nothing else. Returns the value as seen by this request.
+        """
+        if key in REQUEST_LOCAL:
+            raise KeyError(f"{key} belongs to this request alone; assign it instead.")
+        before = self.get(key, default)
+        if key in self._raw and self._differs(key, before):
+            self._assigned.add(key)  # changed in place before: that must not be lost either
+        value = function(before)
+        self._overlay.pop(key, None)
+        self._values[key] = value
+        if key not in self._assigned:
+            self._updates.setdefault(key, []).append(Update(function, default))
+        return value
+
+    def rotate(self, reason: str = "rotated") -> None:
+        """Give this session a new id and secret at the end of this request."""
+        self._touch()
+        self.rotation = reason
+
+    @property
+    def modified(self) -> bool:
+        """Whether this request changed the session. Setting it is allowed, and not needed."""
+        return self._modified or bool(
+            self._cleared or self._assigned or self._removed or self._updates
+        )
+
+    @modified.setter
+    def modified(self, value: bool) -> None:
+        self._modified = value
+
+    def _stored(self, key: str) -> Any:
+        if not self._is_seen(key):
+            raise KeyError(key)
+        return self._raw[key]
+
+    def _is_seen(self, key: object) -> bool:
+        """Whether what is stored under `key` is still part of this session."""
+        return not self._cleared and key not in self._removed
+
+    # -- what to save ------------------------------------------------------------------
+
+    @property
+    def cleared(self) -> bool:
+        return self._cleared
+
+    def changes(self) -> Changes:
+        """What differs from the bytes that came. Raises `SessionValueError`."""
+        changes = Changes(self._cleared)
+        for key, value in self._values.items():
+            mutable = not isinstance(value, codec.IMMUTABLE)
+            written = key in self._assigned or key in self._updates
+            if (written or mutable) and self._differs(key, value):
+                changes.assigned[key] = codec.dumps(key, value)
+                if key in self._updates:
+                    changes.updates[key] = self._updates[key]
+        # A key that was removed and is back, or was never there, needs no removal.
+        changes.removed = (self._removed - self._values.keys()) & self._raw.keys()
+        return changes
+
+    def _differs(self, key: str, value: Any) -> bool:
+        stored = self._raw.get(key) if self._is_seen(key) else None
+        return stored is None or bytes(stored) != codec.dumps(key, value)
+
+    def assigned(self) -> Changes:
+        """Only what this request itself put in, for a session that starts from empty."""
+        return Changes(
+            cleared=True,
+            assigned={
+                key: codec.dumps(key, self._values[key])
+                for key in self._assigned | set(self._updates)
+            },
+        )
+
+    def preview(self, changes: Changes) -> RawData:
+        """The data as it would be without anybody else's changes."""
+        return apply(changes, self._raw)
+
+    @property
+    def begins_anew(self) -> bool:
+        """Whether what is written now starts another session, under `next_sid`.
+
+        So it is for a visitor whose anonymous session has expired. Where a session was
+        ended on purpose, or belonged to a user, only a login begins another.
+        """
+        return (
+            self.state is State.GONE
+            and self._loaded.tombstone is None
+            and self.cookie is not None
+            and self.cookie.kind is ids.Kind.STORED
+        )
+
+    # -- what CSRF protection asks -----------------------------------------------------
+
+    def csrf_scope(self, *, minting: bool) -> tuple[str, bool] | None:
+        """What a CSRF token is bound to: the sid, and whether somebody is signed in.
+
+        Minting asks nothing of the store and believes the cookie; it gives the sid under
+        which the session will go on where this response rotates it. Checking asks the
+        store, and gives None where the request brought no session.
+        """
+        if minting:
+            self.token_rendered = True
+            if self.state is State.UNASKED and self.cookie is not None:
+                return self.sid, self.cookie.kind is ids.Kind.SIGNED_IN
+            user = self._current_user()
+            moves = (
+                self.rotation
+                or self._cleared
+                or user != self.stored_user_id
+                or (self.begins_anew and self._values)
+            )
+            return (self.next_sid if moves and not self.new else self.sid), user is not None
+        self.load()
+        if self.state is State.NEW:
+            return None
+        return self.sid, self.stored_user_id is not None
+
+    def _current_user(self) -> str | None:
+        touched = self.touched
+        try:
+            return self.user_id
+        finally:
+            self.touched = touched

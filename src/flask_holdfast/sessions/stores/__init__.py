@@ -1,0 +1,1 @@
+"""Where session records are kept. `base` is the contract that every store obeys."""

@@ -1,0 +1,203 @@
+"""What a session store owes its callers.
+
+A store files records as bytes under their sid, lets them expire, and keeps an index of
+whose they are. It knows nothing of Flask, of cookies or of what the bytes mean, except
+for the head that `record.head` reads: etag, secret hash, deadline, owner and client mark.
+
+Rules that hold for every store:
+
+- Each method is one step: it happens entirely or not at all, whatever runs beside it in
+  other threads and processes, and costs one round trip where there is a network.
+- A sid that is unknown, expired or ended is an answer, not an error. The one exception
+  that any method may raise is `StoreUnavailable`.
+- A record lives until its idle time has passed without a touch, or until its deadline,
+  whichever comes first. No method moves a life past the deadline, or prolongs a record
+  that has expired; a life of zero or less is no life.
+- A sid belongs to one owner for ever: only `create` and `rotate` file a sid, and only
+  where neither a record nor a tombstone has it. What has ended never comes back.
+- Times in and out are milliseconds; points in time are counted from 1970.
+
+Index: every record is listed under its owner (if it has one) and among all sessions.
+A listed expiry may lag behind the true one by at most a twentieth of the idle time, so
+that a touch need not write it each time. `end_user` and `sessions_of` go by membership
+and never by that lagging time; `counts` may go by it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import ClassVar
+
+import msgspec
+
+
+class Outcome(Enum):
+    """How a step ended."""
+
+    FOUND = "found"  # here is the record
+    DONE = "done"  # written as asked
+    CONFLICT = "conflict"  # not written: here is the record that is there now
+    ENDED = "ended"  # not written: a tombstone has that sid
+    MISSING = "missing"  # not written: nothing has that sid
+    REFUSED = "refused"  # not written: the owner's sessions were ended meanwhile
+
+
+#: Why a session ended (a tombstone's `why`).
+LOGOUT = "logout"
+REVOKED = "revoked"
+ROTATED = "rotated"
+
+
+class Tombstone(msgspec.Struct, frozen=True):
+    """That and why a session ended; kept until the session's deadline would have come.
+
+    `by` names who ended it, for audit: a user id or a word such as "admin"; never trusted.
+    """
+
+    why: str
+    at: int
+    by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a step found. `data` is the record's bytes (FOUND, CONFLICT)."""
+
+    outcome: Outcome
+    data: bytes = b""
+    idle_left: int = 0
+    tombstone: Tombstone | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What a touch must match to slide the idle time; an empty mark matches any."""
+
+    secret: str
+    mark: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A live session as the index gives it."""
+
+    sid: str
+    data: bytes
+    idle_left: int
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Live sessions, by the index's own count."""
+
+    signed_in: int
+    anonymous: int
+    users: int
+
+
+class Store(ABC):
+    """Session records as bytes, filed under their sid. See the module for the rules."""
+
+    #: How the store calls itself: "memory", "sqlite", "redis".
+    name: ClassVar[str]
+
+    #: True while this store stands in for one that does not answer.
+    degraded: bool = False
+
+    #: Called with the sid of each record that was found to have outlived its time, at
+    #: least by `sweep`. Set by whoever wants to know; must not raise.
+    on_expired: Callable[[str], None] | None = None
+
+    @abstractmethod
+    def create(self, sid: str, data: bytes, *, idle: int) -> Answer:
+        """File a new record. DONE, CONFLICT (somebody filed that sid first) or ENDED."""
+
+    @abstractmethod
+    def fetch(self, sid: str, *, slide: Proof | None = None, idle: int = 0) -> Answer:
+        """The record: FOUND, ENDED or MISSING.
+
+        With `slide` a record whose secret hash and mark match (an empty mark on either
+        side matches) lives for another `idle`, never past its deadline; one that does
+        not match is returned all the same, unmoved. `idle_left` is the life after that.
+        """
+
+    @abstractmethod
+    def replace(self, sid: str, data: bytes, *, etag: str, idle: int) -> Answer:
+        """Write over a record that still carries `etag`. Never creates.
+
+        DONE, CONFLICT (another etag is there: `data` is that record), ENDED or MISSING.
+        The life is renewed as by a touch.
+        """
+
+    @abstractmethod
+    def rotate(
+        self,
+        sid: str,
+        new_sid: str,
+        data: bytes,
+        *,
+        etag: str | None,
+        idle: int,
+        ended: Tombstone,
+        waited: int = 0,
+    ) -> Answer:
+        """Go on as `new_sid` with `data`; `sid` is dead from this moment on.
+
+        With an `etag` the record under `sid` must carry it: else CONFLICT, ENDED or
+        MISSING, and nothing is written. With None there must be no record under `sid`
+        (CONFLICT if there is one); a tombstone it already has stays as it is.
+
+        REFUSED where the owner of `data` had all sessions ended (`end_user`) within the
+        last `waited` milliseconds, by the store's clock: a login that was under way then.
+        """
+
+    @abstractmethod
+    def delete(self, sid: str, *, ended: Tombstone, idle: int) -> bool:
+        """End a session. False if there was no live record (nothing is left then).
+
+        The tombstone is kept until the record's deadline; for `idle` where it has none.
+        """
+
+    @abstractmethod
+    def end_user(
+        self, owner: str, *, ended: Tombstone, idle: int, remember: int, keep: str | None = None
+    ) -> Sequence[str]:
+        """End all of an owner's sessions but `keep`; the sids that it ended.
+
+        Marks the moment for `ended_at` and for logins under way, kept for `remember`.
+        Costs by the number of this owner's sessions.
+        """
+
+    @abstractmethod
+    def sessions_of(self, owner: str) -> Sequence[Listed]:
+        """An owner's live sessions, the most recently used first."""
+
+    @abstractmethod
+    def page(self, *, offset: int = 0, limit: int = 50) -> Sequence[Listed]:
+        """Everyone's live sessions, the most recently used first (within the index's lag)."""
+
+    @abstractmethod
+    def counts(self) -> Counts:
+        """How many live; costs the same whatever the number."""
+
+    @abstractmethod
+    def mark(self, name: str, *, life: int) -> None:
+        """Remember this moment, by the store's clock, under `name` for `life`."""
+
+    @abstractmethod
+    def marked(self, name: str, owner: str) -> tuple[int | None, int | None]:
+        """When `name` was marked, and when `end_user(owner)` last ran; None for never."""
+
+    @abstractmethod
+    def sweep(self) -> int:
+        """Remove what has expired and was not removed on the way; how many records."""
+
+    @abstractmethod
+    def ping(self) -> None:
+        """Raise `StoreUnavailable` if the store cannot be asked."""
+
+    def close(self) -> None:
+        """Let go of connections. The store opens new ones if it is used again."""

@@ -1,0 +1,314 @@
+"""Sessions in this process's memory: for development, for tests, and beside another store.
+
+Every thread of the process shares them; another process, or this one after a restart,
+knows nothing of them.
+"""
+
+from __future__ import annotations
+
+import heapq
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from flask_holdfast.sessions.record import NO_DEADLINE, Head, head
+from flask_holdfast.sessions.stores.base import (
+    Answer,
+    Counts,
+    Listed,
+    Outcome,
+    Proof,
+    Store,
+    Tombstone,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+#: How many outlived entries of each table one ordinary step removes on its way. More than
+#: the one that a step adds, so garbage shrinks wherever there is traffic.
+_CLEANED_PER_STEP = 8
+
+V = TypeVar("V")
+
+
+class _Timed(Generic[V]):
+    """A dict whose entries end. What has ended is not found, and is handed out by `due`."""
+
+    def __init__(self) -> None:
+        self._entries: dict[str, tuple[V, int]] = {}
+        # One place in the queue for each entry. A touch only moves the entry's end, which
+        # costs nothing here; an entry that comes up too early is queued again.
+        self._queue: list[tuple[int, str]] = []
+        self._queued: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, key: str, now: int) -> tuple[V, int] | None:
+        entry = self._entries.get(key)
+        return entry if entry is not None and entry[1] > now else None
+
+    def put(self, key: str, value: V, ends: int) -> None:
+        self._entries[key] = (value, ends)
+        if key not in self._queued or ends < self._queued[key]:
+            self._enqueue(key, ends)
+
+    def pop(self, key: str) -> V | None:
+        entry = self._entries.pop(key, None)
+        return entry[0] if entry else None
+
+    def items(self, now: int) -> Iterator[tuple[str, V, int]]:
+        return ((key, value, ends) for key, (value, ends) in self._entries.items() if ends > now)
+
+    def due(self, now: int, limit: int | None) -> Iterator[tuple[str, V]]:
+        """Remove entries that have ended, at most `limit` looked at."""
+        while self._queue and self._queue[0][0] <= now and limit != 0:
+            limit = None if limit is None else limit - 1
+            when, key = heapq.heappop(self._queue)
+            if self._queued.get(key) != when:
+                continue  # queued again for an earlier moment, and gone since then
+            del self._queued[key]
+            entry = self._entries.get(key)
+            if entry is None:
+                continue
+            if entry[1] > now:
+                self._enqueue(key, entry[1])
+            else:
+                del self._entries[key]
+                yield key, entry[0]
+
+    def _enqueue(self, key: str, when: int) -> None:
+        self._queued[key] = when
+        heapq.heappush(self._queue, (when, key))
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    data: bytes
+    head: Head
+
+
+class MemoryStore(Store):
+    """`clock` gives seconds since 1970. Threads may share the store."""
+
+    name = "memory"
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._rows: _Timed[_Row] = _Timed()
+        self._owners: dict[str, set[str]] = {}
+        self._anonymous = 0
+        self._tombstones: _Timed[Tombstone] = _Timed()
+        self._marks: _Timed[int] = _Timed()
+        self._ended: _Timed[int] = _Timed()
+        self._expired: list[str] = []
+
+    def create(self, sid: str, data: bytes, *, idle: int) -> Answer:
+        with self._step() as now:
+            there = self._state(sid, now)
+            if there.outcome is Outcome.FOUND:
+                return Answer(Outcome.CONFLICT, there.data, there.idle_left)
+            if there.outcome is Outcome.ENDED:
+                return there
+            return self._file(sid, data, idle, now)
+
+    def fetch(self, sid: str, *, slide: Proof | None = None, idle: int = 0) -> Answer:
+        with self._step() as now:
+            found = self._live(sid, now)
+            if found is None or slide is None or not _proves(slide, found[0].head):
+                return self._state(sid, now)
+            filed = self._file(sid, found[0].data, idle, now)
+            if filed.outcome is Outcome.MISSING:
+                return filed
+            return Answer(Outcome.FOUND, found[0].data, filed.idle_left)
+
+    def replace(self, sid: str, data: bytes, *, etag: str, idle: int) -> Answer:
+        with self._step() as now:
+            refusal = self._unless(sid, etag, now)
+            return refusal or self._file(sid, data, idle, now)
+
+    def rotate(
+        self,
+        sid: str,
+        new_sid: str,
+        data: bytes,
+        *,
+        etag: str | None,
+        idle: int,
+        ended: Tombstone,
+        waited: int = 0,
+    ) -> Answer:
+        with self._step() as now:
+            refusal = self._unless(sid, etag, now)
+            if refusal is not None:
+                return refusal
+            new = head(data)
+            if waited > 0 and self._ended_since(new.owner, now - waited, now):
+                return Answer(Outcome.REFUSED)
+            if self._state(new_sid, now).outcome is not Outcome.MISSING:
+                return Answer(Outcome.REFUSED)  # that id is somebody's, or was
+            if _life(new, idle, now) <= 0:
+                return Answer(Outcome.MISSING)
+            if self._tombstones.get(sid, now) is None:
+                old = self._remove(sid)
+                self._bury(sid, old.head if old else new, ended, idle, now)
+            return self._file(new_sid, data, idle, now)
+
+    def delete(self, sid: str, *, ended: Tombstone, idle: int) -> bool:
+        with self._step() as now:
+            found = self._live(sid, now)
+            if found is None:
+                return False
+            self._remove(sid)
+            self._bury(sid, found[0].head, ended, idle, now)
+            return True
+
+    def end_user(
+        self, owner: str, *, ended: Tombstone, idle: int, remember: int, keep: str | None = None
+    ) -> Sequence[str]:
+        with self._step() as now:
+            gone = []
+            for sid in sorted(self._owners.get(owner, ())):
+                found = self._live(sid, now)
+                if found is None or sid == keep:
+                    continue
+                self._remove(sid)
+                self._bury(sid, found[0].head, ended, idle, now)
+                gone.append(sid)
+            self._ended.put(owner, now, now + remember)
+            return gone
+
+    def sessions_of(self, owner: str) -> Sequence[Listed]:
+        with self._step() as now:
+            found = [(sid, self._live(sid, now)) for sid in [*self._owners.get(owner, ())]]
+            listed = [Listed(sid, at[0].data, at[1] - now) for sid, at in found if at]
+            return sorted(listed, key=_last_used)
+
+    def page(self, *, offset: int = 0, limit: int = 50) -> Sequence[Listed]:
+        with self._step() as now:
+            listed = (Listed(sid, row.data, ends - now) for sid, row, ends in self._rows.items(now))
+            return heapq.nsmallest(offset + limit, listed, key=_last_used)[offset:]
+
+    def counts(self) -> Counts:
+        with self._step(limit=None):
+            signed_in = len(self._rows) - self._anonymous
+            return Counts(signed_in, self._anonymous, len(self._owners))
+
+    def mark(self, name: str, *, life: int) -> None:
+        with self._step() as now:
+            self._marks.put(name, now, now + life)
+
+    def marked(self, name: str, owner: str) -> tuple[int | None, int | None]:
+        with self._step() as now:
+            marked, ended = self._marks.get(name, now), self._ended.get(owner, now)
+            return marked[0] if marked else None, ended[0] if ended else None
+
+    def sweep(self) -> int:
+        with self._step(limit=None):
+            return len(self._expired)
+
+    def ping(self) -> None:
+        """This store can always be asked."""
+
+    @contextmanager
+    def _step(self, limit: int | None = _CLEANED_PER_STEP) -> Iterator[int]:
+        """One step under the lock: the time now in milliseconds, after some cleaning."""
+        with self._lock:
+            now = int(self._clock() * 1000)
+            self._clean(now, limit)
+            yield now
+            expired, self._expired = self._expired, []
+        # Told outside the lock: whoever listens may ask the store again.
+        if self.on_expired is not None:
+            for sid in expired:
+                self.on_expired(sid)
+
+    def _clean(self, now: int, limit: int | None) -> None:
+        for sid, row in self._rows.due(now, limit):
+            self._unlist(sid, row.head.owner)
+            self._expired.append(sid)
+        for table in (self._tombstones, self._marks, self._ended):
+            for _ in table.due(now, limit):
+                pass
+
+    def _live(self, sid: str, now: int) -> tuple[_Row, int] | None:
+        """The live record and its end; one that has outlived its time is removed."""
+        found = self._rows.get(sid, now)
+        if found is None and self._remove(sid) is not None:
+            self._expired.append(sid)
+        return found
+
+    def _state(self, sid: str, now: int) -> Answer:
+        """What is under `sid`: FOUND, ENDED or MISSING."""
+        found = self._live(sid, now)
+        if found is not None:
+            return Answer(Outcome.FOUND, found[0].data, found[1] - now)
+        tombstone = self._tombstones.get(sid, now)
+        if tombstone is not None:
+            return Answer(Outcome.ENDED, tombstone=tombstone[0])
+        return Answer(Outcome.MISSING)
+
+    def _unless(self, sid: str, etag: str | None, now: int) -> Answer | None:
+        """Why a write that expects `etag` under `sid` (None: no record) must not happen."""
+        found = self._live(sid, now)
+        if found is not None and found[0].head.etag != etag:
+            return Answer(Outcome.CONFLICT, found[0].data, found[1] - now)
+        if found is None and etag is not None:
+            return self._state(sid, now)
+        return None
+
+    def _file(self, sid: str, data: bytes, idle: int, now: int) -> Answer:
+        """Write a record and list it; one without life is removed instead (MISSING)."""
+        had = self._remove(sid)
+        row = _Row(data, head(data))
+        life = _life(row.head, idle, now)
+        if life <= 0:
+            if had is not None:
+                self._expired.append(sid)
+            return Answer(Outcome.MISSING)
+        self._rows.put(sid, row, now + life)
+        if row.head.owner:
+            self._owners.setdefault(row.head.owner, set()).add(sid)
+        else:
+            self._anonymous += 1
+        return Answer(Outcome.DONE, idle_left=life)
+
+    def _remove(self, sid: str) -> _Row | None:
+        row = self._rows.pop(sid)
+        if row is not None:
+            self._unlist(sid, row.head.owner)
+        return row
+
+    def _unlist(self, sid: str, owner: str) -> None:
+        if not owner:
+            self._anonymous -= 1
+            return
+        sids = self._owners[owner]
+        sids.discard(sid)
+        if not sids:
+            del self._owners[owner]
+
+    def _bury(self, sid: str, of: Head, ended: Tombstone, idle: int, now: int) -> None:
+        until = now + idle if of.deadline == NO_DEADLINE else of.deadline
+        self._tombstones.put(sid, ended, until)
+
+    def _ended_since(self, owner: str, since: int, now: int) -> bool:
+        ended = self._ended.get(owner, now)
+        return ended is not None and ended[0] >= since
+
+
+def _life(of: Head, idle: int, now: int) -> int:
+    return min(idle, of.deadline - now)
+
+
+def _proves(proof: Proof, of: Head) -> bool:
+    unbound = not proof.mark or not of.mark
+    return proof.secret == of.secret and (unbound or proof.mark == of.mark)
+
+
+def _last_used(listed: Listed) -> tuple[int, str]:
+    return -listed.idle_left, listed.sid

@@ -1,0 +1,480 @@
+"""Sessions in one SQLite file: any number of threads and processes of one host.
+
+The file, and the two that SQLite keeps beside it, can be read by their owner alone. A
+folder on a network is no place for it: WAL needs the memory of one host (sqlite.org/wal.html).
+
+What was written last may be lost in a power cut, as SQLite's `synchronous=NORMAL` has it:
+somebody logs in again. What ended a session is on the disk before it is answered
+(`FULL`): a power cut must not sign a thief in again.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections import deque
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flask_holdfast.exceptions import StoreUnavailable
+from flask_holdfast.sessions.record import NO_DEADLINE, Head, head
+from flask_holdfast.sessions.stores.base import (
+    Answer,
+    Counts,
+    Listed,
+    Outcome,
+    Proof,
+    Store,
+    Tombstone,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+#: Seconds to wait for another process to finish its write.
+_BUSY_TIMEOUT = 0.25
+#: Milliseconds that a touch may be late, so that a page of many requests is one write.
+_TOUCH_LAG = 1000
+#: How many outlived rows of each table one write removes on its way, and one of `sweep`.
+_CLEANED_PER_WRITE = 8
+_CLEANED_PER_SWEEP = 500
+
+_VERSION = 1
+#: `totals` is kept by triggers, because counting rows takes longer the more there are.
+_SCHEMA = (
+    """CREATE TABLE sessions (
+        sid TEXT PRIMARY KEY, owner TEXT NOT NULL, expires INTEGER NOT NULL, data BLOB NOT NULL
+    )""",
+    "CREATE INDEX sessions_by_owner ON sessions (owner, expires)",
+    "CREATE INDEX sessions_by_expiry ON sessions (expires)",
+    """CREATE TABLE tombstones (
+        sid TEXT PRIMARY KEY, expires INTEGER NOT NULL, why TEXT NOT NULL, at INTEGER NOT NULL, by TEXT
+    ) WITHOUT ROWID""",
+    "CREATE INDEX tombstones_by_expiry ON tombstones (expires)",
+    """CREATE TABLE moments (
+        kind TEXT, name TEXT, at INTEGER NOT NULL, expires INTEGER NOT NULL, PRIMARY KEY (kind, name)
+    ) WITHOUT ROWID""",
+    "CREATE INDEX moments_by_expiry ON moments (expires)",
+    "CREATE TABLE owners (owner TEXT PRIMARY KEY, sessions INTEGER NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE totals (signed_in INTEGER, anonymous INTEGER, users INTEGER)",
+    "INSERT INTO totals VALUES (0, 0, 0)",
+    """CREATE TRIGGER anonymous_filed AFTER INSERT ON sessions WHEN NEW.owner = '' BEGIN
+        UPDATE totals SET anonymous = anonymous + 1;
+    END""",
+    """CREATE TRIGGER anonymous_removed AFTER DELETE ON sessions WHEN OLD.owner = '' BEGIN
+        UPDATE totals SET anonymous = anonymous - 1;
+    END""",
+    """CREATE TRIGGER signed_in_filed AFTER INSERT ON sessions WHEN NEW.owner <> '' BEGIN
+        UPDATE totals SET signed_in = signed_in + 1;
+        INSERT OR IGNORE INTO owners VALUES (NEW.owner, 0);
+        UPDATE owners SET sessions = sessions + 1 WHERE owner = NEW.owner;
+    END""",
+    """CREATE TRIGGER signed_in_removed AFTER DELETE ON sessions WHEN OLD.owner <> '' BEGIN
+        UPDATE totals SET signed_in = signed_in - 1;
+        UPDATE owners SET sessions = sessions - 1 WHERE owner = OLD.owner;
+        DELETE FROM owners WHERE owner = OLD.owner AND sessions = 0;
+    END""",
+    """CREATE TRIGGER user_came AFTER INSERT ON owners BEGIN
+        UPDATE totals SET users = users + 1;
+    END""",
+    """CREATE TRIGGER user_left AFTER DELETE ON owners BEGIN
+        UPDATE totals SET users = users - 1;
+    END""",
+    f"PRAGMA user_version = {_VERSION}",
+)
+
+#: Connections that a parent process made. Closing one in the child would take the locks of
+#: the file from under the parent (sqlite.org/howtocorrupt.html, section 2.6), so they are kept.
+_inherited: list[sqlite3.Connection] = []
+
+
+class SQLiteStore(Store):
+    """Sessions in the file `path`, made with its folder at the first use.
+
+    `clock` gives seconds since 1970. A write waits at most a quarter of a second for
+    another process to finish its own.
+    """
+
+    name = "sqlite"
+
+    def __init__(self, path: str | Path, clock: Callable[[], float] = time.time) -> None:
+        if str(path) in {"", ".", ":memory:"}:
+            raise ValueError("SQLiteStore needs the path of a file; in memory is MemoryStore.")
+        self._path = Path(path).absolute()
+        self._clock = clock
+        self._idle: deque[sqlite3.Connection] = deque()
+        self._pid = os.getpid()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_pid"):
+            self.close()
+
+    def create(self, sid: str, data: bytes, *, idle: int) -> Answer:
+        with self._write() as step:
+            there = step.state(sid)
+            if there.outcome is Outcome.FOUND:
+                return Answer(Outcome.CONFLICT, there.data, there.idle_left)
+            if there.outcome is Outcome.ENDED:
+                return there
+            return step.file(sid, data, idle)
+
+    def fetch(self, sid: str, *, slide: Proof | None = None, idle: int = 0) -> Answer:
+        with self._read() as step:
+            answer = step.state(sid)
+            if slide is None or not step.would_slide(answer, slide, idle):
+                return answer
+        with self._write() as step:
+            answer = step.state(sid)
+            if not step.would_slide(answer, slide, idle):
+                return answer
+            return step.slide(sid, answer.data, idle)
+
+    def replace(self, sid: str, data: bytes, *, etag: str, idle: int) -> Answer:
+        with self._write() as step:
+            return step.unless(sid, etag) or step.file(sid, data, idle)
+
+    def rotate(
+        self,
+        sid: str,
+        new_sid: str,
+        data: bytes,
+        *,
+        etag: str | None,
+        idle: int,
+        ended: Tombstone,
+        waited: int = 0,
+    ) -> Answer:
+        with self._write(durable=True) as step:
+            refusal = step.unless(sid, etag)
+            if refusal is not None:
+                return refusal
+            new = head(data)
+            at = step.moment("ended", new.owner) if waited > 0 else None
+            if at is not None and at >= step.now - waited:
+                return Answer(Outcome.REFUSED)
+            if step.state(new_sid).outcome is not Outcome.MISSING:
+                return Answer(Outcome.REFUSED)  # that id is somebody's, or was
+            if _life(new, idle, step.now) <= 0:
+                return Answer(Outcome.MISSING)
+            old = step.state(sid)
+            if old.outcome is Outcome.FOUND:
+                step.end(sid, head(old.data), ended, idle)
+            elif old.outcome is Outcome.MISSING:
+                step.end(sid, new, ended, idle)
+            return step.file(new_sid, data, idle)
+
+    def delete(self, sid: str, *, ended: Tombstone, idle: int) -> bool:
+        with self._write(durable=True) as step:
+            there = step.state(sid)
+            if there.outcome is not Outcome.FOUND:
+                return False
+            step.end(sid, head(there.data), ended, idle)
+            return True
+
+    def end_user(
+        self, owner: str, *, ended: Tombstone, idle: int, remember: int, keep: str | None = None
+    ) -> Sequence[str]:
+        with self._write(durable=True) as step:
+            gone = [one for one in step.sessions_of(owner) if one.sid != keep]
+            for one in gone:
+                step.end(one.sid, head(one.data), ended, idle)
+            step.remember("ended", owner, remember)
+            return [one.sid for one in gone]
+
+    def sessions_of(self, owner: str) -> Sequence[Listed]:
+        with self._read() as step:
+            return step.sessions_of(owner)
+
+    def page(self, *, offset: int = 0, limit: int = 50) -> Sequence[Listed]:
+        with self._read() as step:
+            return step.page(offset, limit)
+
+    def counts(self) -> Counts:
+        with self._read() as step:
+            return step.counts()
+
+    def mark(self, name: str, *, life: int) -> None:
+        with self._write() as step:
+            step.remember("mark", name, life)
+
+    def marked(self, name: str, owner: str) -> tuple[int | None, int | None]:
+        with self._read() as step:
+            return step.moment("mark", name), step.moment("ended", owner)
+
+    def sweep(self) -> int:
+        removed = 0
+        while True:
+            with self._write(clean=0) as step:
+                looked_at = step.clean(_CLEANED_PER_SWEEP)
+                removed += len(step.expired)
+            if looked_at < _CLEANED_PER_SWEEP:
+                return removed
+
+    def ping(self) -> None:
+        with self._connection() as connection:
+            connection.execute("SELECT 1 FROM totals")
+
+    def close(self) -> None:
+        self._leave_to_parent()
+        while self._idle:
+            self._idle.pop().close()
+
+    @contextmanager
+    def _read(self) -> Iterator[_Step]:
+        with self._connection() as connection:
+            yield _Step(connection, self._now())
+
+    @contextmanager
+    def _write(self, *, durable: bool = False, clean: int = _CLEANED_PER_WRITE) -> Iterator[_Step]:
+        """One transaction, alone from its start. `durable`: on the disk when it is over."""
+        with self._connection() as connection:
+            connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            connection.execute("BEGIN IMMEDIATE")
+            step = _Step(connection, self._now())  # after the wait for others
+            try:
+                step.clean(clean)
+                yield step
+                connection.execute("COMMIT")
+            except BaseException:
+                connection.rollback()
+                raise
+        if self.on_expired is not None:
+            for sid in step.expired:
+                self.on_expired(sid)
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        """A connection that nobody else uses meanwhile; one that failed is not used again."""
+        self._leave_to_parent()
+        connection: sqlite3.Connection | None = None
+        try:
+            connection = self._idle.pop() if self._idle else self._open()
+            yield connection
+            self._idle.append(connection)
+            connection = None
+        except sqlite3.Error as cause:
+            kind = getattr(cause, "sqlite_errorname", type(cause).__name__)
+            raise StoreUnavailable(f"The session database did not do it: {kind}") from cause
+        except OSError as cause:
+            kind = type(cause).__name__
+            raise StoreUnavailable(f"The session database cannot be opened: {kind}") from cause
+        finally:
+            if connection is not None:
+                connection.close()
+
+    def _open(self) -> sqlite3.Connection:
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Made before SQLite makes it, so that there is no moment at which others can read
+        # it; SQLite gives its own two files the mode of this one.
+        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
+        if self._path.stat().st_mode & 0o077:
+            self._path.chmod(0o600)
+        connection = sqlite3.connect(
+            self._path, timeout=_BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
+        )
+        try:
+            _prepare(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _leave_to_parent(self) -> None:
+        if self._pid != os.getpid():
+            _inherited.extend(self._idle)
+            self._idle, self._pid = deque(), os.getpid()
+
+    def _now(self) -> int:
+        return int(self._clock() * 1000)
+
+
+class _Step:
+    """What one method does to the tables, on one connection at one moment."""
+
+    def __init__(self, connection: sqlite3.Connection, now: int) -> None:
+        self.now = now
+        self.expired: list[str] = []
+        self._run = connection.execute
+
+    def state(self, sid: str) -> Answer:
+        """What is under `sid`: FOUND, ENDED or MISSING."""
+        row = self._run(
+            "SELECT data, expires FROM sessions WHERE sid = ? AND expires > ?", (sid, self.now)
+        ).fetchone()
+        if row is not None:
+            return Answer(Outcome.FOUND, row[0], row[1] - self.now)
+        row = self._run(
+            "SELECT why, at, by FROM tombstones WHERE sid = ? AND expires > ?", (sid, self.now)
+        ).fetchone()
+        if row is not None:
+            return Answer(Outcome.ENDED, tombstone=Tombstone(*row))
+        return Answer(Outcome.MISSING)
+
+    def unless(self, sid: str, etag: str | None) -> Answer | None:
+        """Why a write that expects `etag` under `sid` (None: no record) must not happen."""
+        there = self.state(sid)
+        if there.outcome is Outcome.FOUND and head(there.data).etag != etag:
+            return Answer(Outcome.CONFLICT, there.data, there.idle_left)
+        if there.outcome is not Outcome.FOUND and etag is not None:
+            return there
+        return None
+
+    def would_slide(self, there: Answer, proof: Proof, idle: int) -> bool:
+        """Whether a touch moves this record's end by more than nothing to speak of."""
+        if there.outcome is not Outcome.FOUND:
+            return False
+        record = head(there.data)
+        unbound = not proof.mark or not record.mark
+        if proof.secret != record.secret or not (unbound or proof.mark == record.mark):
+            return False
+        moved = _life(record, idle, self.now) - there.idle_left
+        return not 0 <= moved < min(_TOUCH_LAG, idle // 20 + 1)
+
+    def slide(self, sid: str, data: bytes, idle: int) -> Answer:
+        life = _life(head(data), idle, self.now)
+        if life <= 0:
+            return self._run_out(sid)
+        self._run("UPDATE sessions SET expires = ? WHERE sid = ?", (self.now + life, sid))
+        return Answer(Outcome.FOUND, data, life)
+
+    def file(self, sid: str, data: bytes, idle: int) -> Answer:
+        """Write a record; one without life is removed instead (MISSING)."""
+        record = head(data)
+        life = _life(record, idle, self.now)
+        if life <= 0:
+            return self._run_out(sid)
+        self._drop_outlived(sid)
+        changed = self._run(
+            "UPDATE sessions SET data = ?, expires = ? WHERE sid = ? AND owner = ?",
+            (data, self.now + life, sid, record.owner),
+        )
+        if changed.rowcount == 0:
+            self._remove(sid)
+            self._run(
+                "INSERT INTO sessions (sid, owner, expires, data) VALUES (?, ?, ?, ?)",
+                (sid, record.owner, self.now + life, data),
+            )
+        return Answer(Outcome.DONE, idle_left=life)
+
+    def end(self, sid: str, record: Head, ended: Tombstone, idle: int) -> None:
+        self._drop_outlived(sid)
+        self._remove(sid)
+        until = self.now + idle if record.deadline == NO_DEADLINE else record.deadline
+        self._run(
+            "INSERT OR REPLACE INTO tombstones (sid, expires, why, at, by) VALUES (?, ?, ?, ?, ?)",
+            (sid, until, ended.why, ended.at, ended.by),
+        )
+
+    def sessions_of(self, owner: str) -> list[Listed]:
+        return self._listed(
+            "SELECT sid, data, expires FROM sessions WHERE owner = ? AND expires > ?"
+            " ORDER BY expires DESC",
+            (owner, self.now),
+        )
+
+    def page(self, offset: int, limit: int) -> list[Listed]:
+        return self._listed(
+            "SELECT sid, data, expires FROM sessions WHERE expires > ?"
+            " ORDER BY expires DESC LIMIT ? OFFSET ?",
+            (self.now, limit, offset),
+        )
+
+    def counts(self) -> Counts:
+        """The totals, less what has expired and waits to be removed."""
+        signed_in, anonymous, users = self._run(
+            """SELECT
+                signed_in - (SELECT count(*) FROM sessions WHERE expires <= :now AND owner <> ''),
+                anonymous - (SELECT count(*) FROM sessions WHERE expires <= :now AND owner = ''),
+                users - (
+                    SELECT count(*) FROM (
+                        SELECT DISTINCT owner FROM sessions WHERE expires <= :now AND owner <> ''
+                    ) AS was WHERE NOT EXISTS (
+                        SELECT 1 FROM sessions WHERE owner = was.owner AND expires > :now
+                    )
+                )
+            FROM totals""",
+            {"now": self.now},
+        ).fetchone()
+        return Counts(signed_in, anonymous, users)
+
+    def remember(self, kind: str, name: str, life: int) -> None:
+        self._run(
+            "INSERT OR REPLACE INTO moments (kind, name, at, expires) VALUES (?, ?, ?, ?)",
+            (kind, name, self.now, self.now + life),
+        )
+
+    def moment(self, kind: str, name: str) -> int | None:
+        row = self._run(
+            "SELECT at FROM moments WHERE kind = ? AND name = ? AND expires > ?",
+            (kind, name, self.now),
+        ).fetchone()
+        return None if row is None else int(row[0])
+
+    def clean(self, limit: int) -> int:
+        """Remove rows that have ended, at most `limit` of each table; the most removed of one."""
+        sids = self._run(
+            "SELECT sid FROM sessions WHERE expires <= ? ORDER BY expires LIMIT ?",
+            (self.now, limit),
+        ).fetchall()
+        for (sid,) in sids:
+            self._drop_outlived(sid)
+        dead = (self.now, limit)
+        tombstones = self._run(
+            "DELETE FROM tombstones WHERE sid IN"
+            " (SELECT sid FROM tombstones WHERE expires <= ? ORDER BY expires LIMIT ?)",
+            dead,
+        )
+        moments = self._run(
+            "DELETE FROM moments WHERE (kind, name) IN"
+            " (SELECT kind, name FROM moments WHERE expires <= ? ORDER BY expires LIMIT ?)",
+            dead,
+        )
+        return max(len(sids), tombstones.rowcount, moments.rowcount)
+
+    def _drop_outlived(self, sid: str) -> None:
+        gone = self._run("DELETE FROM sessions WHERE sid = ? AND expires <= ?", (sid, self.now))
+        if gone.rowcount:
+            self.expired.append(sid)
+
+    def _run_out(self, sid: str) -> Answer:
+        if self._remove(sid):
+            self.expired.append(sid)
+        return Answer(Outcome.MISSING)
+
+    def _remove(self, sid: str) -> bool:
+        return self._run("DELETE FROM sessions WHERE sid = ?", (sid,)).rowcount > 0
+
+    def _listed(self, query: str, arguments: tuple[str | int, ...]) -> list[Listed]:
+        rows = self._run(query, arguments)
+        return [Listed(sid, data, expires - self.now) for sid, data, expires in rows]
+
+
+def _life(record: Head, idle: int, now: int) -> int:
+    return min(idle, record.deadline - now)
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    """Turn on WAL and make the tables, whichever process comes first."""
+    give_up = time.monotonic() + _BUSY_TIMEOUT
+    while connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            # SQLite does not wait by itself here while another process does the same.
+            if time.monotonic() > give_up:
+                raise
+            time.sleep(0.005)
+    if _version(connection) == 0:
+        connection.execute("BEGIN IMMEDIATE")
+        if _version(connection) == 0:
+            for statement in _SCHEMA:
+                connection.execute(statement)
+        connection.execute("COMMIT")
+    if _version(connection) != _VERSION:
+        raise sqlite3.DatabaseError("made by another version")
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])

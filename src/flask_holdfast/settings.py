@@ -1,0 +1,304 @@
+"""Every setting: its key, its default, what it means, and what makes a value wrong.
+
+`SessionInterface` and `CSRFProtect` on their own only read settings. `Holdfast(app)` also
+hardens what the app left at Flask's own defaults (`harden`) and checks it all (`check`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, MutableMapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+from .exceptions import SettingError
+
+#: Returns what to write instead, or None if the value is right.
+Check = Callable[[Any], str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    key: str
+    default: Any
+    meaning: str
+    wrong: Check
+
+
+def _one_of(*choices: str) -> Check:
+    listed = ", ".join(repr(choice) for choice in choices)
+    return lambda value: None if value in choices else f"Write one of {listed}."
+
+
+def _flag(value: Any) -> str | None:
+    return None if isinstance(value, bool) else "Write True or False."
+
+
+def _seconds(value: Any) -> str | None:
+    ok = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return (
+        None if ok and math.isfinite(value) and value > 0 else "Write a number of seconds above 0."
+    )
+
+
+def _count(value: Any) -> str | None:
+    ok = isinstance(value, int) and not isinstance(value, bool) and value > 0
+    return None if ok else "Write a whole number above 0."
+
+
+def _optional(check: Check) -> Check:
+    return lambda value: None if value is None else check(value)
+
+
+def _mapping(value: Any) -> str | None:
+    return None if isinstance(value, Mapping) else "Write a dict."
+
+
+def _names(value: Any) -> str | None:
+    ok = isinstance(value, (list, tuple, set, frozenset)) and all(
+        isinstance(name, str) and name for name in value
+    )
+    return None if ok else 'Write a list of names, e.g. ["name"].'
+
+
+def _url_prefix(value: Any) -> str | None:
+    ok = isinstance(value, str) and value.startswith("/") and not value.endswith("/")
+    return None if ok else 'Write a path that begins with "/" and does not end with one.'
+
+
+def _key_prefix(value: Any) -> str | None:
+    if not isinstance(value, str) or not value:
+        return 'Write a text that is not empty, e.g. "session:".'
+    if f"holdfast:{value}".startswith(value) or any(c in value for c in "*?[]{}\\ \t\r\n"):
+        return 'Write a plain prefix, without blanks or any of *?[]{}\\, e.g. "session:".'
+    return None
+
+
+_STORE_SCHEMES = ("memory", "sqlite", "redis", "rediss", "unix")
+
+
+def _store_url(value: Any) -> str | None:
+    listed = ", ".join(f"{scheme}://" for scheme in _STORE_SCHEMES)
+    try:
+        scheme = urlsplit(value).scheme if isinstance(value, str) else ""
+    except ValueError:
+        scheme = ""
+    return None if scheme in _STORE_SCHEMES else f"Write a URL that begins with one of {listed}."
+
+
+_TABLE = (
+    Setting(
+        "SESSION_STORE_URL",
+        None,
+        "Where sessions are kept. None: REDIS_URL if that is set, else SQLite in the instance "
+        "folder.",
+        _optional(_store_url),
+    ),
+    Setting(
+        "REDIS_URL",
+        None,
+        "Where Redis is, if SESSION_STORE_URL names no store.",
+        _optional(_store_url),
+    ),
+    Setting(
+        "SESSION_KEY_PREFIX",
+        "session:",
+        "Records live under this prefix and nothing else does.",
+        _key_prefix,
+    ),
+    Setting(
+        "SESSION_CACHE_TIMEOUT",
+        86_400,
+        "Absolute lifetime in seconds. None: a session lives as long as it is used.",
+        _optional(_seconds),
+    ),
+    Setting("SESSION_USE_SIGNER", True, "Sign the cookie value.", _flag),
+    Setting(
+        "SESSION_USER_KEYS",
+        ("_user_id", "user_id"),
+        "Session keys that say who is signed in; the first that is there counts.",
+        _names,
+    ),
+    Setting(
+        "SESSION_BIND_IP",
+        "network",
+        "How tightly a signed-in session is tied to its address.",
+        _one_of("off", "network", "exact"),
+    ),
+    Setting(
+        "SESSION_BIND_USER_AGENT",
+        "family",
+        "How tightly a signed-in session is tied to its browser.",
+        _one_of("off", "family", "exact"),
+    ),
+    Setting(
+        "SESSION_BINDING_ACTION",
+        "challenge",
+        "What happens when the client has changed.",
+        _one_of("log", "challenge", "revoke"),
+    ),
+    Setting(
+        "REDIS_REQUIRED",
+        False,
+        "True: without Redis no sessions, 503. False: fall back to memory, and come back.",
+        _flag,
+    ),
+    Setting("REDIS_MAX_CONNECTIONS", 50, "Size of the connection pool of a process.", _count),
+    Setting(
+        "CSRF_TRUSTED_ORIGINS",
+        (),
+        'Other origins whose forms are accepted, with scheme: "https://app.example".',
+        _names,
+    ),
+    Setting(
+        "CSRF_EXPIRED_POLICY",
+        "same-origin",
+        "Whether an authentic but old token passes where the browser proves same origin.",
+        _one_of("same-origin", "refuse"),
+    ),
+    Setting(
+        "HOLDFAST_URL_PREFIX", "/session", "Where the extension's own endpoints live.", _url_prefix
+    ),
+    Setting(
+        "HOLDFAST_HEADERS",
+        {},
+        "Response headers by name, over the recommended set; None leaves one out.",
+        _mapping,
+    ),
+    Setting(
+        "HOLDFAST_CSP",
+        {},
+        "Content-Security-Policy directives over the recommended ones; None leaves one out.",
+        _mapping,
+    ),
+    Setting(
+        "HOLDFAST_KEEP_FLASK_DEFAULTS",
+        (),
+        "Keys that keep Flask's own default instead of being hardened.",
+        _names,
+    ),
+)
+
+#: Every setting of this package, by key.
+SETTINGS: Mapping[str, Setting] = {setting.key: setting for setting in _TABLE}
+
+#: What `Holdfast(app)` sets where a key still has Flask's own default: key, Flask's, ours.
+_HARDENED: tuple[tuple[str, Any, Any], ...] = (
+    ("SESSION_COOKIE_SECURE", False, True),
+    ("SESSION_COOKIE_HTTPONLY", True, True),
+    ("SESSION_COOKIE_SAMESITE", None, "Lax"),
+    ("PERMANENT_SESSION_LIFETIME", timedelta(days=31), timedelta(minutes=30)),
+    ("SESSION_REFRESH_EACH_REQUEST", True, False),
+    ("WTF_CSRF_TIME_LIMIT", None, 1800),
+    # Flask-Login's remember cookie is a credential like the session's.
+    ("REMEMBER_COOKIE_SECURE", None, True),
+    ("REMEMBER_COOKIE_HTTPONLY", None, True),
+    ("REMEMBER_COOKIE_SAMESITE", None, "Lax"),
+    # Flask-Login's own binding (sha512 of address and agent) is replaced by ours.
+    ("SESSION_PROTECTION", None, None),
+)
+
+
+def get(config: Mapping[str, Any], key: str) -> Any:
+    """The configured value of one of our settings, or its default."""
+    return config[key] if key in config else SETTINGS[key].default
+
+
+def harden(config: MutableMapping[str, Any]) -> None:
+    """Set what the application left at Flask's own defaults, unless it says to keep them."""
+    kept = get(config, "HOLDFAST_KEEP_FLASK_DEFAULTS")
+    for key, flasks, ours in _HARDENED:
+        if key not in kept and (key not in config or config[key] == flasks):
+            config[key] = ours
+    if "SESSION_COOKIE_NAME" not in kept and config["SESSION_COOKIE_NAME"] == "session":
+        config["SESSION_COOKIE_NAME"] = "__Host-session" if _host_prefix_fits(config) else "session"
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """Raise `SettingError` for the first setting that is wrong."""
+    for setting in _TABLE:
+        value = get(config, setting.key)
+        if fix := setting.wrong(value):
+            raise SettingError(setting.key, value, fix)
+    _check_secret_keys(config)
+    _check_cookie(config)
+    _check_lifetimes(config)
+
+
+def _host_prefix_fits(config: Mapping[str, Any]) -> bool:
+    """RFC 6265bis section 4.1.3.2: Secure, Path=/ and no Domain."""
+    path = config.get("SESSION_COOKIE_PATH") or config.get("APPLICATION_ROOT") or "/"
+    return bool(
+        config["SESSION_COOKIE_SECURE"] and path == "/" and not config.get("SESSION_COOKIE_DOMAIN")
+    )
+
+
+#: At least 128 bits (OWASP ASVS 11.2.3), if every byte is random.
+_KEY_BYTES = 16
+_KEY_ADVICE = (
+    "Set it to at least 16 random bytes, the same for all processes: "
+    "python -c 'import secrets; print(secrets.token_hex(32))'."
+)
+
+
+def _check_secret_keys(config: Mapping[str, Any]) -> None:
+    fallbacks = config.get("SECRET_KEY_FALLBACKS") or []
+    if isinstance(fallbacks, (str, bytes)):
+        raise SettingError("SECRET_KEY_FALLBACKS", fallbacks, "Write a list of former keys.")
+    named = [("SECRET_KEY", config.get("SECRET_KEY"))]
+    named += [("SECRET_KEY_FALLBACKS", key) for key in fallbacks]
+    for name, key in named:
+        if not key:
+            raise SettingError(name, key, f"It is missing. {_KEY_ADVICE}")
+        raw = key.encode() if isinstance(key, str) else key
+        if not isinstance(raw, bytes):
+            raise SettingError(name, key, "Write str or bytes.")
+        if len(raw) < _KEY_BYTES or len(set(raw)) < 6:
+            raise SettingError(name, key, f"It is too weak. {_KEY_ADVICE}")
+
+
+def _check_cookie(config: Mapping[str, Any]) -> None:
+    name, secure = config["SESSION_COOKIE_NAME"], config["SESSION_COOKIE_SECURE"]
+    samesite = config.get("SESSION_COOKIE_SAMESITE")
+    if samesite not in (None, "Lax", "Strict", "None"):
+        raise SettingError("SESSION_COOKIE_SAMESITE", samesite, 'Write "Lax", "Strict" or "None".')
+    if samesite == "None" and not secure:
+        raise SettingError(
+            "SESSION_COOKIE_SAMESITE",
+            samesite,
+            "Browsers drop such a cookie without Secure: set SESSION_COOKIE_SECURE = True.",
+        )
+    if str(name).startswith("__Secure-") and not secure:
+        raise SettingError(
+            "SESSION_COOKIE_NAME", name, "This prefix needs SESSION_COOKIE_SECURE = True."
+        )
+    if not str(name).startswith("__Host-"):
+        return
+    if domain := config.get("SESSION_COOKIE_DOMAIN"):
+        raise SettingError(
+            "SESSION_COOKIE_DOMAIN",
+            domain,
+            "A __Host- cookie has no Domain: leave it out, or name the cookie without the prefix.",
+        )
+    if not _host_prefix_fits(config):
+        raise SettingError(
+            "SESSION_COOKIE_NAME",
+            name,
+            "A __Host- cookie needs SESSION_COOKIE_SECURE = True and the path /.",
+        )
+
+
+def _check_lifetimes(config: Mapping[str, Any]) -> None:
+    idle = config["PERMANENT_SESSION_LIFETIME"]
+    seconds = idle.total_seconds() if isinstance(idle, timedelta) else idle
+    if fix := _seconds(seconds):
+        raise SettingError("PERMANENT_SESSION_LIFETIME", idle, fix)
+    absolute = get(config, "SESSION_CACHE_TIMEOUT")
+    if absolute is not None and seconds > absolute:
+        raise SettingError(
+            "PERMANENT_SESSION_LIFETIME",
+            idle,
+            f"The idle timeout cannot be above SESSION_CACHE_TIMEOUT ({absolute} s): lower it.",
+        )

@@ -1,0 +1,44 @@
+"""What happens to sessions and forms, as blinker signals.
+
+The sender is always the Flask application. Each handler gets the arguments named below
+as keywords and should accept `**extra`, so that later versions can add some. No argument
+ever carries a credential: a `session_id` is a name, not a key.
+"""
+
+from __future__ import annotations
+
+from blinker import Namespace
+
+_signals = Namespace()
+
+#: A session was filed in the store. Arguments: `session_id`, `user_id` (None if anonymous).
+session_created = _signals.signal("session-created")
+
+#: A session got a new id; the old one is dead. Arguments: `session_id`, `previous_id`,
+#: `user_id`, `reason` ("login", "logout", "rotated").
+session_rotated = _signals.signal("session-rotated")
+
+#: A session was ended on purpose. Arguments: `session_id`, `user_id`, `reason`
+#: ("logout", "revoked", ...), `by` (who did it, or None).
+session_revoked = _signals.signal("session-revoked")
+
+#: A record was found to have outlived its time. Arguments: `session_id`.
+session_expired = _signals.signal("session-expired")
+
+#: Another request changed the same session first; the changes were merged.
+#: Arguments: `session_id`, `attempts`.
+session_conflict = _signals.signal("session-conflict")
+
+#: A request wanted to write to a session that had ended; the write was dropped.
+#: Arguments: `session_id`, `reason` (why it had ended, or "expired").
+session_gone = _signals.signal("session-gone")
+
+#: A signed-in session came from another client than the one it is bound to. Arguments:
+#: `session_id`, `user_id`, `change` ("network" or "client"), `action` taken.
+client_changed = _signals.signal("client-changed")
+
+#: The store stopped answering, or answers again. Arguments: `available`.
+store_changed = _signals.signal("store-changed")
+
+#: A request was refused by CSRF protection. Arguments: `reason`, `endpoint`, `method`.
+csrf_refused = _signals.signal("csrf-refused")

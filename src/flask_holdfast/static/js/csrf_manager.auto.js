@@ -1,0 +1,5 @@
+// @ts-check
+import { CSRFManager } from './csrf_manager.js'
+
+/** The manager of this window, for pages that load this file and want to listen to it. */
+export const manager = new CSRFManager().start()

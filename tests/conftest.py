@@ -1,0 +1,117 @@
+"""What every test may ask for. The programs behind the fixtures are in `services`."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Protocol
+
+import flask
+import hypothesis
+import pytest
+from playwright.sync_api import sync_playwright
+
+from tests import services
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Browser, BrowserContext, Page
+
+FULL = os.environ.get("HOLDFAST_FULL") == "1"
+
+# Both lengths are seeded: a failure comes back at the next run, on every machine.
+hypothesis.settings.register_profile("sample", max_examples=50, derandomize=True, deadline=None)
+hypothesis.settings.register_profile("full", max_examples=2000, derandomize=True, deadline=None)
+hypothesis.settings.load_profile("full" if FULL else "sample")
+
+
+class NewContext(Protocol):
+    """Opens a browser profile of its own; keywords are those of Playwright's `new_context`."""
+
+    def __call__(self, **options: object) -> BrowserContext: ...
+
+
+@pytest.fixture(scope="session")
+def full() -> bool:
+    """Whether long suites run at their stated length (`make full`) or as a sample."""
+    return FULL
+
+
+@pytest.fixture(autouse=True)
+def _only_what_the_test_configures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A developer's own REDIS_URL must not be where tests write."""
+    for name in ("HOST", "PORT", "REDIS_URL", "SECRET_KEY", "SESSION_STORE_URL"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _no_context_is_left_pushed() -> Iterator[None]:
+    """A context that one test leaves would be the session of the next."""
+    yield
+    assert not flask.has_app_context(), "the test left a Flask context pushed"
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[services.RedisServer]:
+    """The run's Redis; tests that stop it use `services.redis_process` instead."""
+    with services.redis_process() as server:
+        yield server
+
+
+@pytest.fixture
+def redis_url(redis_server: services.RedisServer) -> str:
+    """The URL of the run's Redis, empty at the start of the test."""
+    with redis_server.client() as client:
+        client.flushall()
+    return redis_server.url
+
+
+@pytest.fixture(scope="session")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> services.TLS:
+    """A certificate for `live_server(app, tls=tls)`."""
+    return services.TLS.make(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """One real Chromium for the run; profiles are per test, see `new_context`."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=services.CHROMIUM, args=list(services.CHROMIUM_ARGS), headless=True
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page_problems() -> list[str]:
+    """Console errors, exceptions and CSP violations so far; what is expected is removed from it."""
+    return []
+
+
+@pytest.fixture
+def new_context(browser: Browser, page_problems: list[str]) -> Iterator[NewContext]:
+    """Open watched profiles: one is one person's browser, its pages are their tabs.
+
+    At the end of the test any problem still in `page_problems` fails it.
+    """
+    contexts: list[BrowserContext] = []
+
+    def open_context(**options: object) -> BrowserContext:
+        # Certificates are the tests' own, so no browser trusts them.
+        context = browser.new_context(**{"ignore_https_errors": True, **options})  # type: ignore[arg-type]
+        context.set_default_timeout(10_000)
+        services.watch(context, page_problems)
+        contexts.append(context)
+        return context
+
+    yield open_context
+    for context in contexts:
+        context.close()
+    assert not page_problems, "the page reported: " + "; ".join(page_problems)
+
+
+@pytest.fixture
+def page(new_context: NewContext) -> Page:
+    """One tab of a fresh profile."""
+    return new_context().new_page()

@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flask_holdfast.csrf.origin import (
+    Origin,
+    Proof,
+    check,
+    only_the_scheme_differs,
+    origin_of,
+    parse_origin,
+)
+from flask_holdfast.csrf.reasons import Reason
+
+OURS = Origin("https", "shop.example", 443)
+OURS_HTTP = Origin("http", "shop.example", 80)
+PARTNER = Origin("https", "pay.example", 443)
+
+SELF, EVIL, PAY = "https://shop.example", "https://evil.example", "https://pay.example"
+
+
+def row(
+    sentence: str,
+    expected: Reason | Proof,
+    *,
+    site: str | None = None,
+    origin: str | None = None,
+    referer: str | None = None,
+    target: Origin | None = OURS,
+    strict: bool = True,
+) -> object:
+    return pytest.param(expected, site, origin, referer, target, strict, id=sentence)
+
+
+@pytest.mark.parametrize(
+    ("expected", "site", "origin", "referer", "target", "strict"),
+    [
+        # Sec-Fetch-Site first, as browsers were seen to send it.
+        row("own form", Proof.SEC_FETCH_SITE, site="same-origin", origin=SELF),
+        row("own form without referrer", Proof.SEC_FETCH_SITE, site="same-origin", origin="null"),
+        row("address bar", Proof.NOTHING, site="none"),
+        row("another site", Reason.CROSS_ORIGIN, site="cross-site", origin=EVIL),
+        row("another site hides", Reason.CROSS_ORIGIN, site="cross-site", origin="null"),
+        row("another site says nothing more", Reason.CROSS_ORIGIN, site="cross-site"),
+        row(
+            "redirected back to us by another site",
+            Reason.CROSS_ORIGIN,
+            site="cross-site",
+            origin="null",
+            referer=f"{SELF}/",
+        ),
+        row(
+            "sibling subdomain",
+            Reason.CROSS_ORIGIN,
+            site="same-site",
+            origin="https://a.shop.example",
+        ),
+        row("other port of our host", Reason.CROSS_ORIGIN, site="same-site", origin=f"{SELF}:8443"),
+        row("a partner we trust", Proof.TRUSTED, site="cross-site", origin=PAY),
+        row("a word nobody knows", Reason.CROSS_ORIGIN, site="future-site", origin=EVIL),
+        row(
+            "our origin cannot undo cross-site", Reason.CROSS_ORIGIN, site="cross-site", origin=SELF
+        ),
+        # Without it, Origin: plain http, and browsers of before 2023.
+        row("only Origin, ours", Proof.ORIGIN, origin=SELF),
+        row("only Origin, ours with port", Proof.ORIGIN, origin=f"{SELF}:443"),
+        row("only Origin, in capitals", Proof.ORIGIN, origin="HTTPS://SHOP.EXAMPLE"),
+        row("only Origin, another", Reason.CROSS_ORIGIN, origin=EVIL, referer=f"{SELF}/"),
+        row("only Origin, null", Reason.ORIGIN_NULL, origin="null", referer=f"{SELF}/"),
+        row("only Origin, our host on http", Reason.CROSS_ORIGIN, origin="http://shop.example"),
+        row("only Origin, other port", Reason.CROSS_ORIGIN, origin=f"{SELF}:444"),
+        row(
+            "only Origin, our name before theirs",
+            Reason.CROSS_ORIGIN,
+            origin=f"{SELF}.evil.example",
+        ),
+        row("only Origin, our name as a user", Reason.CROSS_ORIGIN, origin=f"{SELF}@evil.example"),
+        row("only Origin, with a path", Reason.CROSS_ORIGIN, origin=f"{SELF}/"),
+        row("only Origin, junk", Reason.CROSS_ORIGIN, origin="https://[::1"),
+        row("only Origin, port too high", Reason.CROSS_ORIGIN, origin=f"{SELF}:99999"),
+        row("only Origin, trusted", Proof.TRUSTED, origin=PAY),
+        row("http site, own Origin", Proof.ORIGIN, origin="http://shop.example", target=OURS_HTTP),
+        row("our Host header is junk", Reason.CROSS_ORIGIN, origin=SELF, target=None),
+        row("junk equals no junk", Reason.CROSS_ORIGIN, origin="https://[", target=None),
+        # Neither: old browsers and other programs.
+        row("own Referer", Proof.REFERER, referer=f"{SELF}/page?x=1"),
+        row("own Referer, bare", Proof.REFERER, referer=SELF),
+        row("another's Referer", Reason.REFERER_MISMATCH, referer=f"{EVIL}/"),
+        row(
+            "Referer with our name as a user",
+            Reason.REFERER_MISMATCH,
+            referer=f"{SELF}@evil.example/",
+        ),
+        row("Referer with a backslash", Reason.REFERER_MISMATCH, referer=f"{SELF}\\@evil.example/"),
+        row("Referer of the http page", Reason.REFERER_MISMATCH, referer="http://shop.example/"),
+        row(
+            "Referer with a bad port",
+            Reason.REFERER_MISMATCH,
+            referer="https://shop.example:99999/",
+        ),
+        row("Referer of a partner we trust", Proof.TRUSTED, referer=f"{PAY}/"),
+        row("nothing at all on https", Reason.REFERER_MISSING),
+        row("nothing at all on http", Proof.NOTHING, target=OURS_HTTP),
+        row("another's Referer on http", Reason.REFERER_MISMATCH, referer=EVIL, target=OURS_HTTP),
+        row("nothing at all, not strict", Proof.NOTHING, strict=False),
+        row("another's Referer, not strict", Proof.NOTHING, referer=EVIL, strict=False),
+        row("not strict is about the Referer only", Reason.CROSS_ORIGIN, origin=EVIL, strict=False),
+    ],
+)
+def test_the_gate(
+    expected: Reason | Proof,
+    site: str | None,
+    origin: str | None,
+    referer: str | None,
+    target: Origin | None,
+    strict: bool,
+) -> None:
+    decided = check(
+        target,
+        sec_fetch_site=site,
+        origin=origin,
+        referer=referer,
+        trusted={PARTNER},
+        strict_referer=strict,
+    )
+
+    assert decided is expected
+
+
+def test_a_referer_alone_never_counts_as_proof_of_same_origin() -> None:
+    assert {proof for proof in Proof if proof.is_same_origin} == {
+        Proof.SEC_FETCH_SITE,
+        Proof.ORIGIN,
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("https://a.example", Origin("https", "a.example", 443)),
+        ("http://a.example:8080", Origin("http", "a.example", 8080)),
+        ("https://A.Example:443", Origin("https", "a.example", 443)),
+        ("https://bücher.example", Origin("https", "xn--bcher-kva.example", 443)),
+        ("https://XN--bcher-kva.example", Origin("https", "xn--bcher-kva.example", 443)),
+        ("http://[::1]:5000", Origin("http", "[::1]", 5000)),
+        ("http://[0:0:0:0:0:0:0:1]", Origin("http", "[::1]", 80)),
+        ("capacitor://localhost", Origin("capacitor", "localhost", None)),
+        *(
+            (wrong, None)
+            for wrong in (
+                None,
+                "",
+                "null",
+                "a.example",
+                "//a.example",
+                "https://",
+                "https://a.example/",
+                "https://a.example/path",
+                "https://a.example?q",
+                "https://user@a.example",
+                "https://*.a.example",
+                "https://a b.example",
+                "https://a.example:",
+                "https://a.example:x",
+                "https://a.example:٤٤٣",
+                "https://a.example:65536",
+                "https://[::1",
+                "https://[::zz]",
+                "https://" + "é" * 70,
+                "https://\ud800.example",
+                "https://" + "a" * 1_000_000,
+            )
+        ),
+    ],
+)
+def test_an_origin_is_scheme_host_and_port_in_one_spelling(
+    text: str | None, expected: Origin | None
+) -> None:
+    assert parse_origin(text) == expected
+
+
+headers = st.none() | st.text() | st.sampled_from([SELF, EVIL, "null", "same-origin", f"{SELF}:1"])
+
+
+@given(site=headers, origin=headers, referer=headers, strict=st.booleans())
+def test_no_header_however_malformed_makes_the_gate_raise(
+    site: str | None, origin: str | None, referer: str | None, strict: bool
+) -> None:
+    decided = check(
+        OURS, sec_fetch_site=site, origin=origin, referer=referer, strict_referer=strict
+    )
+
+    assert isinstance(decided, Reason | Proof)
+
+
+@given(st.text(), st.text())
+def test_what_follows_the_host_never_becomes_part_of_it(before: str, after: str) -> None:
+    page = origin_of(f"https://{before}@shop.example{after}")
+
+    assert page != OURS or before.startswith("shop.example")
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "expected"),
+    [
+        ("http://shop.example", "https://shop.example", True),
+        ("http://shop.example:8000", "https://shop.example:8000", True),
+        ("https://shop.example", "https://shop.example", False),
+        ("http://shop.example", "https://evil.example", False),
+        ("http://shop.example", "https://shop.example:8443", False),
+        ("http://shop.example", "null", False),
+    ],
+)
+def test_a_proxy_that_hides_https_is_told_from_an_attack(
+    ours: str, theirs: str, expected: bool
+) -> None:
+    assert only_the_scheme_differs(parse_origin(ours), parse_origin(theirs)) is expected

@@ -1,0 +1,109 @@
+"""The public face as an application uses it. Never run: `make check` reads it with mypy.
+
+What is written here type-checks, so an application's own code does; each `assert_type` is a promise
+about what a call returns.
+"""
+
+from __future__ import annotations
+
+from typing import Any, assert_type
+
+import flask
+
+from flask_holdfast import (
+    CSRFError,
+    CSRFProtect,
+    Holdfast,
+    HoldfastError,
+    Session,
+    SessionInfo,
+    SessionInterface,
+    SessionManager,
+    SettingError,
+    StoreUnavailable,
+    session_passive,
+)
+
+app = flask.Flask(__name__)
+
+# Everything, at once or in a factory.
+Holdfast(app)
+holdfast = Holdfast()
+holdfast.init_app(app)
+assert_type(holdfast.sessions, SessionManager)
+assert_type(holdfast.csrf, CSRFProtect)
+
+# The parts alone.
+app.session_interface = SessionInterface.from_url("redis://127.0.0.1:6379/0")
+csrf = CSRFProtect(app)
+csrf_later = CSRFProtect()
+csrf_later.init_app(app)
+
+
+def manage(sessions: SessionManager, sid: str) -> None:
+    sessions.login("42")
+    sessions.logout()
+    sessions.rotate()
+    sessions.revoke_session()
+    sessions.revoke_session(sid)
+    assert_type(sessions.get_session_data(sid), dict[str, Any] | None)
+    assert_type(sessions.delete_session(sid), bool)
+    assert_type(sessions.delete_user_sessions("42"), int)
+    assert_type(sessions.delete_user_sessions("42", keep=sid), int)
+    assert_type(sessions.get_active_sessions(), dict[str, SessionInfo])
+    assert_type(sessions.get_active_sessions(user_id="42"), dict[str, SessionInfo])
+    assert_type(sessions.get_session_stats()["total_sessions"], int)
+
+
+def show(info: SessionInfo) -> tuple[object, ...]:
+    return (
+        info.user_id,
+        info.created_at,
+        info.last_activity,
+        info.ip_address,
+        info.user_agent,
+    )
+
+
+def use(session: Session) -> None:
+    session["theme"] = "dark"
+    session.permanent = True
+    session.setdefault("seen", []).append(1)
+    session.change("visits", lambda visits: (visits or 0) + 1)
+    assert_type(session.new, bool)
+    assert_type(session.modified, bool)
+
+
+@app.get("/poll")
+@session_passive
+def poll() -> str:
+    return "a view marked passive does not slide the idle time"
+
+
+@csrf.exempt
+@app.post("/webhook")
+def webhook() -> str:
+    return "an exempted view keeps its type, so it can be decorated further"
+
+
+assert_type(poll(), str)
+
+
+@app.errorhandler(StoreUnavailable)
+def store_is_away(error: StoreUnavailable) -> tuple[str, int]:
+    return "Please try again in a minute.", 503
+
+
+@app.errorhandler(CSRFError)
+def refused(error: CSRFError) -> tuple[str, int]:
+    return error.description or "", 400
+
+
+def start() -> None:
+    try:
+        Holdfast(app)
+    except SettingError as error:
+        assert_type(error.key, str)
+        assert_type(error.fix, str)
+    except HoldfastError:
+        raise

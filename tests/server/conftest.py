@@ -1,0 +1,84 @@
+"""The reference application, as the tests of server/ ask for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+
+from server import create_app, models
+from tests.server.visitor import PASSWORD, Visitor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from flask import Flask
+
+SECRET_KEY = "a key of these tests and of nothing else: 6Vd0w1"
+
+SERVER_VARIABLES = (
+    "DATABASE_URL",
+    "INSTANCE_PATH",
+    "PLAIN_HTTP",
+    "PLAIN_HTTP_ANYWHERE",
+    "PROXY_HOPS",
+    "REDIS_REQUIRED",
+    "SECRET_KEY_FALLBACKS",
+)
+
+
+class NewApp(Protocol):
+    """Makes an application in this test's own instance folder, with these settings over all."""
+
+    def __call__(self, **settings: object) -> Flask: ...
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in SERVER_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def new_app(tmp_path: Path) -> Iterator[NewApp]:
+    apps: list[Flask] = []
+
+    def make(**settings: object) -> Flask:
+        app = create_app({"SECRET_KEY": SECRET_KEY, **settings}, instance_path=tmp_path)
+        apps.append(app)
+        return app
+
+    yield make
+    for app in apps:
+        app.extensions[models.EXTENSION].dispose()
+
+
+@pytest.fixture
+def app(new_app: NewApp) -> Flask:
+    """The application as production has it, on its default store, with an administrator."""
+    app = new_app()
+    with app.app_context():
+        models.add_user("root-ada", "ada@example.com", PASSWORD, is_admin=True)
+    return app
+
+
+@pytest.fixture
+def anyone(app: Flask) -> Visitor:
+    """Somebody who is not signed in."""
+    return Visitor(app)
+
+
+@pytest.fixture
+def bob(app: Flask) -> Visitor:
+    """Somebody with an account, signed in."""
+    visitor = Visitor(app)
+    assert visitor.register("bob").status_code == 303
+    return visitor
+
+
+@pytest.fixture
+def admin(app: Flask) -> Visitor:
+    visitor = Visitor(app)
+    assert visitor.login("root-ada").status_code == 303
+    return visitor

@@ -1,0 +1,185 @@
+"""Where am I signed in, who is signed in at all, and ending any of it."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+
+from server import models
+from tests.server.visitor import Visitor
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+END = re.compile(r'action="(/(?:account|admin)/sessions/[0-9a-f-]{36}/end)"')
+
+
+def ends(page: str) -> list[str]:
+    """The addresses behind the buttons that end one session."""
+    return END.findall(page)
+
+
+def test_i_see_my_sessions_and_which_one_this_is(bob: Visitor, app: Flask) -> None:
+    phone = Visitor(app, "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0) Version/18.0 Safari/604.1")
+    phone.login("bob")
+
+    page = bob.get("/account/sessions").text
+
+    assert "Firefox on Linux" in page
+    assert "Safari on iPhone" in page
+    assert page.count('class="mark">this one') == 1
+    assert len(ends(page)) == 1
+
+
+def test_no_page_of_sessions_holds_a_credential(bob: Visitor, admin: Visitor) -> None:
+    credential = bob.cookies()["__Host-session"]
+
+    for page in (bob.get("/account/sessions").text, admin.get("/admin/sessions").text):
+        # The cookie's parts are short words and the sid; its secret and signature are long.
+        pieces = [p for p in re.split(r"[^\w-]", credential) if len(p) > 36]
+        assert pieces
+        assert not any(piece in page for piece in pieces)
+
+
+def test_a_session_that_i_end_is_over_there_at_once(bob: Visitor, app: Flask) -> None:
+    phone = Visitor(app)
+    phone.login("bob")
+    [end] = ends(bob.get("/account/sessions").text)
+
+    answer = bob.submit(end, "/account/sessions")
+
+    assert answer.status_code == 303
+    assert "That session has ended." in bob.get("/account/sessions").text
+    assert not phone.is_signed_in()
+
+
+def test_ending_all_others_leaves_this_one(bob: Visitor, app: Flask) -> None:
+    others = [Visitor(app) for _ in range(3)]
+    for other in others:
+        other.login("bob")
+
+    bob.submit("/account/sessions/end-others", "/account/sessions")
+
+    assert "Ended 3 other sessions." in bob.get("/account/sessions").text
+    assert not any(other.is_signed_in() for other in others)
+
+
+def test_nobody_ends_the_session_of_another(bob: Visitor, admin: Visitor) -> None:
+    [theirs] = ends(admin.get("/admin/sessions?user=root-ada").text)
+
+    answer = bob.submit(theirs.replace("/admin/", "/account/"), "/account/sessions")
+
+    assert answer.status_code == 404
+    assert admin.is_signed_in()
+
+
+@pytest.mark.parametrize("name", [str(uuid.UUID(int=0)), "x", "%00", "../admin", "é" * 36])
+def test_a_session_that_does_not_exist_is_not_found(bob: Visitor, name: str) -> None:
+    answer = bob.submit(f"/account/sessions/{name}/end", "/account/sessions")
+
+    assert answer.status_code == 404
+
+
+@pytest.mark.parametrize("page", ["0", "-1", "x", "9" * 400, "", "٣", "1.5", "%00"])
+def test_any_page_number_is_a_page(bob: Visitor, page: str) -> None:
+    assert bob.get(f"/account/sessions?page={page}").status_code == 200
+
+
+def test_an_administrator_sees_whose_sessions_live(bob: Visitor, admin: Visitor) -> None:
+    page = admin.get("/admin/sessions").text
+
+    assert ">bob</a>" in page
+    assert ">root-ada</a>" in page
+    assert "<dt>Sessions</dt><dd>2</dd>" in page
+    assert "<dt>People</dt><dd>2</dd>" in page
+
+
+def test_an_administrator_finds_the_sessions_of_one_user(bob: Visitor, admin: Visitor) -> None:
+    page = admin.get("/admin/sessions?user=bob").text
+
+    assert len(ends(page)) == 1
+    assert "End all sessions of bob" in page
+
+
+def test_a_name_that_is_no_account_does_not_show_everybody(admin: Visitor) -> None:
+    page = admin.get("/admin/sessions?user=nobody").text
+
+    assert ends(page) == []
+    assert "no account of that name" in page
+
+
+def test_an_administrator_ends_any_session(bob: Visitor, admin: Visitor) -> None:
+    [end] = ends(admin.get("/admin/sessions?user=bob").text)
+
+    assert admin.submit(end, "/admin/sessions").status_code == 303
+    assert not bob.is_signed_in()
+    assert admin.is_signed_in()
+
+
+def test_an_administrator_ends_all_sessions_of_one_user(
+    bob: Visitor, admin: Visitor, app: Flask
+) -> None:
+    phone = Visitor(app)
+    phone.login("bob", remember="y")
+    with app.app_context():
+        user = models.find_user("bob")
+        assert user
+        number = user.id
+
+    admin.submit(f"/admin/users/{number}/end-sessions", "/admin/sessions")
+
+    assert "Ended 2 sessions." in admin.get("/admin/sessions").text
+    assert not bob.is_signed_in()
+    assert not phone.is_signed_in()
+
+
+def test_an_administrator_who_ends_all_of_their_own_keeps_this_one(
+    admin: Visitor, app: Flask
+) -> None:
+    elsewhere = Visitor(app)
+    elsewhere.login("root-ada")
+    with app.app_context():
+        user = models.find_user("root-ada")
+        assert user
+        number = user.id
+
+    admin.submit(f"/admin/users/{number}/end-sessions", "/admin/sessions")
+
+    assert admin.is_signed_in()
+    assert not elsewhere.is_signed_in()
+
+
+def test_only_administrators_see_and_end_everybodys_sessions(
+    bob: Visitor, admin: Visitor, anyone: Visitor
+) -> None:
+    [end] = ends(admin.get("/admin/sessions?user=root-ada").text)
+
+    assert bob.get("/admin/sessions").status_code == 403
+    assert bob.submit(end, "/dashboard").status_code == 403
+    assert bob.submit("/admin/users/1/end-sessions", "/dashboard").status_code == 403
+    assert admin.is_signed_in()
+    assert anyone.get("/admin/sessions").location.startswith("/auth/login")
+
+
+def test_an_administrator_who_is_none_any_more_is_refused_at_the_next_request(
+    admin: Visitor, app: Flask
+) -> None:
+    with app.app_context():
+        user = models.find_user("root-ada")
+        assert user
+        user.is_admin = False
+        models.database().commit()
+
+    assert admin.get("/admin/sessions").status_code == 403
+
+
+def test_an_account_that_is_deleted_is_signed_in_nowhere(bob: Visitor, app: Flask) -> None:
+    with app.app_context():
+        user = models.find_user("bob")
+        models.database().delete(user)
+        models.database().commit()
+
+    assert not bob.is_signed_in()

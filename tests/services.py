@@ -1,0 +1,162 @@
+"""The real programs that tests talk to, each started on a free loopback port and ended with care."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import subprocess
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import redis
+from werkzeug.serving import make_server, make_ssl_devcert
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from flask import Flask
+    from playwright.sync_api import BrowserContext, ConsoleMessage
+
+LOOPBACK = "127.0.0.1"
+START_SECONDS = 20.0
+
+CHROMIUM = "/usr/bin/chromium"
+CHROMIUM_ARGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+def free_port() -> int:
+    """Return a loopback port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@dataclass
+class RedisServer:
+    """A real redis-server without persistence: what it held is gone when it stops.
+
+    `stop` and `start` keep the port, so a test can take Redis away under a running application
+    and give it back.
+    """
+
+    directory: Path
+    port: int = field(default_factory=free_port)
+    _process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://{LOOPBACK}:{self.port}/0"
+
+    def client(self) -> redis.Redis:
+        """Return a new client; the caller closes it (`with server.client() as client`)."""
+        return redis.Redis(host=LOOPBACK, port=self.port)
+
+    def start(self) -> None:
+        """Start the server and return once it answers."""
+        command = ["redis-server", "--bind", LOOPBACK, "--port", str(self.port)]
+        command += ["--dir", str(self.directory), "--save", "", "--appendonly", "no"]
+        log = self.directory / "redis.log"
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(command, stdout=output, stderr=output)
+        deadline = time.monotonic() + START_SECONDS
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.stop()
+                raise RuntimeError(f"redis-server did not start:\n{log.read_text()}")
+            time.sleep(0.01)
+
+    def stop(self) -> None:
+        """Kill the server at once, as a power cut would; a stopped one stays stopped."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def _answers(self) -> bool:
+        with self.client() as client:
+            try:
+                return bool(client.ping())
+            except redis.RedisError:
+                return False
+
+
+@contextlib.contextmanager
+def redis_process() -> Iterator[RedisServer]:
+    """Run a Redis of the caller's own, for tests that stop it or break it."""
+    with tempfile.TemporaryDirectory(prefix="holdfast-redis-") as directory:
+        server = RedisServer(Path(directory))
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+@dataclass(frozen=True)
+class TLS:
+    """A certificate for `localhost` that nobody but these tests trusts."""
+
+    certificate: Path
+    key: Path
+
+    @classmethod
+    def make(cls, directory: Path) -> TLS:
+        certificate, key = make_ssl_devcert(str(directory / "localhost"), host="localhost")
+        return cls(Path(certificate), Path(key))
+
+    def server_context(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.certificate, self.key)
+        return context
+
+
+@contextlib.contextmanager
+def live_server(app: Flask, *, tls: TLS | None = None) -> Iterator[str]:
+    """Serve `app` from threads of this process and yield its base URL, without a final slash.
+
+    With `tls` the URL is `https://localhost:...`, the name in the certificate.
+    """
+    server = make_server(
+        LOOPBACK, 0, app, threaded=True, ssl_context=tls.server_context() if tls else None
+    )
+    # A browser keeps idle connections open; they must not hold the end of a test.
+    server.daemon_threads = True  # type: ignore[attr-defined]
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield f"https://localhost:{server.port}" if tls else f"http://{LOOPBACK}:{server.port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def watch(context: BrowserContext, problems: list[str]) -> None:
+    """Write down what goes wrong on any page of `context`.
+
+    That is every console error, which is where Chromium puts CSP violations and failed loads,
+    and every exception that no script caught.
+    """
+
+    def on_console(message: ConsoleMessage) -> None:
+        url = message.location.get("url", "")
+        # Chromium asks for the icon of its own accord, once per profile and at no certain time.
+        if message.type == "error" and not url.endswith("/favicon.ico"):
+            problems.append(f"console: {message.text} ({url})")
+
+    context.on("console", on_console)
+    context.on("weberror", lambda error: problems.append(f"exception: {error.error}"))

@@ -1,0 +1,766 @@
+"""What every store must do, told as incidents. Each store's own file inherits all of it.
+
+A store's class gives three fixtures: `store`, empty; `advance(seconds)`, which lets time
+pass for it; and `now()`, its clock in milliseconds.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+
+from flask_holdfast.sessions.record import NO_DEADLINE
+from flask_holdfast.sessions.stores.base import (
+    LOGOUT,
+    REVOKED,
+    ROTATED,
+    Answer,
+    Counts,
+    Outcome,
+    Proof,
+    Store,
+    Tombstone,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SECOND = 1000
+MINUTE = 60 * SECOND
+IDLE = 30 * MINUTE
+DAY = 24 * 60 * MINUTE
+
+SECRET = "s" * 43
+MARK = "b" * 16
+PROOF = Proof(SECRET)
+LOGGED_OUT = Tombstone(LOGOUT, 1_700_000_000_000)
+TURNED = Tombstone(ROTATED, 1_700_000_000_000)
+BY_ADMIN = Tombstone(REVOKED, 1_700_000_000_000, "admin")
+
+
+class Advance(Protocol):
+    def __call__(self, seconds: float) -> None: ...
+
+
+class Now(Protocol):
+    def __call__(self) -> int: ...
+
+
+def sid() -> str:
+    return str(uuid.uuid4())
+
+
+def record(
+    owner: str = "", *, deadline: int = NO_DEADLINE, mark: str = "", text: str = ""
+) -> bytes:
+    """A record's bytes, with an etag of its own."""
+    members = {
+        "e": uuid.uuid4().hex[:16],
+        "s": SECRET,
+        "x": deadline,
+        "k": owner,
+        "b": mark,
+        "v": 1,
+        "c": 1_700_000_000_000,
+        "d": {"text": text},
+    }
+    return json.dumps(members, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def etag(data: bytes) -> str:
+    return str(json.loads(data)["e"])
+
+
+def about(milliseconds: int) -> object:
+    """A time that may have run for a moment since: the clock of Redis is not ours."""
+    return pytest.approx(milliseconds - SECOND, abs=SECOND)
+
+
+def filed(store: Store, owner: str = "", *, idle: int = IDLE, data: bytes = b"") -> str:
+    """The sid of a new session."""
+    name = sid()
+    assert store.create(name, data or record(owner), idle=idle).outcome is Outcome.DONE
+    return name
+
+
+def touch(store: Store, name: str, *, idle: int = IDLE) -> None:
+    assert store.fetch(name, slide=PROOF, idle=idle).outcome is Outcome.FOUND
+
+
+def sids(store: Store, owner: str) -> list[str]:
+    return [one.sid for one in store.sessions_of(owner)]
+
+
+class StoreContract:
+    # Life
+
+    def test_a_record_comes_back_byte_for_byte(self, store: Store) -> None:
+        data = record("alice", text='"quotes", ünicode, \\ and \n' * 5000)
+        name = filed(store, data=data)
+
+        found = store.fetch(name)
+
+        assert (found.outcome, found.data, found.tombstone) == (Outcome.FOUND, data, None)
+        assert found.idle_left == about(IDLE)
+
+    def test_an_unknown_sid_is_an_answer(self, store: Store) -> None:
+        assert store.fetch(sid(), slide=PROOF, idle=IDLE).outcome is Outcome.MISSING
+        assert store.replace(sid(), record(), etag="0" * 16, idle=IDLE).outcome is Outcome.MISSING
+        assert store.delete(sid(), ended=LOGGED_OUT, idle=IDLE) is False
+
+    def test_a_session_that_nobody_uses_ends_after_the_idle_time(
+        self, store: Store, advance: Advance
+    ) -> None:
+        name = filed(store)
+        advance(29 * 60)
+        assert store.fetch(name).outcome is Outcome.FOUND
+
+        advance(60)
+
+        assert store.fetch(name).outcome is Outcome.MISSING
+
+    def test_activity_keeps_a_session_alive(self, store: Store, advance: Advance) -> None:
+        name = filed(store)
+        for _ in range(5):
+            advance(20 * 60)
+            found = store.fetch(name, slide=PROOF, idle=IDLE)
+
+            assert (found.outcome, found.idle_left) == (Outcome.FOUND, about(IDLE))
+
+    def test_small_steps_of_activity_count_in_full(self, store: Store, advance: Advance) -> None:
+        """A store may spare itself a write for every touch, but not let the time run out."""
+        name = filed(store, idle=10 * SECOND)
+        for _ in range(40):
+            advance(0.4)
+            touch(store, name, idle=10 * SECOND)
+
+        advance(9)
+
+        assert store.fetch(name).outcome is Outcome.FOUND
+
+    def test_looking_at_a_session_does_not_keep_it_alive(
+        self, store: Store, advance: Advance
+    ) -> None:
+        name = filed(store)
+        advance(20 * 60)
+        assert store.fetch(name).idle_left == about(10 * MINUTE)
+
+        advance(10 * 60)
+
+        assert store.fetch(name).outcome is Outcome.MISSING
+
+    @pytest.mark.parametrize(
+        ("bound_to", "proof"),
+        [
+            pytest.param("", Proof("t" * 43), id="with another secret"),
+            pytest.param(MARK, Proof("t" * 43, MARK), id="with another secret from its client"),
+            pytest.param(MARK, Proof(SECRET, "c" * 16), id="from another client"),
+        ],
+    )
+    def test_a_stolen_name_is_shown_but_does_not_keep_the_session_alive(
+        self, store: Store, advance: Advance, bound_to: str, proof: Proof
+    ) -> None:
+        name = filed(store, data=record(mark=bound_to))
+        advance(20 * 60)
+
+        found = store.fetch(name, slide=proof, idle=IDLE)
+
+        assert (found.outcome, found.idle_left) == (Outcome.FOUND, about(10 * MINUTE))
+
+    @pytest.mark.parametrize(
+        ("bound_to", "proof"),
+        [
+            pytest.param(MARK, Proof(SECRET, MARK), id="the client it is bound to"),
+            pytest.param(MARK, Proof(SECRET, ""), id="a client that is not told apart"),
+            pytest.param("", Proof(SECRET, MARK), id="a session that is bound to none"),
+        ],
+    )
+    def test_whoever_has_the_secret_keeps_the_session_alive(
+        self, store: Store, advance: Advance, bound_to: str, proof: Proof
+    ) -> None:
+        name = filed(store, data=record(mark=bound_to))
+        advance(20 * 60)
+
+        assert store.fetch(name, slide=proof, idle=IDLE).idle_left == about(IDLE)
+
+    def test_no_activity_moves_the_deadline(self, store: Store, advance: Advance, now: Now) -> None:
+        data = record(deadline=now() + 50 * MINUTE)
+        name = filed(store, data=data)
+        advance(25 * 60)
+        assert store.fetch(name, slide=PROOF, idle=IDLE).idle_left == about(25 * MINUTE)
+        advance(20 * 60)
+        current = store.fetch(name).data
+        again = current.replace(etag(current).encode(), b"f" * 16)
+        replaced = store.replace(name, again, etag=etag(current), idle=IDLE)
+        assert (replaced.outcome, replaced.idle_left) == (Outcome.DONE, about(5 * MINUTE))
+
+        advance(5 * 60)
+
+        assert store.fetch(name, slide=PROOF, idle=IDLE).outcome is Outcome.MISSING
+
+    def test_a_session_without_a_deadline_lives_while_it_is_used(
+        self, store: Store, advance: Advance
+    ) -> None:
+        month = 31 * DAY
+        name = filed(store, "alice", idle=month)
+        for _ in range(4):
+            advance(30 * 24 * 3600)
+            assert store.fetch(name, slide=PROOF, idle=month).idle_left == about(month)
+            assert sids(store, "alice") == [name]
+        advance(31 * 24 * 3600)
+
+        assert store.fetch(name).outcome is Outcome.MISSING
+
+    def test_a_life_of_nothing_is_not_kept_for_ever(self, store: Store, now: Now) -> None:
+        for data, idle in [(record("alice", deadline=now() - 1), IDLE), (record("alice"), 0)]:
+            name = sid()
+
+            assert store.create(name, data, idle=idle).outcome is Outcome.MISSING
+
+            assert store.fetch(name).outcome is Outcome.MISSING
+        assert (store.counts(), sids(store, "alice")) == (Counts(0, 0, 0), [])
+
+    def test_an_idle_time_of_nothing_ends_the_session(self, store: Store) -> None:
+        touched, data = filed(store, "alice"), record("alice")
+        written = filed(store, data=data)
+
+        assert store.fetch(touched, slide=PROOF, idle=0).outcome is Outcome.MISSING
+        assert store.replace(written, data, etag=etag(data), idle=0).outcome is Outcome.MISSING
+
+        assert store.fetch(touched).outcome is store.fetch(written).outcome is Outcome.MISSING
+        assert store.counts() == Counts(0, 0, 0)
+
+    # Writing
+
+    def test_of_two_writes_from_the_same_state_the_second_sees_the_first(
+        self, store: Store
+    ) -> None:
+        before, first, second = record(text="before"), record(text="1"), record(text="2")
+        name = filed(store, data=before)
+
+        assert store.replace(name, first, etag=etag(before), idle=IDLE).outcome is Outcome.DONE
+        late = store.replace(name, second, etag=etag(before), idle=IDLE)
+
+        assert (late.outcome, late.data, late.idle_left) == (Outcome.CONFLICT, first, about(IDLE))
+        assert store.fetch(name).data == first
+
+    def test_a_write_renews_the_idle_time(self, store: Store, advance: Advance) -> None:
+        before = record()
+        name = filed(store, data=before)
+        advance(20 * 60)
+
+        assert store.replace(name, record(), etag=etag(before), idle=IDLE).idle_left == about(IDLE)
+
+        assert store.fetch(name).idle_left == about(IDLE)
+
+    def test_of_two_requests_that_file_the_same_sid_one_is_told_of_the_other(
+        self, store: Store
+    ) -> None:
+        first = record(text="first")
+        name = filed(store, data=first)
+
+        late = store.create(name, record(text="late"), idle=IDLE)
+
+        assert (late.outcome, late.data) == (Outcome.CONFLICT, first)
+        assert store.fetch(name).data == first
+
+    def test_of_threads_that_write_from_the_same_state_one_wins(self, store: Store) -> None:
+        before = record()
+        name = filed(store, data=before)
+        for _ in range(20):
+            old = etag(before)
+            outcomes = raced(store.replace, [name] * 4, etag=old, idle=IDLE)
+
+            assert sorted(outcomes) == [Outcome.CONFLICT.value] * 3 + [Outcome.DONE.value]
+            before = store.fetch(name).data
+
+    def test_of_threads_that_file_the_same_sid_one_wins(self, store: Store) -> None:
+        for _ in range(20):
+            name = sid()
+            outcomes = raced(store.create, [name] * 4, idle=IDLE)
+
+            assert sorted(outcomes) == [Outcome.CONFLICT.value] * 3 + [Outcome.DONE.value]
+
+    # Ending
+
+    def test_a_write_that_comes_after_the_logout_revives_nothing(self, store: Store) -> None:
+        before = record("alice")
+        name = filed(store, data=before)
+        assert store.delete(name, ended=LOGGED_OUT, idle=IDLE) is True
+
+        late = store.replace(name, record("alice"), etag=etag(before), idle=IDLE)
+
+        assert (late.outcome, late.tombstone) == (Outcome.ENDED, LOGGED_OUT)
+        assert store.fetch(name, slide=PROOF, idle=IDLE).tombstone == LOGGED_OUT
+        assert (store.counts(), sids(store, "alice")) == (Counts(0, 0, 0), [])
+
+    def test_a_write_that_comes_after_the_expiry_revives_nothing(
+        self, store: Store, advance: Advance
+    ) -> None:
+        before = record("alice")
+        name = filed(store, data=before)
+        advance(30 * 60)
+
+        late = store.replace(name, record("alice"), etag=etag(before), idle=IDLE)
+
+        assert late.outcome is Outcome.MISSING
+        assert store.fetch(name, slide=PROOF, idle=IDLE).outcome is Outcome.MISSING
+        assert (store.counts(), sids(store, "alice")) == (Counts(0, 0, 0), [])
+
+    def test_a_write_that_comes_after_the_rotation_revives_nothing(self, store: Store) -> None:
+        before, after = record(), record("alice")
+        name, new = filed(store, data=before), sid()
+        store.rotate(name, new, after, etag=etag(before), idle=IDLE, ended=TURNED)
+
+        late = store.replace(name, record(), etag=etag(before), idle=IDLE)
+
+        assert (late.outcome, late.tombstone) == (Outcome.ENDED, TURNED)
+        assert store.fetch(new).data == after
+
+    def test_a_second_logout_finds_nothing_to_end(self, store: Store, advance: Advance) -> None:
+        ended, expired = filed(store), filed(store)
+        assert store.delete(ended, ended=BY_ADMIN, idle=IDLE) is True
+        assert store.delete(ended, ended=LOGGED_OUT, idle=IDLE) is False
+        assert store.fetch(ended).tombstone == BY_ADMIN
+        advance(30 * 60)
+
+        assert store.delete(expired, ended=LOGGED_OUT, idle=IDLE) is False
+
+        assert store.fetch(expired).outcome is Outcome.MISSING
+
+    def test_a_sid_that_has_ended_is_not_filed_again(self, store: Store) -> None:
+        name = filed(store)
+        store.delete(name, ended=LOGGED_OUT, idle=IDLE)
+
+        answer = store.create(name, record(), idle=IDLE)
+
+        assert (answer.outcome, answer.tombstone) == (Outcome.ENDED, LOGGED_OUT)
+        assert store.fetch(name).outcome is Outcome.ENDED
+
+    def test_a_tombstone_stands_until_the_deadline(
+        self, store: Store, advance: Advance, now: Now
+    ) -> None:
+        name = filed(store, data=record(deadline=now() + DAY))
+        store.delete(name, ended=BY_ADMIN, idle=IDLE)
+        advance(23 * 3600)
+        assert store.fetch(name).outcome is Outcome.ENDED
+
+        advance(3600)
+
+        assert store.fetch(name).outcome is Outcome.MISSING
+
+    def test_without_a_deadline_a_tombstone_stands_for_the_idle_time(
+        self, store: Store, advance: Advance
+    ) -> None:
+        name = filed(store)
+        store.delete(name, ended=BY_ADMIN, idle=IDLE)
+        advance(29 * 60)
+        assert store.fetch(name).outcome is Outcome.ENDED
+
+        advance(60)
+
+        assert store.fetch(name).outcome is Outcome.MISSING
+
+    # Rotation
+
+    def test_a_login_goes_on_under_a_new_sid_and_the_old_is_dead(self, store: Store) -> None:
+        before, after = record(text="cart"), record("alice", text="cart")
+        name, new = filed(store, data=before), sid()
+
+        answer = store.rotate(name, new, after, etag=etag(before), idle=IDLE, ended=TURNED)
+
+        assert (answer.outcome, answer.idle_left) == (Outcome.DONE, about(IDLE))
+        assert store.fetch(new).data == after
+        old = store.fetch(name, slide=PROOF, idle=IDLE)
+        assert (old.outcome, old.tombstone) == (Outcome.ENDED, TURNED)
+        assert (sids(store, "alice"), store.counts()) == ([new], Counts(1, 0, 1))
+
+    def test_a_change_of_user_moves_the_session_to_the_new_user(self, store: Store) -> None:
+        before, name, new = record("alice"), sid(), sid()
+        store.create(name, before, idle=IDLE)
+
+        store.rotate(name, new, record("bob"), etag=etag(before), idle=IDLE, ended=TURNED)
+
+        assert (sids(store, "alice"), sids(store, "bob")) == ([], [new])
+        assert store.counts() == Counts(1, 0, 1)
+
+    def test_a_rotation_from_an_old_state_changes_nothing(self, store: Store) -> None:
+        before, current, new = record("alice"), record("alice"), sid()
+        name = filed(store, data=before)
+        store.replace(name, current, etag=etag(before), idle=IDLE)
+
+        late = store.rotate(name, new, record(), etag=etag(before), idle=IDLE, ended=TURNED)
+
+        assert (late.outcome, late.data) == (Outcome.CONFLICT, current)
+        assert store.fetch(new).outcome is Outcome.MISSING
+        assert store.fetch(name).data == current
+        assert sids(store, "alice") == [name]
+
+    def test_a_session_that_has_ended_does_not_go_on_under_a_new_sid(self, store: Store) -> None:
+        before, new = record("alice"), sid()
+        name = filed(store, data=before)
+        store.delete(name, ended=BY_ADMIN, idle=IDLE)
+
+        late = store.rotate(name, new, before, etag=etag(before), idle=IDLE, ended=TURNED)
+        never = store.rotate(sid(), new, before, etag=etag(before), idle=IDLE, ended=TURNED)
+
+        assert (late.outcome, late.tombstone) == (Outcome.ENDED, BY_ADMIN)
+        assert never.outcome is Outcome.MISSING
+        assert store.fetch(new).outcome is Outcome.MISSING
+        assert (store.counts(), sids(store, "alice")) == (Counts(0, 0, 0), [])
+
+    def test_after_a_login_the_unstored_session_before_it_is_never_filed(
+        self, store: Store, advance: Advance, now: Now
+    ) -> None:
+        unstored, new = sid(), sid()
+        signed_in = record("alice", deadline=now() + DAY)
+        login = store.rotate(unstored, new, signed_in, etag=None, idle=IDLE, ended=TURNED)
+        assert login.outcome is Outcome.DONE
+        advance(60 * 60)
+
+        late = store.create(unstored, record(), idle=IDLE)
+
+        assert (late.outcome, late.tombstone) == (Outcome.ENDED, TURNED)
+
+    def test_a_login_that_expects_no_record_meets_one(self, store: Store) -> None:
+        there, new = record(text="filed by another tab"), sid()
+        name = filed(store, data=there)
+
+        answer = store.rotate(name, new, record("alice"), etag=None, idle=IDLE, ended=TURNED)
+
+        assert (answer.outcome, answer.data) == (Outcome.CONFLICT, there)
+        assert store.fetch(new).outcome is Outcome.MISSING
+
+    def test_a_login_over_an_ended_session_leaves_its_tombstone(self, store: Store) -> None:
+        name, new = filed(store), sid()
+        store.delete(name, ended=BY_ADMIN, idle=IDLE)
+
+        answer = store.rotate(name, new, record("alice"), etag=None, idle=IDLE, ended=TURNED)
+
+        assert answer.outcome is Outcome.DONE
+        assert store.fetch(name).tombstone == BY_ADMIN
+
+    @pytest.mark.parametrize("taken_by", ["a session", "an ended session", "itself"])
+    def test_a_rotation_never_takes_a_sid_that_was_given(self, store: Store, taken_by: str) -> None:
+        before, theirs = record("alice"), record("bob")
+        name, new = filed(store, data=before), filed(store, data=theirs)
+        if taken_by == "an ended session":
+            store.delete(new, ended=BY_ADMIN, idle=IDLE)
+        if taken_by == "itself":
+            new = name
+        there = store.fetch(new)
+
+        answer = store.rotate(name, new, record("eve"), etag=etag(before), idle=IDLE, ended=TURNED)
+
+        assert (answer.outcome, answer.data) == (Outcome.REFUSED, b"")
+        assert store.fetch(name).data == before
+        now_there = store.fetch(new)
+        assert (now_there.data, now_there.tombstone) == (there.data, there.tombstone)
+        assert sids(store, "eve") == []
+
+    def test_a_rotation_past_the_deadline_goes_nowhere(self, store: Store, now: Now) -> None:
+        before, new = record("alice"), sid()
+        name = filed(store, data=before)
+        outlived = record("alice", deadline=now() - 1)
+
+        answer = store.rotate(name, new, outlived, etag=etag(before), idle=IDLE, ended=TURNED)
+
+        assert answer.outcome is Outcome.MISSING
+        assert store.fetch(new).outcome is Outcome.MISSING
+
+    # Revoking all
+
+    @pytest.mark.parametrize("number", [0, 1, 25])
+    def test_all_sessions_of_a_user_end_and_nobody_elses(self, store: Store, number: int) -> None:
+        hers = {filed(store, "alice") for _ in range(number)}
+        others = [filed(store, "alice2"), filed(store), filed(store, "bob")]
+
+        ended = store.end_user("alice", ended=BY_ADMIN, idle=IDLE, remember=DAY)
+
+        assert (set(ended), len(ended)) == (hers, number)
+        assert all(store.fetch(name).tombstone == BY_ADMIN for name in hers)
+        assert all(store.fetch(name).outcome is Outcome.FOUND for name in others)
+        assert (sids(store, "alice"), store.counts()) == ([], Counts(2, 1, 2))
+        assert list(store.end_user("alice", ended=BY_ADMIN, idle=IDLE, remember=DAY)) == []
+
+    def test_everywhere_but_here_ends_all_but_one(self, store: Store) -> None:
+        here, *others = (filed(store, "alice") for _ in range(3))
+
+        ended = store.end_user("alice", ended=LOGGED_OUT, idle=IDLE, remember=DAY, keep=here)
+
+        assert set(ended) == set(others)
+        assert (sids(store, "alice"), store.counts()) == ([here], Counts(1, 0, 1))
+        assert store.fetch(here).outcome is Outcome.FOUND
+
+    def test_keeping_a_session_of_somebody_else_spares_nothing(self, store: Store) -> None:
+        hers, other = filed(store, "alice"), filed(store, "bob")
+
+        ended = store.end_user("alice", ended=BY_ADMIN, idle=IDLE, remember=DAY, keep=other)
+
+        assert list(ended) == [hers]
+        assert sids(store, "bob") == [other]
+
+    def test_revoking_all_misses_no_session_whose_index_entry_lags(
+        self, store: Store, advance: Advance
+    ) -> None:
+        name = filed(store, "alice")
+        advance(80)
+        touch(store, name)  # too little for the index to be written
+        advance(30 * 60 - 40)
+        for _ in range(10):
+            filed(store)  # writes clean up on their way
+        assert sids(store, "alice") == [name]
+
+        assert list(store.end_user("alice", ended=BY_ADMIN, idle=IDLE, remember=DAY)) == [name]
+
+        assert store.fetch(name).tombstone == BY_ADMIN
+
+    def test_a_login_under_way_while_all_is_revoked_is_refused(
+        self, store: Store, advance: Advance
+    ) -> None:
+        """The password was changed because somebody knew it, who was just typing it in."""
+        before, new = record(), sid()
+        name = filed(store, data=before)
+        advance(5)
+        store.end_user("alice", ended=BY_ADMIN, idle=IDLE, remember=DAY)
+        advance(5)
+
+        for started in (etag(before), None):
+            old = name if started else sid()
+            login = store.rotate(
+                old, new, record("alice"), etag=started, idle=IDLE, ended=TURNED, waited=10_000
+            )
+
+            assert login.outcome is Outcome.REFUSED
+        assert store.fetch(name).data == before
+        assert store.fetch(new).outcome is Outcome.MISSING
+        assert sids(store, "alice") == []
+
+    @pytest.mark.parametrize(
+        ("owner", "waited"),
+        [
+            pytest.param("alice", 2000, id="that began afterwards"),
+            pytest.param("alice", 0, id="that is no login"),
+            pytest.param("bob", 60_000, id="of somebody else"),
+            pytest.param("", 60_000, id="to nobody"),
+        ],
+    )
+    def test_a_login_is_not_refused(
+        self, store: Store, advance: Advance, owner: str, waited: int
+    ) -> None:
+        store.end_user("alice", ended=BY_ADMIN, idle=IDLE, remember=DAY)
+        advance(5)
+
+        login = store.rotate(
+            sid(), sid(), record(owner), etag=None, idle=IDLE, ended=TURNED, waited=waited
+        )
+
+        assert login.outcome is Outcome.DONE
+
+    # The index
+
+    def test_the_sessions_of_a_user_come_with_their_record_the_last_used_first(
+        self, store: Store, advance: Advance
+    ) -> None:
+        data = [record("alice", text=str(n)) for n in range(3)]
+        names = []
+        for one in data:
+            names.append(filed(store, data=one))
+            advance(60)
+        touch(store, names[0])
+
+        listed = store.sessions_of("alice")
+
+        assert [(one.sid, one.data) for one in listed] == [(names[n], data[n]) for n in (0, 2, 1)]
+        assert [one.idle_left for one in listed] == [
+            about(IDLE),
+            about(29 * MINUTE),
+            about(28 * MINUTE),
+        ]
+
+    def test_the_index_stays_right_while_sessions_expire(
+        self, store: Store, advance: Advance
+    ) -> None:
+        for _ in range(3):
+            filed(store, "alice")
+            filed(store, "bob")
+            filed(store)
+        advance(20 * 60)
+        alive = filed(store, "alice")
+        assert store.counts() == Counts(7, 3, 2)
+
+        advance(10 * 60)
+
+        assert store.counts() == Counts(1, 0, 1)
+        assert (sids(store, "alice"), sids(store, "bob")) == ([alive], [])
+        assert [one.sid for one in store.page()] == [alive]
+        assert list(store.end_user("bob", ended=BY_ADMIN, idle=IDLE, remember=DAY)) == []
+        advance(20 * 60)
+        assert store.counts() == Counts(0, 0, 0)
+
+    def test_a_user_whose_longest_session_ends_is_counted_by_the_next(
+        self, store: Store, advance: Advance
+    ) -> None:
+        long, _short = filed(store, "alice", idle=DAY), filed(store, "alice")
+        store.delete(long, ended=LOGGED_OUT, idle=IDLE)
+        assert store.counts() == Counts(1, 0, 1)
+
+        advance(30 * 60)
+
+        assert store.counts() == Counts(0, 0, 0)
+
+    def test_a_shorter_idle_time_shortens_what_is_listed(
+        self, store: Store, advance: Advance
+    ) -> None:
+        name = filed(store, "alice", idle=DAY)
+        touch(store, name, idle=IDLE)
+        assert store.fetch(name).idle_left == about(IDLE)
+
+        advance(30 * 60)
+
+        assert store.counts() == Counts(0, 0, 0)
+
+    def test_a_write_that_names_another_owner_is_listed_there(self, store: Store) -> None:
+        before = record("alice")
+        name = filed(store, data=before)
+
+        store.replace(name, record("bob"), etag=etag(before), idle=IDLE)
+
+        assert (sids(store, "alice"), sids(store, "bob")) == ([], [name])
+        assert store.counts() == Counts(1, 0, 1)
+
+    def test_pages_of_everyone_hold_each_session_once_the_last_used_first(
+        self, store: Store, advance: Advance
+    ) -> None:
+        names: list[str] = []
+        for owner in ["", "a", "b", "", "", "a", "c", "", "a", "a", ""]:
+            names.insert(0, filed(store, owner))
+            advance(10)
+
+        assert [one.sid for one in store.page()] == names
+        for limit in range(1, 6):
+            pages = [store.page(offset=start, limit=limit) for start in range(0, 11, limit)]
+            assert [one.sid for page in pages for one in page] == names
+        assert list(store.page(offset=11)) == list(store.page(offset=500)) == []
+        assert list(store.page(limit=0)) == []
+
+    def test_colons_in_names_mix_nothing_up(self, store: Store) -> None:
+        owners = ["a", "a:b", "a:b:c", ":", "user:a"]
+        names = {owner: filed(store, owner) for owner in owners}
+        odd = "x:y:" + sid()
+        store.create(odd, record("a:b"), idle=IDLE)
+        assert store.fetch(odd).outcome is Outcome.FOUND
+
+        assert set(store.end_user("a:b", ended=BY_ADMIN, idle=IDLE, remember=DAY)) == {
+            names["a:b"],
+            odd,
+        }
+
+        left = [owner for owner in owners if sids(store, owner) == [names[owner]]]
+        assert left == ["a", "a:b:c", ":", "user:a"]
+        assert store.fetch(odd).tombstone == BY_ADMIN
+        assert store.marked("x", "a") == (None, None)
+
+    # Marks
+
+    def test_a_mark_is_the_stores_own_time_and_is_forgotten(
+        self, store: Store, advance: Advance, now: Now
+    ) -> None:
+        assert store.marked("everyone", "alice") == (None, None)
+        began = now()
+        store.mark("everyone", life=DAY)
+        advance(60)
+        store.end_user("alice", ended=BY_ADMIN, idle=IDLE, remember=2 * DAY)
+
+        marked, ended = store.marked("everyone", "alice")
+
+        assert marked is not None
+        assert ended is not None
+        assert (now() - marked, now() - ended) == (about(61 * SECOND), about(SECOND))
+        assert began - 60 * SECOND <= marked
+        assert store.marked("other", "bob") == (None, None)
+        advance(24 * 3600)
+        assert store.marked("everyone", "alice")[0] is None
+        assert store.marked("everyone", "alice")[1] is not None
+        advance(24 * 3600)
+        assert store.marked("everyone", "alice") == (None, None)
+
+    def test_a_mark_of_no_life_is_no_mark(self, store: Store) -> None:
+        store.mark("everyone", life=0)
+        store.end_user("alice", ended=BY_ADMIN, idle=IDLE, remember=0)
+
+        assert store.marked("everyone", "alice") == (None, None)
+
+    # Expiry told
+
+    def test_a_sweep_removes_what_has_expired_and_tells_of_each_once(
+        self, store: Store, advance: Advance
+    ) -> None:
+        told: list[str] = []
+        store.on_expired = told.append
+        gone = {filed(store, owner) for owner in ["alice", "alice", "bob", ""]}
+        revoked = filed(store, "alice")
+        store.delete(revoked, ended=BY_ADMIN, idle=IDLE)
+        advance(20 * 60)
+        alive = filed(store, "alice")
+        advance(15 * 60)
+
+        assert store.sweep() == 4
+
+        assert (len(told), set(told)) == (4, gone)
+        assert store.sweep() == 0
+        assert sids(store, "alice") == [alive]
+
+    def test_expiry_is_told_of_by_ordinary_work_too(self, store: Store, advance: Advance) -> None:
+        told: list[str] = []
+        store.on_expired = told.append
+        gone = {filed(store, owner) for owner in ["alice", "bob", "", "", ""]}
+        advance(30 * 60)
+
+        for _ in range(5):
+            filed(store)
+
+        assert (len(told), set(told)) == (5, gone)
+        assert store.sweep() == 0
+
+    def test_whoever_is_told_of_an_expiry_may_ask_the_store(
+        self, store: Store, advance: Advance
+    ) -> None:
+        states: list[Outcome] = []
+        store.on_expired = lambda name: states.append(store.fetch(name).outcome)
+        filed(store, "alice")
+        advance(30 * 60)
+
+        store.sweep()
+
+        assert states == [Outcome.MISSING]
+
+    # Connections
+
+    def test_a_closed_store_opens_again(self, store: Store) -> None:
+        store.ping()
+        name = filed(store)
+        store.close()
+        store.close()
+
+        store.ping()
+
+        assert store.fetch(name).outcome is Outcome.FOUND
+
+
+def raced(write: Callable[..., Answer], names: list[str], **options: object) -> list[str]:
+    """The outcomes of as many writes, each with a record of its own, at the same moment."""
+    start = Barrier(len(names))
+
+    def run(name: str) -> str:
+        data = record(text=uuid.uuid4().hex)
+        start.wait()
+        return str(write(name, data, **options).outcome.value)
+
+    with ThreadPoolExecutor(len(names)) as pool:
+        return list(pool.map(run, names))

@@ -1,0 +1,456 @@
+"""The store in Redis: the contract on a real server, and what is true of Redis alone."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import redis
+import redis.asyncio
+
+from flask_holdfast.exceptions import SettingError, StoreUnavailable
+from flask_holdfast.sessions.stores.base import Counts, Outcome
+from flask_holdfast.sessions.stores.redis import RedisStore
+from tests import services
+from tests.sessions.stores.contract import (
+    BY_ADMIN,
+    DAY,
+    IDLE,
+    PROOF,
+    TURNED,
+    StoreContract,
+    etag,
+    filed,
+    record,
+    sid,
+    sids,
+    touch,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.sessions.stores.contract import Advance, Now
+
+HOUSE = "holdfast:session:"
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[redis.Redis]:
+    """The test's own look at Redis."""
+    with redis.Redis.from_url(redis_url) as client:
+        yield client
+
+
+@pytest.fixture
+def store(redis_url: str) -> Iterator[RedisStore]:
+    store = RedisStore.from_url(redis_url)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def now(client: redis.Redis) -> Now:
+    return lambda: milliseconds(client)
+
+
+@pytest.fixture
+def advance(client: redis.Redis) -> Advance:
+    return lambda seconds: shift(client, round(seconds * 1000))
+
+
+@pytest.fixture
+def own_redis() -> Iterator[services.RedisServer]:
+    """A Redis that the test may break."""
+    with services.redis_process() as server:
+        yield server
+
+
+def milliseconds(client: redis.Redis) -> int:
+    time_of_redis: Any = client.time()
+    seconds, microseconds = time_of_redis
+    return int(seconds * 1000 + microseconds // 1000)
+
+
+def shift(client: redis.Redis, by: int) -> None:
+    """Let `by` milliseconds pass: every life is shorter by it, every time longer ago."""
+
+    def earlier(found: re.Match[bytes]) -> bytes:
+        return found[1] + (found[2] if found[2] == b"9" * 13 else b"%d" % (int(found[2]) - by))
+
+    redis: Any = client
+    for key in list(redis.scan_iter()):
+        life = redis.pttl(key)
+        assert life >= 0, f"{key!r} would stay for ever"
+        if life <= by:
+            redis.delete(key)
+        elif redis.type(key) == b"zset":
+            moved = {
+                member: score - by for member, score in redis.zrange(key, 0, -1, withscores=True)
+            }
+            redis.zadd(key, moved)
+            redis.pexpire(key, life - by)
+        elif key.startswith(b"session:"):
+            redis.set(key, re.sub(rb'("x":)(\d{13})', earlier, redis.get(key)), px=life - by)
+        elif b":ended:" in key:
+            redis.pexpire(key, life - by)
+        else:
+            redis.set(key, int(redis.get(key)) - by, px=life - by)
+
+
+def everything(store: RedisStore, client: redis.Redis) -> dict[str, Callable[[], object]]:
+    """Each verb once, on sessions that are there."""
+    now = milliseconds(client)
+    before = record("alice", deadline=now + DAY)
+    written, turned, over, other = sid(), sid(), filed(store, "bob"), filed(store)
+    store.create(written, before, idle=IDLE)
+    store.create(turned, before, idle=IDLE)
+    new = record("alice", deadline=now + DAY)
+    return {
+        "create": lambda: filed(store, "alice", data=record("alice", deadline=now + DAY)),
+        "fetch": lambda: touch(store, written),
+        "fetch none": lambda: store.fetch(sid()),
+        "look": lambda: store.fetch(written),
+        "replace": lambda: store.replace(written, new, etag=etag(before), idle=IDLE),
+        "conflict": lambda: store.replace(written, new, etag=etag(before), idle=IDLE),
+        "rotate": lambda: store.rotate(
+            turned, sid(), new, etag=etag(before), idle=IDLE, ended=TURNED, waited=100
+        ),
+        "delete": lambda: store.delete(other, ended=BY_ADMIN, idle=IDLE),
+        "sessions_of": lambda: store.sessions_of("alice"),
+        "page": store.page,
+        "counts": store.counts,
+        "end_user": lambda: store.end_user("bob", ended=BY_ADMIN, idle=IDLE, remember=DAY),
+        "mark": lambda: store.mark("everyone", life=DAY),
+        "marked": lambda: store.marked("everyone", "alice"),
+        "sweep": store.sweep,
+        "ping": store.ping,
+        "over": lambda: store.fetch(over),
+    }
+
+
+def sent_by(verb: Callable[[], object], client: redis.Redis) -> list[str]:
+    """The names of the commands that the server got, those within scripts aside."""
+    with client.monitor() as monitor:  # type: ignore[no-untyped-call]
+        client.echo("from here")
+        verb()
+        client.echo("to here")
+        seen: list[str] = []
+        for line in monitor.listen():
+            if line["client_type"] == "lua":
+                continue
+            if line["command"] == "ECHO to here":
+                return seen[seen.index("ECHO from here") + 1 :]
+            seen.append(line["command"])
+    raise AssertionError("the monitor ended")
+
+
+class TestRedisStore(StoreContract):
+    # What a request costs
+
+    def test_each_verb_is_one_command(self, store: RedisStore, client: redis.Redis) -> None:
+        for verb in everything(store, client).values():
+            verb()  # now the server knows every script
+        client.flushdb()
+        sent: dict[str, list[str]] = {}
+        for name, verb in everything(store, client).items():
+            sent[name] = sent_by(verb, client)
+
+        assert {name: [line.split()[0] for line in lines] for name, lines in sent.items()} == {
+            name: ["PING" if name == "ping" else "EVALSHA"] for name in sent
+        }
+
+    def test_no_command_goes_over_all_keys(self, store: RedisStore, client: redis.Redis) -> None:
+        client.config_resetstat()
+        for verb in everything(store, client).values():
+            verb()
+
+        used = {name.removeprefix("cmdstat_") for name in client.info("commandstats")}
+        assert "zadd" in used
+        assert used.isdisjoint({"keys", "scan", "sscan", "zscan", "randomkey", "dbsize"})
+
+    def test_a_touch_writes_no_index_until_it_lags(
+        self, store: RedisStore, client: redis.Redis, advance: Advance
+    ) -> None:
+        def index() -> list[float | None]:
+            keys = HOUSE + "user:alice", HOUSE + "signed-in", HOUSE + "users"
+            members = name, name, "alice"
+            return [client.zscore(key, one) for key, one in zip(keys, members, strict=True)]
+
+        name = filed(store, "alice")
+        advance(85)
+        before = index()
+        touch(store, name)
+        assert index() == before
+        advance(10)
+        touch(store, name)
+
+        assert all(
+            score == pytest.approx(milliseconds(client) + IDLE, abs=1000) for score in index()
+        )
+
+    def test_a_server_that_was_restarted_learns_the_scripts_again(
+        self, store: RedisStore, client: redis.Redis
+    ) -> None:
+        client.script_flush()
+
+        name = filed(store)
+
+        assert store.fetch(name).outcome is Outcome.FOUND
+
+    # What is kept where
+
+    def test_only_records_live_under_the_prefix_and_all_else_under_the_house(
+        self, store: RedisStore, client: redis.Redis
+    ) -> None:
+        for verb in everything(store, client).values():
+            verb()
+        filed(store)
+
+        keys = {key.decode() for key in client.scan_iter()}
+        live = {one.sid for one in store.page()}
+        assert {key for key in keys if key.startswith("session:")} == {
+            f"session:{one}" for one in live
+        }
+        rest = {key for key in keys if not key.startswith("session:")}
+        assert {re.sub(r"(ended|ended-at|user|mark):.*", r"\1", key) for key in rest} == {
+            HOUSE + part
+            for part in ("ended", "ended-at", "user", "mark", "signed-in", "anonymous", "users")
+        }
+
+    def test_nothing_stays_for_ever(
+        self, store: RedisStore, client: redis.Redis, advance: Advance
+    ) -> None:
+        for verb in everything(store, client).values():
+            verb()
+        assert all(client.pttl(key) > 0 for key in client.scan_iter())
+
+        advance(9 * DAY / 1000)
+
+        assert list(client.scan_iter()) == []
+
+    def test_an_index_is_there_as_long_as_its_longest_session(
+        self, store: RedisStore, advance: Advance
+    ) -> None:
+        name = filed(store, "alice", idle=20 * DAY)
+        filed(store, "alice")
+        advance(0.9 * DAY / 1000)
+        touch(store, name, idle=20 * DAY)  # too little for the index to be written
+        advance(19.9 * DAY / 1000)
+
+        assert sids(store, "alice") == [name]
+
+    def test_expired_sessions_leave_the_indexes(
+        self, store: RedisStore, client: redis.Redis, advance: Advance
+    ) -> None:
+        filed(store, "long", idle=DAY)
+        for n in range(30):
+            filed(store, f"user{n}")
+            filed(store)
+        filed(store, "long")
+        advance(31 * 60)
+
+        for _ in range(20):
+            filed(store, "new")
+
+        assert client.zcard(HOUSE + "signed-in") == 21
+        assert client.zcard(HOUSE + "anonymous") == 0
+        assert client.zcard(HOUSE + "users") == 2
+        assert store.counts() == Counts(21, 0, 2)
+        assert store.sweep() == 0
+        assert client.zcard(HOUSE + "user:long") == 2  # until that user does something
+        store.end_user("long", ended=BY_ADMIN, idle=IDLE, remember=DAY)
+        assert not client.exists(HOUSE + "user:long")
+
+    def test_two_applications_in_one_redis_do_not_meet(
+        self, store: RedisStore, redis_url: str
+    ) -> None:
+        other = RedisStore.from_url(redis_url, prefix="other:")
+        name = filed(store, "alice")
+
+        assert other.fetch(name).outcome is Outcome.MISSING
+        assert list(other.end_user("alice", ended=BY_ADMIN, idle=IDLE, remember=DAY)) == []
+        assert other.counts() == Counts(0, 0, 0)
+        assert store.marked("x", "alice") == (None, None)
+        other.close()
+
+    @pytest.mark.parametrize("prefix", ["", "h", "holdfast:"])
+    def test_a_prefix_under_which_the_indexes_would_fall_is_refused(
+        self, redis_url: str, prefix: str
+    ) -> None:
+        with pytest.raises(SettingError, match="SESSION_KEY_PREFIX"):
+            RedisStore.from_url(redis_url, prefix=prefix)
+
+    def test_bytes_that_are_none_of_ours_can_be_read_and_ended_but_not_kept_alive(
+        self, store: RedisStore, client: redis.Redis
+    ) -> None:
+        name = sid()
+        client.set(f"session:{name}", b"\x80\x04 of another library", px=IDLE)
+
+        assert store.fetch(name, slide=PROOF, idle=DAY).idle_left <= IDLE
+        assert store.create(name, record(), idle=IDLE).outcome is Outcome.CONFLICT
+        assert store.replace(name, record(), etag="", idle=IDLE).outcome is Outcome.CONFLICT
+        assert store.delete(name, ended=BY_ADMIN, idle=IDLE) is True
+        assert store.fetch(name).tombstone == BY_ADMIN
+
+    def test_a_session_that_lost_its_index_is_found_again_when_it_is_used(
+        self, store: RedisStore, client: redis.Redis
+    ) -> None:
+        """A Redis that evicts keys may take the index first."""
+        name = filed(store, "alice")
+        client.delete(HOUSE + "user:alice")
+
+        touch(store, name)
+
+        assert sids(store, "alice") == [name]
+
+    # Clients
+
+    @pytest.mark.parametrize("decodes", [False, True])
+    @pytest.mark.parametrize("protocol", [2, 3])
+    def test_a_client_of_ones_own_may_decode_what_it_likes(
+        self, redis_url: str, decodes: bool, protocol: int
+    ) -> None:
+        with redis.Redis.from_url(redis_url, decode_responses=decodes, protocol=protocol) as client:
+            store, data = RedisStore(client), record("alice", text="ü")
+            name = filed(store, data=data)
+            store.mark("everyone", life=DAY)
+
+            assert store.fetch(name).data == data
+            assert [one.data for one in store.sessions_of("alice")] == [data]
+            assert store.marked("everyone", "alice")[0] is not None
+            assert list(store.end_user("alice", ended=BY_ADMIN, idle=IDLE, remember=DAY)) == [name]
+            assert store.fetch(name).tombstone == BY_ADMIN
+
+    def test_a_client_that_is_not_understood_is_refused_and_never_replaced(
+        self, redis_url: str
+    ) -> None:
+        asynchronous = redis.asyncio.Redis.from_url(redis_url)
+        with redis.Redis.from_url(redis_url) as client, client.pipeline() as pipeline:
+            for wrong in [asynchronous, pipeline, redis_url, None, object(), redis.Redis]:
+                with pytest.raises(TypeError, match="needs a redis"):
+                    RedisStore(wrong)
+        asyncio.run(asynchronous.aclose())
+
+    def test_a_url_makes_a_client_that_waits_for_nobody_long(self, redis_url: str) -> None:
+        store = RedisStore.from_url(redis_url + "?decode_responses=true", max_connections=7)
+        pool = store._client.connection_pool
+
+        assert isinstance(pool, redis.BlockingConnectionPool)
+        assert (pool.max_connections, pool.timeout) == (7, 0.25)
+        assert pool.connection_kwargs["socket_timeout"] == 0.2
+        assert pool.connection_kwargs["socket_connect_timeout"] == 0.2
+        assert pool.connection_kwargs["health_check_interval"] == 0
+        assert pool.connection_kwargs["retry"].get_retries() == 0
+        name = filed(store)
+        assert store.fetch(name).outcome is Outcome.FOUND
+        names = {one["name"] for one in store._client.client_list()}
+        assert "flask-holdfast" in names
+        store.close()
+
+    # When Redis does not do it
+
+    def test_a_redis_that_is_down_is_told_quickly_and_found_again(
+        self, own_redis: services.RedisServer
+    ) -> None:
+        store = RedisStore.from_url(own_redis.url)
+        filed(store)
+        own_redis.stop()
+        for _ in range(3):
+            began = time.monotonic()
+            with pytest.raises(StoreUnavailable) as caught:
+                store.ping()
+            assert time.monotonic() - began < 1
+        assert str(own_redis.port) not in str(caught.value)
+        assert isinstance(caught.value.__cause__, redis.ConnectionError)
+        own_redis.start()
+
+        store.ping()
+
+        assert filed(store)
+        store.close()
+
+    def test_a_redis_that_does_not_answer_is_told_quickly(
+        self, store: RedisStore, client: redis.Redis
+    ) -> None:
+        name = filed(store)
+        client.client_pause(2000)
+        began = time.monotonic()
+
+        with pytest.raises(StoreUnavailable):
+            store.fetch(name, slide=PROOF, idle=IDLE)
+
+        assert time.monotonic() - began < 1
+        client.client_unpause()
+        assert store.fetch(name).outcome is Outcome.FOUND
+
+    def test_the_last_connection_is_not_waited_for_long(self, redis_url: str) -> None:
+        store = RedisStore.from_url(redis_url, max_connections=1)
+        held = store._client.connection_pool.get_connection()
+        began = time.monotonic()
+
+        with pytest.raises(StoreUnavailable):
+            store.ping()
+
+        assert time.monotonic() - began < 1
+        store._client.connection_pool.release(held)
+        store.ping()
+        store.close()
+
+    def test_a_wrong_password_is_told_without_the_password(
+        self, own_redis: services.RedisServer
+    ) -> None:
+        with own_redis.client() as client:
+            client.config_set("requirepass", "right")
+        for user in (":wrongpass@", "someone:wrongpass@", ""):
+            store = RedisStore.from_url(own_redis.url.replace("//", f"//{user}"))
+            with pytest.raises(StoreUnavailable) as caught:
+                store.ping()
+            assert "wrongpass" not in f"{caught.value!r} {caught.value.__cause__!r}"
+            store.close()
+
+    def test_a_replica_that_takes_no_writes_is_no_store(
+        self, own_redis: services.RedisServer
+    ) -> None:
+        store = RedisStore.from_url(own_redis.url)
+        name = filed(store)
+        with own_redis.client() as client:
+            client.replicaof(services.LOOPBACK, services.free_port())
+        with pytest.raises(StoreUnavailable, match="ReadOnlyError"):
+            touch(store, name)
+        store.close()
+
+    def test_a_full_redis_files_nothing_but_still_reads_and_revokes(
+        self, own_redis: services.RedisServer, advance: Advance
+    ) -> None:
+        store = RedisStore.from_url(own_redis.url)
+        first, second, third = (filed(store, "alice") for _ in range(3))
+        data = record("bob")
+        turned = filed(store, data=data)
+        with own_redis.client() as client:
+            shift(client, 20 * 60 * 1000)
+            client.config_set("maxmemory", 1)
+            before = client.dbsize()
+        with pytest.raises(StoreUnavailable, match="OutOfMemoryError"):
+            store.create(sid(), record(), idle=IDLE)
+        with own_redis.client() as client:
+            assert client.dbsize() == before
+
+        touch(store, first)
+        assert store.delete(first, ended=BY_ADMIN, idle=IDLE) is True
+        assert (
+            store.rotate(turned, sid(), record(), etag=etag(data), idle=IDLE, ended=TURNED).outcome
+            is Outcome.DONE
+        )
+        ended = store.end_user("alice", ended=BY_ADMIN, idle=IDLE, remember=DAY)
+
+        assert set(ended) == {second, third}
+        assert list(store.end_user("nobody", ended=BY_ADMIN, idle=IDLE, remember=DAY)) == []
+        assert store.marked("x", "nobody")[1] is not None
+        assert {store.fetch(name).outcome for name in (first, second, third, turned)} == {
+            Outcome.ENDED
+        }
+        store.close()

@@ -1,0 +1,317 @@
+"""The store in a SQLite file: the contract, and what is true of files and processes."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from flask_holdfast.exceptions import StoreUnavailable
+from flask_holdfast.sessions.stores.base import Counts, Outcome
+from flask_holdfast.sessions.stores.sqlite import SQLiteStore
+from tests.sessions.stores.clock import Clock
+from tests.sessions.stores.contract import (
+    BY_ADMIN,
+    DAY,
+    IDLE,
+    PROOF,
+    StoreContract,
+    etag,
+    filed,
+    record,
+    sid,
+    touch,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.sessions.stores.contract import Advance, Now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "instance" / "sessions.sqlite"
+
+
+@pytest.fixture
+def store(path: Path, clock: Clock) -> Iterator[SQLiteStore]:
+    store = SQLiteStore(path, clock)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def advance(clock: Clock) -> Advance:
+    return clock.advance
+
+
+@pytest.fixture
+def now(clock: Clock) -> Now:
+    return clock.milliseconds
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+class TestSQLiteStore(StoreContract):
+    @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+    def test_nobody_else_on_the_host_can_read_sessions(
+        self, store: SQLiteStore, path: Path, umask: int
+    ) -> None:
+        before = os.umask(umask)
+        try:
+            filed(store)
+        finally:
+            os.umask(before)
+
+        assert mode(path.parent) == 0o700
+        assert {file.name: mode(file) for file in path.parent.iterdir()} == {
+            "sessions.sqlite": 0o600,
+            "sessions.sqlite-wal": 0o600,
+            "sessions.sqlite-shm": 0o600,
+        }
+
+    def test_a_file_that_others_could_read_is_closed_to_them(
+        self, store: SQLiteStore, path: Path
+    ) -> None:
+        path.parent.mkdir()
+        path.touch(0o644)
+        path.chmod(0o644)
+
+        store.ping()
+
+        assert mode(path) == 0o600
+
+    def test_nothing_is_made_before_the_first_use(self, store: SQLiteStore, path: Path) -> None:
+        assert not path.parent.exists()
+
+    def test_sessions_outlive_the_process(
+        self, store: SQLiteStore, path: Path, clock: Clock
+    ) -> None:
+        name, ended = filed(store, "alice"), filed(store)
+        store.delete(ended, ended=BY_ADMIN, idle=IDLE)
+        store.close()
+
+        again = SQLiteStore(path, clock)
+
+        assert again.fetch(name).outcome is Outcome.FOUND
+        assert again.fetch(ended).tombstone == BY_ADMIN
+        assert again.counts() == Counts(1, 0, 1)
+        again.close()
+
+    def test_two_processes_that_write_from_the_same_state_lose_nothing(
+        self, store: SQLiteStore, path: Path, clock: Clock
+    ) -> None:
+        """Each counts to 100 by replace-if-unchanged, merging on each conflict."""
+        name = filed(store, data=record(text="0"))
+        programs = [
+            subprocess.Popen([sys.executable, "-c", COUNTER, str(path), name], text=True)
+            for _ in range(2)
+        ]
+
+        assert [program.wait(60) for program in programs] == [0, 0]
+
+        assert b'"text":"200"' in store.fetch(name).data
+
+    def test_many_processes_may_make_the_file_at_once(self, path: Path) -> None:
+        programs = [
+            subprocess.Popen([sys.executable, "-c", FIRST_USE, str(path)]) for _ in range(6)
+        ]
+
+        assert [program.wait(60) for program in programs] == [0] * 6
+
+        store = SQLiteStore(path)
+        assert store.counts() == Counts(0, 6, 0)
+        store.close()
+
+    def test_a_worker_forked_from_a_used_store_has_connections_of_its_own(
+        self, store: SQLiteStore, path: Path
+    ) -> None:
+        """gunicorn --preload: both go on, and the child's end takes nothing from the parent."""
+        program = subprocess.run(
+            [sys.executable, "-c", FORKED, str(path)],
+            timeout=60,
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+
+        assert program.stdout.split() == ["0", "found", "found"]
+
+    def test_a_writer_that_does_not_finish_holds_nobody_for_long(
+        self, store: SQLiteStore, path: Path
+    ) -> None:
+        name = filed(store)
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        began = time.monotonic()
+
+        with pytest.raises(StoreUnavailable, match="SQLITE_BUSY"):
+            store.create(sid(), record(), idle=IDLE)
+
+        assert time.monotonic() - began < 1
+        assert store.fetch(name).outcome is Outcome.FOUND
+        other.execute("ROLLBACK")
+        other.close()
+        assert filed(store)
+
+    @pytest.mark.parametrize("path_is", ["a folder", "under a file", "no database"])
+    def test_a_file_that_cannot_be_used_is_a_store_that_cannot_be_asked(
+        self, tmp_path: Path, path_is: str
+    ) -> None:
+        path = tmp_path / "there"
+        if path_is == "a folder":
+            path.mkdir()
+        else:
+            path.write_text("These are no sessions. " * 1000)
+        store = SQLiteStore(path / "below" if path_is == "under a file" else path)
+
+        for _ in range(2):
+            with pytest.raises(StoreUnavailable) as caught:
+                store.ping()
+
+        assert str(tmp_path) not in str(caught.value)
+
+    def test_a_file_of_a_later_version_is_left_alone(self, store: SQLiteStore, path: Path) -> None:
+        filed(store)
+        store.close()
+        with sqlite3.connect(path) as connection:
+            connection.execute("PRAGMA user_version = 99")
+        connection.close()
+
+        with pytest.raises(StoreUnavailable):
+            store.ping()
+
+    def test_what_ends_a_session_is_on_the_disk_and_what_touches_it_need_not_be(
+        self, store: SQLiteStore, advance: Advance
+    ) -> None:
+        def asked(step: str) -> str:
+            store.close()
+            store.ping()
+            seen: list[str] = []
+            (connection,) = store._idle
+            connection.set_trace_callback(seen.append)
+            data = record("alice")
+            name = filed(store, data=data)
+            seen.clear()
+            advance(60)
+            if step == "touch":
+                touch(store, name)
+            elif step == "replace":
+                store.replace(name, data, etag=etag(data), idle=IDLE)
+            elif step == "rotate":
+                store.rotate(name, sid(), data, etag=etag(data), idle=IDLE, ended=BY_ADMIN)
+            elif step == "delete":
+                store.delete(name, ended=BY_ADMIN, idle=IDLE)
+            elif step == "end_user":
+                store.end_user("alice", ended=BY_ADMIN, idle=IDLE, remember=DAY)
+            return next(line for line in seen if "synchronous" in line).rpartition(" ")[2]
+
+        steps = ["touch", "replace", "rotate", "delete", "end_user"]
+        assert [asked(step) for step in steps] == ["NORMAL", "NORMAL", "FULL", "FULL", "FULL"]
+
+    def test_a_page_of_many_requests_writes_the_touch_once(
+        self, store: SQLiteStore, path: Path, advance: Advance
+    ) -> None:
+        name = filed(store)
+        advance(5)
+        writes: list[str] = []
+        (connection,) = store._idle
+        connection.set_trace_callback(writes.append)
+        for _ in range(20):
+            store.fetch(name, slide=PROOF, idle=IDLE)
+
+        assert sum(line.startswith("UPDATE") for line in writes) == 1
+
+    def test_a_crawler_leaves_no_more_than_lives(
+        self, store: SQLiteStore, path: Path, advance: Advance
+    ) -> None:
+        for _ in range(60):
+            name = filed(store, "alice", idle=10_000)
+            store.delete(name, ended=BY_ADMIN, idle=10_000)
+            filed(store, idle=10_000)
+            advance(1)
+        store.close()
+
+        with sqlite3.connect(path) as connection:
+            for table in ("sessions", "tombstones", "moments", "owners"):
+                (rows,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
+                assert rows <= 11, table
+        connection.close()
+
+    def test_threads_share_connections_and_a_closed_store_has_none(
+        self, store: SQLiteStore
+    ) -> None:
+        threads = [threading.Thread(target=filed, args=(store,)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+        assert store.counts() == Counts(0, 8, 0)
+        assert 1 <= len(store._idle) <= 8
+        store.close()
+        assert not store._idle
+
+    @pytest.mark.parametrize("path", ["", ":memory:"])
+    def test_there_is_no_sqlite_in_memory(self, path: str) -> None:
+        with pytest.raises(ValueError, match="MemoryStore"):
+            SQLiteStore(path)
+
+
+COUNTER = """
+import json, sys, uuid
+from flask_holdfast.sessions.stores.base import Outcome
+from flask_holdfast.sessions.stores.sqlite import SQLiteStore
+
+store, sid = SQLiteStore(sys.argv[1], lambda: 1_800_000_000.0), sys.argv[2]
+data, done = store.fetch(sid).data, 0
+while done < 100:
+    members = json.loads(data)
+    etag, members["e"] = members["e"], uuid.uuid4().hex[:16]
+    members["d"]["text"] = str(int(members["d"]["text"]) + 1)
+    mine = json.dumps(members, separators=(",", ":")).encode()
+    answer = store.replace(sid, mine, etag=etag, idle=1_800_000)
+    assert answer.outcome in (Outcome.DONE, Outcome.CONFLICT), answer
+    done += answer.outcome is Outcome.DONE
+    data = mine if answer.outcome is Outcome.DONE else answer.data
+"""
+
+FIRST_USE = """
+import sys, uuid
+from flask_holdfast.sessions.stores.sqlite import SQLiteStore
+from tests.sessions.stores.contract import filed
+
+filed(SQLiteStore(sys.argv[1]))
+"""
+
+FORKED = """
+import os, sys
+from flask_holdfast.sessions.stores.sqlite import SQLiteStore
+from tests.sessions.stores.contract import filed
+
+store = SQLiteStore(sys.argv[1])
+name = filed(store)
+child = os.fork()
+if child == 0:
+    filed(store, "alice")
+    store.close()
+    os._exit(0)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+print(store.fetch(name).outcome.value)
+print(store.fetch(store.sessions_of("alice")[0].sid).outcome.value)
+"""

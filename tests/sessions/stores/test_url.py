@@ -1,0 +1,99 @@
+"""Which store a URL opens, and what is said of one that opens none."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flask_holdfast.exceptions import SettingError
+from flask_holdfast.sessions.stores.memory import MemoryStore
+from flask_holdfast.sessions.stores.redis import RedisStore
+from flask_holdfast.sessions.stores.sqlite import SQLiteStore
+from flask_holdfast.sessions.stores.url import open_store
+
+
+def opened(url: str, folder: Path | None = None) -> object:
+    return open_store(url, prefix="session:", folder=folder)
+
+
+def test_a_url_names_the_store() -> None:
+    assert isinstance(opened("memory://"), MemoryStore)
+    assert isinstance(opened("sqlite:///sessions.sqlite"), SQLiteStore)
+    for url in ("redis://127.0.0.1:1/0", "rediss://127.0.0.1:1", "unix:///run/redis.sock?db=3"):
+        assert isinstance(opened(url), RedisStore)
+
+
+def test_a_relative_path_is_in_the_folder_and_an_absolute_one_is_not(tmp_path: Path) -> None:
+    for url, path in [
+        ("sqlite:///sessions.sqlite", tmp_path / "sessions.sqlite"),
+        ("sqlite:///a/b%20c.sqlite", tmp_path / "a" / "b c.sqlite"),
+        ("SQLite:////var/lib/app/s.sqlite", Path("/var/lib/app/s.sqlite")),
+    ]:
+        store = opened(url, tmp_path)
+        assert isinstance(store, SQLiteStore)
+        assert store._path == path
+
+
+def test_prefix_and_connections_reach_redis(redis_url: str) -> None:
+    store = open_store(redis_url, prefix="app:", max_connections=3)
+
+    assert isinstance(store, RedisStore)
+    assert (store._prefix, store._client.connection_pool.max_connections) == (b"app:", 3)
+    store.ping()
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "fix"),
+    [
+        ("", "use memory://"),
+        ("redis", "use memory://"),
+        ("redis:127.0.0.1", "use memory://"),
+        ("postgres://me:hunter2@db/app", "use memory://"),
+        ("memory://somewhere", "use memory://"),
+        ("redis+sentinel://me:hunter2@host/0", "one Redis server"),
+        ("redis+cluster://me:hunter2@host/0", "one Redis server"),
+        ("redis://me:hunter2@host:port/0", "written as %XX"),
+        ("redis://me:hunter2/hunter2@host/0", "written as %XX"),
+        ("redis://me:hunter2@host/0?no_such_option=1", "written as %XX"),
+        ("redis://me:hunter2@host/0?socket_timeout=hunter2", "written as %XX"),
+        ("sqlite://sessions.sqlite", "four slashes"),
+        ("sqlite:///", "four slashes"),
+        ("sqlite:////", "four slashes"),
+        ("sqlite:///folder/", "four slashes"),
+        ("sqlite:///a?mode=memory", "four slashes"),
+        ("sqlite:///a%00b", "four slashes"),
+        ("sqlite:///:memory:", "use memory://"),
+    ],
+)
+def test_a_wrong_url_is_told_without_its_password(url: str, fix: str) -> None:
+    with pytest.raises(SettingError, match="SESSION_STORE_URL") as caught:
+        opened(url)
+
+    assert fix in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
+
+def test_without_the_redis_extra_all_works_but_redis_urls() -> None:
+    program = """
+import sys
+sys.modules["redis"] = None
+import flask_holdfast
+from flask_holdfast.exceptions import SettingError
+from flask_holdfast.sessions.stores.url import open_store
+open_store("memory://", prefix="session:")
+try:
+    open_store("redis://127.0.0.1/0", prefix="session:")
+except SettingError as error:
+    print(error.fix)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout == 'install the client: pip install "flask-holdfast[redis]".\n'

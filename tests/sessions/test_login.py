@@ -1,0 +1,236 @@
+"""Flask-Login's remember cookie: it signs in once the session is gone, and ends when told to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from flask import session
+from flask_login import confirm_login, fresh_login_required, login_fresh, login_user, logout_user
+from flask_login.utils import encode_cookie
+
+from tests.sessions.site import SAFARI, Site, Tab, User
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+REMEMBER = "remember_token"
+
+
+def remember_cookie(tab: Tab) -> str:
+    found = tab.client.get_cookie(REMEMBER)
+    assert found is not None, "the login set no remember cookie"
+    return found.value
+
+
+def remembered(tab: Tab, value: str) -> Tab:
+    """Give a browser a remember cookie, and no session."""
+    tab.cookie = None
+    tab.client.set_cookie(REMEMBER, value, secure=True)
+    return tab
+
+
+def test_a_remember_cookie_signs_in_again_and_is_not_fresh(site: Site) -> None:
+    tab = site.tab()
+    tab.log_in("ada", remember=True)
+    first = tab.sid()
+    tab.cookie = None
+
+    assert tab.who() == "ada"
+    assert tab.run(login_fresh).value is False
+    assert tab.sid() != first
+
+
+def test_no_word_between_flask_login_and_the_request_is_stored(site: Site) -> None:
+    tab = site.tab()
+    tab.log_in("ada", remember=True)
+
+    data = site.manager.get_session_data(tab.sid())
+
+    assert data is not None
+    assert not {"_remember", "_remember_seconds"} & data.keys()
+
+
+def test_after_logout_a_copy_of_the_remember_cookie_signs_nobody_in(site: Site) -> None:
+    tab = site.tab()
+    tab.log_in("ada", remember=True)
+    copy = remember_cookie(tab)
+
+    tab.log_out()
+
+    assert tab.client.get_cookie(REMEMBER) is None
+    assert remembered(site.tab(), copy).who() is None
+
+
+@pytest.mark.parametrize(
+    "leave",
+    [
+        pytest.param(lambda: session.clear(), id="a view that only clears the session"),
+        pytest.param(logout_user, id="Flask-Login's logout alone"),
+        pytest.param(lambda: (session.clear(), logout_user()), id="cleared before the logout"),
+    ],
+)
+def test_every_way_to_log_out_ends_the_remember_cookie(
+    site: Site, leave: Callable[[], object]
+) -> None:
+    tab = site.tab()
+    tab.log_in("ada", remember=True)
+    copy = remember_cookie(tab)
+
+    tab.run(leave)
+
+    assert remembered(site.tab(), copy).who() is None
+
+
+def test_logging_out_after_the_session_expired_ends_the_remember_cookie(site: Site) -> None:
+    tab = site.tab()
+    tab.log_in("ada", remember=True)
+    copy = remember_cookie(tab)
+    tab.cookie = None
+
+    tab.log_out()
+
+    assert remembered(site.tab(), copy).who() is None
+
+
+def test_logging_out_here_leaves_another_device_remembered(site: Site) -> None:
+    here, phone = site.tab(), site.tab(agent=SAFARI)
+    here.log_in("ada", remember=True)
+    phone.log_in("ada", remember=True)
+
+    here.log_out()
+    phone.cookie = None
+
+    assert phone.who() == "ada"
+
+
+def test_revoking_a_session_ends_its_remember_cookie(site: Site) -> None:
+    tab = site.tab()
+    tab.log_in("ada", remember=True)
+
+    site.manager.revoke_session(tab.sid())
+
+    assert tab.who() is None
+
+
+def test_a_session_signed_in_by_the_remember_cookie_is_revoked_with_it(site: Site) -> None:
+    tab = site.tab()
+    tab.log_in("ada", remember=True)
+    tab.cookie = None
+    assert tab.who() == "ada"
+
+    site.manager.revoke_session(tab.sid())
+
+    assert tab.who() is None
+
+
+def test_revoke_all_misses_no_remember_cookie(site: Site) -> None:
+    tabs = [site.tab() for _ in range(3)]
+    for tab in tabs:
+        tab.log_in("ada", remember=True)
+    tabs[0].cookie = None
+
+    site.manager.delete_user_sessions("ada")
+
+    assert [tab.who() for tab in tabs] == [None, None, None]
+
+
+def test_after_revoke_all_a_new_login_is_remembered_again(site: Site) -> None:
+    tab = site.tab()
+    tab.log_in("ada", remember=True)
+    site.manager.delete_user_sessions("ada")
+
+    tab.log_in("ada", remember=True)
+    tab.cookie = None
+
+    assert tab.who() == "ada"
+
+
+def test_a_cookie_that_flask_login_wrote_itself_signs_nobody_in(site: Site) -> None:
+    with site.app.app_context():
+        stock = encode_cookie("ada")
+
+    assert remembered(site.tab(), stock).who() is None
+
+
+@pytest.mark.parametrize("junk", ["", "x", "a|b", "é" * 40, "e30." * 10, "A" * 5000])
+def test_junk_in_the_remember_cookie_is_nobody(site: Site, junk: str) -> None:
+    tab = site.tab()
+
+    answer = tab.run(
+        lambda: None, headers={"Cookie": f"{REMEMBER}={junk}".encode().decode("latin1")}
+    )
+
+    assert answer.response.status_code == 200
+    assert tab.who() is None
+
+
+def test_a_remember_cookie_copied_to_another_browser_signs_nobody_in(site: Site) -> None:
+    tab = site.tab()
+    tab.log_in("ada", remember=True)
+
+    assert remembered(site.tab(agent=SAFARI), remember_cookie(tab)).who() is None
+
+
+def test_a_remember_cookie_of_somebody_else_ends_when_another_user_signs_in(site: Site) -> None:
+    tab = site.tab()
+    tab.log_in("ada", remember=True)
+    adas = remember_cookie(tab)
+
+    tab.log_in("bob")
+
+    assert remembered(site.tab(), adas).who() is None
+
+
+def test_confirming_the_login_rotates_and_makes_it_fresh(site: Site) -> None:
+    tab = site.tab()
+    tab.log_in("ada", remember=True)
+    tab.cookie = None
+    tab.who()
+    sid = tab.sid()
+
+    tab.run(confirm_login)
+
+    assert tab.run(login_fresh).value is True
+    assert tab.sid() != sid
+
+
+def test_proving_it_again_on_another_network_makes_the_session_fresh_there(site: Site) -> None:
+    tab = site.tab(ip="192.0.2.7")
+    tab.log_in()
+    moved = site.tab(ip="198.51.100.9")
+    moved.cookie = tab.cookie
+
+    moved.run(confirm_login)
+
+    assert moved.run(fresh_login_required(lambda: "let in")).value == "let in"
+
+
+def test_a_duration_of_its_own_is_kept(site: Site) -> None:
+    from datetime import timedelta
+
+    tab = site.tab()
+    tab.run(lambda: login_user(User("ada"), remember=True, duration=timedelta(seconds=1)))
+    copy = remember_cookie(tab)
+    tab.cookie = None
+    assert tab.who() == "ada"
+
+    from flask_holdfast import login
+
+    with site.app.test_request_context():
+        found = login.read(copy)
+    assert found is not None
+    assert found.life == 1
+
+
+def test_the_remember_cookie_is_hardened_like_the_session_cookie(site: Site) -> None:
+    tab = site.tab()
+
+    answer = tab.log_in("ada", remember=True)
+
+    (header,) = [
+        value
+        for value in answer.response.headers.getlist("Set-Cookie")
+        if value.startswith(REMEMBER)
+    ]
+    assert {"Secure", "HttpOnly", "SameSite=Lax"} <= {part.strip() for part in header.split(";")}
