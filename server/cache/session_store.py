@@ -12,9 +12,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flask_holdfast.sessions.stores.redis import RedisStore
-
 import flask_holdfast
+from flask_holdfast.sessions.stores.redis import RedisStore
 
 if TYPE_CHECKING:
     from redis import Redis

@@ -13,6 +13,7 @@ from flask.testing import FlaskClient
 
 from flask_holdfast import CSRFProtect, SessionInterface
 
+KEY = "a secret key for these tests"
 SITE = "https://shop.example"
 OWN = {"Sec-Fetch-Site": "same-origin"}
 FOREIGN = {"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"}
@@ -37,7 +38,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def make_app(**config: object) -> Flask:
     app = Flask("shop")
-    app.config.update(SECRET_KEY="a secret key for these tests", **config)
+    app.config.update(SECRET_KEY=KEY, **config)
     CSRFProtect(app)
 
     @app.get("/token")

@@ -115,9 +115,8 @@ def expected(facts: Told) -> Decision:
     for applies, decision in rules:
         if applies:
             return decision
-    if facts.gate in GATE_REASONS:
-        return Decision(Outcome.REFUSED, facts.gate)  # type: ignore[arg-type]
-    assert isinstance(facts.gate, Proof)
+    if isinstance(facts.gate, Reason):
+        return Decision(Outcome.REFUSED, facts.gate)
     if not (facts.header or facts.form):
         return Decision(Outcome.REFUSED, Reason.TOKEN_MISSING, facts.gate)
     if facts.wrong is None:

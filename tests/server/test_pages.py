@@ -50,7 +50,7 @@ def test_every_page_of_a_signed_in_person_has_a_way_out(admin: Visitor, path: st
 
     assert page.status_code == 200
     form = re.search(
-        r'<form[^>]*method="post"[^>]*action="/auth/logout">(.*?)</form>', page.text, re.S
+        r'<form[^>]*method="post"[^>]*action="/auth/logout">(.*?)</form>', page.text, re.DOTALL
     )
     assert form
     assert 'name="csrf_token"' in form[1]
@@ -79,7 +79,7 @@ def test_a_page_holds_no_script_and_no_style_of_its_own(admin: Visitor, path: st
 
     page = admin.get(path)
 
-    scripts = re.findall(r"<script\b([^>]*)>(.*?)</script>", page.text, re.S)
+    scripts = re.findall(r"<script\b([^>]*)>(.*?)</script>", page.text, re.DOTALL)
     assert all("src=" in attributes and "nonce=" in attributes for attributes, _ in scripts)
     assert not any(body.strip() for _, body in scripts)
     assert not re.search(r"<style|\sstyle=|\son[a-z]+=|javascript:", page.text)

@@ -104,6 +104,7 @@ def test_the_whole_story(url: str, new_context: NewContext, page_problems: list[
     assert answer.status == 201
 
     copied = context.cookies()
+    page.goto(f"{url}/dashboard")
     page.get_by_role("button", name="Sign out").click()
     expect(page).to_have_url(f"{url}/welcome")
     page.go_back()
@@ -200,7 +201,7 @@ class Hold:
         self._gate = threading.Event()
         self._gate.set()
         self.held = threading.Event()
-        app.wsgi_app = self  # type: ignore[method-assign, assignment]
+        app.wsgi_app = self  # type: ignore[method-assign]
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         body = self._app(environ, start_response)

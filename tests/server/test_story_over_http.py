@@ -163,7 +163,7 @@ def test_the_story_told_by_requests(server: Running) -> None:
             "dashboard"
         )
 
-    copied = requests.cookies.cookiejar_from_dict(http.cookies.get_dict())
+    copied = http.cookies.get_dict()
     left = http.post(f"{url}/auth/logout", data={"csrf_token": token}, allow_redirects=False)
     assert (left.status_code, left.headers["Location"]) == (303, "/welcome")
 

@@ -28,7 +28,8 @@ class Visitor:
         self.user_agent = user_agent
 
     def get(self, path: str, **headers: str) -> TestResponse:
-        return self.client.get(path, base_url=ORIGIN, headers=self._headers(headers))
+        # Buffered, so that the file behind a static answer is closed.
+        return self.client.get(path, base_url=ORIGIN, headers=self._headers(headers), buffered=True)
 
     def post(self, path: str, **fields: str) -> TestResponse:
         """Post these fields and nothing else, as a page of this site would."""
@@ -69,7 +70,8 @@ class Visitor:
         return self.get("/dashboard").status_code == 200
 
     def cookies(self) -> dict[str, str]:
-        return {cookie.key: cookie.value for cookie in self.client._cookies.values()}
+        kept = self.client._cookies or {}
+        return {cookie.key: cookie.value for cookie in kept.values()}
 
     def bring(self, cookies: dict[str, str]) -> Visitor:
         """Use cookies that were copied elsewhere."""

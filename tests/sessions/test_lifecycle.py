@@ -195,7 +195,11 @@ class TestWrites:
         tab.set(a=1, b=2)
         old, sid = tab.cookie, tab.sid()
 
-        tab.run(lambda: (session.clear(), session.update(c=3)))
+        def start_over() -> None:
+            session.clear()
+            session["c"] = 3
+
+        tab.run(start_over)
 
         assert tab.data() == {"c": 3}
         assert tab.sid() != sid
@@ -208,8 +212,8 @@ class TestWrites:
         tab = site.tab()
         tab.run(lambda: flash("saved"))
 
-        assert tab.run(lambda: get_flashed_messages()).value == ["saved"]
-        assert tab.run(lambda: get_flashed_messages()).value == []
+        assert tab.run(get_flashed_messages).value == ["saved"]
+        assert tab.run(get_flashed_messages).value == []
 
     def test_a_streaming_response_may_read_the_session(self, site: Site) -> None:
         tab = site.tab()
@@ -336,7 +340,11 @@ class TestLoginAndLogout:
         tab = site.tab()
         tab.log_in()
 
-        bound_to = tab.run(lambda: (sign_out(), render_token())[1]).value
+        def goodbye() -> str:
+            sign_out()
+            return render_token()
+
+        bound_to = tab.run(goodbye).value
 
         assert tab.who() is None
         assert tab.sid() == bound_to
@@ -537,9 +545,13 @@ class TestTime:
         site = make_site()
         clock = site.stop_time()
         seen: list[object] = []
-        site.app.add_url_rule(
-            "/poll", view_func=session_passive(lambda: seen.append(session.get("a")) or "")
-        )
+
+        @site.app.get("/poll")
+        @session_passive
+        def poll() -> str:
+            seen.append(session.get("a"))
+            return ""
+
         tab = site.tab()
         tab.set(a=1)
 
@@ -564,6 +576,24 @@ class TestTime:
         assert tab.data() == {"cart": 2}
         assert tab.sid() != sid
 
+    def test_a_visitor_who_comes_back_late_does_not_overwrite_a_login_in_another_tab(
+        self, make_site: Callable[..., Site]
+    ) -> None:
+        site = make_site()
+        clock = site.stop_time()
+        tab = site.tab()
+        tab.set(cart=1)
+        clock.advance(31 * MINUTE)
+
+        def slow() -> None:
+            session["cart"] = 2
+            tab.log_in()
+
+        answer = tab.run(slow)
+
+        assert answer.leaves_the_cookie_alone
+        assert tab.who() == "ada"
+
     def test_an_expired_login_is_never_refiled_by_a_write(
         self, make_site: Callable[..., Site]
     ) -> None:
@@ -578,19 +608,58 @@ class TestTime:
         assert answer.leaves_the_cookie_alone
         assert tab.data() == {}
 
-    def test_an_unstored_session_is_believed_for_the_idle_time(
+    def test_an_unstored_session_can_be_filed_for_the_idle_time(
         self, make_site: Callable[..., Site]
     ) -> None:
         site = make_site()
         clock = site.stop_time()
-        tab = site.tab()
+        tab, late = site.tab(), site.tab()
         sid = tab.run(render_token).value
+        late.cookie = tab.cookie
         clock.advance(29 * MINUTE)
-        still = tab.sid()
+        tab.set(cart=1)
         clock.advance(2 * MINUTE)
+        late.set(cart=2)
 
-        assert still == sid
-        assert tab.sid() != sid
+        assert tab.sid() == sid
+        assert late.sid() != sid
+        assert tab.data() == {"cart": 1}
+
+    @pytest.mark.parametrize("hours", [1, 25, 300], ids="open for {} hours".format)
+    def test_refreshing_an_old_login_page_sets_no_cookie_over_a_login_in_another_tab(
+        self, make_site: Callable[..., Site], hours: int
+    ) -> None:
+        site = make_site()
+        clock = site.stop_time()
+        tab = site.tab()
+        tab.run(render_token)
+        clock.advance(hours * 3600)
+
+        def slow() -> None:
+            render_token()
+            tab.log_in()
+
+        answer = tab.run(slow)
+
+        assert answer.leaves_the_cookie_alone
+        assert tab.who() == "ada"
+
+    def test_a_cookie_older_than_any_session_is_read_without_asking_and_a_write_starts_anew(
+        self, make_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        site = make_site()
+        clock = site.stop_time()
+        tab = site.tab()
+        tab.log_in()
+        clock.advance(25 * 3600)
+        asked = count_calls(monkeypatch, site.interface.store, "fetch")
+
+        assert tab.data() == {}
+        assert asked == []
+
+        tab.set(cart=1)
+
+        assert tab.data() == {"cart": 1}
 
     def test_a_permanent_cookie_carries_the_absolute_deadline_once(
         self, make_site: Callable[..., Site]

@@ -37,8 +37,10 @@ _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",",
 _encode_ascii = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 
 
-def dumps(key: str, value: object) -> bytes:
+def dumps(key: object, value: object) -> bytes:
     """`value` as JSON. Raises `SessionValueError` naming `key` if JSON cannot hold it."""
+    if not isinstance(key, str) or not is_text(key):
+        raise SessionValueError(str(key), "a session key must be a str that UTF-8 can hold.")
     try:
         tagged = _tag(value)
         try:
@@ -49,6 +51,15 @@ def dumps(key: str, value: object) -> bytes:
         raise SessionValueError(key, "it contains itself, or is nested too deeply.") from None
     except (TypeError, ValueError) as error:
         raise SessionValueError(key, _sentence(error)) from None
+
+
+def is_text(text: str) -> bool:
+    """Whether UTF-8 can hold `text`: a lone surrogate it cannot."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def loads(raw: bytes) -> Any:

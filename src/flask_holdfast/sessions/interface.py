@@ -101,6 +101,8 @@ class SessionInterface(FlaskSessionInterface):
         cookie = self._read_cookie(app, request, signer)
         if cookie is None:
             return make()
+        if self._outlived(app, cookie):
+            return make(State.GONE, cookie)
         if cookie.kind is ids.Kind.UNSTORED:
             return make(State.UNSTORED, cookie)
         return make(State.UNASKED, cookie, ask=functools.partial(self._ask, app, request, cookie))
@@ -117,19 +119,25 @@ class SessionInterface(FlaskSessionInterface):
     def _read_cookie(
         self, app: Flask, request: Request, signer: ids.CookieSigner
     ) -> ids.Cookie | None:
-        """The genuine cookie that can still name something. A forged one is no cookie.
+        """The genuine cookie. A forged one is no cookie.
 
         A sibling domain can plant a second cookie of the same name beside ours, so each is
         tried (the `__Host-` prefix keeps them out altogether).
         """
         for value in request.cookies.getlist(self.get_cookie_name(app)):
             cookie = signer.loads(value)
-            if cookie is None or (cookie.kind is ids.Kind.UNSTORED and not signer.signs):
-                continue
-            life = self._idle(app) if cookie.kind is ids.Kind.UNSTORED else self._absolute(app)
-            if life is None or cookie.issued + life > self._now():
+            if cookie and (signer.signs or cookie.kind is not ids.Kind.UNSTORED):
                 return cookie
         return None
+
+    def _outlived(self, app: Flask, cookie: ids.Cookie) -> bool:
+        """Whether nothing can live any more under a cookie as old as this: no need to ask.
+
+        It is genuine all the same: a page that was open that long can still send a form
+        that signs in, and no late answer to it overwrites the cookie of another tab.
+        """
+        life = self._idle(app) if cookie.kind is ids.Kind.UNSTORED else self._absolute(app)
+        return life is not None and cookie.issued + life <= self._now()
 
     def _ask(self, app: Flask, request: Request, cookie: ids.Cookie) -> Loaded:
         """Fetch the record, slide its idle time, and judge whether it may be shown."""

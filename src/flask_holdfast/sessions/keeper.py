@@ -82,9 +82,7 @@ class Keeper:
             return _LEAVE
         if session.state is State.UNSTORED:
             return self._file_unstored(session, changes)
-        if session.begins_anew:
-            return self._create(session, session.next_sid, changes)
-        return self._dropped(session, Answer(Outcome.MISSING))
+        return self._begin_anew(session, changes)
 
     # -- sessions without a record -----------------------------------------------------
 
@@ -93,6 +91,17 @@ class Keeper:
         if data or (session.token_rendered and not self.signs):
             return self._create(session, session.sid, changes)
         return self._unstored(session.sid) if session.token_rendered else _LEAVE
+
+    def _begin_anew(self, session: Session, changes: Changes) -> Kept:
+        """A write on a session that is over. Not after a login in another tab: its cookie
+        would be overwritten.
+        """
+        answer = Answer(Outcome.MISSING)
+        if session.begins_anew:
+            answer = self.store.fetch(session.sid)
+            if answer.outcome is not Outcome.ENDED:
+                return self._create(session, session.next_sid, changes)
+        return self._dropped(session, answer)
 
     def _create(self, session: Session, sid: str, changes: Changes) -> Kept:
         secret = ids.new_secret()
@@ -205,10 +214,10 @@ class Keeper:
         first = session.load().record
         if first is not None and first.remember != session.remember:
             forget(self.store, first.remember, life=self.remember)
+        old_sid = session.sid
         if session.state is State.HELD and first is not None and first.user != user:
-            first = None  # another user's session, held from this client: it is left alone
-        known = session.state in (State.UNSTORED, State.LIVE) or first is not None
-        old_sid = session.sid if known else ids.new_sid()
+            # Another user's session, held from this client: it is left alone.
+            first, old_sid = None, ids.new_sid()
         secret = ids.new_secret()
 
         def build(current: Record | None) -> Record:

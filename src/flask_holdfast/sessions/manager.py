@@ -112,8 +112,8 @@ class SessionManager:
         )
 
     def delete_session(self, session_id: str) -> bool:
-        """The same as `revoke_session` with an id."""
-        return self.revoke_session(session_id)
+        """End one session at once. False if there is no such live session."""
+        return is_sid(session_id) and self.revoke_session(session_id)
 
     def get_session_data(self, session_id: str) -> dict[str, Any] | None:
         """The data of one live session, decoded; None if there is none. Not a touch."""

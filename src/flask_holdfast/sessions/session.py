@@ -297,15 +297,15 @@ class Session(SessionMixin, MutableMapping[str, Any]):
     def begins_anew(self) -> bool:
         """Whether what is written now starts another session, under `next_sid`.
 
-        So it is for a visitor whose anonymous session has expired. Where a session was
-        ended on purpose, or belonged to a user, only a login begins another.
+        So it is for a visitor whose anonymous session has expired, and for anybody whose
+        cookie is older than any session can be. Where a session was ended on purpose, or
+        belonged to a user, only a login begins another.
         """
-        return (
-            self.state is State.GONE
-            and self._loaded.tombstone is None
-            and self.cookie is not None
-            and self.cookie.kind is ids.Kind.STORED
-        )
+        if self.state is not State.GONE or self.cookie is None:
+            return False
+        outlived = self._ask is None
+        anonymous = self.cookie.kind is not ids.Kind.SIGNED_IN
+        return outlived or (anonymous and self._loaded.tombstone is None)
 
     # -- what CSRF protection asks -----------------------------------------------------
 

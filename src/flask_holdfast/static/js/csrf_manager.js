@@ -1,35 +1,33 @@
 // @ts-check
 
 /**
- * CSRFManager: keeps the CSRF token of a page fresh, and gives it to every unsafe request that
- * the page makes to its own origin: fetch, XMLHttpRequest and forms.
+ * CSRFManager keeps the CSRF token of a page fresh and gives it to every unsafe request that the
+ * page makes to its own origin: fetch, XMLHttpRequest, forms.
  *
  * Importing does nothing; `new CSRFManager().start()` does, and `stop()` undoes it. Pages that
- * want one line load `csrf_manager.auto.js`.
- *
- * The page says where things are, and everything but the name has the default shown:
+ * want one line load `csrf_manager.auto.js`. The page says where things are:
  *
  *   <meta name="csrf-token" content="TOKEN" data-refresh-url="/session/csrf-token"
  *         data-header="X-CSRFToken" data-field="csrf_token" data-expires-in="1800"
  *         data-subject="...">
  *
- * The refresh address answers {"csrf_token", "expires_in", "subject"}; a refused request is
- * answered 400 with the same three and a reason. `subject` is a fingerprint of who is signed in.
- * A page acts only for the person it was made for: once the subject differs, no token is used,
- * nothing is sent again, and `session:changed` says so. Without `data-subject` the first answer
- * of the server stands for the page's own person, so it is asked for at start.
+ * The values shown are the defaults. The refresh address answers {csrf_token, expires_in,
+ * subject}; a refused request is answered 400 with the same three and a reason. `subject` is a
+ * fingerprint of who is signed in. A page acts only for the person it was made for: when the
+ * subject differs it uses no token, sends nothing again, and says `session:changed`. Without
+ * data-subject the server's first answer stands for the page's person, and is asked for at start.
  *
- * A token never goes to another origin. One way out is not ours to close: an XMLHttpRequest to
- * our own origin that is answered with a 307 or 308 to elsewhere takes its headers along, and no
- * script can stop it. The server must not answer so. fetch is stopped by mode "same-origin".
+ * A token never goes to another origin, with one exception that no script can prevent: an
+ * XMLHttpRequest to our own origin that is answered with 307 or 308 to another one takes its
+ * headers along. There the server must not redirect. fetch is kept by mode "same-origin".
  *
- * Events, on the manager and on document, all cancelable:
- *   csrf:refreshed   {expires_in}: a new token is in place
- *   csrf:expired     {}: the token ran out before a new one could be had
- *   csrf:failed      {reason, form?, response?}: something could not be sent; preventDefault()
- *                    leaves out the built-in message at a form
- *   session:changed  {subject, previous}: somebody else is signed in, or nobody; preventDefault()
- *                    tells the manager that the page has taken this over and goes on as them
+ * Events, on the manager and on document:
+ *   csrf:refreshed   {expires_in}  a new token is in place
+ *   csrf:expired     {}  the token ran out before a new one could be had
+ *   csrf:failed      {reason, form?, response?}  something was not sent, or refused for good;
+ *                    preventDefault() leaves out the built-in message at a form
+ *   session:changed  {subject, previous}  somebody else is signed in, or nobody;
+ *                    preventDefault() says that the page knows and goes on as them
  */
 
 /** The one manager that runs in a window, whichever copy of this file it came from. */
@@ -37,7 +35,6 @@ const RUNNING = Symbol.for('flask_holdfast.csrf_manager')
 
 const SAFE_METHODS = ['GET', 'HEAD', 'OPTIONS', 'TRACE']
 
-/** What the meta element may leave out. */
 const DEFAULTS = {
   refreshUrl: '/session/csrf-token',
   header: 'X-CSRFToken',
@@ -51,19 +48,17 @@ const REFUSED = 'refused'
 const SESSION_CHANGED = 'session_changed'
 
 const MESSAGES = {
-  [REFRESH_FAILED]:
-    'This was not sent, because the server could not be reached. ' +
+  [REFRESH_FAILED]: 'This was not sent, because the server could not be reached. ' +
     'Everything you typed is still here: please try again.',
-  [SESSION_CHANGED]:
-    'This was not sent, because who is signed in has changed since this page was opened. ' +
-    'Keep a copy of what you typed, then reload the page.'
+  [SESSION_CHANGED]: 'This was not sent, because who is signed in has changed since this page ' +
+    'was opened. Keep a copy of what you typed, then reload the page.'
 }
 
 /** Milliseconds. Wake-ups that come together (visible, restored, online) make one refresh. */
 const CALM = 5_000
 const SOONEST_REFRESH = 30_000
 const FIRST_BACK_OFF = 10_000
-/** A person waits for a held form; a server that does not answer by then is away. */
+/** A person waits for a held form: a server that does not answer by then is away. */
 const ANSWER_WITHIN = 10_000
 
 /**
@@ -73,12 +68,9 @@ const ANSWER_WITHIN = 10_000
  * @property {string} subject
  */
 
-/** The server was not reached, or did not answer with a token. */
+/** The server was not reached (`cause`), or did not answer with a token (`response`). */
 export class CSRFRefreshError extends Error {
-  /**
-   * @param {string} message
-   * @param {{ response?: Response, cause?: unknown }} [details]
-   */
+  /** @param {string} message @param {{ response?: Response, cause?: unknown }} [details] */
   constructor (message, { response, cause } = {}) {
     super(message, { cause })
     this.name = 'CSRFRefreshError'
@@ -87,29 +79,28 @@ export class CSRFRefreshError extends Error {
 }
 
 export class CSRFManager extends EventTarget {
-  /** Milliseconds between refreshes. */
   #interval
-  /** @type {AbortController | undefined} Aborted by stop(): it holds every listener and patch. */
+  /** @type {AbortController | undefined} While it runs: ends every listener and patch. */
   #life
   #token = ''
   /** By Date.now(): timers sleep with the machine and are throttled in hidden tabs. */
   #expiresAt = 0
   #lifetime = Infinity
+  #expiryTold = false
+  /** @type {Set<string>} Every token this page has had: to know our own when it would leave. */
+  #issued = new Set()
   /** @type {string | undefined} The person this page was made for. */
   #subject
   /** @type {string | undefined} Who is signed in instead. */
   #stranger
-  /** @type {Set<string>} Every token this page has had: to know our own when it would leave. */
-  #issued = new Set()
-  /** @type {Promise<string> | undefined} */
+  /** @type {Promise<string> | undefined} The refresh under way. */
   #flight
   #attemptedAt = 0
   #retryAt = 0
   #failures = 0
-  #expiryTold = false
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer
-  /** @type {WeakMap<HTMLFormElement, SubmitEvent>} */
+  /** @type {WeakMap<HTMLFormElement, SubmitEvent>} Submissions on their way to formdata. */
   #submits = new WeakMap()
   /** @type {WeakSet<HTMLFormElement>} */
   #held = new WeakSet()
@@ -118,19 +109,13 @@ export class CSRFManager extends EventTarget {
   /** @type {HTMLElement | undefined} */
   #notice
 
-  /**
-   * @param {object} [options]
-   * @param {number} [options.interval]  Seconds between refreshes.
-   */
+  /** @param {{ interval?: number }} [options]  Seconds between refreshes. */
   constructor ({ interval = 300 } = {}) {
     super()
     this.#interval = interval * 1000
   }
 
-  /**
-   * Begins, unless a manager already runs in this window.
-   * @returns {CSRFManager} The one that runs.
-   */
+  /** Begins, unless one runs in this window already. @returns {CSRFManager} The one that runs. */
   start () {
     const running = slot[RUNNING]
     if (running) return running
@@ -140,26 +125,27 @@ export class CSRFManager extends EventTarget {
     this.#patchFetch(signal)
     this.#patchXHR(signal)
 
-    // On window and capturing: a held form must be stopped before any handler of the page has
-    // acted on it, because they all run again when it is sent.
-    const early = { signal, capture: true }
-    window.addEventListener('submit', event => this.#onSubmit(event), early)
-    document.addEventListener('formdata', event => this.#onFormData(event), early)
+    // A held form is stopped before any handler of the page has acted on it, for they all run
+    // again when it is sent.
+    const first = { signal, capture: true }
+    window.addEventListener('submit', event => this.#onSubmit(event), first)
+    document.addEventListener('formdata', event => this.#onFormData(event), first)
     document.addEventListener('visibilitychange', () => {
       if (document.visibilityState === 'visible') this.#wake()
     }, { signal })
     window.addEventListener('pageshow', event => { if (event.persisted) this.#wake() }, { signal })
     window.addEventListener('online', () => this.#wake(), { signal })
 
-    if (document.readyState === 'loading') {
-      document.addEventListener('DOMContentLoaded', () => this.#begin(), { signal, once: true })
-    } else {
-      this.#begin()
+    const begin = () => {
+      if (this.#isFresh() && this.#subject !== undefined) this.#schedule()
+      else this.#refreshQuietly()
     }
+    if (document.readyState !== 'loading') begin()
+    else document.addEventListener('DOMContentLoaded', begin, { signal, once: true })
     return this
   }
 
-  /** Ends everything that start() began. What has been sent or refreshed stays so. */
+  /** Ends everything that start() began. Tokens that have been renewed stay so. */
   stop () {
     if (!this.#life) return
     this.#life.abort()
@@ -167,37 +153,28 @@ export class CSRFManager extends EventTarget {
     this.#flight = undefined
     clearTimeout(this.#timer)
     this.#notice?.remove()
-    if (slot[RUNNING] === this) delete slot[RUNNING]
+    delete slot[RUNNING]
   }
 
-  /** The token to send now; empty where there is none, or where it is somebody else's session. */
+  /** The token to send now; empty where there is none, or where the session is another's. */
   get token () {
     this.#readPage()
     return this.#stranger === undefined ? this.#token : ''
   }
 
   /**
-   * Asks the server for a new token. Calls that overlap share one request.
-   * @returns {Promise<string>}  The new token; empty if this is somebody else's session now.
-   * @throws {CSRFRefreshError}
+   * Asks the server for a new token; calls that overlap share one request.
+   * @returns {Promise<string>}  As `token`. Rejects with CSRFRefreshError.
    */
   refresh () {
-    if (!this.#flight) {
-      const flight = this.#refresh().finally(() => {
-        if (this.#flight === flight) this.#flight = undefined
-      })
-      this.#flight = flight
-    }
-    return this.#flight
+    const flight = this.#flight ?? this.#refresh().finally(() => {
+      if (this.#flight === flight) this.#flight = undefined
+    })
+    this.#flight = flight
+    return flight
   }
 
   // -- Freshness
-
-  #begin () {
-    this.#readPage()
-    if (this.#isFresh() && this.#subject !== undefined) this.#schedule()
-    else this.#refreshQuietly()
-  }
 
   /**
    * Takes over what the page carries: its own token at first, later that of a page that a
@@ -205,23 +182,16 @@ export class CSRFManager extends EventTarget {
    */
   #readPage () {
     const meta = metaElement()
-    const token = meta?.content
-    if (!meta || !token || this.#issued.has(token)) return
-    const isFirst = this.#issued.size === 0
-    const subject = meta.dataset.subject
-    if (subject) {
-      this.#subject = subject
+    const token = meta?.content || (this.#issued.size ? '' : ownFields()[0]?.value)
+    if (!token || this.#issued.has(token)) return
+    if (meta?.dataset.subject) {
+      this.#subject = meta.dataset.subject
       this.#stranger = undefined
     }
-    const seconds = Number(setting('expiresIn'))
-    this.#keep(token, seconds, isFirst ? renderedAt() : Date.now())
+    this.#keep(token, Number(setting('expiresIn')), this.#issued.size ? Date.now() : renderedAt())
   }
 
-  /**
-   * @param {string} token
-   * @param {number} seconds
-   * @param {number} since
-   */
+  /** @param {string} token @param {number} seconds @param {number} since */
   #keep (token, seconds, since) {
     this.#token = token
     this.#issued.add(token)
@@ -236,8 +206,11 @@ export class CSRFManager extends EventTarget {
 
   async #refresh () {
     const life = this.#life
-    this.#readPage()
     this.#attemptedAt = Date.now()
+    if (this.token && !this.#isFresh() && !this.#expiryTold) {
+      this.#expiryTold = true
+      this.#emit('csrf:expired', {})
+    }
     try {
       const grant = await requestGrant()
       if (life?.signal.aborted) return ''
@@ -253,12 +226,16 @@ export class CSRFManager extends EventTarget {
     }
   }
 
+  async #refreshQuietly () {
+    await this.refresh().catch(() => {})
+  }
+
   /** @param {unknown} error */
   #backOff (error) {
+    const longest = FIRST_BACK_OFF * 2 ** this.#failures
     this.#failures += 1
-    const longest = Math.min(this.#interval, FIRST_BACK_OFF * 2 ** (this.#failures - 1))
     const asked = error instanceof CSRFRefreshError && error.response?.headers.get('Retry-After')
-    // Half of it at random, or every page would come back to a restarted server at once.
+    // Half of it by chance, or every page would come to a restarted server at once.
     const wait = Math.max(longest * (0.5 + Math.random() / 2), Number(asked) * 1000 || 0)
     this.#retryAt = Date.now() + Math.min(wait, this.#interval)
   }
@@ -271,26 +248,15 @@ export class CSRFManager extends EventTarget {
     this.#timer = setTimeout(() => this.#refreshQuietly(), wait)
   }
 
-  /** The page is looked at again, or the network is back: whatever timers say, ask now. */
+  /** The page is looked at again, or the network is back: ask now, whatever the timer says. */
   #wake () {
     if (Math.abs(Date.now() - this.#attemptedAt) >= CALM) this.#refreshQuietly()
   }
 
-  async #refreshQuietly () {
-    this.#tellExpiry()
-    await this.refresh().catch(() => {})
-  }
-
-  #tellExpiry () {
-    if (!this.token || this.#isFresh() || this.#expiryTold) return
-    this.#expiryTold = true
-    this.#emit('csrf:expired', {})
-  }
-
   /**
-   * Puts a token in place if it belongs to the person this page was made for.
+   * Puts a token in place, if it belongs to the person this page was made for: with another's,
+   * the page would send what one person typed as another person.
    * @param {Grant} grant
-   * @returns {boolean}
    */
   #accept (grant) {
     this.#subject ??= grant.subject
@@ -298,16 +264,13 @@ export class CSRFManager extends EventTarget {
     this.#stranger = undefined
     this.#keep(grant.csrf_token, grant.expires_in ?? Infinity, Date.now())
     const meta = metaElement()
-    if (meta) meta.content = grant.csrf_token
-    this.#renewFields()
+    if (meta) meta.content = this.#token
+    for (const field of ownFields()) field.value = this.#token
     this.#emit('csrf:refreshed', { expires_in: grant.expires_in })
     return true
   }
 
-  /**
-   * Another subject's token in this page would send one person's form as another person.
-   * @param {string} subject
-   */
+  /** @param {string} subject */
   #isTakenOver (subject) {
     if (subject === this.#stranger) return false
     this.#stranger = subject
@@ -316,82 +279,62 @@ export class CSRFManager extends EventTarget {
     return true
   }
 
-  #renewFields () {
-    const name = CSS.escape(setting('field'))
-    const fields = /** @type {NodeListOf<HTMLInputElement>} */ (document.querySelectorAll(
-      `input[type="hidden"][name="${name}"], input[type="hidden"][name$="-${name}"]`
-    ))
-    for (const field of fields) {
-      if (!field.form || destination(field.form).isOwn) field.value = this.#token
-    }
-  }
-
-  // -- fetch
-
-  /** @param {AbortSignal} signal */
-  #patchFetch (signal) {
-    patch(window, 'fetch', signal, (_, args, original) => {
-      const [input, init] = args
-      return concernsUs(input, init) ? this.#fetch(input, init, original) : original(...args)
-    })
-  }
-
   /**
-   * @param {RequestInfo | URL} input
-   * @param {RequestInit | undefined} init
-   * @param {typeof fetch} original
-   */
-  async #fetch (input, init, original) {
-    const asked = new Request(input, init)
-    if (!isOwnOrigin(asked.url)) return original(asked)
-    // A redirect to another origin would carry the header along, wherever CORS there allows it.
-    const request = asked.mode === 'same-origin'
-      ? asked
-      : new Request(asked, {
-        mode: 'same-origin', referrer: asked.referrer, referrerPolicy: asked.referrerPolicy
-      })
-    const header = setting('header')
-    if (request.headers.has(header)) return original(request)
-
-    // A page that is being left waits for nothing.
-    if (!request.keepalive) await this.#freshen()
-    // The first attempt uses the body up; a stream would have to be kept in memory whole.
-    const again = init?.body instanceof ReadableStream ? undefined : request.clone()
-    if (this.token) request.headers.set(header, this.token)
-    const response = await original(request)
-    const grant = await readRefusal(response)
-    if (!grant) return response
-    if (!this.#acceptAfterRefusal(grant) || !again) {
-      this.#emit('csrf:failed', { reason: this.#whyRefused(), response })
-      return response
-    }
-
-    again.headers.set(header, this.token)
-    const second = await original(again)
-    if (await readRefusal(second)) this.#emit('csrf:failed', { reason: REFUSED, response: second })
-    return second
-  }
-
-  /** Before a request of the page: a new token if this one ran out and the server may be asked. */
-  async #freshen () {
-    if (this.#isFresh() || Date.now() < this.#retryAt) return
-    await this.#refreshQuietly()
-  }
-
-  /**
-   * A refusal tells who is signed in now, never for whom the page was made: where that is not
-   * known yet, nothing is sent again.
+   * A refusal tells who is signed in now, not for whom the page was made: while that is unknown,
+   * nothing is sent again.
    * @param {Grant} grant
    */
   #acceptAfterRefusal (grant) {
     return this.#subject !== undefined && this.#accept(grant)
   }
 
-  #whyRefused () {
-    return this.#stranger === undefined ? REFUSED : SESSION_CHANGED
+  /** @param {string} reason @param {{ form?: HTMLFormElement, response?: Response }} [about] */
+  #fail (reason, about) {
+    return this.#emit('csrf:failed', {
+      reason: this.#stranger === undefined ? reason : SESSION_CHANGED, ...about
+    })
   }
 
-  // -- XMLHttpRequest
+  // -- fetch and XMLHttpRequest
+
+  /** @param {AbortSignal} signal */
+  #patchFetch (signal) {
+    patch(window, 'fetch', signal, (_, [input, init], original) => {
+      const isRequest = input instanceof Request
+      const method = init?.method ?? (isRequest ? input.method : 'GET')
+      const concernsUs = isUnsafe(method) && isOwnOrigin(isRequest ? input.url : input)
+      return concernsUs ? this.#fetch(input, init, original) : original(input, init)
+    })
+  }
+
+  /** @param {RequestInfo | URL} input @param {RequestInit} init @param {typeof fetch} original */
+  async #fetch (input, init, original) {
+    const asked = new Request(input, init)
+    if (!isOwnOrigin(asked.url)) return original(asked)
+    // A redirect to another origin would carry the header along, wherever CORS there allows it.
+    const { referrer, referrerPolicy } = asked
+    const request = new Request(asked, { mode: 'same-origin', referrer, referrerPolicy })
+    const header = setting('header')
+    if (request.headers.has(header)) return original(request)
+
+    // A page that is being left waits for nothing; a server that is away is asked by the timer.
+    const mayWait = !request.keepalive && Date.now() >= this.#retryAt
+    if (mayWait && !this.#isFresh()) await this.#refreshQuietly()
+    // The first attempt uses the body up. A stream would have to be kept in memory whole.
+    const again = init?.body instanceof ReadableStream ? undefined : request.clone()
+    if (this.token) request.headers.set(header, this.token)
+    const response = await original(request)
+    const grant = await readRefusal(response)
+    if (!grant) return response
+    if (!this.#acceptAfterRefusal(grant) || !again) {
+      this.#fail(REFUSED, { response })
+      return response
+    }
+    again.headers.set(header, this.token)
+    const second = await original(again)
+    if (await readRefusal(second)) this.#fail(REFUSED, { response: second })
+    return second
+  }
 
   /** @param {AbortSignal} signal */
   #patchXHR (signal) {
@@ -423,7 +366,7 @@ export class CSRFManager extends EventTarget {
   }
 
   /**
-   * An XMLHttpRequest cannot be sent again behind its caller's back, but the next one can be right.
+   * An XMLHttpRequest cannot be sent again behind its caller's back, but the next can be right.
    * @param {XMLHttpRequest} request
    */
   #onLoad (request) {
@@ -431,124 +374,83 @@ export class CSRFManager extends EventTarget {
     const grant = asGrant(bodyOf(request))
     if (!grant) return
     this.#acceptAfterRefusal(grant)
-    this.#emit('csrf:failed', { reason: this.#whyRefused() })
+    this.#fail(REFUSED)
   }
 
   // -- Forms
 
   /** @param {SubmitEvent} event */
   #onSubmit (event) {
-    const form = event.target
+    const { target: form, submitter } = event
     // A made-up submit event sends nothing, so there is nothing to hold.
     if (!event.isTrusted || !(form instanceof HTMLFormElement)) return
-    const { isOwn, isPost } = destination(form, event.submitter)
-    if (isOwn && isPost && form !== this.#released && !this.#hasToken(form)) {
+    const { isOwn, isPost } = destination(form, submitter)
+    if (isOwn && isPost && form !== this.#released && !this.#isFresh()) {
       event.preventDefault()
       event.stopImmediatePropagation()
-      this.#holdForm(form, event.submitter)
-      return
+      if (!this.#held.has(form)) this.#hold(form, submitter)
+    } else {
+      // formdata, which follows at once, does not say which button was pressed.
+      this.#submits.set(form, event)
+      setTimeout(() => this.#submits.delete(form))
     }
-    // formdata, which follows at once, does not say which button was pressed.
-    this.#submits.set(form, event)
-    setTimeout(() => this.#submits.delete(form))
   }
 
   /**
-   * Whether a form can go now. Where the page names no token, the form's own field is believed
-   * for as long as a token lives.
-   * @param {HTMLFormElement} form
+   * Elements of a form are named by its fields, and a field named "action" or "before" hides the
+   * form's own: hence the calls through prototypes.
+   * @param {HTMLFormElement} form @param {HTMLElement | null} submitter
    */
-  #hasToken (form) {
-    if (this.#isFresh()) return true
-    if (this.#issued.size > 0 || this.#stranger !== undefined) return false
-    const field = fieldOf(form, setting('field'))
-    return !!field?.value && Date.now() < renderedAt() + Number(setting('expiresIn')) * 1000
-  }
-
-  /**
-   * @param {HTMLFormElement} form
-   * @param {HTMLElement | null} submitter
-   */
-  async #holdForm (form, submitter) {
-    if (this.#held.has(form)) return
+  async #hold (form, submitter) {
     this.#held.add(form)
     this.#notice?.remove()
-    this.#tellExpiry()
     Element.prototype.setAttribute.call(form, 'aria-busy', 'true')
     const life = this.#life
     const token = await this.refresh().catch(() => '')
     Element.prototype.removeAttribute.call(form, 'aria-busy')
     this.#held.delete(form)
-    if (token || life?.signal.aborted) this.#release(form, submitter)
-    else this.#giveBack(form)
-  }
-
-  /**
-   * @param {HTMLFormElement} form
-   * @param {HTMLElement | null} submitter
-   */
-  #release (form, submitter) {
+    if (!token && !life?.signal.aborted) return this.#giveBack(form)
     const isButton = submitter instanceof HTMLButtonElement || submitter instanceof HTMLInputElement
+    const button = isButton && submitter.form === form ? submitter : null
     this.#released = form
-    // By the prototype: a field may be named requestSubmit.
-    HTMLFormElement.prototype.requestSubmit.call(
-      form, isButton && submitter.form === form ? submitter : null
-    )
+    HTMLFormElement.prototype.requestSubmit.call(form, button)
     this.#released = undefined
   }
 
   /** @param {HTMLFormElement} form */
   #giveBack (form) {
-    const reason = this.#stranger === undefined ? REFRESH_FAILED : SESSION_CHANGED
-    if (!this.#emit('csrf:failed', { reason, form })) return
+    if (!this.#fail(REFRESH_FAILED, { form })) return
     const notice = document.createElement('div')
     notice.className = 'holdfast-notice'
     notice.setAttribute('role', 'alert')
-    const text = document.createElement('p')
-    text.textContent = MESSAGES[reason]
-    const dismiss = document.createElement('button')
-    dismiss.type = 'button'
-    dismiss.textContent = 'Dismiss'
-    dismiss.addEventListener('click', () => notice.remove())
-    notice.append(text, dismiss)
+    notice.textContent =
+      MESSAGES[this.#stranger === undefined ? REFRESH_FAILED : SESSION_CHANGED]
     this.#notice = notice
     Element.prototype.before.call(form, notice)
   }
 
   /**
-   * Runs for every way in which a form's data is gathered, form.submit() included.
+   * Comes whenever a form's data is gathered, by form.submit() too.
    * @param {FormDataEvent} event
    */
-  #onFormData (event) {
-    const form = event.target
+  #onFormData ({ target: form, formData }) {
     if (!(form instanceof HTMLFormElement)) return
     const submit = this.#submits.get(form)
     this.#submits.delete(form)
-    // The button counts only if this data is gathered by that very submission: a handler that
-    // cancels it, or calls form.submit() in its midst, sends the form to its own action.
+    // The button counts only in the very submission that it began: a handler that cancels that,
+    // or calls form.submit() in its midst, sends the form to its own action.
     const isThatOne = submit && !submit.defaultPrevented && submit.eventPhase === Event.NONE
     const { isOwn, isPost } = destination(form, isThatOne ? submit.submitter : null)
-    const field = setting('field')
-    if (!isOwn) this.#withhold(event.formData)
-    else if (isPost && this.token) event.formData.set(field, this.token)
-  }
-
-  /**
-   * A field with our token in a form that leads to another origin, by formaction perhaps.
-   * @param {FormData} data
-   */
-  #withhold (data) {
-    this.#readPage()
-    for (const [name, value] of [...data]) {
-      if (typeof value === 'string' && this.#issued.has(value)) data.delete(name)
+    const token = this.token
+    if (isOwn && isPost && token) formData.set(setting('field'), token)
+    if (isOwn) return
+    // The page's author put our token into a form or button that leads elsewhere.
+    for (const [name, value] of [...formData]) {
+      if (this.#issued.has(String(value))) formData.delete(name)
     }
   }
 
-  /**
-   * @param {string} type
-   * @param {object} detail
-   * @returns {boolean} Whether nobody called preventDefault().
-   */
+  /** @param {string} type @param {object} detail @returns {boolean} Nobody prevented it. */
   #emit (type, detail) {
     const init = { detail, cancelable: true }
     const here = this.dispatchEvent(new CustomEvent(type, init))
@@ -563,22 +465,26 @@ function metaElement () {
   return document.querySelector('meta[name="csrf-token"]')
 }
 
-/**
- * Read at each use: libraries swap heads, and scripts may run before the meta element is there.
- * @param {keyof typeof DEFAULTS} name
- */
+/** Read at each use, for libraries swap heads. @param {keyof typeof DEFAULTS} name */
 function setting (name) {
   return metaElement()?.dataset[name] || DEFAULTS[name]
 }
 
-/**
- * When the page was made, at the latest; a page from the browser's cache may be of any age.
- * @returns {number}
- */
+/** Hidden fields for our token, those of prefixed forms too, except where the form leaves us. */
+function ownFields () {
+  const name = CSS.escape(setting('field'))
+  /** @type {NodeListOf<HTMLInputElement>} */
+  const fields = document.querySelectorAll(
+    `input[type="hidden"]:is([name="${name}"], [name$="-${name}"])`
+  )
+  return [...fields].filter(field => !field.form || destination(field.form).isOwn)
+}
+
+/** When the page was made, at the latest. One from the browser's cache may be of any age. */
 function renderedAt () {
-  const [entry] = performance.getEntriesByType('navigation')
-  const isOldCopy = entry instanceof PerformanceNavigationTiming &&
-    (entry.type === 'back_forward' || entry.transferSize === 0)
+  const [entry] = /** @type {PerformanceNavigationTiming[]} */ (
+    performance.getEntriesByType('navigation'))
+  const isOldCopy = entry?.type === 'back_forward' || entry?.transferSize === 0
   return isOldCopy ? -Infinity : Date.now() - performance.now()
 }
 
@@ -588,9 +494,8 @@ function isUnsafe (method) {
 }
 
 /**
- * Judges the address that the browser will use, never its spelling: "//host", "\\host", other
- * ports, capitals and tabs all mean what the URL parser makes of them. A sandboxed page, whose
- * origin is "null", has no origin of its own.
+ * Judges the address that the browser will use, never its spelling: "//host", "\\host", capitals
+ * and tabs mean what the URL parser makes of them. A sandboxed page ("null") has no own origin.
  * @param {unknown} url
  */
 function isOwnOrigin (url) {
@@ -603,93 +508,56 @@ function isOwnOrigin (url) {
 }
 
 /**
- * @param {RequestInfo | URL} input
- * @param {RequestInit} [init]
- */
-function concernsUs (input, init) {
-  const isRequest = input instanceof Request
-  const method = init?.method ?? (isRequest ? input.method : 'GET')
-  return isUnsafe(method) && isOwnOrigin(isRequest ? input.url : input)
-}
-
-/**
- * Where a form leads, as the HTML standard has it. Attributes are read through the prototype: a
- * field named "action" or "getAttribute" hides the form's own.
- * @param {HTMLFormElement} form
- * @param {HTMLElement | null} [submitter]
+ * Where a form leads, as the HTML standard has it.
+ * @param {HTMLFormElement} form @param {HTMLElement | null} [submitter]
  */
 function destination (form, submitter) {
-  const own = (/** @type {string} */ name) => Element.prototype.getAttribute.call(form, name)
-  const action = submitter?.getAttribute('formaction') ?? own('action')
-  const method = submitter?.getAttribute('formmethod') ?? own('method')
-  return { isOwn: isOwnOrigin(action || document.URL), isPost: method?.toLowerCase() === 'post' }
+  const attribute = (/** @type {string} */ name) =>
+    submitter?.getAttribute('form' + name) ?? Element.prototype.getAttribute.call(form, name)
+  return {
+    isOwn: isOwnOrigin(attribute('action') || document.URL),
+    isPost: attribute('method')?.toLowerCase() === 'post'
+  }
 }
 
-/**
- * @param {HTMLFormElement} form
- * @param {string} name
- * @returns {HTMLInputElement | null}
- */
-function fieldOf (form, name) {
-  const field = Element.prototype.querySelector.call(form, `[name="${CSS.escape(name)}"]`)
-  return field instanceof HTMLInputElement ? field : null
-}
-
-/**
- * @returns {Promise<Grant>}
- * @throws {CSRFRefreshError}
- */
+/** @returns {Promise<Grant>} Rejects with CSRFRefreshError. */
 async function requestGrant () {
   const url = setting('refreshUrl')
   if (!isOwnOrigin(url)) throw new CSRFRefreshError('The refresh address is of another origin.')
-  let response
-  try {
-    response = await fetch(url, {
-      mode: 'same-origin',
-      credentials: 'same-origin',
-      cache: 'no-store',
-      redirect: 'error',
-      headers: { Accept: 'application/json' },
-      signal: AbortSignal.timeout(ANSWER_WITHIN)
-    })
-  } catch (cause) {
-    throw new CSRFRefreshError('The server was not reached.', { cause })
-  }
+  const response = await fetch(url, {
+    mode: 'same-origin',
+    credentials: 'same-origin',
+    cache: 'no-store',
+    redirect: 'error',
+    headers: { Accept: 'application/json' },
+    signal: AbortSignal.timeout(ANSWER_WITHIN)
+  }).catch(cause => { throw new CSRFRefreshError('The server was not reached.', { cause }) })
   const grant = response.ok && asGrant(await response.json().catch(() => null))
   if (!grant) throw new CSRFRefreshError('The server did not answer with a token.', { response })
   return grant
 }
 
-/**
- * The fresh token in a refusal of ours; null for every other answer, which is left unread.
- * @param {Response} response
- * @returns {Promise<Grant | null>}
- */
+/** What a refusal of ours brings; null for every other answer. @param {Response} response */
 async function readRefusal (response) {
-  const type = response.headers.get('Content-Type') ?? ''
-  if (response.status !== 400 || !type.includes('json')) return null
+  const isJSON = response.headers.get('Content-Type')?.includes('json')
+  if (response.status !== 400 || !isJSON) return null
   return asGrant(await response.clone().json().catch(() => null))
 }
 
 /** @param {XMLHttpRequest} request */
 function bodyOf (request) {
-  if (request.responseType === 'json') return request.response
-  if (request.responseType !== '' && request.responseType !== 'text') return null
   try {
-    return JSON.parse(request.responseText)
+    return request.responseType === 'json' ? request.response : JSON.parse(request.responseText)
   } catch {
     return null
   }
 }
 
-/**
- * @param {any} body
- * @returns {Grant | null}
- */
+/** @param {any} body @returns {Grant | null} */
 function asGrant (body) {
-  const isGrant = /^[\x21-\x7e]+$/.test(body?.csrf_token) && typeof body.csrf_token === 'string' &&
-    (typeof body.expires_in === 'number' || body.expires_in === null) &&
-    typeof body.subject === 'string'
+  const { csrf_token: token, expires_in: seconds, subject } = body ?? {}
+  const isGrant = typeof token === 'string' && /^[\x21-\x7e]+$/.test(token) &&
+    (seconds === null || typeof seconds === 'number') && typeof subject === 'string'
   return isGrant ? body : null
 }
 

@@ -1,0 +1,217 @@
+"""Exactly the views that were named are exempt, whatever they are wrapped in."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flask import Blueprint, Flask
+from flask.views import MethodView, View
+
+from flask_holdfast import CSRFProtect
+from tests.csrf.conftest import OWN, browser
+
+Endpoint = Callable[..., Any]
+
+
+@pytest.fixture
+def app(foreign: Flask) -> Flask:
+    return foreign
+
+
+@pytest.fixture
+def csrf(app: Flask) -> CSRFProtect:
+    protection: CSRFProtect = app.extensions["csrf"]
+    return protection
+
+
+def open_to_all(app: Flask) -> set[str]:
+    """The endpoints that a POST without a token reaches."""
+    client = browser(app)
+    posted = [rule for rule in app.url_map.iter_rules() if "POST" in (rule.methods or ())]
+    statuses = {rule.endpoint: client.post(rule.rule, headers=OWN).status_code for rule in posted}
+    assert set(statuses.values()) <= {200, 400}
+    return {endpoint for endpoint, status in statuses.items() if status == 200}
+
+
+def add(app: Flask, endpoint: str, view: Endpoint) -> None:
+    app.add_url_rule(f"/{endpoint}", endpoint, view, methods=["POST"])
+
+
+def made_by_a_factory(word: str) -> Endpoint:
+    def create() -> str:
+        return word
+
+    return create
+
+
+def with_wraps(view: Endpoint) -> Endpoint:
+    @functools.wraps(view)
+    def wrapper(*args: Any) -> Any:
+        return view(*args)
+
+    return wrapper
+
+
+def without_wraps(view: Endpoint) -> Endpoint:
+    def inner(*args: Any) -> Any:
+        return view(*args)
+
+    return inner
+
+
+def with_arguments(role: str, check: Endpoint) -> Callable[[Endpoint], Endpoint]:
+    def decorate(view: Endpoint) -> Endpoint:
+        def inner(*args: Any) -> Any:
+            return view(*args) if check(role) else ""
+
+        return inner
+
+    return decorate
+
+
+def test_two_views_of_one_factory_do_not_exempt_each_other(app: Flask, csrf: CSRFProtect) -> None:
+    one, other = made_by_a_factory("one"), made_by_a_factory("other")
+    add(app, "one", csrf.exempt(one))
+    add(app, "other", other)
+
+    assert open_to_all(app) == {"one"}
+
+
+DECORATORS = {
+    "with wraps": with_wraps,
+    "without wraps": without_wraps,
+    "with arguments": with_arguments("admin", bool),
+    "twice": lambda view: without_wraps(with_wraps(without_wraps(view))),
+    "partial": functools.partial,
+    "partial of a wrapper": lambda view: functools.partial(without_wraps(view)),
+}
+
+
+@pytest.mark.parametrize("decorate", DECORATORS.values(), ids=DECORATORS)
+@pytest.mark.parametrize("order", ["exempt outside", "exempt inside"])
+def test_decorated_views(
+    app: Flask, csrf: CSRFProtect, decorate: Callable[[Endpoint], Endpoint], order: str
+) -> None:
+    view = made_by_a_factory("view")
+    if order == "exempt outside":
+        add(app, "asked", csrf.exempt(decorate(view)))
+    else:
+        add(app, "asked", decorate(csrf.exempt(view)))
+    add(app, "not_asked", decorate(made_by_a_factory("another")))
+
+    assert open_to_all(app) == {"asked"}
+
+
+def test_exempting_a_view_does_not_exempt_another_that_is_made_from_it(
+    app: Flask, csrf: CSRFProtect
+) -> None:
+    webhook = csrf.exempt(made_by_a_factory("webhook"))
+    add(app, "webhook", webhook)
+    add(app, "admins_webhook", without_wraps(webhook))
+    add(app, "copy", with_wraps(webhook))
+
+    assert open_to_all(app) == {"webhook"}
+
+
+def test_class_views(app: Flask, csrf: CSRFProtect) -> None:
+    class ByClass(MethodView):
+        def post(self) -> str:
+            return "ok"
+
+    class ByFunction(ByClass):
+        pass
+
+    class ByDecorators(View):
+        methods = ["POST"]  # noqa: RUF012 - Flask declares it as a plain attribute
+        decorators = [csrf.exempt, without_wraps]  # noqa: RUF012
+
+        def dispatch_request(self) -> str:
+            return "ok"
+
+    class Untouched(ByClass):
+        init_every_request = False
+
+    csrf.exempt(ByClass)
+    add(app, "by_class", ByClass.as_view("by_class"))
+    add(app, "by_class_decorated", without_wraps(ByClass.as_view("x")))
+    add(app, "by_function", csrf.exempt(ByFunction.as_view("by_function")))
+    add(app, "by_function_again", ByFunction.as_view("by_function"))
+    add(app, "by_decorators", ByDecorators.as_view("by_decorators"))
+    add(app, "untouched", Untouched.as_view("untouched"))
+
+    assert open_to_all(app) == {"by_class", "by_class_decorated", "by_function", "by_decorators"}
+
+
+def test_methods_and_callable_objects(app: Flask, csrf: CSRFProtect) -> None:
+    class Hooks:
+        __hash__ = None  # type: ignore[assignment]
+
+        def one(self) -> str:
+            return "one"
+
+        def other(self) -> str:
+            return "other"
+
+        @csrf.exempt
+        def decorated(self) -> str:
+            return "decorated"
+
+        def __call__(self) -> str:
+            return "called"
+
+    hooks, more = Hooks(), Hooks()
+    csrf.exempt(hooks.one)
+    csrf.exempt(more)
+    for name in ("one", "other", "decorated"):
+        add(app, name, getattr(hooks, name))
+    add(app, "more_one", more.one)
+    add(app, "called", more)
+    add(app, "called_other", hooks)
+
+    assert open_to_all(app) == {"one", "decorated", "called"}
+
+
+def webhook() -> str:
+    return "ok"
+
+
+def test_names(app: Flask, csrf: CSRFProtect) -> None:
+    add(app, "by_endpoint", made_by_a_factory("x"))
+    add(app, "by_module_and_function", webhook)
+    add(app, "nameless", functools.partial(made_by_a_factory("x")))
+    csrf.exempt("by_endpoint")
+    csrf.exempt(f"{__name__}.webhook")
+
+    assert open_to_all(app) == {"by_endpoint", "by_module_and_function"}
+
+
+def test_blueprints(app: Flask, csrf: CSRFProtect) -> None:
+    def blueprint(name: str) -> Blueprint:
+        made = Blueprint(name, __name__, url_prefix=f"/{name}")
+        made.add_url_rule("/hook", "hook", made_by_a_factory(name), methods=["POST"])
+        return made
+
+    parent, child, sibling = (blueprint(name) for name in ("parent", "child", "sibling"))
+    outer, inner = blueprint("outer"), blueprint("inner")
+    parent.register_blueprint(child)
+    outer.register_blueprint(inner)
+    for made in (parent, sibling, outer):
+        app.register_blueprint(made)
+    csrf.exempt(parent)
+    csrf.exempt(inner)
+
+    assert open_to_all(app) == {"parent.hook", "parent.child.hook", "outer.inner.hook"}
+
+
+def test_an_exempt_view_is_still_checked_when_it_asks_for_it(app: Flask, csrf: CSRFProtect) -> None:
+    @csrf.exempt
+    def strict() -> str:
+        csrf.protect()
+        return "ok"
+
+    add(app, "strict", strict)
+
+    assert open_to_all(app) == set()

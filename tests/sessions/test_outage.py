@@ -1,0 +1,168 @@
+"""Redis goes away under a running application."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from flask import session
+
+from flask_holdfast import StoreUnavailable
+from tests import services
+from tests.sessions.site import Site
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def server() -> Iterator[services.RedisServer]:
+    with services.redis_process() as server:
+        yield server
+
+
+@pytest.fixture
+def required(server: services.RedisServer, tmp_path: Path) -> Site:
+    return Site(server.url, str(tmp_path), REDIS_REQUIRED=True)
+
+
+@pytest.fixture
+def optional(server: services.RedisServer, tmp_path: Path) -> Site:
+    return Site(server.url, str(tmp_path), REDIS_REQUIRED=False)
+
+
+class TestRequired:
+    def test_a_page_that_touches_the_session_is_503_with_retry_after(
+        self, required: Site, server: services.RedisServer
+    ) -> None:
+        tab = required.tab()
+        tab.log_in()
+        server.stop()
+
+        answer = tab.run(lambda: session.get("a"))
+
+        assert answer.response.status_code == 503
+        assert int(answer.response.headers["Retry-After"]) > 0
+        assert answer.leaves_the_cookie_alone
+
+    def test_a_page_that_touches_nothing_works(
+        self, required: Site, server: services.RedisServer
+    ) -> None:
+        tab = required.tab()
+        tab.log_in()
+        server.stop()
+
+        assert tab.run(lambda: None).response.status_code == 200
+
+    def test_what_fails_at_the_save_is_answered_without_a_cookie(
+        self, required: Site, server: services.RedisServer
+    ) -> None:
+        tab = required.tab()
+        tab.set(a=1)
+
+        def cut_off(write: Callable[[], None]) -> None:
+            session["a"] = 2
+            write()
+
+        answer = tab.run(lambda: cut_off(server.stop))
+
+        assert answer.response.status_code == 503
+        assert answer.response.text != "done"
+        assert answer.leaves_the_cookie_alone
+
+    @pytest.mark.parametrize("moment", ["in the view", "at the save"])
+    def test_the_apps_own_error_handler_answers(
+        self, required: Site, server: services.RedisServer, moment: str
+    ) -> None:
+        def calm(error: StoreUnavailable) -> tuple[str, int]:
+            return "Back soon.", 503
+
+        required.app.register_error_handler(StoreUnavailable, calm)
+        tab = required.tab()
+        tab.set(a=1)
+        if moment == "in the view":
+            server.stop()
+
+        def write() -> None:
+            session["a"] = 2
+            server.stop()
+
+        answer = tab.run(write)
+
+        assert (answer.response.status_code, answer.response.text) == (503, "Back soon.")
+
+    def test_an_error_handler_that_fails_is_no_500(
+        self, required: Site, server: services.RedisServer
+    ) -> None:
+        def careless(error: StoreUnavailable) -> str:
+            raise RuntimeError("the handler has a fault of its own")
+
+        required.app.register_error_handler(StoreUnavailable, careless)
+        tab = required.tab()
+        tab.set(a=1)
+
+        def write() -> None:
+            session["a"] = 2
+            server.stop()
+
+        assert tab.run(write).response.status_code == 503
+
+    def test_all_is_well_when_redis_is_back(
+        self, required: Site, server: services.RedisServer
+    ) -> None:
+        tab = required.tab()
+        server.stop()
+        assert tab.set(a=1).response.status_code == 503
+        server.start()
+
+        tab.set(a=1)
+
+        assert tab.data() == {"a": 1}
+        assert required.manager.health() == {"store": "redis", "ok": True, "degraded": False}
+
+
+class TestOptional:
+    def test_new_logins_work_and_pages_do_not_fail(
+        self, optional: Site, server: services.RedisServer
+    ) -> None:
+        server.stop()
+        tab = optional.tab()
+
+        tab.log_in("ada")
+
+        assert tab.who() == "ada"
+        assert optional.manager.health()["degraded"] is True
+
+    def test_a_session_from_before_reads_as_ended_and_keeps_its_cookie(
+        self, optional: Site, server: services.RedisServer
+    ) -> None:
+        tab = optional.tab()
+        tab.log_in("ada")
+        cookie = tab.cookie
+        server.stop()
+
+        answer = tab.set(a=1)
+
+        assert tab.who() is None
+        assert answer.leaves_the_cookie_alone
+        assert tab.cookie == cookie
+
+    def test_who_signed_in_during_the_outage_stays_signed_in_after_it(
+        self, optional: Site, server: services.RedisServer
+    ) -> None:
+        server.stop()
+        tab = optional.tab()
+        tab.log_in("ada")
+        server.start()
+
+        assert tab.who() == "ada"
+
+    def test_health_tells_and_recovers(self, optional: Site, server: services.RedisServer) -> None:
+        server.stop()
+        optional.tab().set(a=1)
+        assert optional.manager.health()["degraded"] is True
+        server.start()
+        optional.app.extensions["holdfast"].store._try_again_at = 0.0
+
+        assert optional.manager.health() == {"store": "redis", "ok": True, "degraded": False}

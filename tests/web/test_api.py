@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from flask import Flask, Response, render_template_string, session
+from flask.testing import FlaskClient
+
+from flask_holdfast import Holdfast
+from flask_holdfast.web.api import PASSIVE_ENDPOINTS
+from tests.csrf.conftest import FOREIGN, OWN, browser
+
+READ = ("/session/csrf-token", "/session/status")
+
+
+def make_app(**config: object) -> Flask:
+    app = Flask("site")
+    app.config.update(
+        SECRET_KEY="a secret key for these tests", SESSION_STORE_URL="memory://", **config
+    )
+
+    @app.after_request
+    def shared_with_everybody(response: Response) -> Response:
+        return share(response)
+
+    Holdfast(app)
+
+    @app.after_request
+    def shared_once_more(response: Response) -> Response:
+        return share(response)
+
+    @app.get("/")
+    def page() -> str:
+        return render_template_string("<head>{{ holdfast_scripts() }}</head>")
+
+    @app.post("/sign-in")
+    def sign_in() -> str:
+        session["user_id"] = "anna"
+        return "ok"
+
+    app.extensions["csrf"].exempt(sign_in)
+    return app
+
+
+def shared(response: Response) -> list[str]:
+    return [name for name, _ in response.headers if "access-control" in name.lower()]
+
+
+def share(response: Response) -> Response:
+    response.headers["Access-Control-Allow-Origin"] = "*"
+    response.headers["access-control-allow-credentials"] = "true"
+    return response
+
+
+@pytest.fixture
+def app() -> Flask:
+    return make_app()
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    return browser(app)
+
+
+def get(client: FlaskClient, path: str, **kwargs: Any) -> dict[str, Any]:
+    response = client.get(path, **kwargs)
+    assert response.status_code == 200
+    assert response.json is not None
+    return dict(response.json)
+
+
+def test_a_fresh_token_works(client: FlaskClient) -> None:
+    body = get(client, "/session/csrf-token")
+
+    assert set(body) == {"csrf_token", "expires_in", "subject"}
+    assert body["expires_in"] == 1800
+    headers = OWN | {"X-CSRFToken": body["csrf_token"]}
+    assert client.post("/session/keep-alive", headers=headers).status_code == 200
+
+
+def test_status_tells_who_and_how_long(client: FlaskClient) -> None:
+    before = get(client, "/session/status")
+    client.post("/sign-in")
+    after = get(client, "/session/status")
+
+    assert set(before) == {
+        "authenticated",
+        "idle_expires_in",
+        "absolute_expires_in",
+        "subject",
+    }
+    assert (before["authenticated"], before["idle_expires_in"]) == (False, None)
+    assert after["authenticated"] is True
+    assert 1700 < after["idle_expires_in"] <= 1800
+    assert 86_000 < after["absolute_expires_in"] <= 86_400
+    assert after["subject"] != before["subject"]
+    assert "anna" not in after["subject"]
+    assert get(client, "/session/csrf-token")["subject"] == after["subject"]
+
+
+def test_keeping_alive_needs_a_token(client: FlaskClient) -> None:
+    assert client.post("/session/keep-alive", headers=OWN).status_code == 400
+    client.application.config["WTF_CSRF_CHECK_DEFAULT"] = False
+    assert client.post("/session/keep-alive", headers=OWN).status_code == 400
+
+
+def test_keeping_alive_answers_like_status(client: FlaskClient) -> None:
+    client.post("/sign-in")
+    token = get(client, "/session/csrf-token")["csrf_token"]
+
+    body = client.post("/session/keep-alive", headers=OWN | {"X-CSRFToken": token}).json
+
+    assert body is not None
+    assert set(body) == set(get(client, "/session/status"))
+    assert body["authenticated"] is True
+
+
+@pytest.mark.parametrize("path", READ)
+@pytest.mark.parametrize(
+    "headers",
+    [
+        pytest.param(FOREIGN, id="another site"),
+        pytest.param({"Sec-Fetch-Site": "same-site"}, id="a sibling subdomain"),
+        pytest.param({"Origin": "https://evil.example"}, id="another site, old browser"),
+        pytest.param({"Origin": "null"}, id="a sandboxed frame, old browser"),
+        pytest.param(
+            {"Origin": "https://pay.example", "Sec-Fetch-Site": "cross-site"}, id="a trusted site"
+        ),
+    ],
+)
+def test_another_origin_gets_nothing(path: str, headers: dict[str, str]) -> None:
+    client = browser(make_app(CSRF_TRUSTED_ORIGINS=["https://pay.example"]))
+
+    response = client.get(path, headers=headers)
+
+    assert response.status_code == 403
+    assert response.json is not None
+    assert set(response.json) == {"error", "reason"}
+
+
+@pytest.mark.parametrize("path", READ)
+@pytest.mark.parametrize("headers", [OWN, {"Sec-Fetch-Site": "none"}, {}, FOREIGN])
+def test_answers_are_shared_with_nobody_and_stored_nowhere(
+    client: FlaskClient, path: str, headers: dict[str, str]
+) -> None:
+    response = client.get(path, headers=headers)
+
+    assert response.headers["Cache-Control"] == "no-store"
+    assert {"Cookie", "Sec-Fetch-Site", "Origin"} <= set(response.vary)
+    assert not shared(response)
+    # The application's own pages keep what it gave them.
+    assert client.get("/").headers["Access-Control-Allow-Origin"] == "*"
+
+
+def test_another_response_class_of_the_application_changes_nothing() -> None:
+    class Special(Response):
+        pass
+
+    app = make_app()
+    app.response_class = Special
+
+    response = browser(app).get("/session/status")
+
+    assert not shared(response)
+
+
+def test_the_background_endpoints_are_passive(app: Flask) -> None:
+    endpoints = {rule.endpoint for rule in app.url_map.iter_rules() if rule.rule in READ}
+
+    assert endpoints == PASSIVE_ENDPOINTS
+
+
+def test_the_prefix_is_a_setting() -> None:
+    client = browser(make_app(HOLDFAST_URL_PREFIX="/~hold"))
+
+    assert client.get("/~hold/status").status_code == 200
+    assert 'data-refresh-url="/~hold/csrf-token"' in client.get("/").text
+    assert client.get("/session/status").status_code == 404
+
+
+class TestScripts:
+    def test_the_page_says_what_the_script_needs(self, app: Flask, client: FlaskClient) -> None:
+        response = client.get("/")
+
+        head = response.text
+        assert 'data-refresh-url="/session/csrf-token"' in head
+        assert 'data-header="X-CSRFToken" data-field="csrf_token" data-expires-in="1800"' in head
+        [nonce] = re.findall(r'<script type="module" nonce="([^"]+)"', head)
+        assert f"'nonce-{nonce}'" in response.headers["Content-Security-Policy"]
+        [token] = re.findall(r'<meta name="csrf-token" content="([^"]+)"', head)
+        headers = OWN | {"X-CSRFToken": token}
+        assert client.post("/session/keep-alive", headers=headers).status_code == 200
+
+    def test_without_a_limit_the_page_names_none(self) -> None:
+        app = make_app(
+            WTF_CSRF_TIME_LIMIT=None, HOLDFAST_KEEP_FLASK_DEFAULTS=["WTF_CSRF_TIME_LIMIT"]
+        )
+
+        assert "data-expires-in" not in browser(app).get("/").text
+
+    def test_the_address_with_the_hash_may_be_cached_for_long(self, client: FlaskClient) -> None:
+        [address] = re.findall(r'src="([^"]+)"', client.get("/").text)
+
+        addresses = (address, address.partition("?")[0], address + "0")
+        hashed, bare, stale = (client.get(each, buffered=True) for each in addresses)
+
+        assert hashed.mimetype == "text/javascript"
+        assert hashed.headers["Cache-Control"] == "public, max-age=31536000"
+        assert bare.headers["Cache-Control"] == stale.headers["Cache-Control"] == "no-cache"
+        assert "Set-Cookie" not in hashed.headers
+
+    def test_a_file_that_is_not_there_is_a_404(self, client: FlaskClient) -> None:
+        for name in ("missing.js", "../api.py", "js"):
+            assert client.get(f"/session/static/{name}?v=x").status_code == 404
