@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from flask import Flask, Response, render_template_string, session
 from flask.testing import FlaskClient
+from werkzeug.wrappers import Response as WerkzeugResponse
 
 from flask_holdfast import Holdfast
 from flask_holdfast.web.api import PASSIVE_ENDPOINTS
@@ -43,7 +44,7 @@ def make_app(**config: object) -> Flask:
     return app
 
 
-def shared(response: Response) -> list[str]:
+def shared(response: WerkzeugResponse) -> list[str]:
     return [name for name, _ in response.headers if "access-control" in name.lower()]
 
 

@@ -1,64 +1,89 @@
 """Flask-WTF's own functions, working with our tokens.
 
 Applications and other extensions call `flask_wtf.csrf.generate_csrf` and `validate_csrf`
-directly, and every `FlaskForm` does. They go on working, without a line changed:
+directly, and so does every `FlaskForm`. In an app that we protect they give and judge our
+tokens; in any other app of the process they do what they always did, and so they do when
+they are called with another `token_key`.
 
-- `generate_csrf` asks whether `g` holds a token before it makes one. There it finds ours,
-  made at that moment. This needs no replacing, so it also serves whoever imported the
-  function by name before this package was imported.
-- `validate_csrf` is looked up in its module each time a form is validated, so replacing it
-  there serves all forms, also those defined earlier. In an app without our protection it
-  does what it always did.
-
-Called with another `token_key`, both keep to Flask-WTF's own tokens.
+Most callers imported the functions by name, long before an app is made. Putting other
+functions into Flask-WTF's module would not reach those callers, so the two functions are
+left where they are and given another body.
 """
 
 from __future__ import annotations
 
+from types import FunctionType
 from typing import Any
 
-from flask import Flask, current_app, g, has_request_context
+from flask import Flask, current_app
 from flask_wtf import csrf as flask_wtf_csrf
 from wtforms import ValidationError
 
 from . import current
 from .reasons import Reason
 
-
-class TokenOnDemand:
-    """Mixed into an app's `g`: whoever asks whether there is a token gets one made."""
-
-    def __contains__(self, item: str) -> bool:
-        if has_request_context() and item == current.field_name() and current.has_key():
-            current.issue()
-        return bool(super().__contains__(item))  # type: ignore[misc]
+_ADOPTED = "flask_holdfast.csrf"
 
 
 def adopt(app: Flask) -> None:
-    """Make Flask-WTF's functions use our tokens in `app`."""
-    globals_class: Any = type("Globals", (TokenOnDemand, app.app_ctx_globals_class), {})
-    app.app_ctx_globals_class = globals_class
-    flask_wtf_csrf.validate_csrf = validate_csrf
+    """Let Flask-WTF's functions use our tokens in `app`."""
+    app.extensions[_ADOPTED] = True
+    flask_wtf_csrf.generate_csrf.__code__ = _generate_csrf_body.__code__
+    flask_wtf_csrf.validate_csrf.__code__ = _validate_csrf_body.__code__
 
 
-_stock_validate_csrf = flask_wtf_csrf.validate_csrf
+def generate_csrf(secret_key: Any = None, token_key: str | None = None) -> str:
+    if _is_ours(token_key) and current.has_key():
+        return current.issue()
+    token: str = _stock_generate_csrf(secret_key, token_key)
+    return token
 
 
 def validate_csrf(
     data: str | None,
-    secret_key: str | bytes | None = None,
+    secret_key: Any = None,
     time_limit: float | None = None,
     token_key: str | None = None,
 ) -> None:
-    """Flask-WTF's `validate_csrf`, judging our tokens in an app that we protect.
-
-    Raises `wtforms.ValidationError` with the sentence of the reason.
-    """
-    adopted = isinstance(g._get_current_object(), TokenOnDemand)
-    if not adopted or token_key not in (None, current.field_name()):
+    """Raises `wtforms.ValidationError` with the sentence of the reason."""
+    if not _is_ours(token_key):
         _stock_validate_csrf(data, secret_key, time_limit, token_key)
         return
-    limit = current_app.config["WTF_CSRF_TIME_LIMIT"] if time_limit is None else time_limit
+    limit = current.time_limit() if time_limit is None else time_limit
     reason = current.verdict(data, limit) if data else Reason.TOKEN_MISSING
     if reason is not None:
         raise ValidationError(reason.sentence)
+
+
+def _is_ours(token_key: str | None) -> bool:
+    return _ADOPTED in current_app.extensions and token_key in (None, current.field_name())
+
+
+def _copy(function: FunctionType) -> Any:
+    return FunctionType(
+        function.__code__, function.__globals__, function.__name__, function.__defaults__
+    )
+
+
+_stock_generate_csrf = _copy(flask_wtf_csrf.generate_csrf)
+_stock_validate_csrf = _copy(flask_wtf_csrf.validate_csrf)
+
+
+# A body runs among the names of Flask-WTF's module, so it brings its own along.
+
+
+def _generate_csrf_body(secret_key: Any = None, token_key: str | None = None) -> str:
+    from flask_holdfast.csrf import adoption  # noqa: PLW0406 - run from elsewhere, see above
+
+    return adoption.generate_csrf(secret_key, token_key)
+
+
+def _validate_csrf_body(
+    data: str | None,
+    secret_key: Any = None,
+    time_limit: float | None = None,
+    token_key: str | None = None,
+) -> None:
+    from flask_holdfast.csrf import adoption  # noqa: PLW0406 - run from elsewhere, see above
+
+    adoption.validate_csrf(data, secret_key, time_limit, token_key)

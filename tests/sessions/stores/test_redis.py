@@ -237,6 +237,15 @@ class TestRedisStore(StoreContract):
     ) -> None:
         name = filed(store, "alice", idle=20 * DAY)
         filed(store, "alice")
+
+        advance(19.9 * DAY / 1000)
+
+        assert sids(store, "alice") == [name]
+
+    def test_an_index_is_there_as_long_as_a_session_whose_entry_lags(
+        self, store: RedisStore, advance: Advance
+    ) -> None:
+        name = filed(store, "alice", idle=20 * DAY)
         advance(0.9 * DAY / 1000)
         touch(store, name, idle=20 * DAY)  # too little for the index to be written
         advance(19.9 * DAY / 1000)

@@ -306,11 +306,13 @@ from tests.sessions.stores.contract import filed
 
 store = SQLiteStore(sys.argv[1])
 name = filed(store)
+parents = list(store._idle)
 child = os.fork()
 if child == 0:
     filed(store, "alice")
+    shared = any(connection in parents for connection in store._idle)
     store.close()
-    os._exit(0)
+    os._exit(shared)
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 print(store.fetch(name).outcome.value)
 print(store.fetch(store.sessions_of("alice")[0].sid).outcome.value)

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 import time
 from collections import deque
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,10 +33,15 @@ from flask_holdfast.sessions.stores.base import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-#: Seconds to wait for another process to finish its write.
+    _Values = Sequence[object] | Mapping[str, object]
+
+#: Seconds to wait for another thread, and again for another process, to finish its write.
 _BUSY_TIMEOUT = 0.25
+#: Seconds between two tries. SQLite's own wait tries less and less often, so that a busy
+#: process starves the others.
+_BUSY_PAUSE = 0.001
 #: Milliseconds that a touch may be late, so that a page of many requests is one write.
 _TOUCH_LAG = 1000
 #: How many outlived rows of each table one write removes on its way, and one of `sweep`.
@@ -93,8 +100,7 @@ _inherited: list[sqlite3.Connection] = []
 class SQLiteStore(Store):
     """Sessions in the file `path`, made with its folder at the first use.
 
-    `clock` gives seconds since 1970. A write waits at most a quarter of a second for
-    another process to finish its own.
+    `clock` gives seconds since 1970. A write waits at most half a second for others.
     """
 
     name = "sqlite"
@@ -105,6 +111,7 @@ class SQLiteStore(Store):
         self._path = Path(path).absolute()
         self._clock = clock
         self._idle: deque[sqlite3.Connection] = deque()
+        self._writing = threading.Lock()
         self._pid = os.getpid()
 
     def __del__(self) -> None:
@@ -214,7 +221,7 @@ class SQLiteStore(Store):
 
     def ping(self) -> None:
         with self._connection() as connection:
-            connection.execute("SELECT 1 FROM totals")
+            _patiently(connection, "SELECT 1 FROM totals")
 
     def close(self) -> None:
         self._leave_to_parent()
@@ -229,9 +236,9 @@ class SQLiteStore(Store):
     @contextmanager
     def _write(self, *, durable: bool = False, clean: int = _CLEANED_PER_WRITE) -> Iterator[_Step]:
         """One transaction, alone from its start. `durable`: on the disk when it is over."""
-        with self._connection() as connection:
+        with self._alone(), self._connection() as connection:
             connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-            connection.execute("BEGIN IMMEDIATE")
+            _patiently(connection, "BEGIN IMMEDIATE")
             step = _Step(connection, self._now())  # after the wait for others
             try:
                 step.clean(clean)
@@ -243,6 +250,18 @@ class SQLiteStore(Store):
         if self.on_expired is not None:
             for sid in step.expired:
                 self.on_expired(sid)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Threads wait here for each other, in order; processes wait at the file."""
+        self._leave_to_parent()
+        lock = self._writing
+        if not lock.acquire(timeout=_BUSY_TIMEOUT):
+            raise StoreUnavailable("The session database is busy with this process's writes.")
+        try:
+            yield
+        finally:
+            lock.release()
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
@@ -272,7 +291,7 @@ class SQLiteStore(Store):
         if self._path.stat().st_mode & 0o077:
             self._path.chmod(0o600)
         connection = sqlite3.connect(
-            self._path, timeout=_BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
+            self._path, timeout=0, isolation_level=None, check_same_thread=False
         )
         try:
             _prepare(connection)
@@ -284,7 +303,7 @@ class SQLiteStore(Store):
     def _leave_to_parent(self) -> None:
         if self._pid != os.getpid():
             _inherited.extend(self._idle)
-            self._idle, self._pid = deque(), os.getpid()
+            self._idle, self._writing, self._pid = deque(), threading.Lock(), os.getpid()
 
     def _now(self) -> int:
         return int(self._clock() * 1000)
@@ -296,7 +315,7 @@ class _Step:
     def __init__(self, connection: sqlite3.Connection, now: int) -> None:
         self.now = now
         self.expired: list[str] = []
-        self._run = connection.execute
+        self._run = partial(_patiently, connection)
 
     def state(self, sid: str) -> Answer:
         """What is under `sid`: FOUND, ENDED or MISSING."""
@@ -457,17 +476,9 @@ def _life(record: Head, idle: int, now: int) -> int:
 
 def _prepare(connection: sqlite3.Connection) -> None:
     """Turn on WAL and make the tables, whichever process comes first."""
-    give_up = time.monotonic() + _BUSY_TIMEOUT
-    while connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError:
-            # SQLite does not wait by itself here while another process does the same.
-            if time.monotonic() > give_up:
-                raise
-            time.sleep(0.005)
+    _patiently(connection, "PRAGMA journal_mode = WAL")
     if _version(connection) == 0:
-        connection.execute("BEGIN IMMEDIATE")
+        _patiently(connection, "BEGIN IMMEDIATE")
         if _version(connection) == 0:
             for statement in _SCHEMA:
                 connection.execute(statement)
@@ -477,4 +488,19 @@ def _prepare(connection: sqlite3.Connection) -> None:
 
 
 def _version(connection: sqlite3.Connection) -> int:
-    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+    return int(_patiently(connection, "PRAGMA user_version").fetchone()[0])
+
+
+def _patiently(
+    connection: sqlite3.Connection, statement: str, values: _Values = ()
+) -> sqlite3.Cursor:
+    """Execute, trying again while another process is in the way, at most `_BUSY_TIMEOUT`."""
+    give_up = time.monotonic() + _BUSY_TIMEOUT
+    while True:
+        try:
+            return connection.execute(statement, values)
+        except sqlite3.OperationalError as error:
+            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not busy or time.monotonic() > give_up:
+                raise
+        time.sleep(_BUSY_PAUSE)

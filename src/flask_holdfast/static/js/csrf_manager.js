@@ -2,20 +2,18 @@
 
 /**
  * CSRFManager keeps the CSRF token of a page fresh and gives it to every unsafe request that the
- * page makes to its own origin: fetch, XMLHttpRequest, forms.
- *
- * Importing does nothing; `new CSRFManager().start()` does, and `stop()` undoes it. Pages that
- * want one line load `csrf_manager.auto.js`. The page says where things are:
+ * page makes to its own origin: fetch, XMLHttpRequest, forms. Importing does nothing;
+ * `new CSRFManager().start()` does, and `stop()` undoes it. Pages that want one line load
+ * `csrf_manager.auto.js`. The page says where things are (the values are the defaults):
  *
  *   <meta name="csrf-token" content="TOKEN" data-refresh-url="/session/csrf-token"
- *         data-header="X-CSRFToken" data-field="csrf_token" data-expires-in="1800"
- *         data-subject="...">
+ *     data-header="X-CSRFToken" data-field="csrf_token" data-expires-in="1800" data-subject="">
  *
- * The values shown are the defaults. The refresh address answers {csrf_token, expires_in,
- * subject}; a refused request is answered 400 with the same three and a reason. `subject` is a
- * fingerprint of who is signed in. A page acts only for the person it was made for: when the
- * subject differs it uses no token, sends nothing again, and says `session:changed`. Without
- * data-subject the server's first answer stands for the page's person, and is asked for at start.
+ * The refresh address answers {csrf_token, expires_in, subject}; a refused request is answered
+ * 400 with the same three and a reason. `subject` is a fingerprint of who is signed in. A page
+ * acts only for the person it was made for: when the subject differs it uses no token, sends
+ * nothing again, and says `session:changed`. Without data-subject the server's first answer
+ * stands for the page's person, and is asked for at start.
  *
  * A token never goes to another origin, with one exception that no script can prevent: an
  * XMLHttpRequest to our own origin that is answered with 307 or 308 to another one takes its
@@ -33,26 +31,21 @@
 /** The one manager that runs in a window, whichever copy of this file it came from. */
 const RUNNING = Symbol.for('flask_holdfast.csrf_manager')
 
-const SAFE_METHODS = ['GET', 'HEAD', 'OPTIONS', 'TRACE']
+const SAFE_METHOD = /^(GET|HEAD|OPTIONS|TRACE)$/i
 
 const DEFAULTS = {
-  refreshUrl: '/session/csrf-token',
-  header: 'X-CSRFToken',
-  field: 'csrf_token',
-  expiresIn: '1800'
+  refreshUrl: '/session/csrf-token', header: 'X-CSRFToken', field: 'csrf_token', expiresIn: '1800'
 }
 
 /** Reasons of csrf:failed. */
-const REFRESH_FAILED = 'refresh_failed'
 const REFUSED = 'refused'
+const REFRESH_FAILED = 'refresh_failed'
 const SESSION_CHANGED = 'session_changed'
 
-const MESSAGES = {
-  [REFRESH_FAILED]: 'This was not sent, because the server could not be reached. ' +
-    'Everything you typed is still here: please try again.',
-  [SESSION_CHANGED]: 'This was not sent, because who is signed in has changed since this page ' +
-    'was opened. Keep a copy of what you typed, then reload the page.'
-}
+const UNREACHED = 'This was not sent, because the server could not be reached. Everything you ' +
+  'typed is still here: please try again.'
+const CHANGED = 'This was not sent, because who is signed in has changed since this page was ' +
+  'opened. Keep a copy of what you typed, then reload the page.'
 
 /** Milliseconds. Wake-ups that come together (visible, restored, online) make one refresh. */
 const CALM = 5_000
@@ -62,10 +55,8 @@ const FIRST_BACK_OFF = 10_000
 const ANSWER_WITHIN = 10_000
 
 /**
- * @typedef {object} Grant  What the server answers about this session.
- * @property {string} csrf_token
- * @property {number | null} expires_in  Seconds; null where tokens do not expire.
- * @property {string} subject
+ * What the server answers about this session: `expires_in` in seconds, null for never.
+ * @typedef {{ csrf_token: string, expires_in: number | null, subject: string }} Grant
  */
 
 /** The server was not reached (`cause`), or did not answer with a token (`response`). */
@@ -87,7 +78,7 @@ export class CSRFManager extends EventTarget {
   #expiresAt = 0
   #lifetime = Infinity
   #expiryTold = false
-  /** @type {Set<string>} Every token this page has had: to know our own when it would leave. */
+  /** Every token this page has had: to know our own when it would leave. */
   #issued = new Set()
   /** @type {string | undefined} The person this page was made for. */
   #subject
@@ -98,13 +89,11 @@ export class CSRFManager extends EventTarget {
   #attemptedAt = 0
   #retryAt = 0
   #failures = 0
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
-  #timer
+  #timer = 0
   /** @type {WeakMap<HTMLFormElement, SubmitEvent>} Submissions on their way to formdata. */
   #submits = new WeakMap()
-  /** @type {WeakSet<HTMLFormElement>} */
   #held = new WeakSet()
-  /** @type {HTMLFormElement | undefined} */
+  /** @type {HTMLFormElement | undefined} The one that is being sent after it was held. */
   #released
   /** @type {HTMLElement | undefined} */
   #notice
@@ -136,10 +125,9 @@ export class CSRFManager extends EventTarget {
     window.addEventListener('pageshow', event => { if (event.persisted) this.#wake() }, { signal })
     window.addEventListener('online', () => this.#wake(), { signal })
 
-    const begin = () => {
-      if (this.#isFresh() && this.#subject !== undefined) this.#schedule()
-      else this.#refreshQuietly()
-    }
+    const begin = () => this.#isFresh() && this.#subject !== undefined
+      ? this.#schedule()
+      : this.#refreshQuietly()
     if (document.readyState !== 'loading') begin()
     else document.addEventListener('DOMContentLoaded', begin, { signal, once: true })
     return this
@@ -200,9 +188,7 @@ export class CSRFManager extends EventTarget {
     this.#expiryTold = false
   }
 
-  #isFresh () {
-    return this.token !== '' && Date.now() < this.#expiresAt
-  }
+  #isFresh () { return this.token !== '' && Date.now() < this.#expiresAt }
 
   async #refresh () {
     const life = this.#life
@@ -226,9 +212,7 @@ export class CSRFManager extends EventTarget {
     }
   }
 
-  async #refreshQuietly () {
-    await this.refresh().catch(() => {})
-  }
+  async #refreshQuietly () { await this.refresh().catch(() => {}) }
 
   /** @param {unknown} error */
   #backOff (error) {
@@ -245,10 +229,10 @@ export class CSRFManager extends EventTarget {
     if (!this.#life) return
     const regular = Math.min(this.#interval, Math.max(SOONEST_REFRESH, this.#lifetime * 0.8))
     const wait = this.#failures ? this.#retryAt - Date.now() : regular
-    this.#timer = setTimeout(() => this.#refreshQuietly(), wait)
+    this.#timer = window.setTimeout(() => this.#refreshQuietly(), wait)
   }
 
-  /** The page is looked at again, or the network is back: ask now, whatever the timer says. */
+  /** The page is looked at again or the network is back: ask now, whatever the timer says. */
   #wake () {
     if (Math.abs(Date.now() - this.#attemptedAt) >= CALM) this.#refreshQuietly()
   }
@@ -258,24 +242,20 @@ export class CSRFManager extends EventTarget {
    * the page would send what one person typed as another person.
    * @param {Grant} grant
    */
-  #accept (grant) {
-    this.#subject ??= grant.subject
-    if (grant.subject !== this.#subject && !this.#isTakenOver(grant.subject)) return false
+  #accept ({ csrf_token: token, expires_in: seconds, subject }) {
+    const previous = this.#subject ??= subject
+    if (subject !== previous) {
+      if (subject === this.#stranger) return false
+      this.#stranger = subject
+      if (this.#emit('session:changed', { subject, previous })) return false
+      this.#subject = subject
+    }
     this.#stranger = undefined
-    this.#keep(grant.csrf_token, grant.expires_in ?? Infinity, Date.now())
+    this.#keep(token, seconds ?? Infinity, Date.now())
     const meta = metaElement()
-    if (meta) meta.content = this.#token
-    for (const field of ownFields()) field.value = this.#token
-    this.#emit('csrf:refreshed', { expires_in: grant.expires_in })
-    return true
-  }
-
-  /** @param {string} subject */
-  #isTakenOver (subject) {
-    if (subject === this.#stranger) return false
-    this.#stranger = subject
-    if (this.#emit('session:changed', { subject, previous: this.#subject })) return false
-    this.#subject = subject
+    if (meta) meta.content = token
+    for (const field of ownFields()) field.value = token
+    this.#emit('csrf:refreshed', { expires_in: seconds })
     return true
   }
 
@@ -290,9 +270,8 @@ export class CSRFManager extends EventTarget {
 
   /** @param {string} reason @param {{ form?: HTMLFormElement, response?: Response }} [about] */
   #fail (reason, about) {
-    return this.#emit('csrf:failed', {
-      reason: this.#stranger === undefined ? reason : SESSION_CHANGED, ...about
-    })
+    if (this.#stranger !== undefined) reason = SESSION_CHANGED
+    return this.#emit('csrf:failed', { reason, ...about })
   }
 
   // -- fetch and XMLHttpRequest
@@ -302,8 +281,8 @@ export class CSRFManager extends EventTarget {
     patch(window, 'fetch', signal, (_, [input, init], original) => {
       const isRequest = input instanceof Request
       const method = init?.method ?? (isRequest ? input.method : 'GET')
-      const concernsUs = isUnsafe(method) && isOwnOrigin(isRequest ? input.url : input)
-      return concernsUs ? this.#fetch(input, init, original) : original(input, init)
+      const isOurs = concernsUs(method, isRequest ? input.url : input)
+      return isOurs ? this.#fetch(input, init, original) : original(input, init)
     })
   }
 
@@ -345,7 +324,7 @@ export class CSRFManager extends EventTarget {
     patch(xhr, 'open', signal, (request, args, original) => {
       original(...args)
       const [method, url] = args
-      opened.set(request, { concernsUs: isUnsafe(method) && isOwnOrigin(url), hasHeader: false })
+      opened.set(request, { concernsUs: concernsUs(method, url), hasHeader: false })
     })
 
     patch(xhr, 'setRequestHeader', signal, (request, args, original) => {
@@ -365,13 +344,10 @@ export class CSRFManager extends EventTarget {
     })
   }
 
-  /**
-   * An XMLHttpRequest cannot be sent again behind its caller's back, but the next can be right.
-   * @param {XMLHttpRequest} request
-   */
-  #onLoad (request) {
-    if (request.status !== 400 || !isOwnOrigin(request.responseURL)) return
-    const grant = asGrant(bodyOf(request))
+  /** Too late for this one: it makes the next one right. @param {XMLHttpRequest} request */
+  #onLoad ({ status, responseURL, response }) {
+    if (status !== 400 || !isOwnOrigin(responseURL)) return
+    const grant = asGrant(typeof response === 'string' ? parsed(response) : response)
     if (!grant) return
     this.#acceptAfterRefusal(grant)
     this.#fail(REFUSED)
@@ -423,8 +399,7 @@ export class CSRFManager extends EventTarget {
     const notice = document.createElement('div')
     notice.className = 'holdfast-notice'
     notice.setAttribute('role', 'alert')
-    notice.textContent =
-      MESSAGES[this.#stranger === undefined ? REFRESH_FAILED : SESSION_CHANGED]
+    notice.textContent = this.#stranger === undefined ? UNREACHED : CHANGED
     this.#notice = notice
     Element.prototype.before.call(form, notice)
   }
@@ -473,24 +448,17 @@ function setting (name) {
 /** Hidden fields for our token, those of prefixed forms too, except where the form leaves us. */
 function ownFields () {
   const name = CSS.escape(setting('field'))
-  /** @type {NodeListOf<HTMLInputElement>} */
-  const fields = document.querySelectorAll(
-    `input[type="hidden"]:is([name="${name}"], [name$="-${name}"])`
-  )
+  const selector = `input[type="hidden"]:is([name="${name}"], [name$="-${name}"])`
+  const fields = /** @type {NodeListOf<HTMLInputElement>} */ (document.querySelectorAll(selector))
   return [...fields].filter(field => !field.form || destination(field.form).isOwn)
 }
 
 /** When the page was made, at the latest. One from the browser's cache may be of any age. */
 function renderedAt () {
-  const [entry] = /** @type {PerformanceNavigationTiming[]} */ (
-    performance.getEntriesByType('navigation'))
+  /** @type {any} */
+  const entry = performance.getEntriesByType('navigation')[0]
   const isOldCopy = entry?.type === 'back_forward' || entry?.transferSize === 0
   return isOldCopy ? -Infinity : Date.now() - performance.now()
-}
-
-/** @param {unknown} method */
-function isUnsafe (method) {
-  return !SAFE_METHODS.includes(String(method).toUpperCase())
 }
 
 /**
@@ -507,6 +475,11 @@ function isOwnOrigin (url) {
   }
 }
 
+/** @param {string} method @param {unknown} url */
+function concernsUs (method, url) {
+  return !SAFE_METHOD.test(method) && isOwnOrigin(url)
+}
+
 /**
  * Where a form leads, as the HTML standard has it.
  * @param {HTMLFormElement} form @param {HTMLElement | null} [submitter]
@@ -514,10 +487,8 @@ function isOwnOrigin (url) {
 function destination (form, submitter) {
   const attribute = (/** @type {string} */ name) =>
     submitter?.getAttribute('form' + name) ?? Element.prototype.getAttribute.call(form, name)
-  return {
-    isOwn: isOwnOrigin(attribute('action') || document.URL),
-    isPost: attribute('method')?.toLowerCase() === 'post'
-  }
+  const isPost = attribute('method')?.toLowerCase() === 'post'
+  return { isOwn: isOwnOrigin(attribute('action') || document.URL), isPost }
 }
 
 /** @returns {Promise<Grant>} Rejects with CSRFRefreshError. */
@@ -527,8 +498,8 @@ async function requestGrant () {
   const response = await fetch(url, {
     mode: 'same-origin',
     credentials: 'same-origin',
-    cache: 'no-store',
     redirect: 'error',
+    cache: 'no-store',
     headers: { Accept: 'application/json' },
     signal: AbortSignal.timeout(ANSWER_WITHIN)
   }).catch(cause => { throw new CSRFRefreshError('The server was not reached.', { cause }) })
@@ -544,29 +515,23 @@ async function readRefusal (response) {
   return asGrant(await response.clone().json().catch(() => null))
 }
 
-/** @param {XMLHttpRequest} request */
-function bodyOf (request) {
-  try {
-    return request.responseType === 'json' ? request.response : JSON.parse(request.responseText)
-  } catch {
-    return null
-  }
+/** @param {string} text */
+function parsed (text) {
+  try { return JSON.parse(text) } catch { return null }
 }
 
 /** @param {any} body @returns {Grant | null} */
 function asGrant (body) {
   const { csrf_token: token, expires_in: seconds, subject } = body ?? {}
-  const isGrant = typeof token === 'string' && /^[\x21-\x7e]+$/.test(token) &&
-    (seconds === null || typeof seconds === 'number') && typeof subject === 'string'
-  return isGrant ? body : null
+  const isToken = typeof token === 'string' && /^[\x21-\x7e]+$/.test(token)
+  const isTime = seconds === null || typeof seconds === 'number'
+  return isToken && isTime && typeof subject === 'string' ? body : null
 }
 
 /**
  * Puts a function in a method's place until the signal aborts. Whoever has wrapped ours by then
  * keeps it, so after the abort it passes everything on.
- * @param {any} target
- * @param {string} name
- * @param {AbortSignal} signal
+ * @param {any} target @param {string} name @param {AbortSignal} signal
  * @param {(self: any, args: any[], original: (...args: any[]) => any) => unknown} instead
  */
 function patch (target, name, signal, instead) {
