@@ -19,7 +19,7 @@ _store = open_store(os.environ["HOLDFAST_COMPAT_STORE"], prefix="session:")
 _made = 0
 
 
-def _make(app: Flask) -> SessionInterface:
+def _make(_app: Flask) -> SessionInterface:
     global _made  # noqa: PLW0603 - pytest has one of each plugin, and this is all its state
     _made += 1
     return SessionInterface(_store)

@@ -95,6 +95,14 @@ def test_beside_a_cookie_it_runs_as_bearer_alone(client: Browser, method: str) -
     assert client.open("/who", method=method, headers=unknown).text == "nobody"
 
 
+@pytest.mark.parametrize("switch", ["WTF_CSRF_ENABLED", "WTF_CSRF_CHECK_DEFAULT"])
+def test_so_it_does_where_the_check_is_switched_off(client: Browser, switch: str) -> None:
+    client.application.config[switch] = False
+
+    assert client.get("/who", headers=BEARER).text == "program"
+    assert client.post("/who", headers=BEARER).text == "program"
+
+
 def test_no_trace_of_the_cookies_is_left_in_the_request(client: Browser) -> None:
     client.set_cookie("theme", "dark", domain="shop.example")
 

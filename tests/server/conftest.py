@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
+from argon2 import PasswordHasher
 
-from server import create_app, models
+from flask_holdfast import SessionInterface
+from server import create_app, models, passwords
 from tests.server.visitor import PASSWORD, Visitor
 
 if TYPE_CHECKING:
@@ -28,6 +30,12 @@ SERVER_VARIABLES = (
 )
 
 
+# Argon2 as it is, but with the work of a moment: what it is for is tested with `real_passwords`.
+QUICK = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
+QUICK_NOBODY = QUICK.hash("nobody's password")
+REAL = passwords._hasher, passwords._nobody
+
+
 class NewApp(Protocol):
     """Makes an application in this test's own instance folder, with these settings over all."""
 
@@ -38,6 +46,19 @@ class NewApp(Protocol):
 def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in SERVER_VARIABLES:
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _quick_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(passwords, "_hasher", QUICK)
+    monkeypatch.setattr(passwords, "_nobody", QUICK_NOBODY)
+
+
+@pytest.fixture
+def real_passwords(_quick_passwords: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hash passwords as production does."""
+    monkeypatch.setattr(passwords, "_hasher", REAL[0])
+    monkeypatch.setattr(passwords, "_nobody", REAL[1])
 
 
 @pytest.fixture
@@ -52,6 +73,8 @@ def new_app(tmp_path: Path) -> Iterator[NewApp]:
     yield make
     for app in apps:
         app.extensions[models.EXTENSION].dispose()
+        assert isinstance(app.session_interface, SessionInterface)
+        app.session_interface.store.close()
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ def a_cookie(kind: Kind = Kind.STORED) -> Cookie:
     return Cookie(kind, ids.new_sid(), 1_800_000_000_000, ids.new_secret())
 
 
-def spelled(raw: bytes) -> str:
+def spelled(raw: bytes | bytearray) -> str:
     return urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
@@ -159,7 +159,7 @@ def test_a_signature_does_not_carry_over_to_a_session_of_more_rights() -> None:
 
 def test_a_signer_without_any_key_does_not_take_every_cookie_for_genuine() -> None:
     """An empty list of keys is a mistake in a setting, and must not turn the signer off."""
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="key"):
         CookieSigner([])
 
 

@@ -676,6 +676,47 @@ class TestTime:
         assert "Expires=" in header
         assert tab.run(lambda: session["a"]).leaves_the_cookie_alone
 
+    def test_keep_me_signed_in_set_later_reaches_the_browser(
+        self, make_site: Callable[..., Site]
+    ) -> None:
+        tab = make_site().tab()
+        tab.log_in()
+        sid = tab.sid()
+
+        def stay(permanent: bool) -> None:
+            session.permanent = permanent
+
+        (kept,) = tab.run(lambda: stay(True)).cookie_headers
+        (dropped,) = tab.run(lambda: stay(False)).cookie_headers
+
+        assert "Expires=" in kept
+        assert "Expires=" not in dropped
+        assert tab.sid() == sid
+
+    def test_a_permanent_cookie_is_not_sent_again_for_a_session_that_ended_meanwhile(
+        self, make_site: Callable[..., Site]
+    ) -> None:
+        site = make_site(
+            SESSION_REFRESH_EACH_REQUEST=True,
+            HOLDFAST_KEEP_FLASK_DEFAULTS=["SESSION_REFRESH_EACH_REQUEST"],
+        )
+        tab = site.tab()
+
+        def stay() -> None:
+            session["a"] = 1
+            session.permanent = True
+
+        def slow() -> None:
+            session.get("a")
+            site.manager.revoke_session(ours().sid)
+
+        tab.run(stay)
+        again = tab.run(lambda: session.get("a"))
+        ended = tab.run(slow)
+
+        assert again.cookie_headers
+        assert ended.leaves_the_cookie_alone
+
     def test_status_tells_what_is_left(self, make_site: Callable[..., Site]) -> None:
         site = make_site()
         clock = site.stop_time()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -12,6 +12,9 @@ from hypothesis import strategies as st
 from flask_holdfast import SessionValueError
 from flask_holdfast.sessions import codec
 from flask_holdfast.sessions.merge import Changes, RawData, Update, apply
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 names = st.sampled_from("abcdef")
 numbers = st.integers(0, 9)
@@ -35,16 +38,22 @@ def edits(draw: st.DrawFn, keys: st.SearchStrategy[str] = names) -> Changes:
     )
 
 
+def plus(amount: int) -> Callable[[int], int]:
+    return lambda n: n + amount
+
+
 def adds(key: str, *amounts: int, seen: int = 0, default: int = 0) -> Changes:
-    """What `session.change(key, lambda n: n + amount, default)` leaves to be saved."""
-    updates = [Update(lambda n, amount=amount: n + amount, default) for amount in amounts]
+    """What `session.change(key, plus(amount), default)`, once for each, leaves to be saved."""
     return Changes(
-        assigned={key: codec.dumps(key, seen + sum(amounts))}, updates={key: updates}
+        assigned={key: codec.dumps(key, seen + sum(amounts))},
+        updates={key: [Update(plus(amount), default) for amount in amounts]},
     )
 
 
 @given(edits(st.sampled_from("abc")), edits(st.sampled_from("def")), data)
-def test_changes_to_different_keys_commute(one: Changes, other: Changes, there: dict[str, int]) -> None:
+def test_changes_to_different_keys_commute(
+    one: Changes, other: Changes, there: dict[str, int]
+) -> None:
     first = apply(other, apply(one, raw(there)), again=True)
     second = apply(one, apply(other, raw(there)), again=True)
 

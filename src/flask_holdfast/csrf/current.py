@@ -46,8 +46,8 @@ def verdict(token: str, time_limit: float | None) -> Reason | None:
     if scope is None:
         return Reason.SESSION_MISSING
     reason = tokens.check(_keys(), scope, token, time.time(), time_limit)
-    if reason is Reason.TOKEN_MALFORMED and not is_ours:
-        return _stock_verdict(token, scope, time_limit)
+    if reason is Reason.TOKEN_MALFORMED:
+        return _stock_verdict(token, None if is_ours else scope, time_limit)
     return reason
 
 
@@ -140,11 +140,12 @@ def _is_secret(value: Any) -> bool:
 # -- Flask-WTF's own tokens ------------------------------------------------------------
 
 
-def _stock_verdict(token: str, scope: Scope, time_limit: float | None) -> Reason | None:
+def _stock_verdict(token: str, scope: Scope | None, time_limit: float | None) -> Reason | None:
     """The verdict on a token that Flask-WTF itself made, by its own rule.
 
-    Only for sessions that keep the secret: pages rendered before the change to this package
-    stay good, and so does whoever computes such tokens on their own.
+    With sessions that keep the secret, pages rendered before the change to this package stay
+    good, and so does whoever computes such tokens on their own. Sessions of this package
+    (None) keep no secret: there an authentic one is a mismatch, not a malformed token.
     """
     if len(token) > _MAX_STOCK_LENGTH or not token.isascii():
         return Reason.TOKEN_MALFORMED
@@ -154,7 +155,9 @@ def _stock_verdict(token: str, scope: Scope, time_limit: float | None) -> Reason
         kept, signed_at = serializer.loads(token, return_timestamp=True)
     except BadData:
         return Reason.TOKEN_MALFORMED
-    if not isinstance(kept, str) or not hmac.compare_digest(kept.encode(), scope.sid.encode()):
+    if scope is None or not isinstance(kept, str):
+        return Reason.TOKEN_MISMATCH
+    if not hmac.compare_digest(kept.encode(), scope.sid.encode()):
         return Reason.TOKEN_MISMATCH
     if time_limit is not None and time.time() - signed_at.timestamp() > time_limit:
         return Reason.TOKEN_EXPIRED

@@ -216,6 +216,7 @@ def _refused(decision: Decision, reason: Reason) -> CSRFError:
         "method": printable(request.method, 20),
         "client": printable(request.remote_addr or "unknown", 60),
     }
+    flask_wtf.csrf.logger.info(reason.sentence)  # where applications look for it
     listed = " ".join(f"{name}={value}" for name, value in facts.items())
     logger.warning(
         "CSRF refused: %s%s", listed, f" ({hint})" if hint else "", extra={"csrf": facts}

@@ -46,7 +46,7 @@ class Change(Enum):
     """How a request's client differs from the one that the session is bound to."""
 
     NONE = "none"
-    UNBOUND = "unbound"  # the session knew no agent yet, and there is one now
+    UNBOUND = "unbound"  # the session was bound to nothing in this respect, and can be now
     NETWORK = "network"
     CLIENT = "client"
 
@@ -81,15 +81,17 @@ class Binding:
         return hashlib.sha256("\0".join(facts).encode("utf-8", "replace")).hexdigest()[:16]
 
     def compare(self, bound: Client, seen: Client) -> Change:
-        if self.agent != "off" and not bound.agent and seen.agent:
-            return Change.UNBOUND
-        if self._facts(bound) != self._facts(seen):
+        pairs = list(zip(self._facts(bound), self._facts(seen), strict=True))
+        if any(was and was != now for was, now in pairs):
             return Change.CLIENT
+        if any(now and not was for was, now in pairs):
+            return Change.UNBOUND
         if self.ip == "network" and bound.ip and network(bound.ip) != network(seen.ip):
             return Change.NETWORK
         return Change.NONE
 
     def _facts(self, client: Client) -> tuple[str, str]:
+        """Agent and address, as far as the rule looks at them; '' for what is absent."""
         agent = {"off": "", "family": family(client.agent)}.get(self.agent, client.agent)
         return agent, client.ip if self.ip == "exact" else ""
 
@@ -115,5 +117,7 @@ def network(ip: str) -> str:
         address = ipaddress.ip_address(ip)
     except ValueError:
         return ip
+    if address.version == 6 and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped  # as a dual-stack socket gives an IPv4 client
     bits = 24 if address.version == 4 else 48
     return str(ipaddress.ip_network((address, bits), strict=False))

@@ -6,7 +6,7 @@ bits of entropy; ours has 256. RFC 9562 section 8 rules UUIDs out as credentials
 
     cookie value = base64url, no padding, of
         1 byte   version
-        1 byte   kind            u unstored, s stored, a signed in
+        1 byte   kind            u unstored, s stored, a signed in; a capital: permanent
         6 bytes  issued          milliseconds since 1970, big-endian
        16 bytes  sid             a UUID4
        32 bytes  secret
@@ -72,6 +72,8 @@ class Cookie:
     sid: str
     issued: int
     secret: bytes = field(repr=False)
+    #: Whether the session was permanent then, so that nobody asks the store only to learn that.
+    permanent: bool = False
 
 
 class CookieSigner:
@@ -82,6 +84,8 @@ class CookieSigner:
     """
 
     def __init__(self, keys: Sequence[bytes], *, sign: bool = True) -> None:
+        if sign and not keys:
+            raise ValueError("A signer needs a key: set SECRET_KEY.")
         self._keys = [hmac.digest(key, _LABEL, "sha256") for key in keys] if sign else []
 
     @property
@@ -92,7 +96,7 @@ class CookieSigner:
         body = b"".join(
             (
                 _VERSION,
-                cookie.kind.value,
+                cookie.kind.value.upper() if cookie.permanent else cookie.kind.value,
                 cookie.issued.to_bytes(6, "big"),
                 uuid.UUID(cookie.sid).bytes,
                 cookie.secret,
@@ -112,12 +116,13 @@ class CookieSigner:
             return None
         sid = str(uuid.UUID(bytes=body[8:24]))
         try:
-            kind = Kind(body[1:2])
+            kind = Kind(body[1:2].lower())
         except ValueError:
             return None
         if body[:1] != _VERSION or not is_sid(sid):
             return None
-        return Cookie(kind, sid, int.from_bytes(body[2:8], "big"), body[24:])
+        issued = int.from_bytes(body[2:8], "big")
+        return Cookie(kind, sid, issued, body[24:], permanent=body[1:2].isupper())
 
 
 def _b64(raw: bytes) -> str:

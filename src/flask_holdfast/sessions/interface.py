@@ -211,12 +211,12 @@ class SessionInterface(FlaskSessionInterface):
             return
         try:
             kept = self._keeper(app).keep(session)
-            if kept.fate is Fate.LEAVE and self._sends_again(app, session):
-                kept = Kept(Fate.SET, session.cookie)
         except StoreUnavailable as error:
             _answer_instead(app, response, error)
             return
-        if session.touched or session.token_rendered:
+        if kept.fate is Fate.LEAVE:
+            kept = self._cookie_again(app, session) or kept
+        if session.touched or session.token_rendered or kept.fate is not Fate.LEAVE:
             response.vary.add("Cookie")
         if kept.fate is Fate.LEAVE:
             return
@@ -246,17 +246,19 @@ class SessionInterface(FlaskSessionInterface):
             now=self._now,
         )
 
-    def _sends_again(self, app: Flask, session: Session) -> bool:
-        """Flask's SESSION_REFRESH_EACH_REQUEST, for a permanent session that was read and
-        that is still there now: it may have been ended while the view ran.
+    def _cookie_again(self, app: Flask, session: Session) -> Kept | None:
+        """The cookie that the browser has, once more, where `Session.cookie_again` says so.
+
+        Not if the session was ended while the view ran: so the store is asked. If it cannot
+        be, the answer is good as it is, and only the cookie is not sent.
         """
-        return (
-            session.state is State.LIVE
-            and session.touched
-            and bool(app.config["SESSION_REFRESH_EACH_REQUEST"])
-            and session.permanent
-            and self.store.fetch(session.sid).outcome is Outcome.FOUND
-        )
+        try:
+            due = session.cookie_again(refreshes=bool(app.config["SESSION_REFRESH_EACH_REQUEST"]))
+            if due is not None and self.store.fetch(session.sid).outcome is Outcome.FOUND:
+                return Kept(Fate.SET, *due)
+        except StoreUnavailable:
+            return None
+        return None
 
     def _cookie_attributes(self, app: Flask) -> dict[str, Any]:
         return {

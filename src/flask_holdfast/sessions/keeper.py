@@ -312,7 +312,9 @@ class Keeper:
 
     def _stored(self, sid: str, secret: bytes, filed: Record) -> Kept:
         kind = ids.Kind.STORED if filed.user is None else ids.Kind.SIGNED_IN
-        return Kept(Fate.SET, ids.Cookie(kind, sid, self.now(), secret), filed.deadline)
+        permanent = record.is_permanent(filed.data)
+        cookie = ids.Cookie(kind, sid, self.now(), secret, permanent)
+        return Kept(Fate.SET, cookie, filed.deadline)
 
     def _dropped(self, session: Session, answer: Answer) -> Kept:
         """Gone means gone: nothing is written, no cookie is sent, the response goes out."""

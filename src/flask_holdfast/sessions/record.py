@@ -22,6 +22,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from base64 import urlsafe_b64encode
+from collections.abc import Mapping
 
 import msgspec
 
@@ -75,6 +76,11 @@ def owner_of(user_id: str | None) -> str:
         return ""
     digest = hashlib.sha256(user_id.encode("utf-8", "surrogatepass")).digest()[:16]
     return urlsafe_b64encode(digest).rstrip(b"=").decode("ascii")
+
+
+def is_permanent(data: Mapping[str, msgspec.Raw]) -> bool:
+    """Whether the data says what Flask's `session.permanent = True` puts there."""
+    return bytes(data.get("_permanent", b"")) == b"true"
 
 
 def encode(record: Record) -> bytes:

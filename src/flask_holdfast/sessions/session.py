@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, MutableMapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
@@ -12,7 +12,7 @@ from flask.sessions import SessionMixin
 from . import codec, ids
 from .binding import Client
 from .merge import Changes, RawData, Update, apply
-from .record import NO_DEADLINE, Record
+from .record import NO_DEADLINE, Record, is_permanent
 from .stores.base import Tombstone
 
 #: Flask-Login asks for these on every response. They are words between it and the
@@ -153,6 +153,29 @@ class Session(SessionMixin, MutableMapping[str, Any]):
         deadline = loaded.record.deadline
         absolute = None if deadline == NO_DEADLINE else (deadline - loaded.at) / 1000
         return loaded.idle_left / 1000, absolute
+
+    def cookie_again(self, *, refreshes: bool) -> tuple[ids.Cookie, int] | None:
+        """The cookie of a live session, if it is due once more, and its deadline (ms).
+
+        It is due where this request changed whether the session is permanent: the browser
+        would drop it too early, or keep it too long. With `refreshes` also where Flask sends
+        it again: if the session is permanent, touched or not, or anything was assigned.
+        Raises `StoreUnavailable`, and is no touch.
+        """
+        if self.cookie is None:
+            return None
+        if refreshes and self.cookie.permanent:
+            self.load()
+        found = self._loaded.record
+        if self.state is not State.LIVE or found is None:
+            return None
+        touched = self.touched
+        permanent = self.permanent
+        self.touched = touched
+        changed = permanent != is_permanent(found.data)
+        if not (changed or (refreshes and (permanent or self.modified))):
+            return None
+        return replace(self.cookie, permanent=permanent), found.deadline
 
     # -- the mapping -------------------------------------------------------------------
 
@@ -329,7 +352,8 @@ class Session(SessionMixin, MutableMapping[str, Any]):
             )
             return (self.next_sid if moves and not self.new else self.sid), user is not None
         self.load()
-        if self.state is State.NEW:
+        # Nobody else has a token for a sid that this response made up.
+        if self.state is State.NEW and not self.token_rendered:
             return None
         return self.sid, self.stored_user_id is not None
 

@@ -96,6 +96,26 @@ class TestSQLiteStore(StoreContract):
 
         assert mode(path) == 0o600
 
+    def test_a_second_connection_leaves_the_first_its_lock(
+        self, store: SQLiteStore, path: Path
+    ) -> None:
+        """Closing any file handle of the database drops every lock that the process has on it."""
+        store.ping()
+        (first,) = store._idle
+        first.execute("BEGIN")
+        first.execute("SELECT 1 FROM totals")
+        store._idle.clear()
+        filed(store)
+
+        locks = Path("/proc/locks").read_text()
+
+        inode = path.stat().st_ino
+        assert any(
+            f":{inode} " in line and f" {os.getpid()} " in line for line in locks.splitlines()
+        )
+        first.rollback()
+        first.close()
+
     def test_nothing_is_made_before_the_first_use(self, store: SQLiteStore, path: Path) -> None:
         assert not path.parent.exists()
 
@@ -129,13 +149,14 @@ class TestSQLiteStore(StoreContract):
 
     def test_many_processes_may_make_the_file_at_once(self, path: Path) -> None:
         programs = [
-            subprocess.Popen([sys.executable, "-c", FIRST_USE, str(path)]) for _ in range(6)
+            subprocess.Popen([sys.executable, "-c", FIRST_USE, str(path), sid(), record()])
+            for _ in range(4)
         ]
 
-        assert [program.wait(60) for program in programs] == [0] * 6
+        assert [program.wait(60) for program in programs] == [0] * 4
 
         store = SQLiteStore(path)
-        assert store.counts() == Counts(0, 6, 0)
+        assert store.counts() == Counts(0, 4, 0)
         store.close()
 
     def test_a_worker_forked_from_a_used_store_has_connections_of_its_own(
@@ -143,7 +164,7 @@ class TestSQLiteStore(StoreContract):
     ) -> None:
         """gunicorn --preload: both go on, and the child's end takes nothing from the parent."""
         program = subprocess.run(
-            [sys.executable, "-c", FORKED, str(path)],
+            [sys.executable, "-c", FORKED, str(path), record()],
             timeout=60,
             check=True,
             capture_output=True,
@@ -292,28 +313,29 @@ while done < 100:
 """
 
 FIRST_USE = """
-import sys, uuid
+import sys
+from flask_holdfast.sessions.stores.base import Outcome
 from flask_holdfast.sessions.stores.sqlite import SQLiteStore
-from tests.sessions.stores.contract import filed
 
-filed(SQLiteStore(sys.argv[1]))
+_, path, sid, data = sys.argv
+assert SQLiteStore(path).create(sid, data.encode(), idle=60_000).outcome is Outcome.DONE
 """
 
 FORKED = """
 import os, sys
 from flask_holdfast.sessions.stores.sqlite import SQLiteStore
-from tests.sessions.stores.contract import filed
 
-store = SQLiteStore(sys.argv[1])
-name = filed(store)
+_, path, data = sys.argv
+store = SQLiteStore(path)
+store.create("parent's", data.encode(), idle=60_000)
 parents = list(store._idle)
 child = os.fork()
 if child == 0:
-    filed(store, "alice")
+    store.create("child's", data.encode(), idle=60_000)
     shared = any(connection in parents for connection in store._idle)
     store.close()
     os._exit(shared)
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-print(store.fetch(name).outcome.value)
-print(store.fetch(store.sessions_of("alice")[0].sid).outcome.value)
+print(store.fetch("parent's").outcome.value)
+print(store.fetch("child's").outcome.value)
 """

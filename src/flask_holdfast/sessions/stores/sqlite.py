@@ -96,6 +96,9 @@ _SCHEMA = (
 #: the file from under the parent (sqlite.org/howtocorrupt.html, section 2.6), so they are kept.
 _inherited: list[sqlite3.Connection] = []
 
+#: Held from making the file until it is closed, so that no connection has a lock on it then.
+_making = threading.Lock()
+
 
 class SQLiteStore(Store):
     """Sessions in the file `path`, made with its folder at the first use.
@@ -284,12 +287,8 @@ class SQLiteStore(Store):
                 connection.close()
 
     def _open(self) -> sqlite3.Connection:
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Made before SQLite makes it, so that there is no moment at which others can read
-        # it; SQLite gives its own two files the mode of this one.
-        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
-        if self._path.stat().st_mode & 0o077:
-            self._path.chmod(0o600)
+        with _making:
+            self._make_file()
         connection = sqlite3.connect(
             self._path, timeout=0, isolation_level=None, check_same_thread=False
         )
@@ -299,6 +298,20 @@ class SQLiteStore(Store):
             connection.close()
             raise
         return connection
+
+    def _make_file(self) -> None:
+        """Make the file before SQLite does: there is no moment at which others can read it.
+
+        SQLite gives the two files beside it the same mode.
+        """
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            # A file that is there is not opened: closing it would take this process's other
+            # connections their locks (sqlite.org/howtocorrupt.html, section 2.2).
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        except FileExistsError:
+            if self._path.stat().st_mode & 0o077:
+                self._path.chmod(0o600)
 
     def _leave_to_parent(self) -> None:
         if self._pid != os.getpid():

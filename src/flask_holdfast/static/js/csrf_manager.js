@@ -32,7 +32,6 @@
 const RUNNING = Symbol.for('flask_holdfast.csrf_manager')
 
 const SAFE_METHOD = /^(GET|HEAD|OPTIONS|TRACE)$/i
-
 const DEFAULTS = {
   refreshUrl: '/session/csrf-token', header: 'X-CSRFToken', field: 'csrf_token', expiresIn: '1800'
 }
@@ -51,8 +50,7 @@ const CHANGED = 'This was not sent, because who is signed in has changed since t
 const CALM = 5_000
 const SOONEST_REFRESH = 30_000
 const FIRST_BACK_OFF = 10_000
-/** A person waits for a held form: a server that does not answer by then is away. */
-const ANSWER_WITHIN = 10_000
+const ANSWER_WITHIN = 10_000 // a person waits for a held form
 
 /**
  * What the server answers about this session: `expires_in` in seconds, null for never.
@@ -119,9 +117,7 @@ export class CSRFManager extends EventTarget {
     const first = { signal, capture: true }
     window.addEventListener('submit', event => this.#onSubmit(event), first)
     document.addEventListener('formdata', event => this.#onFormData(event), first)
-    document.addEventListener('visibilitychange', () => {
-      if (document.visibilityState === 'visible') this.#wake()
-    }, { signal })
+    document.addEventListener('visibilitychange', () => this.#wake(), { signal })
     window.addEventListener('pageshow', event => { if (event.persisted) this.#wake() }, { signal })
     window.addEventListener('online', () => this.#wake(), { signal })
 
@@ -200,8 +196,7 @@ export class CSRFManager extends EventTarget {
     try {
       const grant = await requestGrant()
       if (life?.signal.aborted) return ''
-      this.#failures = 0
-      this.#retryAt = 0
+      this.#failures = this.#retryAt = 0
       this.#accept(grant)
       return this.token
     } catch (error) {
@@ -234,7 +229,8 @@ export class CSRFManager extends EventTarget {
 
   /** The page is looked at again or the network is back: ask now, whatever the timer says. */
   #wake () {
-    if (Math.abs(Date.now() - this.#attemptedAt) >= CALM) this.#refreshQuietly()
+    const isCalm = Math.abs(Date.now() - this.#attemptedAt) >= CALM
+    if (isCalm && document.visibilityState === 'visible') this.#refreshQuietly()
   }
 
   /**
@@ -252,8 +248,7 @@ export class CSRFManager extends EventTarget {
     }
     this.#stranger = undefined
     this.#keep(token, seconds ?? Infinity, Date.now())
-    const meta = metaElement()
-    if (meta) meta.content = token
+    metaElement()?.setAttribute('content', token)
     for (const field of ownFields()) field.value = token
     this.#emit('csrf:refreshed', { expires_in: seconds })
     return true
@@ -323,8 +318,7 @@ export class CSRFManager extends EventTarget {
 
     patch(xhr, 'open', signal, (request, args, original) => {
       original(...args)
-      const [method, url] = args
-      opened.set(request, { concernsUs: concernsUs(method, url), hasHeader: false })
+      opened.set(request, { concernsUs: concernsUs(args[0], args[1]), hasHeader: false })
     })
 
     patch(xhr, 'setRequestHeader', signal, (request, args, original) => {
