@@ -12,7 +12,8 @@ Rules that hold for every store:
   that any method may raise is `StoreUnavailable`.
 - A record lives until its idle time has passed without a touch, or until its deadline,
   whichever comes first. No method moves a life past the deadline, or prolongs a record
-  that has expired; a life of zero or less is no life.
+  that has expired. A life of zero or less is no life: the answer is MISSING, and a record
+  that was there has expired.
 - A sid belongs to one owner for ever: only `create` and `rotate` file a sid, and only
   where neither a record nor a tombstone has it. What has ended never comes back.
 - Times in and out are milliseconds; points in time are counted from 1970.
@@ -150,8 +151,11 @@ class Store(ABC):
         MISSING, and nothing is written. With None there must be no record under `sid`
         (CONFLICT if there is one); a tombstone it already has stays as it is.
 
+        The tombstone is kept until the deadline of the record that was there, or of `data`.
+
         REFUSED where the owner of `data` had all sessions ended (`end_user`) within the
-        last `waited` milliseconds, by the store's clock: a login that was under way then.
+        last `waited` milliseconds, by the store's clock: a login that was under way then
+        (`waited` 0 refuses none). REFUSED too where `new_sid` is or was somebody's.
         """
 
     @abstractmethod
@@ -173,7 +177,11 @@ class Store(ABC):
 
     @abstractmethod
     def sessions_of(self, owner: str) -> Sequence[Listed]:
-        """An owner's live sessions, the most recently used first."""
+        """An owner's live sessions, the most recently used first.
+
+        That is, by the furthest end of life; where idle times differ or a deadline is near,
+        the order is no more than that.
+        """
 
     @abstractmethod
     def page(self, *, offset: int = 0, limit: int = 50) -> Sequence[Listed]:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     _Values = Sequence[object] | Mapping[str, object]
 
 #: Seconds to wait for another thread, and again for another process, to finish its write.
-_BUSY_TIMEOUT = 0.25
+_BUSY_TIMEOUT = 1.0
 #: Seconds between two tries. SQLite's own wait tries less and less often, so that a busy
 #: process starves the others.
 _BUSY_PAUSE = 0.001
@@ -103,7 +103,7 @@ _making = threading.Lock()
 class SQLiteStore(Store):
     """Sessions in the file `path`, made with its folder at the first use.
 
-    `clock` gives seconds since 1970. A write waits at most half a second for others.
+    `clock` gives seconds since 1970. A write waits at most two seconds for others.
     """
 
     name = "sqlite"
@@ -206,7 +206,7 @@ class SQLiteStore(Store):
             return step.counts()
 
     def mark(self, name: str, *, life: int) -> None:
-        with self._write() as step:
+        with self._write(durable=True) as step:
             step.remember("mark", name, life)
 
     def marked(self, name: str, owner: str) -> tuple[int | None, int | None]:
