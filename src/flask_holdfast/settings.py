@@ -184,6 +184,9 @@ _TABLE = (
 #: Every setting of this package, by key.
 SETTINGS: Mapping[str, Setting] = {setting.key: setting for setting in _TABLE}
 
+#: In the table below: a key that Flask itself gives no value.
+_ABSENT = object()
+
 #: What `Holdfast(app)` sets where a key still has Flask's own default: key, Flask's, ours.
 _HARDENED: tuple[tuple[str, Any, Any], ...] = (
     ("SESSION_COOKIE_SECURE", False, True),
@@ -191,13 +194,13 @@ _HARDENED: tuple[tuple[str, Any, Any], ...] = (
     ("SESSION_COOKIE_SAMESITE", None, "Lax"),
     ("PERMANENT_SESSION_LIFETIME", timedelta(days=31), timedelta(minutes=30)),
     ("SESSION_REFRESH_EACH_REQUEST", True, False),
-    ("WTF_CSRF_TIME_LIMIT", None, 1800),
+    ("WTF_CSRF_TIME_LIMIT", _ABSENT, 1800),
     # Flask-Login's remember cookie is a credential like the session's.
-    ("REMEMBER_COOKIE_SECURE", None, True),
-    ("REMEMBER_COOKIE_HTTPONLY", None, True),
-    ("REMEMBER_COOKIE_SAMESITE", None, "Lax"),
+    ("REMEMBER_COOKIE_SECURE", _ABSENT, True),
+    ("REMEMBER_COOKIE_HTTPONLY", _ABSENT, True),
+    ("REMEMBER_COOKIE_SAMESITE", _ABSENT, "Lax"),
     # Flask-Login's own binding (sha512 of address and agent) is replaced by ours.
-    ("SESSION_PROTECTION", None, None),
+    ("SESSION_PROTECTION", _ABSENT, None),
 )
 
 
@@ -210,7 +213,7 @@ def harden(config: MutableMapping[str, Any]) -> None:
     """Set what the application left at Flask's own defaults, unless it says to keep them."""
     kept = get(config, "HOLDFAST_KEEP_FLASK_DEFAULTS")
     for key, flasks, ours in _HARDENED:
-        if key not in kept and (key not in config or config[key] == flasks):
+        if key not in kept and config.get(key, _ABSENT) == flasks:
             config[key] = ours
     if "SESSION_COOKIE_NAME" not in kept and config["SESSION_COOKIE_NAME"] == "session":
         config["SESSION_COOKIE_NAME"] = "__Host-session" if _host_prefix_fits(config) else "session"
