@@ -31,9 +31,7 @@ def install(app: Flask) -> None:
     manager.user_loader(user_of_session)
     manager.request_loader(user_of_request)
     manager.unauthorized_handler(ask_to_sign_in)
-    # Flask-Login would look the user up for every template, also for one that never asks.
-    manager.init_app(app, add_context_processor=False)
-    app.jinja_env.globals["current_user"] = flask_login.current_user
+    manager.init_app(app)
 
 
 def user_of_session(user_id: str) -> User | None:

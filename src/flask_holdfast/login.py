@@ -54,6 +54,7 @@ def adopt(app: Flask) -> None:
         return
     RememberCookies(login_manager).install()
     _connect_signals()
+    _load_no_user_before_a_template_asks(app)
 
 
 class RememberCookies:
@@ -152,6 +153,20 @@ def _our_session() -> Session | None:
 
 def _manager() -> SessionManager:
     return cast(SessionManager, current_app.extensions["holdfast"].sessions)
+
+
+def _load_no_user_before_a_template_asks(app: Flask) -> None:
+    """Flask-Login loads the user, and with it the session, for every template rendered.
+    Its proxy, which loads them at the first use, does as well in a template.
+    """
+    from flask_login import current_user
+    from flask_login.utils import _user_context_processor
+
+    def lazily() -> dict[str, Any]:
+        return {"current_user": current_user}
+
+    for processors in app.template_context_processors.values():
+        processors[:] = [lazily if each is _user_context_processor else each for each in processors]
 
 
 # -- signals ---------------------------------------------------------------------------

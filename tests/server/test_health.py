@@ -48,3 +48,17 @@ def test_pages_that_need_a_session_say_come_back_while_redis_is_away(new_app: Ne
         assert answer.status_code == 503
         assert int(answer.headers["Retry-After"]) > 0
         assert "Back in a moment" in answer.text
+
+
+def test_a_server_that_may_do_without_redis_goes_on_and_says_so(new_app: NewApp) -> None:
+    with services.redis_process() as redis:
+        visitor = Visitor(new_app(SESSION_STORE_URL=redis.url))
+        redis.stop()
+        visitor.get("/dashboard")
+
+        answer = visitor.get("/health")
+
+        assert answer.status_code == 200
+        assert answer.get_json()["degraded"] is True
+        assert visitor.register("carol").status_code == 303
+        assert visitor.is_signed_in()

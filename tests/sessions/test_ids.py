@@ -30,6 +30,7 @@ cookies = st.builds(
     sid=st.uuids(version=4).map(str),
     issued=st.integers(0, 2**48 - 1),
     secret=st.binary(min_size=32, max_size=32),
+    permanent=st.booleans(),
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from flask import session
+from flask import render_template_string, session
 from flask_login import confirm_login, fresh_login_required, login_fresh, login_user, logout_user
 from flask_login.utils import encode_cookie
 
@@ -239,3 +239,15 @@ def test_the_remember_cookie_is_hardened_like_the_session_cookie(site: Site) -> 
         if value.startswith(REMEMBER)
     ]
     assert {"Secure", "HttpOnly", "SameSite=Lax"} <= {part.strip() for part in header.split(";")}
+
+
+def test_rendering_a_template_asks_for_nobody_until_the_template_does(site: Site) -> None:
+    tab = site.tab()
+    tab.log_in("ada")
+
+    silent = tab.run(lambda: render_template_string("hello"), method="GET")
+    asking = tab.run(lambda: render_template_string("{{ current_user.id }}"), method="GET")
+
+    assert silent.value == "hello"
+    assert "Cookie" not in silent.response.vary
+    assert asking.value == "ada"

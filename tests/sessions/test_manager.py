@@ -71,6 +71,23 @@ def test_end_all_but_this_one(site: Site) -> None:
     assert there.who() is None
 
 
+def test_a_password_change_ends_the_others_and_rotates_the_one_that_stays(site: Site) -> None:
+    here, there = site.tab(), site.tab(agent=SAFARI)
+    here.log_in("ada")
+    there.log_in("ada")
+    copied = here.cookie
+
+    def change_password() -> None:
+        site.manager.delete_user_sessions("ada", keep=ours().sid)
+        site.manager.rotate()
+
+    here.run(change_password)
+
+    assert here.who() == "ada"
+    assert here.cookie != copied
+    assert there.who() is None
+
+
 def test_ending_a_users_sessions_leaves_others_alone(site: Site) -> None:
     ada, bob = site.tab(), site.tab()
     ada.log_in("ada")

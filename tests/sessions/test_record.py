@@ -140,6 +140,7 @@ def test_no_user_id_stands_in_the_name_of_an_index() -> None:
     assert owner != record.owner_of(USER.upper())
     assert record.owner_of(None) == ""
     assert record.owner_of("") != ""
+    assert record.owner_of("\ud800") != record.owner_of("\ud801")
 
 
 @given(st.text() | st.text(st.characters(categories=["Cs"])))

@@ -61,6 +61,8 @@ class Unreliable(MemoryStore):
         super().__init__(clock)
         self.away = self.deaf = False
         self.asked = 0
+        #: What other requests do while one waits for the answer that does not come.
+        self.meanwhile: Callable[[], object] = lambda: None
 
     @contextmanager
     def _step(self, limit: int | None = 8) -> Iterator[int]:
@@ -73,6 +75,7 @@ class Unreliable(MemoryStore):
     def ping(self) -> None:
         self.asked += 1
         if self.away:
+            self.meanwhile()
             raise StoreUnavailable("away")
 
 
@@ -464,6 +467,18 @@ class TestWhenItIsAsked:
         outage.clock.advance(PAUSE)
         for _ in range(10):
             outage.store.fetch(sid())
+        assert outage.primary.asked == asked + 1
+
+    def test_one_request_tries_while_the_others_go_on(self, outage: Outage) -> None:
+        """Else a pause later all of them hang together."""
+        outage.begin()
+        outage.store.fetch(sid())
+        asked = outage.primary.asked
+        outage.clock.advance(PAUSE)
+        outage.primary.meanwhile = lambda: outage.store.fetch(sid())
+
+        outage.store.fetch(sid())
+
         assert outage.primary.asked == asked + 1
 
     def test_the_change_is_told_once_each_way(self, outage: Outage) -> None:

@@ -63,6 +63,12 @@ def fresh() -> dict[str, Any]:
     return {"csrf_token": issue(), "expires_in": time_limit(), "subject": whose}
 
 
+def known_subject() -> str | None:
+    """The same where it can be told without asking the store, else None."""
+    current = session._get_current_object()  # type: ignore[attr-defined]
+    return subject() if getattr(current, "is_known", True) else None
+
+
 def user_id() -> str | None:
     """Who is signed in, as the session says. Asks the store."""
     current = session._get_current_object()  # type: ignore[attr-defined]

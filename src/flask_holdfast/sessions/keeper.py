@@ -249,6 +249,8 @@ class Keeper:
         ended = Tombstone(LOGOUT if why == LOGOUT else ROTATED, now, there.user if there else None)
         for conflicts in range(ATTEMPTS):
             after = build(there)
+            # A record that is still there was kept when its owner's others were ended.
+            kept = there is not None and there.user == after.user
             answer = self.store.rotate(
                 old_sid,
                 session.next_sid,
@@ -256,7 +258,7 @@ class Keeper:
                 etag=there.etag if there else None,
                 idle=self.idle,
                 ended=ended,
-                waited=max(0, now - session.opened),
+                waited=0 if kept else max(0, now - session.opened),
             )
             if answer.outcome is Outcome.DONE:
                 self._tell_conflicts(old_sid, conflicts)

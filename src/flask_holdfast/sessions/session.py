@@ -137,6 +137,11 @@ class Session(SessionMixin, MutableMapping[str, Any]):
         return None
 
     @property
+    def is_known(self) -> bool:
+        """Whether what is stored of this session is known, so that reading asks nobody."""
+        return self.state is not State.UNASKED
+
+    @property
     def stored_user_id(self) -> str | None:
         """Whose session this was when the request began."""
         record = self.load().record

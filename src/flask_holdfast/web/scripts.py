@@ -13,7 +13,7 @@ _SCRIPT = "js/csrf_manager.auto.js"
 
 _TAGS = Markup(
     '<meta name="csrf-token" content="{token}" data-refresh-url="{refresh_url}"'
-    ' data-header="{header}" data-field="{field}"{expires_in}>\n'
+    ' data-header="{header}" data-field="{field}"{expires_in}{subject}>\n'
     '<script type="module" nonce="{nonce}" src="{script_url}"></script>'
 )
 
@@ -26,10 +26,16 @@ def holdfast_scripts() -> Markup:
         refresh_url=url_for("holdfast.csrf_token"),
         header=current_app.config["WTF_CSRF_HEADERS"][0],
         field=current.field_name(),
-        expires_in="" if limit is None else Markup(' data-expires-in="{}"').format(int(limit)),
+        expires_in=_attribute("data-expires-in", None if limit is None else int(limit)),
+        # Without it the script asks once, in the background, whose page it is.
+        subject=_attribute("data-subject", current.known_subject()),
         nonce=csp_nonce(),
         script_url=url_for("holdfast.static", filename=_SCRIPT, v=content_hash(_SCRIPT)),
     )
+
+
+def _attribute(name: str, value: object) -> Markup:
+    return Markup("") if value is None else Markup(' {}="{}"').format(name, value)
 
 
 def install(app: Flask) -> None:

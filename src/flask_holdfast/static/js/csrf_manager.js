@@ -229,8 +229,8 @@ export class CSRFManager extends EventTarget {
 
   /** The page is looked at again or the network is back: ask now, whatever the timer says. */
   #wake () {
-    const isCalm = Math.abs(Date.now() - this.#attemptedAt) >= CALM
-    if (isCalm && document.visibilityState === 'visible') this.#refreshQuietly()
+    const isDue = this.#failures > 0 || Math.abs(Date.now() - this.#attemptedAt) >= CALM
+    if (isDue && document.visibilityState === 'visible') this.#refreshQuietly()
   }
 
   /**
