@@ -83,17 +83,31 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture
-def page_problems() -> list[str]:
-    """Console errors, exceptions and CSP violations so far; what is expected is removed from it."""
-    return []
+class Problems(list[str]):
+    """Console errors, exceptions and CSP violations so far."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._expected: list[str] = []
+
+    def expect(self, part: str) -> None:
+        """Let problems with `part` in them pass, also those that are reported late."""
+        self._expected.append(part)
+
+    def unexpected(self) -> list[str]:
+        return [problem for problem in self if not any(e in problem for e in self._expected)]
 
 
 @pytest.fixture
-def new_context(browser: Browser, page_problems: list[str]) -> Iterator[NewContext]:
+def page_problems() -> Problems:
+    return Problems()
+
+
+@pytest.fixture
+def new_context(browser: Browser, page_problems: Problems) -> Iterator[NewContext]:
     """Open watched profiles: one is one person's browser, its pages are their tabs.
 
-    At the end of the test any problem still in `page_problems` fails it.
+    At the end of the test any problem that it did not expect fails it.
     """
     contexts: list[BrowserContext] = []
 
@@ -108,7 +122,8 @@ def new_context(browser: Browser, page_problems: list[str]) -> Iterator[NewConte
     yield open_context
     for context in contexts:
         context.close()
-    assert not page_problems, "the page reported: " + "; ".join(page_problems)
+    unexpected = page_problems.unexpected()
+    assert not unexpected, "the page reported: " + "; ".join(unexpected)
 
 
 @pytest.fixture

@@ -21,12 +21,20 @@ def install(app: Flask) -> None:
 
 
 def _manager() -> SessionManager:
-    return cast("SessionManager", current_app.extensions["holdfast"].sessions)
+    """The manager, if the store itself answers. A stand-in would show nothing that is there,
+    and forget what it owes with this process.
+    """
+    manager = cast("SessionManager", current_app.extensions["holdfast"].sessions)
+    if manager.health()["degraded"]:
+        raise click.ClickException("The session store is not available. Nothing was done.")
+    return manager
 
 
 @sessions.command("list")
 @click.option("--user", "user_id", help="Only this user's.")
-@click.option("--limit", default=50, show_default=True, help="How many at most.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=50, show_default=True, help="How many at most."
+)
 def list_sessions(user_id: str | None, limit: int) -> None:
     """Live sessions, the most recently used first."""
     found = _manager().get_active_sessions(user_id, limit=limit)
@@ -34,7 +42,9 @@ def list_sessions(user_id: str | None, limit: int) -> None:
         who = printable(info.user_id or "(anonymous)", 30)
         when = info.last_activity.strftime("%Y-%m-%d %H:%M:%SZ")
         agent = printable(info.user_agent, 40)
-        click.echo(f"{info.session_id}  {who:<30}  {when}  {info.ip_address:<15}  {agent}")
+        click.echo(
+            f"{info.session_id}  {who:<30}  {when}  {printable(info.ip_address, 45):<15}  {agent}"
+        )
     if not found:
         click.echo("No sessions.")
 

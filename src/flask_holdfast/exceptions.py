@@ -23,9 +23,9 @@ class SettingError(HoldfastError, ValueError):
 
     def __init__(self, key: str, value: object, fix: str) -> None:
         self.key = key
-        self.value = value
+        self.value = "(not shown)" if key in _NEVER_SHOWN else value
         self.fix = fix
-        shown = "(not shown)" if key in _NEVER_SHOWN else printable(repr(value))
+        shown = self.value if key in _NEVER_SHOWN else printable(repr(value))
         super().__init__(f"{key} = {shown}: {fix}")
 
 
@@ -68,6 +68,6 @@ def printable(text: object, limit: int = 120) -> str:
     client sent cannot forge a log line (CWE-117) or move a terminal's cursor.
     """
     shown = str(text)
-    cut = shown[:limit].encode("ascii", "backslashreplace").decode("ascii")
+    cut = shown[: limit + 1].encode("ascii", "backslashreplace").decode("ascii")
     clean = "".join(c if " " <= c <= "~" else f"\\x{ord(c):02x}" for c in cut)
-    return clean if len(shown) <= limit else clean + "..."
+    return clean if len(clean) <= limit else clean[: limit - 3] + "..."

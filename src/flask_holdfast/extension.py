@@ -12,6 +12,7 @@ from flask import Flask, Request, current_app
 
 from . import cli, headers, login, settings, signals
 from .csrf import CSRFProtect
+from .exceptions import SettingError
 from .sessions.events import tell
 from .sessions.interface import SessionInterface
 from .sessions.manager import SessionManager
@@ -111,15 +112,19 @@ def _isolates(request: Request) -> bool:
 
 def _open_store(app: Flask) -> Store:
     """The store that the settings name, with a stand-in where Redis is not required."""
-    url = settings.get(app.config, "SESSION_STORE_URL") or settings.get(app.config, "REDIS_URL")
-    if not url:
-        url = "sqlite:///sessions.sqlite"
-    store = open_store(
-        url,
-        prefix=settings.get(app.config, "SESSION_KEY_PREFIX"),
-        max_connections=settings.get(app.config, "REDIS_MAX_CONNECTIONS"),
-        folder=Path(app.instance_path),
-    )
+    key = "SESSION_STORE_URL" if settings.get(app.config, "SESSION_STORE_URL") else "REDIS_URL"
+    url = settings.get(app.config, key) or "sqlite:///sessions.sqlite"
+    try:
+        store = open_store(
+            url,
+            prefix=settings.get(app.config, "SESSION_KEY_PREFIX"),
+            max_connections=settings.get(app.config, "REDIS_MAX_CONNECTIONS"),
+            folder=Path(app.instance_path),
+        )
+    except SettingError as error:
+        if error.key != "SESSION_STORE_URL":
+            raise
+        raise SettingError(key, url, error.fix) from None
     if store.name == "redis" and not settings.get(app.config, "REDIS_REQUIRED"):
         resilient = ResilientStore(store, MemoryStore())
         resilient.on_change = _store_changed

@@ -6,7 +6,7 @@ hardens what the app left at Flask's own defaults (`harden`) and checks it all (
 
 from __future__ import annotations
 
-import math
+import re
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -36,11 +36,15 @@ def _flag(value: Any) -> str | None:
     return None if isinstance(value, bool) else "Write True or False."
 
 
+#: Deadlines have thirteen digits in a record.
+_LONGEST = 100 * 365 * 86_400
+
+
 def _seconds(value: Any) -> str | None:
     ok = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return (
-        None if ok and math.isfinite(value) and value > 0 else "Write a number of seconds above 0."
-    )
+    if ok and 0 < value <= _LONGEST:  # false for NaN too
+        return None
+    return f"Write a number of seconds above 0, and at most {_LONGEST} (100 years)."
 
 
 def _count(value: Any) -> str | None:
@@ -63,9 +67,14 @@ def _names(value: Any) -> str | None:
     return None if ok else 'Write a list of names, e.g. ["name"].'
 
 
+def _ordered_names(value: Any) -> str | None:
+    ok = isinstance(value, (list, tuple)) and len(value) > 0
+    return _names(value) if ok else 'Write a list of at least one name, e.g. ["user_id"].'
+
+
 def _url_prefix(value: Any) -> str | None:
-    ok = isinstance(value, str) and value.startswith("/") and not value.endswith("/")
-    return None if ok else 'Write a path that begins with "/" and does not end with one.'
+    ok = isinstance(value, str) and re.fullmatch(r"(/[\w.~-]+)+", value, re.ASCII)
+    return None if ok else 'Write a plain path that begins with "/" and does not end with one.'
 
 
 def _key_prefix(value: Any) -> str | None:
@@ -119,7 +128,7 @@ _TABLE = (
         "SESSION_USER_KEYS",
         ("_user_id", "user_id"),
         "Session keys that say who is signed in; the first that is there counts.",
-        _names,
+        _ordered_names,
     ),
     Setting(
         "SESSION_BIND_IP",
@@ -212,6 +221,8 @@ def get(config: Mapping[str, Any], key: str) -> Any:
 def harden(config: MutableMapping[str, Any]) -> None:
     """Set what the application left at Flask's own defaults, unless it says to keep them."""
     kept = get(config, "HOLDFAST_KEEP_FLASK_DEFAULTS")
+    if _names(kept):
+        return  # `check` says what is wrong with it
     for key, flasks, ours in _HARDENED:
         if key not in kept and config.get(key, _ABSENT) == flasks:
             config[key] = ours
@@ -248,14 +259,17 @@ _KEY_ADVICE = (
 
 def _check_secret_keys(config: Mapping[str, Any]) -> None:
     fallbacks = config.get("SECRET_KEY_FALLBACKS") or []
-    if isinstance(fallbacks, (str, bytes)):
+    if not isinstance(fallbacks, (list, tuple, set, frozenset)):
         raise SettingError("SECRET_KEY_FALLBACKS", fallbacks, "Write a list of former keys.")
     named = [("SECRET_KEY", config.get("SECRET_KEY"))]
     named += [("SECRET_KEY_FALLBACKS", key) for key in fallbacks]
     for name, key in named:
         if not key:
             raise SettingError(name, key, f"It is missing. {_KEY_ADVICE}")
-        raw = key.encode() if isinstance(key, str) else key
+        try:
+            raw = key.encode() if isinstance(key, str) else key
+        except UnicodeEncodeError:
+            raise SettingError(name, key, f"UTF-8 cannot hold it. {_KEY_ADVICE}") from None
         if not isinstance(raw, bytes):
             raise SettingError(name, key, "Write str or bytes.")
         if len(raw) < _KEY_BYTES or len(set(raw)) < 6:
@@ -273,11 +287,12 @@ def _check_cookie(config: Mapping[str, Any]) -> None:
             samesite,
             "Browsers drop such a cookie without Secure: set SESSION_COOKIE_SECURE = True.",
         )
-    if str(name).startswith("__Secure-") and not secure:
+    prefix = str(name).lower()  # browsers compare without regard to case
+    if prefix.startswith("__secure-") and not secure:
         raise SettingError(
             "SESSION_COOKIE_NAME", name, "This prefix needs SESSION_COOKIE_SECURE = True."
         )
-    if not str(name).startswith("__Host-"):
+    if not prefix.startswith("__host-"):
         return
     if domain := config.get("SESSION_COOKIE_DOMAIN"):
         raise SettingError(
@@ -298,6 +313,12 @@ def _check_lifetimes(config: Mapping[str, Any]) -> None:
     seconds = idle.total_seconds() if isinstance(idle, timedelta) else idle
     if fix := _seconds(seconds):
         raise SettingError("PERMANENT_SESSION_LIFETIME", idle, fix)
+    if "REMEMBER_COOKIE_DURATION" in config:
+        remember = config["REMEMBER_COOKIE_DURATION"]
+        if fix := _seconds(
+            remember.total_seconds() if isinstance(remember, timedelta) else remember
+        ):
+            raise SettingError("REMEMBER_COOKIE_DURATION", remember, fix)
     absolute = get(config, "SESSION_CACHE_TIMEOUT")
     if absolute is not None and seconds > absolute:
         raise SettingError(

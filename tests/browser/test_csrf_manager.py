@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Page
 
+    from tests.conftest import Problems
+
     Opened = Callable[..., Page]
 
 START = """async interval => {
@@ -294,7 +296,7 @@ class TestAnotherOrigin:
     def test_a_redirect_elsewhere_does_not_take_the_token_along(
         self,
         opened: Opened,
-        page_problems: list[str],
+        page_problems: Problems,
         site: Site,
         other: Site,
         headers: dict[str, str],
@@ -302,7 +304,8 @@ class TestAnotherOrigin:
         page = opened()
         init = {"method": "POST", "mode": "cors", "headers": headers}
         assert page.evaluate(FETCH, [f"/elsewhere?to={other.url}/x", init]) == "TypeError"
-        page_problems.clear()  # Chromium says that it stopped the redirect
+        # Chromium says that it stopped the redirect.
+        page_problems.expect("Unsafe attempt to load URL")
 
         assert "token-" in (site.received()[0].token or "")
         assert other.arrivals == []
@@ -452,20 +455,20 @@ class TestForms:
         assert site.received()[0].body == "text=typed&press=save&csrf_token=token-1"
 
     def test_validation_still_comes_first(
-        self, opened: Opened, site: Site, page_problems: list[str]
+        self, opened: Opened, site: Site, page_problems: Problems
     ) -> None:
         site.meta = None
         site.available = False
         page = opened(FORM.replace("typed", ""))
         page.get_by_text("Save").click()
 
-        page_problems.clear()  # the 503 of the refresh at start
+        page_problems.expect("Failed to load resource")
 
         assert page.evaluate("document.forms[0].matches(':invalid')")
         assert events(page) == []
 
     def test_when_no_token_can_be_had_the_form_is_the_person_s_again(
-        self, opened: Opened, site: Site, page_problems: list[str]
+        self, opened: Opened, site: Site, page_problems: Problems
     ) -> None:
         site.meta = None
         site.available = False
@@ -474,7 +477,7 @@ class TestForms:
         page.get_by_text("Save").click()
         alert = page.get_by_role("alert")
         alert.wait_for()
-        page_problems.clear()  # Chromium reports each 503
+        page_problems.expect("Failed to load resource")
 
         assert "please try again" in alert.inner_text()
         assert page.input_value("[name=text]") == "an hour of work"
@@ -486,7 +489,7 @@ class TestForms:
         assert "an+hour+of+work" in site.received()[0].body
 
     def test_a_page_may_say_it_in_its_own_way(
-        self, opened: Opened, site: Site, page_problems: list[str]
+        self, opened: Opened, site: Site, page_problems: Problems
     ) -> None:
         site.meta = None
         site.available = False
@@ -494,12 +497,12 @@ class TestForms:
         page.evaluate("window.takeOver = true")
         page.get_by_text("Save").click()
         heard(page, "csrf:failed")
-        page_problems.clear()
+        page_problems.expect("Failed to load resource")
 
         assert page.get_by_role("alert").count() == 0
 
     def test_a_page_without_a_meta_element_goes_by_its_hidden_field(
-        self, opened: Opened, site: Site, page_problems: list[str]
+        self, opened: Opened, site: Site, page_problems: Problems
     ) -> None:
         """An application without the token endpoint must not end with forms that never go."""
         site.meta = None
@@ -507,7 +510,7 @@ class TestForms:
         field = '<input type="hidden" name="csrf_token" value="own">'
         page = opened(FORM.replace("</form>", f"{field}</form>"))
         sent(page, "/notes", page.get_by_text("Save").click)
-        page_problems.clear()
+        page_problems.expect("Failed to load resource")
 
         assert "csrf_token=own" in site.received()[0].body
 
@@ -588,7 +591,7 @@ class TestFreshness:
         assert site.refreshes == 1
 
     def test_a_server_that_is_away_is_not_hammered(
-        self, opened: Opened, site: Site, page_problems: list[str]
+        self, opened: Opened, site: Site, page_problems: Problems
     ) -> None:
         page = self.with_a_clock(opened)
         site.available = False
@@ -597,7 +600,7 @@ class TestFreshness:
             page.clock.run_for("01:00")
             page.evaluate("fetch('/x', { method: 'POST' }).then(a => a.status)")
             counts.append(site.refreshes)
-        page_problems.clear()
+        page_problems.expect("Failed to load resource")
 
         assert 8 <= counts[-1] <= 24, "an hour of outage, a request of the page every minute"
         assert counts[-1] - counts[29] <= 12
@@ -621,12 +624,12 @@ class TestFreshness:
 
 class TestRefusals:
     def test_a_refused_fetch_is_sent_again_once_with_the_fresh_token(
-        self, opened: Opened, site: Site, page_problems: list[str]
+        self, opened: Opened, site: Site, page_problems: Problems
     ) -> None:
         site.refuse = {"token-page"}
         status = opened().evaluate(FETCH, ["/x", {"method": "POST", "body": "once"}])
 
-        page_problems.clear()  # Chromium reports each 400
+        page_problems.expect("Failed to load resource")
 
         assert status == 200
         assert [(a.token, a.body) for a in site.received()] == [
@@ -635,18 +638,18 @@ class TestRefusals:
         ]
 
     def test_never_more_than_once(
-        self, opened: Opened, site: Site, page_problems: list[str]
+        self, opened: Opened, site: Site, page_problems: Problems
     ) -> None:
         site.refuse = {"token-page", "token-1"}
         page = opened()
         assert page.evaluate(FETCH, ["/x", POST]) == 400
-        page_problems.clear()
+        page_problems.expect("Failed to load resource")
 
         assert len(site.received()) == 2
         assert events(page)[-1] == ["csrf:failed", "refused"]
 
     def test_not_when_somebody_else_is_signed_in_now(
-        self, opened: Opened, site: Site, page_problems: list[str]
+        self, opened: Opened, site: Site, page_problems: Problems
     ) -> None:
         site.refuse = {"token-page"}
         page = opened(FORM)
@@ -661,10 +664,10 @@ class TestRefusals:
         page.get_by_text("Save").click()
         assert "who is signed in has changed" in page.get_by_role("alert").inner_text()
         assert [a.path for a in site.received()] == ["/x", "/y"]
-        page_problems.clear()
+        page_problems.expect("Failed to load resource")
 
     def test_not_before_it_is_known_whose_page_it_is(
-        self, opened: Opened, site: Site, page_problems: list[str]
+        self, opened: Opened, site: Site, page_problems: Problems
     ) -> None:
         """The answer may come from somebody else's session already."""
         site.meta = {"content": "token-page", "data-subject": ""}
@@ -672,7 +675,7 @@ class TestRefusals:
         site.available = False
         page = opened()
         assert page.evaluate(FETCH, ["/x", POST]) == 400
-        page_problems.clear()
+        page_problems.expect("Failed to load resource")
 
         assert len(site.received()) == 1
 
@@ -687,7 +690,7 @@ class TestRefusals:
         assert "csrf_token=token-2" in site.received()[0].body
 
     def test_a_page_that_signs_somebody_in_itself_goes_on_as_them(
-        self, opened: Opened, site: Site, page_problems: list[str]
+        self, opened: Opened, site: Site, page_problems: Problems
     ) -> None:
         site.refuse = {"token-page"}
         page = opened()
@@ -696,7 +699,7 @@ class TestRefusals:
 
         assert page.evaluate(FETCH, ["/x", POST]) == 200
         assert [arrival.token for arrival in site.received()] == ["token-page", "token-1"]
-        page_problems.clear()
+        page_problems.expect("Failed to load resource")
 
     def test_hidden_fields_keep_the_old_token_when_somebody_else_is_signed_in(
         self, opened: Opened, site: Site
@@ -708,7 +711,7 @@ class TestRefusals:
         assert page.locator("input").input_value() == "token-page"
 
     def test_a_stream_is_not_sent_again(
-        self, opened: Opened, site: Site, page_problems: list[str]
+        self, opened: Opened, site: Site, page_problems: Problems
     ) -> None:
         site.refuse = {"token-page"}
         page = opened()
@@ -720,39 +723,39 @@ class TestRefusals:
           return fetch('/x', { method: 'POST', body, duplex: 'half' }).catch(error => error.name)
         }"""
         page.evaluate(kept)
-        page_problems.clear()  # Chromium sends streams over HTTP/2 only
+        page_problems.expect("Failed to load resource")
 
         assert page.evaluate("clones") == 0
 
     def test_the_caller_s_own_header_is_not_replaced_by_a_second_attempt(
-        self, opened: Opened, site: Site, page_problems: list[str]
+        self, opened: Opened, site: Site, page_problems: Problems
     ) -> None:
         site.refuse = {"callers"}
         init = {"method": "POST", "headers": {"X-CSRFToken": "callers"}}
         assert opened().evaluate(FETCH, ["/x", init]) == 400
-        page_problems.clear()
+        page_problems.expect("Failed to load resource")
 
         assert len(site.received()) == 1
 
     def test_another_400_is_the_caller_s_business(
-        self, opened: Opened, site: Site, page_problems: list[str]
+        self, opened: Opened, site: Site, page_problems: Problems
     ) -> None:
         page = opened()
         page.route("**/x", lambda route: route.fulfill(status=400, json={"error": "no"}))
         answer = "fetch('/x', { method: 'POST' }).then(a => a.json())"
         assert page.evaluate(answer) == {"error": "no"}
-        page_problems.clear()
+        page_problems.expect("Failed to load resource")
 
         assert events(page) == []
 
     def test_after_a_refused_xhr_the_next_one_is_right(
-        self, opened: Opened, site: Site, page_problems: list[str]
+        self, opened: Opened, site: Site, page_problems: Problems
     ) -> None:
         site.refuse = {"token-page"}
         page = opened()
         assert page.evaluate(XHR, ["POST", "/x"]) == 400
         assert page.evaluate(XHR, ["POST", "/x"]) == 200
-        page_problems.clear()
+        page_problems.expect("Failed to load resource")
 
         assert events(page) == [["csrf:refreshed", None], ["csrf:failed", "refused"]]
 
@@ -794,14 +797,14 @@ class TestStartAndStop:
         assert "csrf_token=token-page" in site.received()[0].body
 
     def test_stop_puts_everything_back(
-        self, opened: Opened, site: Site, page_problems: list[str]
+        self, opened: Opened, site: Site, page_problems: Problems
     ) -> None:
         site.meta = None
         site.available = False
         page = opened(FORM)
         page.get_by_text("Save").click()
         page.get_by_role("alert").wait_for()
-        page_problems.clear()
+        page_problems.expect("Failed to load resource")
         site.available = True
         page.evaluate("manager.stop()")
         page.evaluate(FETCH, ["/x", POST])

@@ -5,6 +5,7 @@ A tagged value is an object with one member whose name begins with a blank:
     {" t":[...]}    tuple           {" b":"<base64>"}   bytes
     {" m":"..."}    Markup          {" u":"<hex>"}      UUID
     {" d":"..."}    datetime, ISO 8601, with microseconds and offset if it had them
+    {" j":"..."}    JSON in ASCII, of a value with text that UTF-8 cannot hold
     {" di":{...}}   a dict that looks like one of these itself, two underscores behind its key
 
 As Flask's JSON provider does, a date becomes an HTTP date string, a Decimal its string
@@ -31,7 +32,7 @@ from ..exceptions import SessionValueError, printable
 #: Types whose values cannot change in place: read, they need no second look at the end.
 IMMUTABLE = (str, int, float, bool, type(None), bytes, UUID, datetime)
 
-_TAGS = frozenset({" t", " b", " m", " u", " d", " di"})
+_TAGS = frozenset({" t", " b", " m", " u", " d", " j", " di"})
 
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 _encode_ascii = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
@@ -45,8 +46,10 @@ def dumps(key: object, value: object) -> bytes:
         tagged = _tag(value)
         try:
             return _encode(tagged).encode("utf-8")
-        except UnicodeEncodeError:  # a lone surrogate, which JSON can only escape
-            return _encode_ascii(tagged).encode("ascii")
+        except UnicodeEncodeError:
+            # A lone surrogate JSON can only escape, and not every parser takes the escape:
+            # inside a text, as an escaped backslash, it harms none.
+            return _encode({" j": _encode_ascii(tagged)}).encode("ascii")
     except RecursionError:
         raise SessionValueError(key, "it contains itself, or is nested too deeply.") from None
     except (TypeError, ValueError) as error:
@@ -113,7 +116,7 @@ def _key(key: object) -> str:
     if key is True or key is False or key is None:
         return {True: "true", False: "false", None: "null"}[key]
     if isinstance(key, (int, float)):
-        return repr(key)
+        return json.dumps(key)
     raise TypeError(f"a {type(key).__name__} cannot be the key of a dict.")
 
 
@@ -131,6 +134,7 @@ _UNTAG: dict[str, Callable[[Any], Any]] = {
     " m": Markup,
     " u": UUID,
     " d": datetime.fromisoformat,
+    " j": lambda text: json.loads(text, object_hook=_untag),
     " di": lambda inner: {key[:-2]: item for key, item in inner.items()},
 }
 

@@ -114,7 +114,8 @@ class SessionInterface(FlaskSessionInterface):
         if signs is None:
             signs = settings.get(app.config, "SESSION_USE_SIGNER")
         fallbacks = app.config.get("SECRET_KEY_FALLBACKS") or ()
-        return _signer((app.secret_key, *fallbacks), signs)
+        # An empty key would let anybody sign.
+        return _signer((app.secret_key, *filter(None, fallbacks)), signs)
 
     def _read_cookie(
         self, app: Flask, request: Request, signer: ids.CookieSigner

@@ -22,7 +22,7 @@ from .events import tell
 from .merge import Changes, RawData, apply
 from .record import Record
 from .session import Session, State
-from .stores.base import LOGOUT, ROTATED, Answer, Outcome, Store, Tombstone
+from .stores.base import LOGOUT, ROTATED, UNAVAILABLE, Answer, Outcome, Store, Tombstone
 
 #: How often a write is made again before it is given up. Each attempt loses only to
 #: another request that won, so this many must have won in a row.
@@ -79,7 +79,7 @@ class Keeper:
         if session.state is State.NEW:
             return self._begin(session, changes, data)
         if not data:
-            return _LEAVE
+            return self._log_out_unseen(session) if session.cleared else _LEAVE
         if session.state is State.UNSTORED:
             return self._file_unstored(session, changes)
         return self._begin_anew(session, changes)
@@ -91,6 +91,14 @@ class Keeper:
         if data or (session.token_rendered and not self.signs):
             return self._create(session, session.sid, changes)
         return self._unstored(session.sid) if session.token_rendered else _LEAVE
+
+    def _log_out_unseen(self, session: Session) -> Kept:
+        """A logout while the store is away: the session ends when it is back."""
+        tombstone = session.load().tombstone
+        if tombstone is None or tombstone.why != UNAVAILABLE or not self.signs:
+            return _LEAVE
+        self.store.delete(session.sid, ended=Tombstone(LOGOUT, self.now()), idle=self.idle)
+        return _DELETE
 
     def _begin_anew(self, session: Session, changes: Changes) -> Kept:
         """A write on a session that is over. Not after a login in another tab: its cookie
@@ -258,7 +266,7 @@ class Keeper:
                 etag=there.etag if there else None,
                 idle=self.idle,
                 ended=ended,
-                waited=0 if kept else max(0, now - session.opened),
+                waited=0 if kept else max(0, now - session.opened) + 1,
             )
             if answer.outcome is Outcome.DONE:
                 self._tell_conflicts(old_sid, conflicts)

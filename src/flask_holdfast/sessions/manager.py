@@ -23,7 +23,7 @@ from .events import tell
 from .ids import is_sid
 from .keeper import LOGIN
 from .session import Session
-from .stores.base import REVOKED, Listed, Outcome, Store, Tombstone
+from .stores.base import REVOKED, UNAVAILABLE, Listed, Outcome, Store, Tombstone
 
 _FLASK_IDLE = 31 * 86_400
 _REMEMBER = 365 * 86_400
@@ -101,7 +101,7 @@ class SessionManager:
             session_id = session.sid
         found = self._find(session_id)
         if found is None:
-            return False
+            return self._owe_end(session_id, by)
         return end(
             self.store,
             session_id,
@@ -214,6 +214,13 @@ class SessionManager:
             return None
         answer = self.store.fetch(session_id)
         return record.decode(answer.data) if answer.outcome is Outcome.FOUND else None
+
+    def _owe_end(self, session_id: str, by: str | None) -> bool:
+        """End what cannot be looked at while the store is away: it is ended on its return."""
+        ended = self.why_ended(session_id)
+        if ended is None or ended.why != UNAVAILABLE:
+            return False
+        return self.store.delete(session_id, ended=self._tombstone(by), idle=self._idle)
 
     def _tombstone(self, by: str | None) -> Tombstone:
         return Tombstone(REVOKED, int(self._clock() * 1000), by)

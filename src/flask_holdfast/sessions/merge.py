@@ -7,6 +7,7 @@ value, for a key that both changed the later write wins, and an update given as 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -60,7 +61,8 @@ def apply(changes: Changes, current: Mapping[str, msgspec.Raw], *, again: bool =
 
 
 def _updated(raw: msgspec.Raw | None, updates: list[Update]) -> Any:
-    value = updates[0].default if raw is None else codec.loads(bytes(raw))
+    # A copy: functions may change what they get in place.
+    value = copy.deepcopy(updates[0].default) if raw is None else codec.loads(bytes(raw))
     for update in updates:
         value = update.function(value)
     return value

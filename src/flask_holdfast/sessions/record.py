@@ -91,7 +91,7 @@ def decode(data: bytes) -> Record | None:
     """The record, or None for bytes that are none of ours (or of a later version)."""
     try:
         record = _records.decode(data)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     return record if record.version == VERSION else None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -95,6 +96,8 @@ class Session(SessionMixin, MutableMapping[str, Any]):
         self._assigned: set[str] = set()
         self._removed: set[str] = set()
         self._updates: dict[str, list[Update]] = {}
+        #: What the last update of a key made of it, to see changes in place after it.
+        self._updated: dict[str, bytes] = {}
         self._cleared = False
         self._modified = False
         self._local: dict[str, Any] = {}
@@ -230,6 +233,12 @@ class Session(SessionMixin, MutableMapping[str, Any]):
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
+    def popitem(self) -> tuple[str, Any]:
+        """Remove the last item, as a dict does."""
+        for key in reversed([*self]):
+            return key, self.pop(key)
+        raise KeyError("popitem(): session is empty")
+
     def clear(self) -> None:
         """Remove all keys, also those that were never read: left empty, a logout."""
         self._touch()
@@ -248,15 +257,30 @@ class Session(SessionMixin, MutableMapping[str, Any]):
         """
         if key in REQUEST_LOCAL:
             raise KeyError(f"{key} belongs to this request alone; assign it instead.")
-        before = self.get(key, default)
-        if key in self._raw and self._differs(key, before):
-            self._assigned.add(key)  # changed in place before: that must not be lost either
+        before = self[key] if key in self else copy.deepcopy(default)
+        if self._differs_in_place(key):
+            self._assign(key)  # changed in place before: that must not be lost either
         value = function(before)
         self._overlay.pop(key, None)
         self._values[key] = value
-        if key not in self._assigned:
+        if key not in self._assigned and key not in self._removed:
             self._updates.setdefault(key, []).append(Update(function, default))
+            self._updated[key] = codec.dumps(key, value)
+        else:
+            self._assigned.add(key)
         return value
+
+    def _differs_in_place(self, key: str) -> bool:
+        """Whether the value of `key` was changed by neither assignment nor `change`."""
+        if key not in self._values or key in self._assigned:
+            return False
+        known = self._updated.get(key) or bytes(self._raw[key])
+        return known != codec.dumps(key, self._values[key])
+
+    def _assign(self, key: str) -> None:
+        """The value counts as it is now: updates are part of it."""
+        self._assigned.add(key)
+        self._updates.pop(key, None)
 
     def rotate(self, reason: str = "rotated") -> None:
         """Give this session a new id and secret at the end of this request."""
@@ -294,6 +318,8 @@ class Session(SessionMixin, MutableMapping[str, Any]):
         changes = Changes(self._cleared)
         for key, value in self._values.items():
             mutable = not isinstance(value, codec.IMMUTABLE)
+            if key in self._updates and self._differs_in_place(key):
+                self._assign(key)
             written = key in self._assigned or key in self._updates
             if (written or mutable) and self._differs(key, value):
                 changes.assigned[key] = codec.dumps(key, value)
@@ -304,7 +330,7 @@ class Session(SessionMixin, MutableMapping[str, Any]):
         return changes
 
     def _differs(self, key: str, value: Any) -> bool:
-        stored = self._raw.get(key) if self._is_seen(key) else None
+        stored = None if self._cleared else self._raw.get(key)
         return stored is None or bytes(stored) != codec.dumps(key, value)
 
     def assigned(self) -> Changes:

@@ -50,6 +50,8 @@ class Outcome(Enum):
 LOGOUT = "logout"
 REVOKED = "revoked"
 ROTATED = "rotated"
+#: Not an end: the session cannot be shown while the store is away.
+UNAVAILABLE = "unavailable"
 
 
 class Tombstone(msgspec.Struct, frozen=True):

@@ -99,13 +99,21 @@ class MemoryStore(Store):
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._rows: _Timed[_Row] = _Timed()
-        self._owners: dict[str, set[str]] = {}
-        self._anonymous = 0
         self._tombstones: _Timed[Tombstone] = _Timed()
         self._marks: _Timed[int] = _Timed()
         self._ended: _Timed[int] = _Timed()
         self._expired: list[str] = []
+        self._hold_nothing()
+
+    def let_go(self) -> None:
+        """Let go of all records without ending them; what has ended stays known."""
+        with self._lock:
+            self._hold_nothing()
+
+    def _hold_nothing(self) -> None:
+        self._rows: _Timed[_Row] = _Timed()
+        self._owners: dict[str, set[str]] = {}
+        self._anonymous = 0
 
     def create(self, sid: str, data: bytes, *, idle: int) -> Answer:
         with self._step() as now:

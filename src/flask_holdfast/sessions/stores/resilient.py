@@ -1,9 +1,10 @@
 """A store with a stand-in for the time that it does not answer.
 
-While the store is away, sessions that begin or sign in live in the stand-in, and go on
-living there; those filed before cannot be asked for: they read as ended for the time
-being, their cookies are left alone, and they are back when the store is. What is ended
-meanwhile is written down and ended in the store before it is asked anything else.
+While the store is away, sessions that begin or sign in live in the stand-in; those filed
+before cannot be asked for: they read as ended for the time being, their cookies are left
+alone, and they are back when the store is. When it is, what was ended meanwhile is ended
+there before it is asked anything else, and then the stand-in's sessions move into it, but
+those whose owner had all sessions ended since they began.
 
 Bounds: each process has a stand-in of its own, and what it holds is lost with the process.
 """
@@ -16,14 +17,16 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from ...exceptions import StoreUnavailable
-from .base import Answer, Counts, Listed, Outcome, Proof, Store, Tombstone
+from ..record import head
+from .base import UNAVAILABLE, Answer, Counts, Listed, Outcome, Proof, Store, Tombstone
+from .memory import MemoryStore
 
 T = TypeVar("T")
 
-#: Why a session cannot be shown while the store is away.
-UNAVAILABLE = "unavailable"
-
 _AWAY = Answer(Outcome.ENDED, tombstone=Tombstone(UNAVAILABLE, 0))
+
+#: The name of a mark that tells the time by the primary's clock.
+_NOW = "now"
 
 
 class ResilientStore(Store):
@@ -36,7 +39,7 @@ class ResilientStore(Store):
     def __init__(
         self,
         primary: Store,
-        stand_in: Store,
+        stand_in: MemoryStore,
         *,
         pause: float = 2.0,
         clock: Callable[[], float] = time.monotonic,
@@ -49,6 +52,11 @@ class ResilientStore(Store):
         self._lock = threading.Lock()
         self._try_again_at: float | None = None
         self._owed: list[Callable[[], object]] = []
+        # While sessions move, nobody else may change them.
+        self._standing = threading.RLock()
+        # The sids that the stand-in was given, and when.
+        self._given: dict[str, float] = {}
+        # Whether the stand-in knows anything, if only of sessions that have ended.
         self._stood_in = False
 
     @property
@@ -73,7 +81,7 @@ class ResilientStore(Store):
         return self._ask(
             sid,
             lambda store: store.create(sid, data, idle=idle),
-            lambda: self._stand(lambda store: store.create(sid, data, idle=idle)),
+            lambda: self._stand(sid, lambda store: store.create(sid, data, idle=idle)),
         )
 
     def fetch(self, sid: str, *, slide: Proof | None = None, idle: int = 0) -> Answer:
@@ -95,23 +103,38 @@ class ResilientStore(Store):
         ended: Tombstone,
         waited: int = 0,
     ) -> Answer:
-        def move(store: Store, etag: str | None) -> Answer:
+        def move(store: Store, etag: str | None = etag) -> Answer:
             return store.rotate(
                 sid, new_sid, data, etag=etag, idle=idle, ended=ended, waited=waited
             )
 
-        def away() -> Answer:
+        def stand(etag: str | None) -> Answer:
             self._owe(lambda: self.primary.delete(sid, ended=ended, idle=idle))
-            return self._stand(lambda store: move(store, None))
+            return self._stand(new_sid, lambda store: move(store, etag))
 
-        return self._ask(sid, lambda store: move(store, etag), away)
+        def away() -> Answer:
+            return stand(None)
+
+        def here() -> Answer:
+            # What the stand-in knows to have ended is no reason to begin there again.
+            begins = etag is None and not self.degraded
+            return self._try(lambda: move(self.primary), away) if begins else stand(etag)
+
+        return self._ask(sid, move, away, here)
 
     def delete(self, sid: str, *, ended: Tombstone, idle: int) -> bool:
+        def end(store: Store) -> bool:
+            return store.delete(sid, ended=ended, idle=idle)
+
+        def here() -> bool:
+            self._owe(lambda: end(self.primary))
+            return end(self.stand_in)
+
         def away() -> bool:
-            self._owe(lambda: self.primary.delete(sid, ended=ended, idle=idle))
+            self._owe(lambda: end(self.primary))
             return True
 
-        return self._ask(sid, lambda store: store.delete(sid, ended=ended, idle=idle), away)
+        return self._ask(sid, end, away, here)
 
     # -- many sessions -----------------------------------------------------------------
 
@@ -171,15 +194,64 @@ class ResilientStore(Store):
 
     # -- which of the two --------------------------------------------------------------
 
-    def _ask(self, sid: str, ask: Callable[[Store], T], away: Callable[[], T]) -> T:
-        """A session that lives in the stand-in stays there; any other is the primary's."""
-        if self._stood_in and self.stand_in.fetch(sid).outcome is not Outcome.MISSING:
-            return ask(self.stand_in)
+    def _ask(
+        self,
+        sid: str,
+        ask: Callable[[Store], T],
+        away: Callable[[], T],
+        here: Callable[[], T] | None = None,
+    ) -> T:
+        """The stand-in answers for what it was given, the primary for anything else.
+
+        `here` is what the stand-in answers, where that is more than to be asked itself:
+        what it ends may be in the primary too, which did not come to say so.
+        """
+        if self._given:
+            self.ping()  # if it is time to: then there may be nothing left in the stand-in
+        with self._standing:
+            if self._stood_in and self.stand_in.fetch(sid).outcome is not Outcome.MISSING:
+                return here() if here else ask(self.stand_in)
         return self._try(lambda: ask(self.primary), away)
 
-    def _stand(self, ask: Callable[[Store], T]) -> T:
-        self._stood_in = True
-        return ask(self.stand_in)
+    def _stand(self, sid: str, ask: Callable[[Store], Answer]) -> Answer:
+        with self._standing:
+            self._stood_in = True
+            self._given[sid] = self._clock()
+            return ask(self.stand_in)
+
+    def _settle(self) -> None:
+        """The primary answers: end there what was ended meanwhile, then move in what began."""
+        with self._standing:
+            survivors = [each for each in self._begun() if not self._ended_elsewhere(each)]
+            self._pay()
+            for each in survivors:
+                self._move_in(each)
+            if self._given:
+                self.stand_in.let_go()
+                self._given.clear()
+
+    def _begun(self) -> Sequence[Listed]:
+        if not self._given:
+            return ()
+        self.primary.mark(_NOW, life=60_000)
+        return self.stand_in.page(limit=len(self._given))
+
+    def _ended_elsewhere(self, begun: Listed) -> bool:
+        """Whether all sessions of its owner were ended, by another process, since it began.
+
+        By the store's clock: how long ago the one was, and how long ago the other.
+        """
+        owner = head(begun.data).owner
+        now, ended = self.primary.marked(_NOW, owner) if owner else (None, None)
+        age = (self._clock() - self._given.get(begun.sid, 0)) * 1000
+        return ended is not None and (now is None or now - ended <= age)
+
+    def _move_in(self, begun: Listed) -> None:
+        sid, data, idle = begun.sid, begun.data, begun.idle_left
+        answer = self.primary.create(sid, data, idle=idle)
+        # It is there where the primary had done what it did not come to answer.
+        if answer.outcome is Outcome.CONFLICT and head(answer.data).secret == head(data).secret:
+            self.primary.replace(sid, data, etag=head(answer.data).etag, idle=idle)
 
     def _both(self, ask: Callable[[Store], Sequence[Listed]]) -> list[Listed]:
         nothing: Sequence[Listed] = ()
@@ -192,7 +264,8 @@ class ResilientStore(Store):
         if not self._may_try():
             return away()
         try:
-            self._pay()
+            if self._given or self._owed:
+                self._settle()
             answer = ask()
         except StoreUnavailable:
             self._went_away()

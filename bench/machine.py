@@ -1,0 +1,35 @@
+"""Where the figures come from: without it they say nothing."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import cast
+
+import redis
+
+
+def facts(client: redis.Redis, began: datetime) -> dict[str, str]:
+    packages = ("Flask", "Werkzeug", "Flask-WTF", "redis", "msgspec")
+    load = ", ".join(f"{load:.1f}" for load in os.getloadavg())
+    return {
+        "Date": f"{began:%Y-%m-%d %H:%M} UTC, {(datetime.now(UTC) - began).seconds} s",
+        "Command": "`make bench`",
+        "Processor": f"{_processor()}, {os.cpu_count()} cores, load at the end {load}",
+        "System": f"{platform.system()} {platform.machine()}",
+        "Python": f"{platform.python_implementation()} {platform.python_version()}",
+        "Redis": cast("str", client.info("server")["redis_version"]) + ", over loopback",
+        "Packages": ", ".join(f"{name} {version(name)}" for name in packages),
+    }
+
+
+def _processor() -> str:
+    try:
+        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.M)
+    except OSError:
+        found = None
+    return found[1] if found else platform.processor() or "unknown processor"

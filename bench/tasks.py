@@ -1,0 +1,179 @@
+"""What a worker can be told to do: each does it `count` times and says how long one took.
+
+The figure is the median over the calls, in seconds, after some calls that are not counted:
+a worker has slept while the others were measured. A median hides what happens to few calls
+only, such as a collection of garbage.
+"""
+
+from __future__ import annotations
+
+import itertools
+import socket
+import statistics
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import redis
+from flask import Flask, g
+from flask_wtf import csrf as flask_wtf_csrf
+
+from .contenders import CONTENDERS, Place
+from .visitor import Visitor, WrongAnswer, call
+
+Task = Callable[[int, int], float]  # uncounted calls, counted calls
+
+
+def tasks_of(contender: str, place: Place) -> Mapping[str, Task]:
+    """Build a contender, sign somebody in, see that it works, and list what it can do."""
+    app = CONTENDERS[contender].build(place)
+    visitor = Visitor(app, f"ada-{contender}")
+    visitor.sign_in()
+    visitor.check()
+    tasks: dict[str, Task] = {
+        "untouched": _request(visitor, "untouched"),
+        "read": _request(visitor, "read"),
+        "write": _request(visitor, "write"),
+        "form": _request(visitor, "form"),
+        "sign in": _sign_in(app),
+    }
+    if contender == "cookie":
+        tasks |= _flask_wtf_tokens(visitor)
+    if contender == "memory":
+        tasks |= _our_tokens(visitor)
+    if contender == "redis":
+        tasks |= _one_round_trip(app, place)
+    return tasks
+
+
+def _median_of(calls: Iterable[Callable[[], Any]], uncounted: int) -> float:
+    took = []
+    for one in calls:
+        begin = time.perf_counter()
+        one()
+        took.append(time.perf_counter() - begin)
+    return statistics.median(took[uncounted:])
+
+
+def _repeat(one: Callable[[], Any]) -> Task:
+    return lambda uncounted, count: _median_of(itertools.repeat(one, uncounted + count), uncounted)
+
+
+# -- requests --------------------------------------------------------------------------
+
+
+def _request(visitor: Visitor, route: str) -> Task:
+    def run(uncounted: int, count: int) -> float:
+        environs = [visitor.environ(route) for _ in range(uncounted + count)]
+        took = []
+        for environ in environs:
+            begin = time.perf_counter()
+            status, _, body = call(visitor.app, environ)
+            took.append(time.perf_counter() - begin)
+            if status != "200 OK":
+                raise WrongAnswer(f"{route} gave {status}: {body[:200]!r}")
+        return statistics.median(took[uncounted:])
+
+    return run
+
+
+def _sign_in(app: Flask) -> Task:
+    """Each time somebody else, from the page with the form on."""
+    numbers = itertools.count()
+
+    def run(uncounted: int, count: int) -> float:
+        people = [Visitor(app, f"person-{next(numbers):06}") for _ in range(uncounted + count)]
+        return _median_of((one.sign_in for one in people), uncounted)
+
+    return run
+
+
+# -- tokens ----------------------------------------------------------------------------
+
+
+def _flask_wtf_tokens(visitor: Visitor) -> dict[str, Task]:
+    def mint() -> str:
+        g.pop("csrf_token", None)  # else the second of a response is the first once more
+        token: str = flask_wtf_csrf.generate_csrf()
+        return token
+
+    def check(token: str) -> None:
+        flask_wtf_csrf.validate_csrf(token)
+
+    return _tokens(visitor, mint, check)
+
+
+def _our_tokens(visitor: Visitor) -> dict[str, Task]:
+    from flask_holdfast.csrf import current
+
+    def mint() -> str:
+        g.pop("_holdfast_csrf", None)
+        return current.issue()
+
+    def check(token: str) -> None:
+        if current.verdict(token, current.time_limit()) is not None:
+            raise WrongAnswer("our own token is refused")
+
+    return _tokens(visitor, mint, check)
+
+
+def _tokens(
+    visitor: Visitor, mint: Callable[[], str], check: Callable[[str], None]
+) -> dict[str, Task]:
+    """Both inside of a request whose session is loaded, so that only tokens are measured."""
+
+    def run(uncounted: int, count: int, *, checks: bool) -> float:
+        with visitor.app.request_context(visitor.environ("read")):
+            token = mint()
+            check(token)
+            one = (lambda: check(token)) if checks else mint
+            return _repeat(one)(uncounted, count)
+
+    return {
+        "mint": lambda uncounted, count: run(uncounted, count, checks=False),
+        "check": lambda uncounted, count: run(uncounted, count, checks=True),
+    }
+
+
+# -- the raw limit ---------------------------------------------------------------------
+
+
+def _one_round_trip(app: Flask, place: Place) -> dict[str, Task]:
+    """A bare GET of a real record in two ways, and our own two commands as the store sends them."""
+    from flask_holdfast.sessions import record
+    from flask_holdfast.sessions.stores.base import Outcome, Proof
+
+    Visitor(app, "raw").sign_in()
+    holdfast = app.extensions["holdfast"]
+    with app.app_context():
+        sid = next(iter(holdfast.sessions.get_active_sessions("raw")))
+    store, key, idle = holdfast.store, f"session:{sid}", 1_800_000
+    data = store.fetch(sid).data
+    head = record.head(data)
+    proof = Proof(head.secret, head.mark)
+
+    client = redis.Redis.from_url(place.redis_url)
+    line = socket.create_connection(("127.0.0.1", place.port))
+    line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    question, whole = f"GET {key}\r\n".encode(), len(b"$%d\r\n%b\r\n" % (len(data), data))
+
+    def plain() -> None:
+        line.sendall(question)
+        left = whole
+        while left:
+            left -= len(line.recv(left))
+
+    def fetch() -> None:
+        if store.fetch(sid, slide=proof, idle=idle).outcome is not Outcome.FOUND:
+            raise WrongAnswer("the record is gone")
+
+    def replace() -> None:
+        if store.replace(sid, data, etag=head.etag, idle=idle).outcome is not Outcome.DONE:
+            raise WrongAnswer("the record was not written")
+
+    return {
+        "plain GET": _repeat(plain),
+        "client GET": _repeat(lambda: client.get(key)),
+        "fetch": _repeat(fetch),
+        "replace": _repeat(replace),
+    }
