@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -342,7 +343,9 @@ class TestRedisStore(StoreContract):
             for wrong in [asynchronous, pipeline, redis_url, None, object(), redis.Redis]:
                 with pytest.raises(TypeError, match="needs a redis"):
                     RedisStore(wrong)
-        asyncio.run(asynchronous.aclose())
+        # In a thread, since a browser of an earlier test may run a loop in this one.
+        with ThreadPoolExecutor(1) as elsewhere:
+            elsewhere.submit(asyncio.run, asynchronous.aclose()).result()
 
     def test_a_url_makes_a_client_that_waits_for_nobody_long(self, redis_url: str) -> None:
         store = RedisStore.from_url(redis_url + "?decode_responses=true", max_connections=7)
