@@ -16,7 +16,7 @@ from . import peers
 
 #: What somebody who signed in has in the session: who, what for, and a cart of five lines.
 ROLES = ["customer", "reviewer"]
-CART = [
+CART: list[dict[str, Any]] = [
     {"sku": f"HF-{number:05}", "title": title, "count": 1 + number % 3, "price": 1990 + number}
     for number, title in enumerate(["Kettle", "Lamp, brass", "Notebook A5", "Rope 10 m", "Teapot"])
 ]

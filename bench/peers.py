@@ -30,14 +30,19 @@ def install() -> bool:
         return True
     shutil.rmtree(PACKAGES, ignore_errors=True)
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-    options = ["--no-deps", "--require-hashes", "--only-binary", ":all:", "--target", PACKAGES]
+    options = ["--no-deps", "--require-hashes", "--only-binary", ":all:"]
+    files = ["--target", str(PACKAGES), "--requirement", str(PINNED)]
     try:
-        done = subprocess.run([*pip, *options, "-r", PINNED], check=False, timeout=TIMEOUT)
+        subprocess.run(
+            [*pip, *options, *files], check=True, timeout=TIMEOUT, capture_output=True, text=True
+        )
+    except subprocess.CalledProcessError as failed:
+        print(failed.stderr, file=sys.stderr)
+        return False
     except subprocess.TimeoutExpired:
         return False
-    if done.returncode == 0:
-        stamp.write_text(wanted)
-    return done.returncode == 0
+    stamp.write_text(wanted)
+    return True
 
 
 def use() -> None:

@@ -47,7 +47,7 @@ def run(
     done: Callable[[float], None],
 ) -> None:
     """Add up to `rounds` figures to each of `samples`, in about `seconds` at the most."""
-    order = random.Random(len(samples))  # noqa: S311 - an order, no secret
+    order = random.Random(len(samples))
     begin = time.monotonic()
     for number in range(rounds):
         for heat in heats:

@@ -10,6 +10,7 @@ import multiprocessing
 import signal
 from multiprocessing.connection import Connection
 from types import TracebackType
+from typing import Self
 
 from .contenders import Place
 from .tasks import tasks_of
@@ -32,7 +33,7 @@ class Worker:
         self._pipe, theirs = _spawn.Pipe()
         self._process = _spawn.Process(target=_work, args=(theirs, contender, place), daemon=True)
 
-    def __enter__(self) -> Worker:
+    def __enter__(self) -> Self:
         self._process.start()
         return self
 
