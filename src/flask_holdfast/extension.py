@@ -58,6 +58,7 @@ class Holdfast:
         interface = SessionInterface(store)
         interface.is_passive = _is_passive
         interface.isolates = _isolates
+        interface.remembered = _remembered
         interface.default_lifetime = settings.SETTINGS["SESSION_CACHE_TIMEOUT"].default
         interface.remember_lifetime = int(remember * 1000)
         manager = SessionManager(
@@ -100,7 +101,8 @@ def session_passive(view: View) -> View:
 
 def _is_passive(request: Request) -> bool:
     endpoint = request.endpoint or ""
-    view = current_app.view_functions.get(endpoint)
+    # A test's `session_transaction` reads the session when no application is current.
+    view = current_app.view_functions.get(endpoint) if current_app else None
     return endpoint in api.PASSIVE_ENDPOINTS or getattr(view, _PASSIVE, False)
 
 
@@ -108,6 +110,10 @@ def _isolates(request: Request) -> bool:
     app = current_app._get_current_object()  # type: ignore[attr-defined]
     login.adopt(app)
     return state(app).csrf.isolates(request)
+
+
+def _remembered(request: Request) -> str | None:
+    return login.sent_remember(current_app._get_current_object(), request)  # type: ignore[attr-defined]
 
 
 def _open_store(app: Flask) -> Store:

@@ -120,7 +120,7 @@ def _add(response: Response) -> Response:
     if csp:
         merged = {**csp, **settings.get(current_app.config, "HOLDFAST_CSP"), **view_csp}
         chosen["Content-Security-Policy"] = _policy(merged, request.environ.get(_NONCE))
-    if (profile and _session_was_used()) or _NONCE in request.environ:
+    if _session_was_used() or _NONCE in request.environ:
         chosen["Cache-Control"] = "no-store"
     chosen |= settings.get(current_app.config, "HOLDFAST_HEADERS")
     chosen |= view_headers

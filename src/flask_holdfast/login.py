@@ -19,13 +19,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, cast
 
-from flask import Flask, Response, current_app, request, session
+from flask import Flask, Request, Response, current_app, request, session
 from itsdangerous import BadData, URLSafeSerializer
 
 from .sessions.interface import binding_of, client_of
 from .sessions.keeper import LOGIN
 from .sessions.manager import SessionManager
-from .sessions.session import Session
+from .sessions.session import Session, State
 
 _SALT = "flask-holdfast remember cookie"
 _YEAR = timedelta(days=365)
@@ -71,7 +71,7 @@ class RememberCookies:
     def write(self, response: Response) -> None:
         """Let Flask-Login set its cookie, with its settings, and put our value in."""
         ours = _our_session()
-        if ours is None:
+        if ours is None or ours.state is State.ISOLATED:
             return
         ours.remember = ours.remember or str(uuid.uuid4())
         life = session.get("_remember_seconds") or remember_duration(current_app).total_seconds()
@@ -79,7 +79,9 @@ class RememberCookies:
             [
                 session["_user_id"],
                 ours.remember,
-                int(time.time() * 1000),
+                # When the request began, not now: whoever ended all sessions meanwhile
+                # meant this login too.
+                ours.opened,
                 life,
                 binding_of(current_app).mark(client_of(request)),
             ]
@@ -123,6 +125,13 @@ def read(cookie: str) -> Remembered | None:
     except (BadData, TypeError, ValueError):
         return None
     return Remembered(str(user_id), remember, issued, life, mark)
+
+
+def sent_remember(app: Flask, request: Request) -> str | None:
+    """The id of the genuine remember cookie that `request` carries, if any."""
+    name = app.config.get("REMEMBER_COOKIE_NAME", "remember_token")
+    found = read(request.cookies.get(name, "")) if "login_manager" in vars(app) else None
+    return found.remember if found else None
 
 
 def remember_duration(app: Flask) -> timedelta:
@@ -189,13 +198,15 @@ def _logged_in(app: Flask, **_extra: object) -> None:
     ours.rotate(LOGIN)
     if ours.user_id != ours.stored_user_id:
         ours.remember = None  # that of the session before, which is somebody else's
+    sent = sent_remember(app, request)
+    if sent not in (None, ours.remember):
+        _manager().forget(sent)  # from an earlier login: no logout would find it any more
 
 
 def _logged_out(app: Flask, **_extra: object) -> None:
     """A logout ends the remember cookie that was sent along, whichever session it is of."""
     if _our_session() is None or "holdfast" not in app.extensions:
         return
-    cookie = request.cookies.get(app.config.get("REMEMBER_COOKIE_NAME", "remember_token"), "")
-    found = read(cookie) if cookie else None
-    if found is not None:
-        _manager().forget(found.remember)
+    remember = sent_remember(app, request)
+    if remember is not None:
+        _manager().forget(remember)

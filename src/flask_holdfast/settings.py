@@ -237,6 +237,7 @@ def check(config: Mapping[str, Any]) -> None:
         if fix := setting.wrong(value):
             raise SettingError(setting.key, value, fix)
     _check_secret_keys(config)
+    _check_csrf(config)
     _check_cookie(config)
     _check_lifetimes(config)
 
@@ -257,12 +258,21 @@ _KEY_ADVICE = (
 )
 
 
+def _check_csrf(config: Mapping[str, Any]) -> None:
+    """Flask-WTF's own keys: it takes them as they are, and fails at the first form."""
+    limit = config.get("WTF_CSRF_TIME_LIMIT")
+    if limit is not None and (fix := _seconds(limit)):
+        raise SettingError("WTF_CSRF_TIME_LIMIT", limit, fix)
+
+
 def _check_secret_keys(config: Mapping[str, Any]) -> None:
     fallbacks = config.get("SECRET_KEY_FALLBACKS") or []
     if not isinstance(fallbacks, (list, tuple, set, frozenset)):
         raise SettingError("SECRET_KEY_FALLBACKS", fallbacks, "Write a list of former keys.")
     named = [("SECRET_KEY", config.get("SECRET_KEY"))]
     named += [("SECRET_KEY_FALLBACKS", key) for key in fallbacks]
+    if "WTF_CSRF_SECRET_KEY" in config:
+        named.append(("WTF_CSRF_SECRET_KEY", config["WTF_CSRF_SECRET_KEY"]))
     for name, key in named:
         if not key:
             raise SettingError(name, key, f"It is missing. {_KEY_ADVICE}")

@@ -37,6 +37,12 @@ class HoldfastClient(FlaskClient):
             kwargs["headers"] = headers
         return super().open(*args, **kwargs)
 
+    def session_transaction(self, *args: Any, **kwargs: Any) -> Any:
+        """As Flask's, from this very client: from another one a signed-in session is held."""
+        kwargs.setdefault("base_url", BASE_URL)
+        kwargs.setdefault("environ_base", self.environ_base)
+        return super().session_transaction(*args, **kwargs)
+
     def csrf_token(self, **kwargs: Any) -> str:
         """A fresh token of this client's session, from the extension's own endpoint."""
         kwargs.setdefault("base_url", BASE_URL)

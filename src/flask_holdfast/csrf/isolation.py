@@ -27,13 +27,18 @@ class IsolatedSession(NullSession):
 
     # Undoes what a NullSession is known for, which is also what the types complain about:
     # refusing to be written to.
-    __setitem__ = SecureCookieSession.__setitem__  # type: ignore[assignment]
     __delitem__ = SecureCookieSession.__delitem__  # type: ignore[assignment]
     clear = SecureCookieSession.clear  # type: ignore[assignment]
     pop = SecureCookieSession.pop
     popitem = SecureCookieSession.popitem  # type: ignore[assignment]
     update = SecureCookieSession.update  # type: ignore[assignment]
     setdefault = SecureCookieSession.setdefault
+
+    def __setitem__(self, key: str, value: object) -> None:  # type: ignore[override]
+        # Flask-Login's word for "set a remember cookie": it would outlive the request, and
+        # nobody proved by a CSRF token that they asked for it.
+        if key != "_remember":
+            SecureCookieSession.__setitem__(self, key, value)
 
 
 def isolates(request: Request, app: Flask) -> bool:

@@ -69,8 +69,8 @@ class CSRFProtect(flask_wtf.csrf.CSRFProtect):
         _trusted_origins(tuple(settings.get(app.config, "CSRF_TRUSTED_ORIGINS")))
         app.config.setdefault("WTF_CSRF_METHODS", UNSAFE_METHODS)
         methods = app.config["WTF_CSRF_METHODS"]
-        # First of our hooks: it must come before anything asks who is signed in.
-        app.before_request(_isolate)
+        # Before the hooks that are there already: one of them may ask who is signed in.
+        app.before_request_funcs.setdefault(None, []).insert(0, _isolate)
         super().init_app(app)
         app.config["WTF_CSRF_METHODS"] = methods  # Flask-WTF made a plain set of it
         adoption.adopt(app)

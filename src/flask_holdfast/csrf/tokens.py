@@ -28,6 +28,9 @@ LENGTH = 73
 #: Seconds by which the clocks of two servers may differ.
 CLOCK_SKEW = 60
 
+#: A token of a page that knows nobody, under a cookie of somebody signed in. It is good whether
+#: their session lives or not: a login form must work for who was signed out meanwhile.
+_UNASKED = 2
 _NONCE = 16
 _STAMP = 6
 _FORM = re.compile(re.escape(VERSION) + r"[A-Za-z0-9_-]{72}")
@@ -47,7 +50,8 @@ class Scope:
 
     #: The session's id, or with a foreign session the secret that it keeps.
     sid: str
-    signed_in: bool
+    #: None, in minting alone: the cookie says yes, and nobody has asked the store.
+    signed_in: bool | None
 
 
 def derive(secret: str | bytes) -> Key:
@@ -60,7 +64,8 @@ def derive(secret: str | bytes) -> Key:
 def mint(key: Key, scope: Scope, now: float, *, purpose: str = "") -> str:
     """A fresh token. `now` is in seconds of Unix time; `purpose` must be the same at `check`."""
     nonce = secrets.token_bytes(_NONCE)
-    stamp = bytes([scope.signed_in]) + int(now).to_bytes(_STAMP - 1, "big")
+    kind = _UNASKED if scope.signed_in is None else scope.signed_in
+    stamp = bytes([kind]) + int(now).to_bytes(_STAMP - 1, "big")
     mac = _mac(key, nonce, stamp, scope.sid, purpose)
     return VERSION + base64.urlsafe_b64encode(nonce + _masked(key, nonce, stamp) + mac).decode()
 
@@ -91,7 +96,7 @@ def check(
             break
     else:
         return Reason.TOKEN_MISMATCH
-    if stamp[0] != scope.signed_in:
+    if stamp[0] not in (scope.signed_in, _UNASKED):
         # A page of somebody signed in whose session has ended; or, the other way round, a
         # token from before the login, which must never act for whoever signed in.
         return Reason.SESSION_EXPIRED if stamp[0] else Reason.TOKEN_MISMATCH

@@ -27,7 +27,7 @@ from .. import settings, signals
 from ..exceptions import StoreUnavailable
 from . import ids, record
 from .binding import Binding, Change, Client
-from .ending import end
+from .ending import end, forget
 from .events import tell
 from .keeper import Fate, Keeper, Kept
 from .session import Loaded, Session, State
@@ -68,6 +68,8 @@ class SessionInterface(FlaskSessionInterface):
         self.is_passive: Callable[[Request], bool] = lambda request: False
         #: Whether a request is authenticated otherwise, so that its cookies count for nothing.
         self.isolates: Callable[[Request], bool] = lambda request: False
+        #: The id of the genuine remember cookie that a request carries, if any.
+        self.remembered: Callable[[Request], str | None] = lambda request: None
         #: Absolute lifetime in seconds where SESSION_CACHE_TIMEOUT is not configured.
         self.default_lifetime: float | None = None
         #: How long a remember cookie may live, in milliseconds: as long are ended ones known.
@@ -137,8 +139,8 @@ class SessionInterface(FlaskSessionInterface):
         It is genuine all the same: a page that was open that long can still send a form
         that signs in, and no late answer to it overwrites the cookie of another tab.
         """
-        life = self._idle(app) if cookie.kind is ids.Kind.UNSTORED else self._absolute(app)
-        return life is not None and cookie.issued + life <= self._now()
+        lives = [self._absolute(app), self._idle(app) if cookie.kind is ids.Kind.UNSTORED else None]
+        return any(life is not None and cookie.issued + life <= self._now() for life in lives)
 
     def _ask(self, app: Flask, request: Request, cookie: ids.Cookie) -> Loaded:
         """Fetch the record, slide its idle time, and judge whether it may be shown."""
@@ -212,6 +214,8 @@ class SessionInterface(FlaskSessionInterface):
             return
         try:
             kept = self._keeper(app).keep(session)
+            if session.cleared and session.user_id is None:
+                self._forget_sent(session)
         except StoreUnavailable as error:
             _answer_instead(app, response, error)
             return
@@ -234,6 +238,13 @@ class SessionInterface(FlaskSessionInterface):
                 **attributes,
             )
 
+    def _forget_sent(self, session: Session) -> None:
+        """A logout without a word to Flask-Login, maybe without a session: the remember cookie
+        that came along, or that signed in just now, would undo it at the next request.
+        """
+        for remember in {session.remember, self.remembered(request)} - {None}:
+            forget(self.store, remember, life=self.remember_lifetime)
+
     def _keeper(self, app: Flask) -> Keeper:
         signer = self._signer(app)
         return Keeper(
@@ -245,6 +256,7 @@ class SessionInterface(FlaskSessionInterface):
             binding=binding_of(app),
             remember=self.remember_lifetime,
             now=self._now,
+            passive=self.is_passive(request),
         )
 
     def _cookie_again(self, app: Flask, session: Session) -> Kept | None:
@@ -312,7 +324,10 @@ def _signer(keys: tuple[str | bytes, ...], signs: bool) -> ids.CookieSigner:
 
 
 #: Headers that describe the body of the answer that is not sent after all.
-_OF_THE_BODY = ("Set-Cookie", "Location", "ETag", "Last-Modified", "Content-Disposition")
+_OF_THE_BODY = (
+    *("Set-Cookie", "Location", "Content-Location", "Refresh", "ETag", "Last-Modified"),
+    *("Cache-Control", "Expires", "Content-Disposition", "Content-Encoding", "Content-Range"),
+)
 
 
 def _answer_instead(app: Flask, response: Response, error: StoreUnavailable) -> None:

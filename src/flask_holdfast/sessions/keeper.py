@@ -14,15 +14,15 @@ from enum import Enum
 import msgspec
 
 from .. import signals
-from ..exceptions import SessionConflict
-from . import ids, record
+from ..exceptions import SessionConflict, SessionValueError, StoreUnavailable
+from . import codec, ids, record
 from .binding import Binding, Client
-from .ending import end, forget
+from .ending import end, forget, forgotten
 from .events import tell
 from .merge import Changes, RawData, apply
 from .record import Record
 from .session import Session, State
-from .stores.base import LOGOUT, ROTATED, UNAVAILABLE, Answer, Outcome, Store, Tombstone
+from .stores.base import LOGOUT, REVOKED, ROTATED, UNAVAILABLE, Answer, Outcome, Store, Tombstone
 
 #: How often a write is made again before it is given up. Each attempt loses only to
 #: another request that won, so this many must have won in a row.
@@ -65,6 +65,8 @@ class Keeper:
     binding: Binding
     remember: int
     now: Callable[[], int]
+    #: Whether no person asked for this: what it writes does not prolong the session.
+    passive: bool = False
 
     def keep(self, session: Session) -> Kept:
         """Store what changed. Raises `SessionValueError` and `StoreUnavailable`."""
@@ -126,10 +128,18 @@ class Keeper:
         fresh = self._fresh(apply(changes, {}), secret)
         answer = self.store.create(sid, record.encode(fresh), idle=self.idle)
         there = record.decode(answer.data) if answer.outcome is Outcome.CONFLICT else None
+        again = there is not None
         if there is None or there.secret != fresh.secret:
-            return self._filed(session, sid, secret, fresh, answer)
-        kept = self._write(session, changes, there, again=True)
-        return kept or self._stored(sid, secret, there)
+            kept = self._filed(session, sid, secret, fresh, answer)
+            if answer.outcome is not Outcome.DONE:
+                return kept
+            there = fresh
+        if session.rotation or session.cleared:
+            # Whoever planted that cookie knows its secret: they do not come along.
+            return self._move(session, changes, there, ROTATED, again=again)
+        if not again:
+            return kept
+        return self._write(session, changes, there, again=True) or self._stored(sid, secret, there)
 
     def _filed(
         self, session: Session, sid: str, secret: bytes, fresh: Record, answer: Answer
@@ -155,9 +165,7 @@ class Keeper:
             return self._move(session, changes, there, LOGOUT if left else ROTATED)
         if not changes and session.load().rebind is None:
             return _LEAVE
-        dropped = self._write(session, changes, there)
-        emptied = changes and not data and not session.token_rendered
-        return dropped or (_DELETE if emptied else _LEAVE)
+        return self._write(session, changes, there) or _LEAVE
 
     def _end(self, session: Session, there: Record) -> Kept:
         """Left empty on purpose: a logout. The answer of this request ends the cookie."""
@@ -170,7 +178,9 @@ class Keeper:
     def _write(
         self, session: Session, changes: Changes, there: Record, *, again: bool = False
     ) -> Kept | None:
-        """Replace the record, merging with whoever was first. None: it is written."""
+        """Replace the record, merging with whoever was first. None: it is written, and the
+        cookie stays, as it must where another request left something.
+        """
         rebind = session.load().rebind
         for conflicts in range(again, ATTEMPTS):
             data = apply(changes, there.data, again=again)
@@ -178,11 +188,16 @@ class Keeper:
             if rebind is not None:
                 self._bind(after, rebind)
             answer = self.store.replace(
-                session.sid, record.encode(after), etag=there.etag, idle=self.idle
+                session.sid,
+                record.encode(after),
+                etag=there.etag,
+                idle=self.idle,
+                slide=not self.passive,
             )
             if answer.outcome is Outcome.DONE:
                 self._tell_conflicts(session.sid, conflicts)
-                return None
+                emptied = changes and not data and not session.token_rendered
+                return _DELETE if emptied else None
             current = record.decode(answer.data) if answer.outcome is Outcome.CONFLICT else None
             if current is None:
                 return self._dropped(session, answer)
@@ -191,7 +206,9 @@ class Keeper:
 
     # -- moving to another sid ---------------------------------------------------------
 
-    def _move(self, session: Session, changes: Changes, there: Record, why: str) -> Kept:
+    def _move(
+        self, session: Session, changes: Changes, there: Record, why: str, *, again: bool = False
+    ) -> Kept:
         """The same session under a new sid: a logout that leaves data, a privilege change."""
         secret = ids.new_secret()
         if why == LOGOUT:
@@ -203,7 +220,7 @@ class Keeper:
                 base,
                 etag=record.new_etag(),
                 secret=ids.secret_hash(secret),
-                data=apply(changes, base.data, again=base is not there),
+                data=apply(changes, base.data, again=again or base is not there),
             )
             if why == LOGOUT:
                 after.user = after.authenticated = after.remember = None
@@ -219,6 +236,8 @@ class Keeper:
         starts from what this request put in. The sid from before is dead.
         """
         user = session.user_id
+        if not codec.is_text(user or ""):
+            raise SessionValueError("user id", "UTF-8 cannot hold it.")
         first = session.load().record
         if first is not None and first.remember != session.remember:
             forget(self.store, first.remember, life=self.remember)
@@ -241,7 +260,27 @@ class Keeper:
             self._bind(after, self.client)
             return after
 
-        return self._rotate(session, old_sid, first, build, secret=secret, why=LOGIN)
+        kept = self._rotate(session, old_sid, first, build, secret=secret, why=LOGIN)
+        return _LEAVE if kept.fate is Fate.SET and self._is_forgotten(session) else kept
+
+    def _is_forgotten(self, session: Session) -> bool:
+        """Whether the remember cookie that signed in was ended meanwhile, with the session it
+        was of; if so, what it began ends too. Asked after filing: whoever ends it later sees
+        the session that is there now.
+        """
+        remember, there = session.remember, session.load().record
+        if remember is None or (there is not None and there.remember == remember):
+            return False
+        try:
+            ended, _ = self.store.marked(forgotten(remember), "")
+        except StoreUnavailable:
+            return False  # then it was not by a cookie, whose end nobody could have ruled out
+        if ended is None:
+            return False
+        gone = Tombstone(REVOKED, self.now())
+        self.store.delete(session.sid, ended=gone, idle=self.idle)
+        self._dropped(session, Answer(Outcome.ENDED, tombstone=gone))
+        return True
 
     def _rotate(
         self,

@@ -206,6 +206,8 @@ class Session(SessionMixin, MutableMapping[str, Any]):
         self._values[key] = value
         self._assigned.add(key)
         self._updates.pop(key, None)
+        if key in self._user_keys and self.stored_user_id not in (None, self.user_id):
+            self._leave_behind()
 
     def __delitem__(self, key: str) -> None:
         if key in REQUEST_LOCAL:
@@ -247,6 +249,16 @@ class Session(SessionMixin, MutableMapping[str, Any]):
             known.clear()
         self._assigned.clear()
         self._removed.clear()
+
+    def _leave_behind(self) -> None:
+        """Somebody else signs in: from here on nothing of the user before is to be seen, or
+        what reads and writes it (`flash` does) would carry it over.
+        """
+        self._cleared = True
+        self._overlay.clear()
+        self._updates.clear()
+        self._removed.clear()
+        self._values = {key: self._values[key] for key in self._values if key in self._assigned}
 
     def change(self, key: str, function: Callable[[Any], Any], default: Any = None) -> Any:
         """Update a value so that no other request's update of it is lost.
@@ -363,30 +375,34 @@ class Session(SessionMixin, MutableMapping[str, Any]):
 
     # -- what CSRF protection asks -----------------------------------------------------
 
-    def csrf_scope(self, *, minting: bool) -> tuple[str, bool] | None:
+    def csrf_scope(self, *, minting: bool) -> tuple[str, bool | None] | None:
         """What a CSRF token is bound to: the sid, and whether somebody is signed in.
 
-        Minting asks nothing of the store and believes the cookie; it gives the sid under
-        which the session will go on where this response rotates it. Checking asks the
+        Minting asks nothing of the store: None says that the cookie names somebody and that
+        nobody asked. It gives the sid under which the session will go on where this response
+        rotates it. Checking asks the
         store, and gives None where the request brought no session.
         """
         if minting:
             self.token_rendered = True
             if self.state is State.UNASKED and self.cookie is not None:
-                return self.sid, self.cookie.kind is ids.Kind.SIGNED_IN
+                return self.sid, None if self.cookie.kind is ids.Kind.SIGNED_IN else False
             user = self._current_user()
-            moves = (
-                self.rotation
-                or self._cleared
-                or user != self.stored_user_id
-                or (self.begins_anew and self._values)
-            )
-            return (self.next_sid if moves and not self.new else self.sid), user is not None
+            return (self.next_sid if self._moves(user) else self.sid), user is not None
         self.load()
         # Nobody else has a token for a sid that this response made up.
         if self.state is State.NEW and not self.token_rendered:
             return None
         return self.sid, self.stored_user_id is not None
+
+    def _moves(self, user: str | None) -> bool:
+        """Whether this response goes on under `next_sid`, as `Keeper.keep` will decide it."""
+        asked = self.rotation is not None or self._cleared
+        if self.state is State.LIVE:
+            return asked or user != self.stored_user_id
+        if user is not None:
+            return True
+        return bool(self._values) and (self.begins_anew or (asked and self.state is State.UNSTORED))
 
     def _current_user(self) -> str | None:
         touched = self.touched

@@ -128,11 +128,11 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def replace(self, sid: str, data: bytes, *, etag: str, idle: int) -> Answer:
+    def replace(self, sid: str, data: bytes, *, etag: str, idle: int, slide: bool = True) -> Answer:
         """Write over a record that still carries `etag`. Never creates.
 
         DONE, CONFLICT (another etag is there: `data` is that record), ENDED or MISSING.
-        The life is renewed as by a touch.
+        The life is renewed as by a touch, or without `slide` left as it is.
         """
 
     @abstractmethod

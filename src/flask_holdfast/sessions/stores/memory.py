@@ -134,9 +134,11 @@ class MemoryStore(Store):
                 return filed
             return Answer(Outcome.FOUND, found[0].data, filed.idle_left)
 
-    def replace(self, sid: str, data: bytes, *, etag: str, idle: int) -> Answer:
+    def replace(self, sid: str, data: bytes, *, etag: str, idle: int, slide: bool = True) -> Answer:
         with self._step() as now:
             refusal = self._unless(sid, etag, now)
+            if not slide:
+                idle = min(idle, self._state(sid, now).idle_left)
             return refusal or self._file(sid, data, idle, now)
 
     def rotate(

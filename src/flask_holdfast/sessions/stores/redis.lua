@@ -246,6 +246,9 @@ local old, new = head(present), head(data)
 if old.etag ~= etag then
   return there("conflict", KEYS[1], present)
 end
+if ARGV[7] == "" then
+  idle = math.min(idle, redis.call("PTTL", KEYS[1]))
+end
 if life_of(new, idle) <= 0 then
   return run_out(sid, old.owner)
 end

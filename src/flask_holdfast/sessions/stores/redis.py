@@ -139,8 +139,8 @@ class RedisStore(Store):
         secret, mark = (slide.secret, slide.mark) if slide else ("", "")
         return self._answer("fetch", sid, secret, mark, idle)
 
-    def replace(self, sid: str, data: bytes, *, etag: str, idle: int) -> Answer:
-        return self._answer("replace", sid, data, etag, idle)
+    def replace(self, sid: str, data: bytes, *, etag: str, idle: int, slide: bool = True) -> Answer:
+        return self._answer("replace", sid, data, etag, idle, "slide" if slide else "")
 
     def rotate(
         self,

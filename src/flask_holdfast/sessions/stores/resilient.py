@@ -87,9 +87,11 @@ class ResilientStore(Store):
     def fetch(self, sid: str, *, slide: Proof | None = None, idle: int = 0) -> Answer:
         return self._ask(sid, lambda store: store.fetch(sid, slide=slide, idle=idle), lambda: _AWAY)
 
-    def replace(self, sid: str, data: bytes, *, etag: str, idle: int) -> Answer:
+    def replace(self, sid: str, data: bytes, *, etag: str, idle: int, slide: bool = True) -> Answer:
         return self._ask(
-            sid, lambda store: store.replace(sid, data, etag=etag, idle=idle), lambda: _AWAY
+            sid,
+            lambda store: store.replace(sid, data, etag=etag, idle=idle, slide=slide),
+            lambda: _AWAY,
         )
 
     def rotate(

@@ -141,8 +141,10 @@ class SQLiteStore(Store):
                 return answer
             return step.slide(sid, answer.data, idle)
 
-    def replace(self, sid: str, data: bytes, *, etag: str, idle: int) -> Answer:
+    def replace(self, sid: str, data: bytes, *, etag: str, idle: int, slide: bool = True) -> Answer:
         with self._write() as step:
+            if not slide:
+                idle = min(idle, step.state(sid).idle_left)
             return step.unless(sid, etag) or step.file(sid, data, idle)
 
     def rotate(
