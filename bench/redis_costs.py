@@ -77,6 +77,7 @@ class Kept:
 
 def kept(worker: Worker, client: redis.Redis, people: int) -> Kept:
     """Empty Redis, let that many people sign in, and count what is there."""
+    worker.do("sign in", 0, people)  # what Redis keeps for later use is there from here on
     client.flushall()
     before = cast("int", client.info("memory")["used_memory"])
     worker.do("sign in", 0, people)

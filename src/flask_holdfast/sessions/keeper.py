@@ -123,22 +123,16 @@ class Keeper:
         """The first write files the session under its own sid, unless it has ended since;
         where another request was first, the changes merge.
         """
+        if session.rotation or session.cleared:
+            # Whoever planted the cookie knows its secret: they do not come along.
+            return self._move(session, changes, None, ROTATED)
         assert session.cookie is not None
         sid, secret = session.sid, session.cookie.secret
         fresh = self._fresh(apply(changes, {}), secret)
         answer = self.store.create(sid, record.encode(fresh), idle=self.idle)
         there = record.decode(answer.data) if answer.outcome is Outcome.CONFLICT else None
-        again = there is not None
         if there is None or there.secret != fresh.secret:
-            kept = self._filed(session, sid, secret, fresh, answer)
-            if answer.outcome is not Outcome.DONE:
-                return kept
-            there = fresh
-        if session.rotation or session.cleared:
-            # Whoever planted that cookie knows its secret: they do not come along.
-            return self._move(session, changes, there, ROTATED, again=again)
-        if not again:
-            return kept
+            return self._filed(session, sid, secret, fresh, answer)
         return self._write(session, changes, there, again=True) or self._stored(sid, secret, there)
 
     def _filed(
@@ -206,21 +200,20 @@ class Keeper:
 
     # -- moving to another sid ---------------------------------------------------------
 
-    def _move(
-        self, session: Session, changes: Changes, there: Record, why: str, *, again: bool = False
-    ) -> Kept:
+    def _move(self, session: Session, changes: Changes, there: Record | None, why: str) -> Kept:
         """The same session under a new sid: a logout that leaves data, a privilege change."""
         secret = ids.new_secret()
-        if why == LOGOUT:
+        if why == LOGOUT and there is not None:
             forget(self.store, there.remember, life=self.remember)
 
         def build(current: Record | None) -> Record:
-            base = current or there
+            if current is None:
+                return self._fresh(apply(changes, {}), secret)
             after = msgspec.structs.replace(
-                base,
+                current,
                 etag=record.new_etag(),
                 secret=ids.secret_hash(secret),
-                data=apply(changes, base.data, again=again or base is not there),
+                data=apply(changes, current.data, again=current is not there),
             )
             if why == LOGOUT:
                 after.user = after.authenticated = after.remember = None
