@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import secrets
 from collections.abc import Callable, Mapping
+from enum import Enum
 from typing import Any, ParamSpec
 
 from flask import Flask, Response, current_app, request
@@ -110,35 +111,54 @@ def security_headers(
 
 
 def _add(response: Response) -> Response:
-    view_headers, view_csp = request.environ.get(_FOR_VIEW, ({}, {}))
-    profile, csp = _profile(response)
-    chosen: dict[str, str | None] = {
-        **COMMON,
-        **(HSTS if request.is_secure else {}),
-        **profile,
-    }
-    if csp:
-        merged = {**csp, **settings.get(current_app.config, "HOLDFAST_CSP"), **view_csp}
-        chosen["Content-Security-Policy"] = _policy(merged, request.environ.get(_NONCE))
-    if _session_was_used() or _NONCE in request.environ:
+    environ, config = request.environ, current_app.config
+    view_headers, view_csp = environ.get(_FOR_VIEW, ({}, {}))
+    nonce = environ.get(_NONCE)
+    kind = _kind(response.mimetype or "")
+    over = {**settings.get(config, "HOLDFAST_CSP"), **view_csp}
+    if nonce or over:
+        chosen = _chosen(kind, request.is_secure, nonce, over)
+    else:
+        chosen = dict(_chosen_without_nonce(kind, request.is_secure))
+    if _session_was_used() or nonce:
         chosen["Cache-Control"] = "no-store"
-    chosen |= settings.get(current_app.config, "HOLDFAST_HEADERS")
+    chosen |= settings.get(config, "HOLDFAST_HEADERS")
     chosen |= view_headers
-    for name, value in chosen.items():
-        if value:
-            response.headers.setdefault(name, value)
+    there = {name.lower() for name, _ in response.headers}
+    response.headers.extend(
+        [(name, value) for name, value in chosen.items() if value and name.lower() not in there]
+    )
     return response
 
 
-def _profile(response: Response) -> tuple[Mapping[str, str], Mapping[str, str]]:
-    """The headers and the policy for this kind of response; none for images, styles, files."""
-    kind = response.mimetype or ""
-    if kind in {"text/html", "application/xhtml+xml"}:
-        nonce = _NONCE in request.environ
-        return PAGE, {**PAGE_CSP, "script-src": SCRIPTS_WITH_NONCE} if nonce else PAGE_CSP
-    if kind == "application/json" or kind.endswith("+json"):
-        return DATA, DATA_CSP
-    return {}, {}
+class _Kind(Enum):
+    PAGE = "page"
+    DATA = "data"
+    FILE = "file"  # images, styles, scripts, downloads
+
+
+def _kind(mimetype: str) -> _Kind:
+    if mimetype in {"text/html", "application/xhtml+xml"}:
+        return _Kind.PAGE
+    data = mimetype == "application/json" or mimetype.endswith("+json")
+    return _Kind.DATA if data else _Kind.FILE
+
+
+def _chosen(
+    kind: _Kind, secure: bool, nonce: str | None, over: Mapping[str, str | None]
+) -> dict[str, str | None]:
+    """The set for one kind of response, with `over` laid over the policy's directives."""
+    chosen: dict[str, str | None] = {**COMMON, **(HSTS if secure else {})}
+    if kind is _Kind.FILE:
+        return chosen
+    scripts = {"script-src": SCRIPTS_WITH_NONCE} if nonce else {}
+    headers, csp = (PAGE, {**PAGE_CSP, **scripts}) if kind is _Kind.PAGE else (DATA, DATA_CSP)
+    return {**chosen, **headers, "Content-Security-Policy": _policy({**csp, **over}, nonce)}
+
+
+@functools.lru_cache(maxsize=8)
+def _chosen_without_nonce(kind: _Kind, secure: bool) -> Mapping[str, str | None]:
+    return _chosen(kind, secure, None, {})
 
 
 def _policy(directives: Mapping[str, str | None], nonce: str | None) -> str:

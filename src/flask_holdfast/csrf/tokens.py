@@ -14,6 +14,7 @@ Not protected: whoever can read a page of the session can read its token.
 from __future__ import annotations
 
 import base64
+import functools
 import hmac
 import re
 import secrets
@@ -54,6 +55,7 @@ class Scope:
     signed_in: bool | None
 
 
+@functools.lru_cache(maxsize=16)
 def derive(secret: str | bytes) -> Key:
     """The key for CSRF tokens, of no use for cookies or anything else signed by `secret`."""
     raw = secret.encode() if isinstance(secret, str) else secret

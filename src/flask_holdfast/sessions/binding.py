@@ -11,6 +11,7 @@ What was absent at login (no User-Agent) binds at first sight.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import ipaddress
 import re
@@ -75,12 +76,11 @@ class Binding:
 
     def mark(self, client: Client) -> str:
         """A hash of what must not change: 16 hex characters, or '' if nothing is bound."""
-        facts = self._facts(client)
-        if not any(facts):
-            return ""
-        return hashlib.sha256("\0".join(facts).encode("utf-8", "replace")).hexdigest()[:16]
+        return _mark(self._facts(client))
 
     def compare(self, bound: Client, seen: Client) -> Change:
+        if bound == seen:
+            return Change.NONE
         pairs = list(zip(self._facts(bound), self._facts(seen), strict=True))
         if any(was and was != now for was, now in pairs):
             return Change.CLIENT
@@ -96,6 +96,15 @@ class Binding:
         return agent, client.ip if self.ip == "exact" else ""
 
 
+# The same few clients come again and again, and an agent is at most 256 characters long.
+@functools.lru_cache(maxsize=1024)
+def _mark(facts: tuple[str, str]) -> str:
+    if not any(facts):
+        return ""
+    return hashlib.sha256("\0".join(facts).encode("utf-8", "replace")).hexdigest()[:16]
+
+
+@functools.lru_cache(maxsize=1024)
 def family(agent: str) -> str:
     """Browser family and platform, e.g. "firefox/linux"; '' for no agent.
 
@@ -111,6 +120,7 @@ def family(agent: str) -> str:
     return f"{name}/{platform}"
 
 
+@functools.lru_cache(maxsize=1024)
 def network(ip: str) -> str:
     """The network of an address: /24 for IPv4, /48 for IPv6; the text itself for others."""
     try:

@@ -67,7 +67,9 @@ def is_text(text: str) -> bool:
 
 def loads(raw: bytes) -> Any:
     """The value that `dumps` wrote."""
-    return json.loads(raw, object_hook=_untag)
+    text = raw.decode()
+    # What is tagged is an object whose only key begins with a blank.
+    return _decode(text) if '{" ' in text else _decode_plain(text)
 
 
 def _tag(value: Any) -> Any:
@@ -94,6 +96,9 @@ def _tag(value: Any) -> Any:
     if isinstance(value, list):
         return [_tag(item) for item in value]
     return _plain(value)
+
+
+_decode_plain = json.JSONDecoder().decode
 
 
 def _plain(value: Any) -> Any:
@@ -142,3 +147,6 @@ _UNTAG: dict[str, Callable[[Any], Any]] = {
 def _sentence(error: Exception) -> str:
     text = printable(error)
     return text if text.endswith(".") else text + "."
+
+
+_decode = json.JSONDecoder(object_hook=_untag).decode

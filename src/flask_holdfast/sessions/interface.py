@@ -213,14 +213,10 @@ class SessionInterface(FlaskSessionInterface):
         if not isinstance(session, Session) or session.state is State.ISOLATED:
             return
         try:
-            kept = self._keeper(app).keep(session)
-            if session.cleared and session.user_id is None:
-                self._forget_sent(session)
+            kept = self._keep(app, session)
         except StoreUnavailable as error:
             _answer_instead(app, response, error)
             return
-        if kept.fate is Fate.LEAVE:
-            kept = self._cookie_again(app, session) or kept
         if session.touched or session.token_rendered or kept.fate is not Fate.LEAVE:
             response.vary.add("Cookie")
         if kept.fate is Fate.LEAVE:
@@ -237,6 +233,16 @@ class SessionInterface(FlaskSessionInterface):
                 expires=self._cookie_expires(app, session, kept),
                 **attributes,
             )
+
+    def _keep(self, app: Flask, session: Session) -> Kept:
+        kept = Kept(Fate.LEAVE)
+        if session.state is not State.UNASKED:  # else there is nothing that could have changed
+            kept = self._keeper(app).keep(session)
+            if session.cleared and session.user_id is None:
+                self._forget_sent(session)
+        if kept.fate is Fate.LEAVE:
+            kept = self._cookie_again(app, session) or kept
+        return kept
 
     def _forget_sent(self, session: Session) -> None:
         """A logout without a word to Flask-Login, maybe without a session: the remember cookie

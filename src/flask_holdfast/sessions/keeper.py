@@ -70,8 +70,6 @@ class Keeper:
 
     def keep(self, session: Session) -> Kept:
         """Store what changed. Raises `SessionValueError` and `StoreUnavailable`."""
-        if session.state is State.UNASKED:
-            return _LEAVE
         changes = session.changes()
         data = session.preview(changes)
         if session.state is State.LIVE:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -75,8 +76,6 @@ class Session(SessionMixin, MutableMapping[str, Any]):
         self.cookie = cookie
         #: The session's public name. Not a credential.
         self.sid = cookie.sid if cookie else ids.new_sid()
-        #: The sid that this session goes on under if this response rotates it.
-        self.next_sid = ids.new_sid()
         #: When the request began, in milliseconds since 1970.
         self.opened = opened
         #: True once any key was read, written or counted.
@@ -106,6 +105,11 @@ class Session(SessionMixin, MutableMapping[str, Any]):
         return f"<{type(self).__name__} {self.sid} {self.state.value}>"
 
     # -- what the store knows ----------------------------------------------------------
+
+    @functools.cached_property
+    def next_sid(self) -> str:
+        """The sid that this session goes on under if this response rotates it."""
+        return ids.new_sid()
 
     def load(self) -> Loaded:
         """Ask the store, once. Raises `StoreUnavailable`."""
