@@ -33,8 +33,9 @@ session_conflict = _signals.signal("session-conflict")
 #: Arguments: `session_id`, `reason` (why it had ended, or "expired").
 session_gone = _signals.signal("session-gone")
 
-#: A signed-in session came from another client than the one it is bound to. Arguments:
-#: `session_id`, `user_id`, `change` ("network" or "client"), `action` taken.
+#: A signed-in session came from another client than the one it is bound to; told once for
+#: each client by each process. Arguments: `session_id`, `user_id`, `change` ("network" or
+#: "client"), `action` taken.
 client_changed = _signals.signal("client-changed")
 
 #: The store stopped answering, or answers again. Arguments: `available`.

@@ -12,7 +12,7 @@ from flask import Flask, current_app, session
 
 from flask_holdfast import signals
 from flask_holdfast.sessions import ids
-from flask_holdfast.sessions.events import tell
+from flask_holdfast.sessions.events import Once, tell
 from tests.sessions.site import FIREFOX, SAFARI, Site, ours
 
 if TYPE_CHECKING:
@@ -202,3 +202,11 @@ def test_a_listener_hears_whose_session_it_was_and_who_ended_it(site: Site) -> N
         site.manager.revoke_session(sid, by="admin")
 
     assert events == [{"session_id": sid, "user_id": "ada", "reason": "revoked", "by": "admin"}]
+
+
+def test_what_was_told_is_remembered_for_a_bounded_number_of_things() -> None:
+    once = Once(size=2)
+
+    assert [once.is_news(thing) for thing in ("a", "a", "b", "c", "b", "a")] == [
+        *(True, False, True, True, False, True)
+    ]

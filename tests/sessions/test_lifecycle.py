@@ -806,6 +806,18 @@ class TestBinding:
         assert moved.run(login_fresh).value is False
         assert tab.run(login_fresh).value is True
 
+    def test_a_person_on_the_move_is_an_event_once_for_each_place(self, site: Site) -> None:
+        tab = site.tab(ip="192.0.2.7")
+        tab.log_in()
+        changed = heard(site, signals.client_changed)
+
+        for ip in ("198.51.100.9", "198.51.100.9", "203.0.113.5", "198.51.100.9"):
+            moved = site.tab(ip=ip)
+            moved.cookie = tab.cookie
+            moved.who()
+
+        assert [event["change"] for event in changed] == ["network", "network"]
+
     def test_with_action_revoke_the_session_ends(self, make_site: Callable[..., Site]) -> None:
         site = make_site(SESSION_BINDING_ACTION="revoke")
         tab = site.tab(agent=FIREFOX)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -87,7 +88,8 @@ class CSRFProtect(flask_wtf.csrf.CSRFProtect):
         if apply_exemptions and not request.endpoint:
             return
         _isolate()
-        decision = decide(RequestFacts(request, exempt=apply_exemptions and self._is_exempt()))
+        exempt = self._is_exempt if apply_exemptions else _never
+        decision = decide(RequestFacts(request, exempt))
         if decision.reason is not None:
             raise _refused(decision, decision.reason)
         if decision.outcome not in {Outcome.SAFE_METHOD, Outcome.EXEMPT}:
@@ -141,10 +143,14 @@ class _UnsafeMethods(frozenset[str]):
 UNSAFE_METHODS = _UnsafeMethods({"POST", "PUT", "PATCH", "DELETE"})
 
 
+def _never() -> bool:
+    return False
+
+
 class RequestFacts:
     """The facts about one request, each looked up when the decision asks for it."""
 
-    def __init__(self, request: Request, *, exempt: bool) -> None:
+    def __init__(self, request: Request, exempt: Callable[[], bool]) -> None:
         self._request = request
         self._config = current_app.config
         self._exempt = exempt
@@ -153,7 +159,7 @@ class RequestFacts:
         return self._request.method in self._config["WTF_CSRF_METHODS"]
 
     def is_exempt(self) -> bool:
-        return self._exempt
+        return self._exempt()
 
     def is_bearer(self) -> bool:
         return isolation.is_isolated(self._request)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import threading
+from collections.abc import Hashable
 from typing import Any
 
 from blinker import NamedSignal
@@ -29,3 +31,21 @@ def tell(signal: NamedSignal, level: int = logging.INFO, /, **facts: Any) -> Non
 def _word(value: object) -> str:
     """A fact without blanks, so that no value looks like another fact."""
     return printable(value).replace(" ", "\\x20")
+
+
+class Once:
+    """Tells news from what was told before, for the last `size` things. Threads may share it."""
+
+    def __init__(self, size: int = 4096) -> None:
+        self._size = size
+        self._told: dict[Hashable, None] = {}
+        self._lock = threading.Lock()
+
+    def is_news(self, thing: Hashable) -> bool:
+        with self._lock:
+            if thing in self._told:
+                return False
+            self._told[thing] = None
+            if len(self._told) > self._size:
+                del self._told[next(iter(self._told))]
+            return True

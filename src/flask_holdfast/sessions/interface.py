@@ -28,7 +28,7 @@ from ..exceptions import StoreUnavailable
 from . import ids, record
 from .binding import Binding, Change, Client
 from .ending import end, forget
-from .events import tell
+from .events import Once, tell
 from .keeper import Fate, Keeper, Kept
 from .session import Loaded, Session, State
 from .stores.base import REVOKED, Outcome, Proof, Store, Tombstone
@@ -64,6 +64,7 @@ class SessionInterface(FlaskSessionInterface):
     def __init__(self, store: Store, *, use_signer: bool | None = None) -> None:
         self.store = store
         self._use_signer = use_signer
+        self._changes_told = Once()
         #: Whether a request must not count as activity of a person.
         self.is_passive: Callable[[Request], bool] = lambda request: False
         #: Whether a request is authenticated otherwise, so that its cookies count for nothing.
@@ -181,14 +182,16 @@ class SessionInterface(FlaskSessionInterface):
         found = loaded.record
         assert found is not None
         action = settings.get(app.config, "SESSION_BINDING_ACTION")
-        tell(
-            signals.client_changed,
-            logging.WARNING,
-            session_id=sid,
-            user_id=found.user,
-            change=change.value,
-            action="log" if change is Change.NETWORK else action,
-        )
+        if self._changes_told.is_news((sid, client)):
+            # Once for each client, not with each of its requests.
+            tell(
+                signals.client_changed,
+                logging.WARNING,
+                session_id=sid,
+                user_id=found.user,
+                change=change.value,
+                action="log" if change is Change.NETWORK else action,
+            )
         if change is Change.NETWORK:
             # Flask-Login's fresh_login_required then asks for the password again.
             overlay = {"_fresh": False} if "_fresh" in found.data else {}
