@@ -134,7 +134,8 @@ class SessionManager:
         """End all of a user's sessions, but the one with the sid `keep`; how many ended.
 
         A login of that user that is under way is refused, and a remember cookie from
-        before signs nobody in.
+        before signs nobody in. That means the current request too: where it is to stay
+        signed in (a password was changed), name its own sid in `keep`.
         """
         ended = self.store.end_user(
             record.owner_of(str(user_id)),
