@@ -39,7 +39,7 @@ def create_app(
     app.config.from_mapping(config.complete(os.environ, settings or {}))
     if hops := app.config["PROXY_HOPS"]:
         # Only as many as there are proxies of ours: beyond them a client writes what it likes.
-        app.wsgi_app = ProxyFix(app.wsgi_app, hops, hops, hops)  # type: ignore[method-assign]
+        app.wsgi_app = ProxyFix(app.wsgi_app, hops, hops, hops)  # type: ignore[method-assign]  # Flask's documented way
     models.open_database(app)
     middleware.install(app)
     holdfast.init_app(app)

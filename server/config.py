@@ -16,6 +16,7 @@ from server.security import headers
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+MOST_PROXIES = 10
 # Passed on as they are; the extension checks them at start.
 TEXT_KEYS = ("SECRET_KEY", "SESSION_STORE_URL", "REDIS_URL", "DATABASE_URL")
 YES = frozenset({"1", "true", "yes", "on"})
@@ -26,15 +27,11 @@ BASE: dict[str, object] = {
     "MAX_CONTENT_LENGTH": 64 * 1024,
     "MAX_FORM_MEMORY_SIZE": 64 * 1024,
     "REMEMBER_COOKIE_DURATION": timedelta(days=14),
-    "REMEMBER_COOKIE_HTTPONLY": True,
-    "REMEMBER_COOKIE_SAMESITE": "Lax",
     "HOLDFAST_HEADERS": headers.HEADERS,
-    "HOLDFAST_CSP": headers.CSP,
 }
 
 OVER_HTTPS: dict[str, object] = {
     "REMEMBER_COOKIE_NAME": "__Host-remember_token",
-    "REMEMBER_COOKIE_SECURE": True,
     "PREFERRED_URL_SCHEME": "https",
 }
 
@@ -42,8 +39,7 @@ OVER_HTTPS: dict[str, object] = {
 # clients drop them, and a login would fail without a word.
 OVER_PLAIN_HTTP: dict[str, object] = {
     "SESSION_COOKIE_SECURE": False,
-    "SESSION_COOKIE_NAME": "session",
-    "HOLDFAST_KEEP_FLASK_DEFAULTS": ("SESSION_COOKIE_SECURE", "SESSION_COOKIE_NAME"),
+    "HOLDFAST_KEEP_FLASK_DEFAULTS": ("SESSION_COOKIE_SECURE",),
     "REMEMBER_COOKIE_SECURE": False,
 }
 
@@ -71,7 +67,7 @@ def from_environment(environ: Mapping[str, str]) -> dict[str, object]:
         config["SECRET_KEY_FALLBACKS"] = fallbacks.split()
     if "REDIS_REQUIRED" in environ:
         config["REDIS_REQUIRED"] = switch(environ, "REDIS_REQUIRED")
-    config["PROXY_HOPS"] = count(environ, "PROXY_HOPS")
+    config["PROXY_HOPS"] = proxy_hops(environ)
     config["PLAIN_HTTP"] = switch(environ, "PLAIN_HTTP")
     if config["PLAIN_HTTP"]:
         check_plain_http(environ)
@@ -108,8 +104,8 @@ def switch(environ: Mapping[str, str], key: str) -> bool:
     raise SettingError(key, environ[key], "say 1 or 0")
 
 
-def count(environ: Mapping[str, str], key: str, default: int = 0, most: int = 10) -> int:
-    value = environ.get(key, "").strip() or str(default)
-    if value.isascii() and value.isdecimal() and int(value[:9]) <= most:
+def proxy_hops(environ: Mapping[str, str]) -> int:
+    value = environ.get("PROXY_HOPS", "").strip() or "0"
+    if value.isascii() and value.isdecimal() and int(value[:9]) <= MOST_PROXIES:
         return int(value)
-    raise SettingError(key, environ[key], f"give a whole number from 0 to {most}")
+    raise SettingError("PROXY_HOPS", value, f"give a whole number from 0 to {MOST_PROXIES}")

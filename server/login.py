@@ -25,9 +25,6 @@ R = TypeVar("R")
 def install(app: Flask) -> None:
     """Answer Flask-Login's questions for *app*."""
     manager = LoginManager()
-    # The extension ties a session to its client, and notices more than an address or a browser's
-    # exact version; two guards of one thing would only disagree.
-    manager.session_protection = None
     manager.user_loader(user_of_session)
     manager.request_loader(user_of_request)
     manager.unauthorized_handler(ask_to_sign_in)

@@ -53,7 +53,14 @@ def _no_context_is_left_pushed() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[services.RedisServer]:
-    """The run's Redis; tests that stop it use `services.redis_process` instead."""
+    """The run's Redis; tests that stop or break it use `own_redis` instead."""
+    with services.redis_process() as server:
+        yield server
+
+
+@pytest.fixture
+def own_redis() -> Iterator[services.RedisServer]:
+    """A Redis that the test may stop or break."""
     with services.redis_process() as server:
         yield server
 

@@ -31,7 +31,7 @@ def page_number() -> int:
 
 
 def page_of(number: int, user_id: str | None = None) -> Page:
-    """The sessions of *user_id*, or of everyone, newest first; one more is asked for than is
+    """The sessions of *user_id*, or of everyone, last used first; one more is asked for than is
     shown, to know whether there is a next page.
     """
     found = session_manager().get_active_sessions(

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 # No page links to another site, so no address of ours needs to be told to one.
 HEADERS: dict[str, str | None] = {"Referrer-Policy": "same-origin"}
 
-CSP: dict[str, str | None] = {}
-
 
 def signed_out(response: Response) -> Response:
     """Have the browser drop pages that it kept, the Back button's copies included.

@@ -5,6 +5,8 @@ HoldfastError
 ├── SessionValueError (TypeError)   a value in the session cannot be stored
 └── StoreUnavailable                the store did not answer, or not in time
     └── SessionConflict             other requests kept changing the same session
+
+A refused request is no `HoldfastError`: `CSRFError` belongs to Flask-WTF's tree.
 """
 
 from __future__ import annotations

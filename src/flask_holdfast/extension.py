@@ -60,7 +60,7 @@ class Holdfast:
         interface.isolates = _isolates
         interface.remembered = _remembered
         interface.default_lifetime = settings.SETTINGS["SESSION_CACHE_TIMEOUT"].default
-        interface.remember_lifetime = int(remember * 1000)
+        interface.remember_life = int(remember * 1000)
         manager = SessionManager(
             store,
             idle=app.permanent_session_lifetime.total_seconds(),
@@ -107,13 +107,13 @@ def _is_passive(request: Request) -> bool:
 
 
 def _isolates(request: Request) -> bool:
-    app = current_app._get_current_object()  # type: ignore[attr-defined]
+    app = current_app._get_current_object()  # type: ignore[attr-defined]  # a proxy
     login.adopt(app)
     return state(app).csrf.isolates(request)
 
 
 def _remembered(request: Request) -> str | None:
-    return login.sent_remember(current_app._get_current_object(), request)  # type: ignore[attr-defined]
+    return login.sent_remember(current_app._get_current_object(), request)  # type: ignore[attr-defined]  # a proxy
 
 
 def _open_store(app: Flask) -> Store:

@@ -23,9 +23,8 @@ from flask import Flask, Request, Response, current_app, request, session
 from itsdangerous import BadData, URLSafeSerializer
 
 from .sessions.interface import binding_of, client_of
-from .sessions.keeper import LOGIN
 from .sessions.manager import SessionManager
-from .sessions.session import Session, State
+from .sessions.session import Rotation, Session, State
 
 _SALT = "flask-holdfast remember cookie"
 _YEAR = timedelta(days=365)
@@ -112,7 +111,7 @@ class RememberCookies:
         session["_user_id"] = found.user_id
         session["_fresh"] = False
         user_loaded_from_cookie.send(
-            current_app._get_current_object(),  # type: ignore[attr-defined]
+            current_app._get_current_object(),  # type: ignore[attr-defined]  # a proxy
             user=user,
         )
         return user
@@ -156,7 +155,7 @@ def _serializer() -> URLSafeSerializer:
 
 
 def _our_session() -> Session | None:
-    current = session._get_current_object()  # type: ignore[attr-defined]
+    current = session._get_current_object()  # type: ignore[attr-defined]  # a proxy
     return current if isinstance(current, Session) else None
 
 
@@ -195,7 +194,7 @@ def _logged_in(app: Flask, **_extra: object) -> None:
     ours = _our_session()
     if ours is None or "holdfast" not in app.extensions:
         return
-    ours.rotate(LOGIN)
+    ours.rotate(Rotation.LOGIN)
     if ours.user_id != ours.stored_user_id:
         ours.remember = None  # that of the session before, which is somebody else's
     sent = sent_remember(app, request)

@@ -14,12 +14,13 @@ _signals = Namespace()
 #: A session was filed in the store. Arguments: `session_id`, `user_id` (None if anonymous).
 session_created = _signals.signal("session-created")
 
-#: A session got a new id; the old one is dead. Arguments: `session_id`, `previous_id`,
+#: A session that a browser knew got a new id; the old one is dead. Arguments: `session_id`, `previous_id`,
 #: `user_id`, `reason` ("login", "logout", "rotated").
 session_rotated = _signals.signal("session-rotated")
 
-#: A session was ended on purpose. Arguments: `session_id`, `user_id`, `reason`
-#: ("logout", "revoked", ...), `by` (who did it, or None).
+#: A session was ended on purpose. Arguments: `session_id`, `user_id` (None if anonymous, or
+#: not known while the store is away), `reason`
+#: ("logout", "revoked"), `by` (who did it, or None).
 session_revoked = _signals.signal("session-revoked")
 
 #: A record was found to have outlived its time. Arguments: `session_id`.
@@ -30,7 +31,8 @@ session_expired = _signals.signal("session-expired")
 session_conflict = _signals.signal("session-conflict")
 
 #: A request wanted to write to a session that had ended; the write was dropped.
-#: Arguments: `session_id`, `reason` (why it had ended, or "expired").
+#: Arguments: `session_id`, `reason` (why it had ended, "expired", or "refused" for a login
+#: whose user's sessions were all ended meanwhile).
 session_gone = _signals.signal("session-gone")
 
 #: A signed-in session came from another client than the one it is bound to; told once for

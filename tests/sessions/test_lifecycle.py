@@ -7,11 +7,12 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from flask import get_flashed_messages, session, stream_with_context
+from flask import Response, flash, get_flashed_messages, session, stream_with_context
+from flask_login import login_fresh, login_user, logout_user
 
-from flask_holdfast import SessionValueError, signals
+from flask_holdfast import SessionValueError, session_passive, signals
 from flask_holdfast.sessions import ids
-from tests.sessions.site import FIREFOX, SAFARI, Site, ours, sign_out
+from tests.sessions.site import FIREFOX, SAFARI, Site, User, ours, sign_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -222,8 +223,6 @@ class TestWrites:
         assert tab.data() == {"a": 1, "b": 2}
 
     def test_a_flash_message_survives_the_redirect(self, site: Site) -> None:
-        from flask import flash
-
         tab = site.tab()
         tab.run(lambda: flash("saved"))
 
@@ -235,8 +234,6 @@ class TestWrites:
         tab.set(name="ada")
 
         def stream() -> Any:
-            from flask import Response
-
             return Response(stream_with_context(iter([session["name"]])))
 
         assert tab.run(stream).response.text == "ada"
@@ -288,8 +285,6 @@ class TestLoginAndLogout:
     def test_logout_by_flask_login_alone_keeps_other_data_under_another_sid(
         self, site: Site
     ) -> None:
-        from flask_login import logout_user
-
         tab = site.tab()
         tab.set(theme="dark")
         tab.log_in()
@@ -304,6 +299,32 @@ class TestLoginAndLogout:
         assert (left.user_id, left.authenticated_at) == (None, None)
         tab.cookie = old
         assert tab.who() is None
+
+    def test_each_session_that_begins_is_told_once_and_each_new_id_of_one(self, site: Site) -> None:
+        began, moved = heard(site, signals.session_created), heard(site, signals.session_rotated)
+        site.tab().log_in("ada")
+        visitor = site.tab()
+        visitor.set(cart=1)
+        visitor.log_in("bob")
+
+        assert [event["user_id"] for event in began] == ["ada", None]
+        assert [(event["user_id"], event["reason"]) for event in moved] == [("bob", "login")]
+        assert stats(site)["total_sessions"] == len(began)
+
+    def test_a_login_and_a_rotation_in_one_request_are_a_login(self, site: Site) -> None:
+        tab = site.tab(ip="192.0.2.7")
+        tab.log_in("ada")
+        moved = site.tab(ip="198.51.100.9")
+        moved.cookie = tab.cookie
+
+        def prove_it() -> None:
+            login_user(User("ada"))
+            site.manager.rotate()
+
+        moved.run(prove_it)
+
+        (info,) = site.manager.get_active_sessions("ada").values()
+        assert info.ip_address == "198.51.100.9"
 
     def test_a_login_as_somebody_else_starts_from_empty(self, site: Site) -> None:
         tab = site.tab()
@@ -341,10 +362,6 @@ class TestLoginAndLogout:
     def test_a_token_rendered_after_the_login_is_bound_to_the_sid_that_follows(
         self, site: Site
     ) -> None:
-        from flask_login import login_user
-
-        from tests.sessions.site import User
-
         tab = site.tab()
         tab.run(render_token)
 
@@ -384,10 +401,6 @@ class TestLoginAndLogout:
         tab.run(render_token)
 
         def slow() -> None:
-            from flask_login import login_user
-
-            from tests.sessions.site import User
-
             session.get("warm")
             tab.log_in("ada")
             login_user(User("ada"))
@@ -482,10 +495,6 @@ class TestGone:
         assert tab.who() == "ada"
 
     def test_a_login_under_way_while_all_sessions_are_ended_is_refused(self, site: Site) -> None:
-        from flask_login import login_user
-
-        from tests.sessions.site import User
-
         tab = site.tab()
         tab.run(render_token)
         gone = heard(site, signals.session_gone)
@@ -506,8 +515,6 @@ class TestGone:
         tab.set(note=1)
 
         def slow() -> None:
-            from flask_login import logout_user
-
             session.get("note")
             tab.log_out()
             logout_user()
@@ -558,8 +565,6 @@ class TestTime:
         assert tab.who() == "ada"
 
     def test_a_passive_view_reads_and_does_not_slide(self, make_site: Callable[..., Site]) -> None:
-        from flask_holdfast import session_passive
-
         site = make_site()
         clock = site.stop_time()
         seen: list[object] = []
@@ -795,8 +800,6 @@ class TestBinding:
         assert tab.who() == "ada"
 
     def test_another_network_asks_for_a_fresh_proof_and_no_more(self, site: Site) -> None:
-        from flask_login import login_fresh
-
         tab = site.tab(ip="192.0.2.7")
         tab.log_in()
         moved = site.tab(ip="198.51.100.9")

@@ -12,33 +12,27 @@ from tests import services
 from tests.sessions.site import Site
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
 
 @pytest.fixture
-def server() -> Iterator[services.RedisServer]:
-    with services.redis_process() as server:
-        yield server
+def required(own_redis: services.RedisServer, tmp_path: Path) -> Site:
+    return Site(own_redis.url, str(tmp_path), REDIS_REQUIRED=True)
 
 
 @pytest.fixture
-def required(server: services.RedisServer, tmp_path: Path) -> Site:
-    return Site(server.url, str(tmp_path), REDIS_REQUIRED=True)
-
-
-@pytest.fixture
-def optional(server: services.RedisServer, tmp_path: Path) -> Site:
-    return Site(server.url, str(tmp_path), REDIS_REQUIRED=False)
+def optional(own_redis: services.RedisServer, tmp_path: Path) -> Site:
+    return Site(own_redis.url, str(tmp_path), REDIS_REQUIRED=False)
 
 
 class TestRequired:
     def test_a_page_that_touches_the_session_is_503_with_retry_after(
-        self, required: Site, server: services.RedisServer
+        self, required: Site, own_redis: services.RedisServer
     ) -> None:
         tab = required.tab()
         tab.log_in()
-        server.stop()
+        own_redis.stop()
 
         answer = tab.run(lambda: session.get("a"))
 
@@ -47,16 +41,16 @@ class TestRequired:
         assert answer.leaves_the_cookie_alone
 
     def test_a_page_that_touches_nothing_works(
-        self, required: Site, server: services.RedisServer
+        self, required: Site, own_redis: services.RedisServer
     ) -> None:
         tab = required.tab()
         tab.log_in()
-        server.stop()
+        own_redis.stop()
 
         assert tab.run(lambda: None).response.status_code == 200
 
     def test_what_fails_at_the_save_is_answered_without_a_cookie(
-        self, required: Site, server: services.RedisServer
+        self, required: Site, own_redis: services.RedisServer
     ) -> None:
         tab = required.tab()
         tab.set(a=1)
@@ -65,7 +59,7 @@ class TestRequired:
             session["a"] = 2
             write()
 
-        answer = tab.run(lambda: cut_off(server.stop))
+        answer = tab.run(lambda: cut_off(own_redis.stop))
 
         assert answer.response.status_code == 503
         assert answer.response.text != "done"
@@ -73,7 +67,7 @@ class TestRequired:
 
     @pytest.mark.parametrize("moment", ["in the view", "at the save"])
     def test_the_apps_own_error_handler_answers(
-        self, required: Site, server: services.RedisServer, moment: str
+        self, required: Site, own_redis: services.RedisServer, moment: str
     ) -> None:
         def calm(error: StoreUnavailable) -> tuple[str, int]:
             return "Back soon.", 503
@@ -82,18 +76,18 @@ class TestRequired:
         tab = required.tab()
         tab.set(a=1)
         if moment == "in the view":
-            server.stop()
+            own_redis.stop()
 
         def write() -> None:
             session["a"] = 2
-            server.stop()
+            own_redis.stop()
 
         answer = tab.run(write)
 
         assert (answer.response.status_code, answer.response.text) == (503, "Back soon.")
 
     def test_an_error_handler_that_fails_is_no_500(
-        self, required: Site, server: services.RedisServer
+        self, required: Site, own_redis: services.RedisServer
     ) -> None:
         def careless(error: StoreUnavailable) -> str:
             raise RuntimeError("the handler has a fault of its own")
@@ -104,17 +98,17 @@ class TestRequired:
 
         def write() -> None:
             session["a"] = 2
-            server.stop()
+            own_redis.stop()
 
         assert tab.run(write).response.status_code == 503
 
     def test_all_is_well_when_redis_is_back(
-        self, required: Site, server: services.RedisServer
+        self, required: Site, own_redis: services.RedisServer
     ) -> None:
         tab = required.tab()
-        server.stop()
+        own_redis.stop()
         assert tab.set(a=1).response.status_code == 503
-        server.start()
+        own_redis.start()
 
         tab.set(a=1)
 
@@ -124,9 +118,9 @@ class TestRequired:
 
 class TestOptional:
     def test_new_logins_work_and_pages_do_not_fail(
-        self, optional: Site, server: services.RedisServer
+        self, optional: Site, own_redis: services.RedisServer
     ) -> None:
-        server.stop()
+        own_redis.stop()
         tab = optional.tab()
 
         tab.log_in("ada")
@@ -135,12 +129,12 @@ class TestOptional:
         assert optional.manager.health()["degraded"] is True
 
     def test_a_session_from_before_reads_as_ended_and_keeps_its_cookie(
-        self, optional: Site, server: services.RedisServer
+        self, optional: Site, own_redis: services.RedisServer
     ) -> None:
         tab = optional.tab()
         tab.log_in("ada")
         cookie = tab.cookie
-        server.stop()
+        own_redis.stop()
 
         answer = tab.set(a=1)
 
@@ -149,20 +143,22 @@ class TestOptional:
         assert tab.cookie == cookie
 
     def test_who_signed_in_during_the_outage_stays_signed_in_after_it(
-        self, optional: Site, server: services.RedisServer
+        self, optional: Site, own_redis: services.RedisServer
     ) -> None:
-        server.stop()
+        own_redis.stop()
         tab = optional.tab()
         tab.log_in("ada")
-        server.start()
+        own_redis.start()
 
         assert tab.who() == "ada"
 
-    def test_health_tells_and_recovers(self, optional: Site, server: services.RedisServer) -> None:
-        server.stop()
+    def test_health_tells_and_recovers(
+        self, optional: Site, own_redis: services.RedisServer
+    ) -> None:
+        own_redis.stop()
         optional.tab().set(a=1)
         assert optional.manager.health()["degraded"] is True
-        server.start()
+        own_redis.start()
         optional.app.extensions["holdfast"].store._try_again_at = 0.0
 
         assert optional.manager.health() == {"store": "redis", "ok": True, "degraded": False}

@@ -13,14 +13,10 @@ import pytest
 from flask_holdfast import StoreUnavailable
 from flask_holdfast.sessions import ids
 from flask_holdfast.sessions.stores.base import (
-    LOGOUT,
-    REVOKED,
-    ROTATED,
     Counts,
     Outcome,
     Proof,
     Store,
-    Tombstone,
 )
 from flask_holdfast.sessions.stores.memory import MemoryStore
 from flask_holdfast.sessions.stores.redis import RedisStore
@@ -29,10 +25,13 @@ from tests import services
 from tests.sessions.site import Site
 from tests.sessions.stores.clock import Clock
 from tests.sessions.stores.contract import (
+    BY_ADMIN,
     DAY,
     IDLE,
+    LOGGED_OUT,
     SECOND,
     SECRET,
+    TURNED,
     StoreContract,
     etag,
     filed,
@@ -48,9 +47,6 @@ if TYPE_CHECKING:
     from tests.sessions.stores.contract import Advance, Now
 
 ADA = "a" * 22
-BY_ADMIN = Tombstone(REVOKED, 1_800_000_000_000, "admin")
-LOGGED_OUT = Tombstone(LOGOUT, 1_800_000_000_000)
-TURNED = Tombstone(ROTATED, 1_800_000_000_000)
 PAUSE = 2.0
 
 
@@ -668,12 +664,6 @@ class Hung:
 
     def __exit__(self, *_: object) -> None:
         os.kill(self._pid, signal.SIGCONT)
-
-
-@pytest.fixture
-def own_redis() -> Iterator[services.RedisServer]:
-    with services.redis_process() as server:
-        yield server
 
 
 def test_a_redis_that_hangs_and_recovers(own_redis: services.RedisServer) -> None:

@@ -56,6 +56,12 @@ def subject() -> str:
     return tokens.subject(_keys()[0], user_id())
 
 
+def known_subject() -> str | None:
+    """`subject` where it can be told without asking the store, else None."""
+    current = _session()
+    return subject() if getattr(current, "is_known", True) else None
+
+
 def fresh() -> dict[str, Any]:
     """A token as scripts get it: `csrf_token`, `expires_in` (seconds or None), `subject`."""
     # The subject first: it loads the session, so that the token is for what is there now.
@@ -63,24 +69,18 @@ def fresh() -> dict[str, Any]:
     return {"csrf_token": issue(), "expires_in": time_limit(), "subject": whose}
 
 
-def known_subject() -> str | None:
-    """The same where it can be told without asking the store, else None."""
-    current = session._get_current_object()  # type: ignore[attr-defined]
-    return subject() if getattr(current, "is_known", True) else None
-
-
 def user_id() -> str | None:
     """Who is signed in, as the session says. Asks the store."""
-    current = session._get_current_object()  # type: ignore[attr-defined]
+    current = _session()
     if hasattr(current, "csrf_scope"):
         return cast("str | None", current.user_id)
     named = (current.get(key) for key in settings.get(current_app.config, "SESSION_USER_KEYS"))
     return next((str(value) for value in named if value is not None), None)
 
 
-def expires_in() -> tuple[float | None, float | None]:
+def session_expires_in() -> tuple[float | None, float | None]:
     """Seconds until the idle and the absolute end of the session, None where unknown or never."""
-    current = session._get_current_object()  # type: ignore[attr-defined]
+    current = _session()
     return current.expires_in() if hasattr(current, "csrf_scope") else (None, None)
 
 
@@ -116,11 +116,15 @@ def _keys() -> list[Key]:
     return [tokens.derive(secret) for secret in known]
 
 
+def _session() -> Any:
+    return session._get_current_object()  # type: ignore[attr-defined]  # a proxy
+
+
 # -- what a token is bound to ----------------------------------------------------------
 
 
 def _minting_scope() -> Scope:
-    current = session._get_current_object()  # type: ignore[attr-defined]
+    current = _session()
     if hasattr(current, "csrf_scope"):
         return Scope(*current.csrf_scope(minting=True))
     # Somebody else's session: a secret of 160 bits is kept in it, as Flask-WTF does it.
@@ -131,7 +135,7 @@ def _minting_scope() -> Scope:
 
 def _checking_scope() -> tuple[Scope | None, bool]:
     """The scope that a token must be for, and whether the session is one of this package's."""
-    current = session._get_current_object()  # type: ignore[attr-defined]
+    current = _session()
     if hasattr(current, "csrf_scope"):
         known = current.csrf_scope(minting=False)
         return (Scope(*known) if known else None), True

@@ -228,7 +228,7 @@ def _refused(decision: Decision, reason: Reason) -> CSRFError:
         "CSRF refused: %s%s", listed, f" ({hint})" if hint else "", extra={"csrf": facts}
     )
     signals.csrf_refused.send(
-        current_app._get_current_object(),  # type: ignore[attr-defined]
+        current_app._get_current_object(),  # type: ignore[attr-defined]  # a proxy
         reason=reason.value,
         endpoint=request.endpoint,
         method=request.method,

@@ -11,14 +11,14 @@ from .stores.base import Store, Tombstone
 
 
 def end(
-    store: Store, sid: str, found: Record, ended: Tombstone, *, idle: int, remember: int
+    store: Store, sid: str, found: Record, ended: Tombstone, *, idle: int, remember_life: int
 ) -> bool:
     """End a live session at once. False if it had ended already.
 
-    `idle` and `remember` are the idle timeout and the life of remember cookies (ms).
+    `idle` and `remember_life` are the idle timeout and the life of remember cookies (ms).
     """
     # First, so that no remember cookie can follow an end that only half happened.
-    forget(store, found.remember, life=remember)
+    forget(store, found.remember, life=remember_life)
     if not store.delete(sid, ended=ended, idle=idle):
         return False
     tell(

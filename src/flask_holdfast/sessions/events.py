@@ -24,7 +24,7 @@ def tell(signal: NamedSignal, level: int = logging.INFO, /, **facts: Any) -> Non
     if logger.isEnabledFor(level):
         shown = " ".join(f"{name}={_word(value)}" for name, value in facts.items())
         logger.log(level, "%s %s", signal.name, shown, extra={"holdfast": facts})
-    sender = current_app._get_current_object() if current_app else None  # type: ignore[attr-defined]
+    sender = current_app._get_current_object() if current_app else None  # type: ignore[attr-defined]  # a proxy
     signal.send(sender, **facts)
 
 

@@ -5,7 +5,9 @@
 
 The cookie rule: a response sets the cookie only if the request brought no genuine one, or
 if this very request filed, rotated or ended the session. Anything else could overwrite,
-by arriving late, the cookie of a login in another tab.
+by arriving late, the cookie of a login in another tab. The one exception sends the cookie
+that the browser has once more, and asks first whether its session still lives
+(`_cookie_again`).
 """
 
 from __future__ import annotations
@@ -74,7 +76,7 @@ class SessionInterface(FlaskSessionInterface):
         #: Absolute lifetime in seconds where SESSION_CACHE_TIMEOUT is not configured.
         self.default_lifetime: float | None = None
         #: How long a remember cookie may live, in milliseconds: as long are ended ones known.
-        self.remember_lifetime = 365 * 86_400_000
+        self.remember_life = 365 * 86_400_000
         #: The time of day, in seconds since 1970.
         self.clock: Callable[[], float] = time.time
 
@@ -201,7 +203,7 @@ class SessionInterface(FlaskSessionInterface):
         if action == "challenge":
             return dataclasses.replace(loaded, state=State.HELD)
         ended = Tombstone(REVOKED, loaded.at, "binding")
-        end(self.store, sid, found, ended, idle=self._idle(app), remember=self.remember_lifetime)
+        end(self.store, sid, found, ended, idle=self._idle(app), remember_life=self.remember_life)
         return Loaded(State.GONE, at=loaded.at, tombstone=ended)
 
     # -- saving ------------------------------------------------------------------------
@@ -252,7 +254,7 @@ class SessionInterface(FlaskSessionInterface):
         that came along, or that signed in just now, would undo it at the next request.
         """
         for remember in {session.remember, self.remembered(request)} - {None}:
-            forget(self.store, remember, life=self.remember_lifetime)
+            forget(self.store, remember, life=self.remember_life)
 
     def _keeper(self, app: Flask) -> Keeper:
         signer = self._signer(app)
@@ -263,7 +265,7 @@ class SessionInterface(FlaskSessionInterface):
             signs=signer is not None and signer.signs,
             client=client_of(request),
             binding=binding_of(app),
-            remember=self.remember_lifetime,
+            remember_life=self.remember_life,
             now=self._now,
             passive=self.is_passive(request),
         )

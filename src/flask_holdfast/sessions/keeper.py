@@ -21,14 +21,14 @@ from .ending import end, forget, forgotten
 from .events import tell
 from .merge import Changes, RawData, apply
 from .record import Record
-from .session import Session, State
+from .session import Rotation, Session, State
 from .stores.base import LOGOUT, REVOKED, ROTATED, UNAVAILABLE, Answer, Outcome, Store, Tombstone
 
 #: How often a write is made again before it is given up. Each attempt loses only to
 #: another request that won, so this many must have won in a row.
 ATTEMPTS = 64
 
-#: Why a session gets a new sid: `Session.rotation` and the `reason` of `session_rotated`.
+#: Why a session gets a new sid, beside logout and rotation: the `reason` of `session_rotated`.
 LOGIN = "login"
 
 
@@ -63,7 +63,8 @@ class Keeper:
     signs: bool
     client: Client
     binding: Binding
-    remember: int
+    #: How long a remember cookie may live.
+    remember_life: int
     now: Callable[[], int]
     #: Whether no person asked for this: what it writes does not prolong the session.
     passive: bool = False
@@ -98,6 +99,13 @@ class Keeper:
         if tombstone is None or tombstone.why != UNAVAILABLE or not self.signs:
             return _LEAVE
         self.store.delete(session.sid, ended=Tombstone(LOGOUT, self.now()), idle=self.idle)
+        tell(
+            signals.session_revoked,
+            session_id=session.sid,
+            user_id=None,
+            reason=LOGOUT,
+            by=None,
+        )
         return _DELETE
 
     def _begin_anew(self, session: Session, changes: Changes) -> Kept:
@@ -151,7 +159,7 @@ class Keeper:
         left = there.user is not None and user is None
         if not data and (session.cleared or left):
             return self._end(session, there)
-        if user is not None and (user != there.user or session.rotation == LOGIN):
+        if user is not None and (user != there.user or session.rotation is Rotation.LOGIN):
             return self._log_in(session, changes)
         if left or session.cleared or session.rotation:
             return self._move(session, changes, there, LOGOUT if left else ROTATED)
@@ -162,7 +170,7 @@ class Keeper:
     def _end(self, session: Session, there: Record) -> Kept:
         """Left empty on purpose: a logout. The answer of this request ends the cookie."""
         ended = Tombstone(LOGOUT, self.now(), there.user)
-        end(self.store, session.sid, there, ended, idle=self.idle, remember=self.remember)
+        end(self.store, session.sid, there, ended, idle=self.idle, remember_life=self.remember_life)
         if session.token_rendered and self.signs:
             return self._unstored(session.next_sid)
         return _DELETE
@@ -202,7 +210,7 @@ class Keeper:
         """The same session under a new sid: a logout that leaves data, a privilege change."""
         secret = ids.new_secret()
         if why == LOGOUT and there is not None:
-            forget(self.store, there.remember, life=self.remember)
+            forget(self.store, there.remember, life=self.remember_life)
 
         def build(current: Record | None) -> Record:
             if current is None:
@@ -231,7 +239,7 @@ class Keeper:
             raise SessionValueError("user id", "UTF-8 cannot hold it.")
         first = session.load().record
         if first is not None and first.remember != session.remember:
-            forget(self.store, first.remember, life=self.remember)
+            forget(self.store, first.remember, life=self.remember_life)
         old_sid = session.sid
         if session.state is State.HELD and first is not None and first.user != user:
             # Another user's session, held from this client: it is left alone.
@@ -300,6 +308,8 @@ class Keeper:
             )
             if answer.outcome is Outcome.DONE:
                 self._tell_conflicts(old_sid, conflicts)
+                if there is None:
+                    tell(signals.session_created, session_id=session.next_sid, user_id=after.user)
                 return self._moved(session, old_sid, secret, after, why)
             if answer.outcome is Outcome.CONFLICT:
                 there = record.decode(answer.data)
@@ -316,13 +326,14 @@ class Keeper:
         self, session: Session, old_sid: str, secret: bytes, after: Record, why: str
     ) -> Kept:
         session.sid = session.next_sid
-        tell(
-            signals.session_rotated,
-            session_id=session.sid,
-            previous_id=old_sid,
-            user_id=after.user,
-            reason=why,
-        )
+        if session.cookie is not None:  # else nobody knew the id from before
+            tell(
+                signals.session_rotated,
+                session_id=session.sid,
+                previous_id=old_sid,
+                user_id=after.user,
+                reason=why,
+            )
         return self._stored(session.sid, secret, after)
 
     # -- parts -------------------------------------------------------------------------

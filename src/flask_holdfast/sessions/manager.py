@@ -21,8 +21,7 @@ from . import codec, record
 from .ending import end, forget, forgotten
 from .events import tell
 from .ids import is_sid
-from .keeper import LOGIN
-from .session import Session
+from .session import Rotation, Session
 from .stores.base import REVOKED, UNAVAILABLE, Listed, Outcome, Store, Tombstone
 
 _FLASK_IDLE = 31 * 86_400
@@ -66,7 +65,7 @@ class SessionManager:
         """
         self.store = store
         self._idle = int(idle * 1000)
-        self._remember = int(remember * 1000)
+        self._remember_life = int(remember * 1000)
         self._user_key = user_key
         self._clock = clock
 
@@ -78,7 +77,7 @@ class SessionManager:
         """
         session = _current()
         session[self._user_key] = str(user_id)
-        session.rotate(LOGIN)
+        session.rotate(Rotation.LOGIN)
 
     def logout(self) -> None:
         """End the current session, with everything in it."""
@@ -108,7 +107,7 @@ class SessionManager:
             found,
             self._tombstone(by),
             idle=self._idle,
-            remember=self._remember,
+            remember_life=self._remember_life,
         )
 
     def delete_session(self, session_id: str) -> bool:
@@ -141,7 +140,7 @@ class SessionManager:
             record.owner_of(str(user_id)),
             ended=self._tombstone(by),
             idle=self._idle,
-            remember=self._remember,
+            remember=self._remember_life,
             keep=keep,
         )
         for sid in ended:
@@ -195,7 +194,7 @@ class SessionManager:
 
     def forget(self, remember: str) -> None:
         """End one remember cookie, by its id."""
-        forget(self.store, remember, life=self._remember)
+        forget(self.store, remember, life=self._remember_life)
 
     def remembers(self, remember: str, user_id: str, issued: int) -> bool:
         """Whether a remember cookie issued then (ms) may still sign its user in.
@@ -221,7 +220,9 @@ class SessionManager:
         ended = self.why_ended(session_id)
         if ended is None or ended.why != UNAVAILABLE:
             return False
-        return self.store.delete(session_id, ended=self._tombstone(by), idle=self._idle)
+        self.store.delete(session_id, ended=self._tombstone(by), idle=self._idle)
+        tell(signals.session_revoked, session_id=session_id, user_id=None, reason=REVOKED, by=by)
+        return True
 
     def _tombstone(self, by: str | None) -> Tombstone:
         return Tombstone(REVOKED, int(self._clock() * 1000), by)
@@ -252,7 +253,7 @@ def _moment(milliseconds: int) -> datetime:
 def _current() -> Session:
     if not has_request_context():
         raise HoldfastError("There is no request here: name the session by its id.")
-    session = current_session._get_current_object()  # type: ignore[attr-defined]
+    session = current_session._get_current_object()  # type: ignore[attr-defined]  # a proxy
     if not isinstance(session, Session):
         raise HoldfastError(
             f"The current session is a {type(session).__name__}: install Flask-Holdfast's "

@@ -6,7 +6,7 @@ import copy
 import functools
 from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import dataclass, field, replace
-from enum import Enum
+from enum import Enum, IntEnum
 from typing import Any
 
 from flask.sessions import SessionMixin
@@ -32,6 +32,14 @@ class State(Enum):
     GONE = "gone"  # the cookie is genuine, the record is not there any more
     HELD = "held"  # the record lives, but must not be shown to this client
     ISOLATED = "isolated"  # nothing of it is kept, and no cookie is believed
+
+
+class Rotation(IntEnum):
+    """Why a session was asked to get a new id; of two reasons the greater counts."""
+
+    NONE = 0
+    PLAIN = 1  # privileges changed, or will
+    LOGIN = 2  # its user proved who they are, maybe once more
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +90,8 @@ class Session(SessionMixin, MutableMapping[str, Any]):
         self.touched = False
         #: True once a CSRF token of this session was handed out in this response.
         self.token_rendered = False
-        #: Why the next save gives the session a new id, if it was asked to.
-        self.rotation: str | None = None
+        #: Whether the save gives the session a new id because it was asked to.
+        self.rotation = Rotation.NONE
         #: The remember cookie that belongs to this session, by its id.
         self.remember: str | None = None
         self._ask = ask
@@ -298,10 +306,10 @@ class Session(SessionMixin, MutableMapping[str, Any]):
         self._assigned.add(key)
         self._updates.pop(key, None)
 
-    def rotate(self, reason: str = "rotated") -> None:
+    def rotate(self, rotation: Rotation = Rotation.PLAIN) -> None:
         """Give this session a new id and secret at the end of this request."""
         self._touch()
-        self.rotation = reason
+        self.rotation = max(self.rotation, rotation)
 
     @property
     def modified(self) -> bool:
@@ -384,8 +392,7 @@ class Session(SessionMixin, MutableMapping[str, Any]):
 
         Minting asks nothing of the store: None says that the cookie names somebody and that
         nobody asked. It gives the sid under which the session will go on where this response
-        rotates it. Checking asks the
-        store, and gives None where the request brought no session.
+        rotates it. Checking asks the store, and gives None where the request brought no session.
         """
         if minting:
             self.token_rendered = True
@@ -401,7 +408,7 @@ class Session(SessionMixin, MutableMapping[str, Any]):
 
     def _moves(self, user: str | None) -> bool:
         """Whether this response goes on under `next_sid`, as `Keeper.keep` will decide it."""
-        asked = self.rotation is not None or self._cleared
+        asked = bool(self.rotation) or self._cleared
         if self.state is State.LIVE:
             return asked or user != self.stored_user_id
         if user is not None:

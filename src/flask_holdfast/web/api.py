@@ -82,7 +82,7 @@ def _hash_of(path: Path, _modified: int) -> str:
 
 def _status() -> dict[str, Any]:
     user_id = current.user_id()
-    idle, absolute = current.expires_in()
+    idle, absolute = current.session_expires_in()
     return {
         "authenticated": user_id is not None,
         "idle_expires_in": idle,
@@ -113,7 +113,7 @@ class _UnsharedMixin:
     """
 
     def get_wsgi_headers(self, environ: Any) -> Headers:
-        headers: Headers = super().get_wsgi_headers(environ)  # type: ignore[misc]
+        headers: Headers = super().get_wsgi_headers(environ)  # type: ignore[misc]  # a mixin
         for name, _ in list(headers):
             if name.lower().startswith("access-control-"):
                 del headers[name]

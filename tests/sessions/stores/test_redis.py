@@ -63,13 +63,6 @@ def advance(client: redis.Redis) -> Advance:
     return lambda seconds: shift(client, round(seconds * 1000))
 
 
-@pytest.fixture
-def own_redis() -> Iterator[services.RedisServer]:
-    """A Redis that the test may break."""
-    with services.redis_process() as server:
-        yield server
-
-
 def milliseconds(client: redis.Redis) -> int:
     time_of_redis: Any = client.time()
     seconds, microseconds = time_of_redis

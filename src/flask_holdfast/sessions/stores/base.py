@@ -34,6 +34,8 @@ from typing import ClassVar
 
 import msgspec
 
+from ..record import NO_DEADLINE, Head
+
 
 class Outcome(Enum):
     """How a step ended."""
@@ -77,10 +79,14 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What a touch must match to slide the idle time; an empty mark matches any."""
+    """What a touch must match to slide the idle time; an empty mark on either side matches."""
 
     secret: str
     mark: str = ""
+
+    def matches(self, record: Head) -> bool:
+        unbound = not self.mark or not record.mark
+        return self.secret == record.secret and (unbound or self.mark == record.mark)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +105,16 @@ class Counts:
     signed_in: int
     anonymous: int
     users: int
+
+
+def life(record: Head, idle: int, now: int) -> int:
+    """How long a record lives that is touched now: until idle time or deadline."""
+    return min(idle, record.deadline - now)
+
+
+def remembered_until(record: Head, idle: int, now: int) -> int:
+    """When the tombstone of this record may be forgotten."""
+    return now + idle if record.deadline == NO_DEADLINE else record.deadline
 
 
 class Store(ABC):

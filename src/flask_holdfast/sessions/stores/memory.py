@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from flask_holdfast.sessions.record import NO_DEADLINE, Head, head
-from flask_holdfast.sessions.stores.base import (
+from ..record import Head, head
+from .base import (
     Answer,
     Counts,
     Listed,
@@ -22,6 +22,8 @@ from flask_holdfast.sessions.stores.base import (
     Proof,
     Store,
     Tombstone,
+    life,
+    remembered_until,
 )
 
 if TYPE_CHECKING:
@@ -127,7 +129,7 @@ class MemoryStore(Store):
     def fetch(self, sid: str, *, slide: Proof | None = None, idle: int = 0) -> Answer:
         with self._step() as now:
             found = self._live(sid, now)
-            if found is None or slide is None or not _proves(slide, found[0].head):
+            if found is None or slide is None or not slide.matches(found[0].head):
                 return self._state(sid, now)
             filed = self._file(sid, found[0].data, idle, now)
             if filed.outcome is Outcome.MISSING:
@@ -161,7 +163,7 @@ class MemoryStore(Store):
                 return Answer(Outcome.REFUSED)
             if self._state(new_sid, now).outcome is not Outcome.MISSING:
                 return Answer(Outcome.REFUSED)  # that id is somebody's, or was
-            if _life(new, idle, now) <= 0:
+            if life(new, idle, now) <= 0:
                 return Answer(Outcome.MISSING)
             if self._tombstones.get(sid, now) is None:
                 old = self._remove(sid)
@@ -275,17 +277,17 @@ class MemoryStore(Store):
         """Write a record and list it; one without life is removed instead (MISSING)."""
         had = self._remove(sid)
         row = _Row(data, head(data))
-        life = _life(row.head, idle, now)
-        if life <= 0:
+        lives = life(row.head, idle, now)
+        if lives <= 0:
             if had is not None:
                 self._expired.append(sid)
             return Answer(Outcome.MISSING)
-        self._rows.put(sid, row, now + life)
+        self._rows.put(sid, row, now + lives)
         if row.head.owner:
             self._owners.setdefault(row.head.owner, set()).add(sid)
         else:
             self._anonymous += 1
-        return Answer(Outcome.DONE, idle_left=life)
+        return Answer(Outcome.DONE, idle_left=lives)
 
     def _remove(self, sid: str) -> _Row | None:
         row = self._rows.pop(sid)
@@ -303,21 +305,11 @@ class MemoryStore(Store):
             del self._owners[owner]
 
     def _bury(self, sid: str, of: Head, ended: Tombstone, idle: int, now: int) -> None:
-        until = now + idle if of.deadline == NO_DEADLINE else of.deadline
-        self._tombstones.put(sid, ended, until)
+        self._tombstones.put(sid, ended, remembered_until(of, idle, now))
 
     def _ended_since(self, owner: str, since: int, now: int) -> bool:
         ended = self._ended.get(owner, now)
         return ended is not None and ended[0] >= since
-
-
-def _life(of: Head, idle: int, now: int) -> int:
-    return min(idle, of.deadline - now)
-
-
-def _proves(proof: Proof, of: Head) -> bool:
-    unbound = not proof.mark or not of.mark
-    return proof.secret == of.secret and (unbound or proof.mark == of.mark)
 
 
 def _last_used(listed: Listed) -> tuple[int, str]:

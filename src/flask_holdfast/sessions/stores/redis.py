@@ -34,8 +34,8 @@ from redis.client import NEVER_DECODE, Pipeline
 from redis.exceptions import NoScriptError, RedisError
 from redis.retry import Retry
 
-from flask_holdfast.exceptions import SettingError, StoreUnavailable
-from flask_holdfast.sessions.stores.base import (
+from ...exceptions import SettingError, StoreUnavailable
+from .base import (
     Answer,
     Counts,
     Listed,
@@ -225,7 +225,7 @@ class RedisStore(Store):
     def _ask(self, *command: bytes | str | int) -> Any:
         try:
             options = {NEVER_DECODE: True}
-            return self._client.execute_command(*command, **options)  # type: ignore[no-untyped-call]
+            return self._client.execute_command(*command, **options)  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
         except NoScriptError:
             raise
         except (RedisError, OSError) as cause:

@@ -20,9 +20,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flask_holdfast.exceptions import StoreUnavailable
-from flask_holdfast.sessions.record import NO_DEADLINE, Head, head
-from flask_holdfast.sessions.stores.base import (
+from ...exceptions import StoreUnavailable
+from ..record import Head, head
+from .base import (
     Answer,
     Counts,
     Listed,
@@ -30,6 +30,8 @@ from flask_holdfast.sessions.stores.base import (
     Proof,
     Store,
     Tombstone,
+    life,
+    remembered_until,
 )
 
 if TYPE_CHECKING:
@@ -168,7 +170,7 @@ class SQLiteStore(Store):
                 return Answer(Outcome.REFUSED)
             if step.state(new_sid).outcome is not Outcome.MISSING:
                 return Answer(Outcome.REFUSED)  # that id is somebody's, or was
-            if _life(new, idle, step.now) <= 0:
+            if life(new, idle, step.now) <= 0:
                 return Answer(Outcome.MISSING)
             old = step.state(sid)
             if old.outcome is Outcome.FOUND:
@@ -360,42 +362,41 @@ class _Step:
         if there.outcome is not Outcome.FOUND:
             return False
         record = head(there.data)
-        unbound = not proof.mark or not record.mark
-        if proof.secret != record.secret or not (unbound or proof.mark == record.mark):
+        if not proof.matches(record):
             return False
-        moved = _life(record, idle, self.now) - there.idle_left
+        moved = life(record, idle, self.now) - there.idle_left
         return not 0 <= moved < min(_TOUCH_LAG, idle // 20 + 1)
 
     def slide(self, sid: str, data: bytes, idle: int) -> Answer:
-        life = _life(head(data), idle, self.now)
-        if life <= 0:
+        lives = life(head(data), idle, self.now)
+        if lives <= 0:
             return self._run_out(sid)
-        self._run("UPDATE sessions SET expires = ? WHERE sid = ?", (self.now + life, sid))
-        return Answer(Outcome.FOUND, data, life)
+        self._run("UPDATE sessions SET expires = ? WHERE sid = ?", (self.now + lives, sid))
+        return Answer(Outcome.FOUND, data, lives)
 
     def file(self, sid: str, data: bytes, idle: int) -> Answer:
         """Write a record; one without life is removed instead (MISSING)."""
         record = head(data)
-        life = _life(record, idle, self.now)
-        if life <= 0:
+        lives = life(record, idle, self.now)
+        if lives <= 0:
             return self._run_out(sid)
         self._drop_outlived(sid)
         changed = self._run(
             "UPDATE sessions SET data = ?, expires = ? WHERE sid = ? AND owner = ?",
-            (data, self.now + life, sid, record.owner),
+            (data, self.now + lives, sid, record.owner),
         )
         if changed.rowcount == 0:
             self._remove(sid)
             self._run(
                 "INSERT INTO sessions (sid, owner, expires, data) VALUES (?, ?, ?, ?)",
-                (sid, record.owner, self.now + life, data),
+                (sid, record.owner, self.now + lives, data),
             )
-        return Answer(Outcome.DONE, idle_left=life)
+        return Answer(Outcome.DONE, idle_left=lives)
 
     def end(self, sid: str, record: Head, ended: Tombstone, idle: int) -> None:
         self._drop_outlived(sid)
         self._remove(sid)
-        until = self.now + idle if record.deadline == NO_DEADLINE else record.deadline
+        until = remembered_until(record, idle, self.now)
         self._run(
             "INSERT OR REPLACE INTO tombstones (sid, expires, why, at, by) VALUES (?, ?, ?, ?, ?)",
             (sid, until, ended.why, ended.at, ended.by),
@@ -483,10 +484,6 @@ class _Step:
     def _listed(self, query: str, arguments: tuple[str | int, ...]) -> list[Listed]:
         rows = self._run(query, arguments)
         return [Listed(sid, data, expires - self.now) for sid, data, expires in rows]
-
-
-def _life(record: Head, idle: int, now: int) -> int:
-    return min(idle, record.deadline - now)
 
 
 def _prepare(connection: sqlite3.Connection) -> None:

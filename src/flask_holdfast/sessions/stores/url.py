@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from flask_holdfast.exceptions import SettingError
-from flask_holdfast.sessions.stores.memory import MemoryStore
-from flask_holdfast.sessions.stores.sqlite import SQLiteStore
+from ...exceptions import SettingError
+from .memory import MemoryStore
+from .sqlite import SQLiteStore
 
 if TYPE_CHECKING:
-    from flask_holdfast.sessions.stores.base import Store
+    from .base import Store
 
 _REDIS = frozenset({"redis", "rediss", "unix"})
 _NOT_YET = frozenset({"redis+sentinel", "redis+cluster"})
@@ -65,7 +65,7 @@ def _sqlite(url: str, rest: str, folder: Path) -> SQLiteStore:
 
 def _redis(url: str, prefix: str, max_connections: int) -> Store:
     try:
-        from flask_holdfast.sessions.stores.redis import RedisStore
+        from .redis import RedisStore
     except ModuleNotFoundError as missing:
         if missing.name != "redis":
             raise

@@ -19,17 +19,6 @@ if TYPE_CHECKING:
     from click.testing import Result
 
 
-@pytest.fixture(params=["memory", "sqlite", "redis"])
-def site(request: pytest.FixtureRequest, tmp_path: Path) -> Site:
-    """An application on each store in turn."""
-    urls: dict[str, Callable[[], str]] = {
-        "memory": lambda: "memory://",
-        "sqlite": lambda: f"sqlite:///{tmp_path}/sessions.sqlite",
-        "redis": lambda: str(request.getfixturevalue("redis_url")),
-    }
-    return Site(urls[request.param](), str(tmp_path))
-
-
 def flask(site: Site, *arguments: str) -> Result:
     """What a terminal gets: click would take escape sequences out for a file."""
     return site.app.test_cli_runner().invoke(args=["sessions", *arguments], color=True)
@@ -53,8 +42,8 @@ def test_the_list_says_who_is_where_the_last_used_first(site: Site) -> None:
         assert re.search(rf"  {name} +\d{{4}}-\d\d-\d\d \d\d:\d\d:\d\dZ  {ip} +Mozilla/5.0 ", line)
 
 
-def test_the_list_goes_by_the_last_use(make_memory_site: Callable[[], Site]) -> None:
-    site = make_memory_site()
+def test_the_list_goes_by_the_last_use(make_site: Callable[..., Site]) -> None:
+    site = make_site()
     clock = site.stop_time()
     tabs = [site.tab() for _ in range(3)]
     for tab in tabs:
@@ -65,11 +54,6 @@ def test_the_list_goes_by_the_last_use(make_memory_site: Callable[[], Site]) -> 
     listed = [line.split()[0] for line in lines(flask(site, "list"))]
 
     assert listed == [tabs[0].sid(), tabs[2].sid(), tabs[1].sid()]
-
-
-@pytest.fixture
-def make_memory_site(tmp_path: Path) -> Callable[[], Site]:
-    return lambda: Site("memory://", str(tmp_path))
 
 
 def test_the_list_of_one_user_is_theirs_alone(site: Site) -> None:
@@ -111,10 +95,10 @@ NASTY = "\x1b]0;owned\x07\x1b[2J\r\x9bforged\u202e\u00e9"
 
 @pytest.mark.parametrize("user_id", ["ada", NASTY], ids=["a name", "a name that is an attack"])
 def test_what_a_client_sent_does_not_reach_the_terminal_as_it_is(
-    make_memory_site: Callable[[], Site], user_id: str
+    make_site: Callable[..., Site], user_id: str
 ) -> None:
     """A User-Agent with escape sequences retitled, cleared and typed into terminals."""
-    site = make_memory_site()
+    site = make_site()
     # A server hands on what it got, read as Latin-1; a proxy may say any address.
     agent = NASTY.encode().decode("latin-1").replace("\r", "")
     tab = site.tab(agent=agent, ip="\x1b[2J192.0.2.7")
@@ -207,8 +191,8 @@ def test_revoke_user_ends_all_of_theirs_and_nobody_elses(site: Site) -> None:
     assert lines(flask(site, "revoke-user", "ada")) == ["Ended 0."]
 
 
-def test_sweep_removes_what_has_expired(make_memory_site: Callable[[], Site]) -> None:
-    site = make_memory_site()
+def test_sweep_removes_what_has_expired(make_site: Callable[..., Site]) -> None:
+    site = make_site()
     clock = site.stop_time()
     for _ in range(3):
         site.tab().set(a=1)
