@@ -11,6 +11,8 @@ A refused request is no `HoldfastError`: `CSRFError` belongs to Flask-WTF's tree
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 
 class HoldfastError(Exception):
     """The base of every error that this package raises on purpose."""
@@ -25,10 +27,9 @@ class SettingError(HoldfastError, ValueError):
 
     def __init__(self, key: str, value: object, fix: str) -> None:
         self.key = key
-        self.value = "(not shown)" if key in _NEVER_SHOWN else value
+        self.value = _shown(key, value)
         self.fix = fix
-        shown = self.value if key in _NEVER_SHOWN else printable(repr(value))
-        super().__init__(f"{key} = {shown}: {fix}")
+        super().__init__(f"{key} = {printable(repr(self.value))}: {fix}")
 
 
 class SessionValueError(HoldfastError, TypeError):
@@ -58,9 +59,26 @@ class SessionConflict(StoreUnavailable):
     """One session was changed by other requests faster than this one could merge."""
 
 
-_NEVER_SHOWN = frozenset(
-    {"SECRET_KEY", "SECRET_KEY_FALLBACKS", "WTF_CSRF_SECRET_KEY", "SESSION_STORE_URL", "REDIS_URL"}
-)
+_SECRETS = frozenset({"SECRET_KEY", "SECRET_KEY_FALLBACKS", "WTF_CSRF_SECRET_KEY"})
+_URLS = frozenset({"SESSION_STORE_URL", "REDIS_URL"})
+
+
+def _shown(key: str, value: object) -> object:
+    """What an error may say of a setting's value: no secret, and of a URL its place alone."""
+    if key in _SECRETS:
+        return "(not shown)"
+    if key not in _URLS:
+        return value
+    try:
+        url = urlsplit(str(value))
+        port = f":{url.port}" if url.port else ""
+    except ValueError:
+        return "(not shown)"
+    # A password with a slash in it makes the rest look like a path, and its beginning like a host.
+    torn = str(value).count("@") > url.netloc.count("@")
+    if "://" not in str(value) or torn:
+        return "(not shown)"
+    return f"{url.scheme}://{url.hostname or ''}{port}"
 
 
 def printable(text: object, limit: int = 120) -> str:

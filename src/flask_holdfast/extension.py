@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from flask import Flask, Request, current_app
 
 from . import cli, headers, login, settings, signals
 from .csrf import CSRFProtect
-from .exceptions import SettingError
+from .exceptions import SettingError, StoreUnavailable
 from .sessions.events import tell
 from .sessions.interface import SessionInterface
 from .sessions.manager import SessionManager
@@ -118,7 +119,8 @@ def _remembered(request: Request) -> str | None:
 
 def _open_store(app: Flask) -> Store:
     """The store that the settings name, with a stand-in where Redis is not required."""
-    key = "SESSION_STORE_URL" if settings.get(app.config, "SESSION_STORE_URL") else "REDIS_URL"
+    named = [key for key in ("SESSION_STORE_URL", "REDIS_URL") if settings.get(app.config, key)]
+    key = named[0] if named else "SESSION_STORE_URL"
     url = settings.get(app.config, key) or "sqlite:///sessions.sqlite"
     try:
         store = open_store(
@@ -127,20 +129,31 @@ def _open_store(app: Flask) -> Store:
             max_connections=settings.get(app.config, "REDIS_MAX_CONNECTIONS"),
             folder=Path(app.instance_path),
         )
+        if store.name == "sqlite":
+            # A folder that is not there is a mistake in the setting; a server that is away is not.
+            store.ping()
+            store.close()
+    except StoreUnavailable as error:
+        raise SettingError(key, url, f"Name a file that can be made and written: {error}") from None
     except SettingError as error:
         if error.key != "SESSION_STORE_URL":
             raise
         raise SettingError(key, url, error.fix) from None
     if store.name == "redis" and not settings.get(app.config, "REDIS_REQUIRED"):
         resilient = ResilientStore(store, MemoryStore())
-        resilient.on_change = _store_changed
+        resilient.on_change = functools.partial(_store_changed, resilient)
         store = resilient
     store.on_expired = _session_expired
     return store
 
 
-def _store_changed(available: bool) -> None:
-    tell(signals.store_changed, logging.WARNING, available=available)
+def _store_changed(store: ResilientStore, available: bool) -> None:
+    tell(
+        signals.store_changed,
+        logging.WARNING,
+        available=available,
+        trouble="" if available else store.trouble,
+    )
 
 
 def _session_expired(sid: str) -> None:

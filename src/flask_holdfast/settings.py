@@ -27,7 +27,7 @@ class Setting:
     wrong: Check
 
 
-def _one_of(*choices: str) -> Check:
+def _one_of(*choices: str | None) -> Check:
     listed = ", ".join(repr(choice) for choice in choices)
     return lambda value: None if value in choices else f"Write one of {listed}."
 
@@ -56,8 +56,27 @@ def _optional(check: Check) -> Check:
     return lambda value: None if value is None else check(value)
 
 
-def _mapping(value: Any) -> str | None:
-    return None if isinstance(value, Mapping) else "Write a dict."
+def _texts(value: Any, forbidden: str = "") -> bool:
+    """Whether `value` maps names to texts (or None) that fit into one header line."""
+    return isinstance(value, Mapping) and all(
+        _is_line(name) and (text is None or (_is_line(text) and not {*text} & {*forbidden}))
+        for name, text in value.items()
+    )
+
+
+def _is_line(value: Any) -> bool:
+    return isinstance(value, str) and value.isprintable() and value != ""
+
+
+def _headers(value: Any) -> str | None:
+    return (
+        None if _texts(value) else 'Write a dict of texts, or None to leave one out: {"X-A": "b"}.'
+    )
+
+
+def _csp(value: Any) -> str | None:
+    example = '{"img-src": "\'self\' https://img.example"}'
+    return None if _texts(value, ";,") else f"Write a dict of directives, one each: {example}."
 
 
 def _names(value: Any) -> str | None:
@@ -65,6 +84,38 @@ def _names(value: Any) -> str | None:
         isinstance(name, str) and name for name in value
     )
     return None if ok else 'Write a list of names, e.g. ["name"].'
+
+
+def _origins(value: Any) -> str | None:
+    return _names(value) and 'Write a list of origins: ["https://app.example"].'
+
+
+def _methods(value: Any) -> str | None:
+    ok = _names(value) is None and len(value) > 0 and all(name.isupper() for name in value)
+    return (
+        None if ok else 'Write a list of methods in capitals: ["POST", "PUT", "PATCH", "DELETE"].'
+    )
+
+
+def _some_names(value: Any) -> str | None:
+    ok = _names(value) is None and len(value) > 0
+    return None if ok else 'Write a list of at least one name: ["X-CSRFToken"].'
+
+
+def _kept(value: Any) -> str | None:
+    known = sorted({key for key, _, _ in _HARDENED} | {"SESSION_COOKIE_NAME"})
+    ok = _names(value) is None and set(value) <= set(known)
+    return None if ok else f"Write a list of keys, each one of {', '.join(known)}."
+
+
+def _cookie_name(value: Any) -> str | None:
+    """RFC 6265 section 4.1.1: a token."""
+    ok = isinstance(value, str) and re.fullmatch(r"[\w!#$%&'*+.^`|~-]+", value, re.ASCII)
+    return None if ok else 'Write a plain name, without blanks or any of ()<>@,;:\\"/[]?={}.'
+
+
+def _text(value: Any) -> str | None:
+    return None if _is_line(value) else "Write a text."
 
 
 def _ordered_names(value: Any) -> str | None:
@@ -159,7 +210,7 @@ _TABLE = (
         "CSRF_TRUSTED_ORIGINS",
         (),
         'Other origins whose forms are accepted, with scheme: "https://app.example".',
-        _names,
+        _origins,
     ),
     Setting(
         "CSRF_EXPIRED_POLICY",
@@ -174,24 +225,36 @@ _TABLE = (
         "HOLDFAST_HEADERS",
         {},
         "Response headers by name, over the recommended set; None leaves one out.",
-        _mapping,
+        _headers,
     ),
     Setting(
         "HOLDFAST_CSP",
         {},
         "Content-Security-Policy directives over the recommended ones; None leaves one out.",
-        _mapping,
+        _csp,
     ),
     Setting(
         "HOLDFAST_KEEP_FLASK_DEFAULTS",
         (),
         "Keys that keep Flask's own default instead of being hardened.",
-        _names,
+        _kept,
     ),
 )
 
 #: Every setting of this package, by key.
 SETTINGS: Mapping[str, Setting] = {setting.key: setting for setting in _TABLE}
+
+#: Keys of Flask, Flask-WTF and Flask-Login, which take them as they are and fail at the first
+#: page or form, or protect nothing.
+_OTHERS: Mapping[str, Check] = {
+    "WTF_CSRF_TIME_LIMIT": _optional(_seconds),
+    "WTF_CSRF_METHODS": _methods,
+    "WTF_CSRF_HEADERS": _some_names,
+    "WTF_CSRF_FIELD_NAME": _text,
+    "SESSION_COOKIE_NAME": _cookie_name,
+    "SESSION_COOKIE_DOMAIN": _optional(_text),
+    "SESSION_COOKIE_SAMESITE": _one_of(None, "Lax", "Strict", "None"),
+}
 
 #: In the table below: a key that Flask itself gives no value.
 _ABSENT = object()
@@ -221,7 +284,7 @@ def get(config: Mapping[str, Any], key: str) -> Any:
 def harden(config: MutableMapping[str, Any]) -> None:
     """Set what the application left at Flask's own defaults, unless it says to keep them."""
     kept = get(config, "HOLDFAST_KEEP_FLASK_DEFAULTS")
-    if _names(kept):
+    if _kept(kept):
         return  # `check` says what is wrong with it
     for key, flasks, ours in _HARDENED:
         if key not in kept and config.get(key, _ABSENT) == flasks:
@@ -236,8 +299,10 @@ def check(config: Mapping[str, Any]) -> None:
         value = get(config, setting.key)
         if fix := setting.wrong(value):
             raise SettingError(setting.key, value, fix)
+    for key, wrong in _OTHERS.items():
+        if key in config and (fix := wrong(config[key])):
+            raise SettingError(key, config[key], fix)
     _check_secret_keys(config)
-    _check_csrf(config)
     _check_cookie(config)
     _check_lifetimes(config)
 
@@ -252,17 +317,12 @@ def _host_prefix_fits(config: Mapping[str, Any]) -> bool:
 
 #: At least 128 bits (OWASP ASVS 11.2.3), if every byte is random.
 _KEY_BYTES = 16
+#: What stands in examples in place of a key.
+_PLACEHOLDERS = (b"change", b"your-", b"your_", b"replace", b"supersecret", b"password")
 _KEY_ADVICE = (
     "Set it to at least 16 random bytes, the same for all processes: "
     "python -c 'import secrets; print(secrets.token_hex(32))'."
 )
-
-
-def _check_csrf(config: Mapping[str, Any]) -> None:
-    """Flask-WTF's own keys: it takes them as they are, and fails at the first form."""
-    limit = config.get("WTF_CSRF_TIME_LIMIT")
-    if limit is not None and (fix := _seconds(limit)):
-        raise SettingError("WTF_CSRF_TIME_LIMIT", limit, fix)
 
 
 def _check_secret_keys(config: Mapping[str, Any]) -> None:
@@ -282,19 +342,24 @@ def _check_secret_keys(config: Mapping[str, Any]) -> None:
             raise SettingError(name, key, f"UTF-8 cannot hold it. {_KEY_ADVICE}") from None
         if not isinstance(raw, bytes):
             raise SettingError(name, key, "Write str or bytes.")
-        if len(raw) < _KEY_BYTES or len(set(raw)) < 6:
+        placeholder = any(word in raw.lower() for word in _PLACEHOLDERS)
+        if len(raw) < _KEY_BYTES or len(set(raw)) < 6 or placeholder:
             raise SettingError(name, key, f"It is too weak. {_KEY_ADVICE}")
 
 
 def _check_cookie(config: Mapping[str, Any]) -> None:
     name, secure = config["SESSION_COOKIE_NAME"], config["SESSION_COOKIE_SECURE"]
     samesite = config.get("SESSION_COOKIE_SAMESITE")
-    if samesite not in (None, "Lax", "Strict", "None"):
-        raise SettingError("SESSION_COOKIE_SAMESITE", samesite, 'Write "Lax", "Strict" or "None".')
     if samesite == "None" and not secure:
         raise SettingError(
             "SESSION_COOKIE_SAMESITE",
             samesite,
+            "Browsers drop such a cookie without Secure: set SESSION_COOKIE_SECURE = True.",
+        )
+    if config.get("SESSION_COOKIE_PARTITIONED") and not secure:
+        raise SettingError(
+            "SESSION_COOKIE_PARTITIONED",
+            True,
             "Browsers drop such a cookie without Secure: set SESSION_COOKIE_SECURE = True.",
         )
     prefix = str(name).lower()  # browsers compare without regard to case

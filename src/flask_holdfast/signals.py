@@ -40,7 +40,7 @@ session_gone = _signals.signal("session-gone")
 #: "client"), `action` taken.
 client_changed = _signals.signal("client-changed")
 
-#: The store stopped answering, or answers again. Arguments: `available`.
+#: The store stopped answering, or answers again. Arguments: `available`, `trouble` (why not).
 store_changed = _signals.signal("store-changed")
 
 #: A request was refused by CSRF protection. Arguments: `reason`, `endpoint`, `method`.

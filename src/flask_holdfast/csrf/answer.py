@@ -41,7 +41,7 @@ def answer(reason: Reason, proof: Proof | None, hint: str | None, status: int) -
     asks the session, and no token is in the answer.
     """
     if wants_json(request):
-        response = jsonify(_body(reason, proof))
+        response = jsonify(_body(reason, proof, hint))
     else:
         response = current_app.response_class(_page(reason, proof, hint), mimetype="text/html")
     response.status_code = status
@@ -78,9 +78,9 @@ def target(request: Request) -> Origin | None:
         return None
 
 
-def _body(reason: Reason, proof: Proof | None) -> dict[str, Any]:
+def _body(reason: Reason, proof: Proof | None, hint: str | None) -> dict[str, Any]:
     body: dict[str, Any] = {
-        "error": reason.sentence,
+        "error": " ".join(filter(None, (reason.sentence, hint))),
         "reason": reason.value,
         "csrf_token": None,
         "expires_in": None,

@@ -198,7 +198,7 @@ class RequestFacts:
 def _trusted_origins(configured: tuple[str, ...]) -> frozenset[Origin]:
     parsed = {text: origin.parse_origin(text) for text in configured}
     for text, known in parsed.items():
-        if known is None:
+        if known is None or known.scheme not in {"http", "https"}:
             raise SettingError(
                 "CSRF_TRUSTED_ORIGINS",
                 text,

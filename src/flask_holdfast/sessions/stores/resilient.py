@@ -47,6 +47,8 @@ class ResilientStore(Store):
         self.primary = primary
         self.stand_in = stand_in
         self.on_change: Callable[[bool], None] | None = None
+        #: Why the primary did not answer when it went away last.
+        self.trouble = ""
         self._pause = pause
         self._clock = clock
         self._lock = threading.Lock()
@@ -269,8 +271,8 @@ class ResilientStore(Store):
             if self._given or self._owed:
                 self._settle()
             answer = ask()
-        except StoreUnavailable:
-            self._went_away()
+        except StoreUnavailable as error:
+            self._went_away(str(error))
             return away()
         self._came_back()
         return answer
@@ -301,9 +303,10 @@ class ResilientStore(Store):
                 if self._owed and self._owed[0] is step:
                     del self._owed[0]
 
-    def _went_away(self) -> None:
+    def _went_away(self, trouble: str) -> None:
         with self._lock:
             news = self._try_again_at is None
+            self.trouble = trouble
             self._try_again_at = self._clock() + self._pause
         if news and self.on_change is not None:
             self.on_change(False)

@@ -70,6 +70,10 @@ def _redis(url: str, prefix: str, max_connections: int) -> Store:
         if missing.name != "redis":
             raise
         raise _wrong(url, 'install the client: pip install "flask-holdfast[redis]".') from None
+    path = url.partition("://")[2].partition("?")[0].partition("/")[2]
+    unknown = path and not path.isdecimal() and "@" not in path
+    if unknown and not url.lower().startswith("unix"):
+        raise _wrong(url, "name the database by its number: redis://host:port/0.")
     try:
         return RedisStore.from_url(url, prefix=prefix, max_connections=max_connections)
     except SettingError:
