@@ -297,6 +297,7 @@ class Keeper:
             after = build(there)
             # A record that is still there was kept when its owner's others were ended.
             kept = there is not None and there.user == after.user
+            started = self.now()
             answer = self.store.rotate(
                 old_sid,
                 session.next_sid,
@@ -304,10 +305,13 @@ class Keeper:
                 etag=there.etag if there else None,
                 idle=self.idle,
                 ended=ended,
-                waited=0 if kept else max(0, now - session.opened) + 1,
+                waited=0 if kept else max(0, started - session.opened) + 1,
             )
             if answer.outcome is Outcome.DONE:
                 self._tell_conflicts(old_sid, conflicts)
+                slow = not kept and self.now() > started
+                if slow and self._ended_meanwhile(session, after.owner):
+                    return self._refused_late(session)
                 if there is None:
                     tell(signals.session_created, session_id=session.next_sid, user_id=after.user)
                 return self._moved(session, old_sid, secret, after, why)
@@ -321,6 +325,32 @@ class Keeper:
             else:
                 return self._dropped(session, answer)
         raise SessionConflict("too many requests change one session at once")
+
+    def _ended_meanwhile(self, session: Session, owner: str) -> bool:
+        """Whether all of the owner's sessions were ended since the request began, by the
+        store's clock.
+
+        `rotate` was told how long ago that was when it was called. Where it then had to wait
+        for its turn (a lock, a connection, a slow network), that was too little, and an end
+        from meanwhile passed unseen. One that comes later finds what was filed.
+        """
+        if not owner:
+            return False
+        try:
+            # Under a name of its own: another login's mark would be of a later moment.
+            here = f"now:{session.next_sid}"
+            self.store.mark(here, life=60_000)
+            waited = max(0, self.now() - session.opened) + 1
+            now, ended = self.store.marked(here, owner)
+        except StoreUnavailable:
+            return False
+        return ended is not None and (now is None or ended >= now - waited)
+
+    def _refused_late(self, session: Session) -> Kept:
+        """What was filed a moment ago ends before its cookie reached anybody."""
+        gone = Tombstone(REVOKED, self.now())
+        self.store.delete(session.next_sid, ended=gone, idle=self.idle)
+        return self._dropped(session, Answer(Outcome.REFUSED))
 
     def _moved(
         self, session: Session, old_sid: str, secret: bytes, after: Record, why: str
