@@ -17,7 +17,7 @@ from .. import signals
 from ..exceptions import SessionConflict, SessionValueError, StoreUnavailable
 from . import codec, ids, record
 from .binding import Binding, Client
-from .ending import end, forget, forgotten
+from .ending import end, follow, forget, forgotten
 from .events import tell
 from .merge import Changes, RawData, apply
 from .record import Record
@@ -170,7 +170,11 @@ class Keeper:
     def _end(self, session: Session, there: Record) -> Kept:
         """Left empty on purpose: a logout. The answer of this request ends the cookie."""
         ended = Tombstone(LOGOUT, self.now(), there.user)
-        end(self.store, session.sid, there, ended, idle=self.idle, remember_life=self.remember_life)
+        done = end(
+            self.store, session.sid, there, ended, idle=self.idle, remember_life=self.remember_life
+        )
+        if not (done or session.ended):
+            return _LEAVE  # another request's business, and its answer's
         if session.token_rendered and self.signs:
             return self._unstored(session.next_sid)
         return _DELETE
@@ -292,7 +296,12 @@ class Keeper:
         why: str,
     ) -> Kept:
         now = self.now()
-        ended = Tombstone(LOGOUT if why == LOGOUT else ROTATED, now, there.user if there else None)
+        ended = Tombstone(
+            LOGOUT if why == LOGOUT else ROTATED,
+            now,
+            there.user if there else None,
+            None if why == LOGOUT else session.next_sid,
+        )
         for conflicts in range(ATTEMPTS):
             after = build(there)
             # A record that is still there was kept when its owner's others were ended.
@@ -322,6 +331,12 @@ class Keeper:
                 old_sid = ids.new_sid()  # bytes that are none of ours: they are left alone
             elif why == LOGIN and there is not None and answer.outcome is not Outcome.REFUSED:
                 there = None  # the session before has ended meanwhile; a login needs none
+            elif why == LOGOUT and there is not None:
+                successor = follow(self.store, old_sid, there.user)
+                if successor is None:
+                    return self._dropped(session, answer)
+                old_sid, there = successor
+                forget(self.store, there.remember, life=self.remember_life)
             else:
                 return self._dropped(session, answer)
         raise SessionConflict("too many requests change one session at once")

@@ -97,7 +97,8 @@ class SessionManager:
         if session_id is None:
             session = _current()
             session.clear()
-            session_id = session.sid
+            session.ended = self.revoke_session(session.sid, by=by)
+            return session.ended
         found = self._find(session_id)
         if found is None:
             return self._owe_end(session_id, by)

@@ -90,6 +90,8 @@ class Session(SessionMixin, MutableMapping[str, Any]):
         self.touched = False
         #: True once a CSRF token of this session was handed out in this response.
         self.token_rendered = False
+        #: True once this request itself ended it, before it was saved.
+        self.ended = False
         #: Whether the save gives the session a new id because it was asked to.
         self.rotation = Rotation.NONE
         #: The remember cookie that belongs to this session, by its id.

@@ -60,11 +60,14 @@ class Tombstone(msgspec.Struct, frozen=True):
     """That and why a session ended; kept until the session's deadline would have come.
 
     `by` names who ended it, for audit: a user id or a word such as "admin"; never trusted.
+    `to` is the sid under which a rotated session goes on: a logout that comes too late for
+    this one follows it there.
     """
 
     why: str
     at: int
     by: str | None = None
+    to: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

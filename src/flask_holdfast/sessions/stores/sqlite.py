@@ -59,7 +59,8 @@ _SCHEMA = (
     "CREATE INDEX sessions_by_owner ON sessions (owner, expires)",
     "CREATE INDEX sessions_by_expiry ON sessions (expires)",
     """CREATE TABLE tombstones (
-        sid TEXT PRIMARY KEY, expires INTEGER NOT NULL, why TEXT NOT NULL, at INTEGER NOT NULL, by TEXT
+        sid TEXT PRIMARY KEY, expires INTEGER NOT NULL, why TEXT NOT NULL, at INTEGER NOT NULL, by TEXT,
+        successor TEXT
     ) WITHOUT ROWID""",
     "CREATE INDEX tombstones_by_expiry ON tombstones (expires)",
     """CREATE TABLE moments (
@@ -342,7 +343,7 @@ class _Step:
         if row is not None:
             return Answer(Outcome.FOUND, row[0], row[1] - self.now)
         row = self._run(
-            "SELECT why, at, by FROM tombstones WHERE sid = ? AND expires > ?", (sid, self.now)
+            "SELECT why, at, by, successor FROM tombstones WHERE sid = ? AND expires > ?", (sid, self.now)
         ).fetchone()
         if row is not None:
             return Answer(Outcome.ENDED, tombstone=Tombstone(*row))
@@ -398,8 +399,9 @@ class _Step:
         self._remove(sid)
         until = remembered_until(record, idle, self.now)
         self._run(
-            "INSERT OR REPLACE INTO tombstones (sid, expires, why, at, by) VALUES (?, ?, ?, ?, ?)",
-            (sid, until, ended.why, ended.at, ended.by),
+            "INSERT OR REPLACE INTO tombstones (sid, expires, why, at, by, successor)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            (sid, until, ended.why, ended.at, ended.by, ended.to),
         )
 
     def sessions_of(self, owner: str) -> list[Listed]:
