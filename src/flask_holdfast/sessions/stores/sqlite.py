@@ -343,7 +343,8 @@ class _Step:
         if row is not None:
             return Answer(Outcome.FOUND, row[0], row[1] - self.now)
         row = self._run(
-            "SELECT why, at, by, successor FROM tombstones WHERE sid = ? AND expires > ?", (sid, self.now)
+            "SELECT why, at, by, successor FROM tombstones WHERE sid = ? AND expires > ?",
+            (sid, self.now),
         ).fetchone()
         if row is not None:
             return Answer(Outcome.ENDED, tombstone=Tombstone(*row))

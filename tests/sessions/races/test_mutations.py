@@ -1,0 +1,178 @@
+"""The races find what they are for: with one check of a store taken out they show a fault."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+import pytest
+
+from flask_holdfast.sessions import keeper, merge
+from flask_holdfast.sessions.keeper import Fate, Keeper, Kept
+from flask_holdfast.sessions.stores import redis as redis_store
+from flask_holdfast.sessions.stores import sqlite as sqlite_store
+from flask_holdfast.sessions.stores.base import Answer, Outcome
+from flask_holdfast.sessions.stores.memory import MemoryStore
+from tests.sessions.races.interleaving import race
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flask_holdfast.sessions.merge import Changes, RawData
+    from flask_holdfast.sessions.session import Session
+    from tests.sessions.races.conftest import Arena
+
+#: Races until a fault must have been found; the sample is as many.
+SAMPLE = 300
+
+
+class NoEtagCheck(MemoryStore):
+    def _unless(self, sid: str, etag: str | None, now: int) -> Answer | None:
+        refusal = super()._unless(sid, etag, now)
+        over = refusal is not None and refusal.outcome is Outcome.CONFLICT and etag is not None
+        return None if over else refusal
+
+
+class NoExistenceCheck(MemoryStore):
+    def _unless(self, sid: str, etag: str | None, now: int) -> Answer | None:
+        refusal = super()._unless(sid, etag, now)
+        return refusal if refusal is not None and refusal.outcome is Outcome.CONFLICT else None
+
+
+class NoIndexUpdate(MemoryStore):
+    """A session that is rotated is not listed under its owner."""
+
+    def _hold_nothing(self) -> None:
+        super()._hold_nothing()
+        self._owners = defaultdict(set)
+
+    def _file(self, sid: str, data: bytes, idle: int, now: int) -> Answer:
+        answer = super()._file(sid, data, idle, now)
+        for sids in self._owners.values():
+            sids.discard(sid)
+        return answer
+
+
+class NoNotBefore(MemoryStore):
+    def _ended_since(self, owner: str, since: int, now: int) -> bool:
+        return False
+
+    def marked(self, name: str, owner: str) -> tuple[int | None, int | None]:
+        return super().marked(name, "")
+
+
+class NoTombstone(MemoryStore):
+    def _bury(self, *of: object) -> None:
+        pass
+
+
+#: What a fault is told with.
+ALIVE = "a session that is alive shows"
+OVER = "a session that is over shows"
+INDEX = "the list of ada's sessions is another"
+
+#: What each mutation does wrong must be what is told.
+MEMORY = [
+    (NoEtagCheck, ALIVE),
+    (NoExistenceCheck, OVER),
+    (NoIndexUpdate, INDEX),
+    (NoNotBefore, OVER),
+    (NoTombstone, OVER),
+]
+
+
+def first_fault(arena: Arena, told: str) -> str | None:
+    """The first race of the sample that shows the fault in question."""
+    for seed in range(SAMPLE):
+        run = race(arena.cleared(), seed)
+        if any(told in fault for fault in run.faults):
+            return run.told()
+    return None
+
+
+@pytest.mark.parametrize(
+    ("store_class", "told"), MEMORY, ids=lambda one: getattr(one, "__name__", "")
+)
+def test_memory_with_a_check_taken_out_shows_a_fault(
+    make_arena: Callable[..., Arena], store_class: type[MemoryStore], told: str
+) -> None:
+    assert first_fault(make_arena(store_class), told)
+
+
+SCRIPTS = {
+    "no etag check": ("replace", "old.etag ~= etag", "false", ALIVE),
+    "no existence check": (
+        "replace",
+        "if not present then\n  lapse(sid)\n  return gone(sid)\nend",
+        "if not present then\n  return file(sid, data, head(data), idle)\nend",
+        OVER,
+    ),
+    "no index update": ("rotate", "  list(sid, record.owner, life, idle)\n", "", INDEX),
+    "no not-before mark": ("rotate", "if waited > 0", "if false", OVER),
+}
+
+
+@pytest.mark.parametrize("mutation", SCRIPTS)
+def test_redis_with_a_check_taken_out_shows_a_fault(
+    redis_arena: Arena, mutation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verb, check, instead, told = SCRIPTS[mutation]
+    source = redis_store._SCRIPTS[verb].source
+    assert source.count(check) == 1
+    changed = source.replace(check, instead)
+    sha = hashlib.sha1(changed.encode(), usedforsecurity=False).hexdigest()
+    monkeypatch.setitem(redis_store._SCRIPTS, verb, redis_store._Script(sha, changed))
+    if mutation == "no not-before mark":
+        monkeypatch.setattr(redis_store.RedisStore, "marked", lambda *of: (None, None))
+
+    assert first_fault(redis_arena, told)
+
+
+def test_sqlite_without_its_etag_and_existence_checks_shows_a_fault(
+    sqlite_arena: Callable[..., Arena], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_store._Step, "unless", lambda *of: None)
+
+    assert first_fault(sqlite_arena(), OVER)
+
+
+def test_sqlite_without_its_moments_shows_a_fault(
+    sqlite_arena: Callable[..., Arena], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_store._Step, "moment", lambda *of: None)
+
+    assert first_fault(sqlite_arena(), OVER)
+
+
+def test_a_keeper_that_writes_over_instead_of_merging_shows_a_fault(
+    make_arena: Callable[..., Arena], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def apply_once(changes: Changes, current: RawData, *, again: bool = False) -> RawData:
+        return merge.apply(changes, current)
+
+    monkeypatch.setattr(keeper, "apply", apply_once)
+
+    assert first_fault(make_arena(), ALIVE)
+
+
+def test_a_keeper_that_deletes_the_cookie_of_a_session_that_is_over_shows_a_fault(
+    make_arena: Callable[..., Arena], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dropped = Keeper._dropped
+
+    def and_delete(self: Keeper, session: Session, answer: Answer) -> Kept:
+        dropped(self, session, answer)
+        return Kept(Fate.DELETE)
+
+    monkeypatch.setattr(Keeper, "_dropped", and_delete)
+
+    assert first_fault(make_arena(), "deleted a cookie that was not its business")
+
+
+def test_a_keeper_that_drops_without_a_word_shows_a_fault(
+    make_arena: Callable[..., Arena], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Keeper, "_dropped", lambda *of: Kept(Fate.LEAVE))
+
+    assert first_fault(make_arena(), "was lost without a word")

@@ -1,0 +1,326 @@
+"""One browser, one thing after another, against a dict: whatever the order, they agree."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from typing import TYPE_CHECKING, Any
+
+import hypothesis
+import pytest
+import redis
+from flask import session
+from flask_login import current_user, login_user, logout_user
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from flask_holdfast.sessions.stores.memory import MemoryStore
+from flask_holdfast.sessions.stores.redis import RedisStore
+from flask_holdfast.sessions.stores.sqlite import SQLiteStore
+from tests.sessions.site import Site, Tab, User, next_millisecond, ours, sign_out
+from tests.sessions.stores.clock import Clock
+from tests.sessions.stores.test_redis import shift
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from flask_holdfast.sessions.stores.base import Store
+    from tests import services
+
+IDLE, ABSOLUTE = 1800, 4 * 1800
+KEYS = st.sampled_from(["a", "b", "c"])
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=2), inner, max_size=2)
+    ),
+    max_leaves=4,
+)
+USERS = st.sampled_from(["ada", "bob"])
+
+
+class Life(RuleBasedStateMachine):
+    """`data` and `user` are the model; None as data: there is no live session."""
+
+    start: Callable[[], tuple[Site, Callable[[float], object]]]
+    #: Whether time passes for cookies too. On Redis it does for what is stored alone.
+    outlives = True
+
+    @initialize()
+    def begin(self) -> None:
+        self.site, self.advance = type(self).start()
+        self.tab: Tab = self.site.tab()
+        self.data: dict[str, Any] | None = None
+        self.user: str | None = None
+        #: Whether a write begins a session where there is none to write to.
+        self.may_begin = True
+        self.left = (0.0, 0.0)
+        self.dead: list[str] = []
+
+    # -- what a view does --------------------------------------------------------------
+
+    @rule(key=KEYS, value=VALUES)
+    def assign(self, key: str, value: Any) -> None:
+        self._write(lambda: session.update({key: value}), lambda data: data.update({key: value}))
+
+    @rule(key=KEYS, value=VALUES)
+    def default(self, key: str, value: Any) -> None:
+        self._write(
+            lambda: session.setdefault(key, value), lambda data: data.setdefault(key, value)
+        )
+
+    @rule(key=KEYS)
+    def count(self, key: str) -> None:
+        self._write(
+            lambda: ours().change(key, _more, 0),
+            lambda data: data.update({key: _more(data.get(key, 0))}),
+        )
+
+    @rule(key=KEYS, value=VALUES)
+    def change_in_place(self, key: str, value: Any) -> None:
+        if self.data is not None and isinstance(self.data.get(key), list):
+            self._write(lambda: session[key].append(value), lambda data: data[key].append(value))
+
+    @precondition(lambda self: self.data)
+    @rule(key=KEYS)
+    def pop(self, key: str) -> None:
+        assert self.data is not None
+        answer = self._run(lambda: session.pop(key, None))
+        assert answer == self.data.pop(key, None)
+        if not self.data and self.user is None:
+            self._nobody(may_begin=True)  # the cookie went, as Flask has it
+
+    @rule(key=KEYS, value=VALUES)
+    def start_over(self, key: str, value: Any) -> None:
+        def act() -> None:
+            session.clear()
+            session[key] = value
+
+        alive, before = self.data is not None, self._cookie()
+        self._run(act)
+        if alive or self.may_begin:
+            self._moved(before if alive else None, {key: value}, None)
+
+    @rule()
+    def clear(self) -> None:
+        before, alive = self._cookie(), self.data is not None
+        self._run(lambda: session.clear())
+        if alive:
+            self._over(before, may_begin=True)
+
+    # -- who it is ---------------------------------------------------------------------
+
+    @rule(user=USERS)
+    def log_in(self, user: str) -> None:
+        before = self._cookie()
+        self._run(lambda: login_user(User(user)))
+        own = self.user in (None, user)
+        self._moved(before, (self.data or {}) if own else {}, user)
+
+    @rule()
+    def log_out(self) -> None:
+        before, alive = self._cookie(), self.data is not None
+        self._run(sign_out)
+        if alive:
+            self._over(before, may_begin=True)
+
+    @precondition(lambda self: self.user is not None)
+    @rule()
+    def log_out_alone(self) -> None:
+        before, data = self._cookie(), self.data
+        self._run(logout_user)
+        if data:
+            self._moved(before, data, None)
+        else:
+            self._over(before, may_begin=True)
+
+    @precondition(lambda self: self.data is not None)
+    @rule()
+    def rotate(self) -> None:
+        before = self._cookie()
+        self._run(self.site.manager.rotate)
+        self._moved(before, self.data or {}, self.user)
+
+    # -- what happens to it ------------------------------------------------------------
+
+    @precondition(lambda self: self.data is not None)
+    @rule()
+    def revoke(self) -> None:
+        before = self._cookie()
+        assert self.site.manager.revoke_session(self.tab.sid())
+        self._over(before, may_begin=False)
+
+    @rule(user=USERS)
+    def revoke_all(self, user: str) -> None:
+        before = self._cookie()
+        ended = self.site.manager.delete_user_sessions(user)
+        for _ in range(3):  # a login in the same moment would be refused
+            next_millisecond()
+        self.advance(0.01)
+        assert ended == (1 if self.user == user else 0)
+        if self.user == user:
+            self._over(before, may_begin=False)
+
+    @rule(seconds=st.sampled_from([60, IDLE + 30, ABSOLUTE // 2, ABSOLUTE + 30]))
+    def time_passes(self, seconds: float) -> None:
+        self._wait(seconds)
+
+    @rule(times=st.sampled_from([2, 3, ABSOLUTE // IDLE + 1]))
+    def stay_active(self, times: int) -> None:
+        for _ in range(times):
+            self._wait(IDLE - 30)
+            self.they_agree()
+
+    # -- what must hold ----------------------------------------------------------------
+
+    @invariant()
+    def they_agree(self) -> None:
+        seen, who = self._run(_look)
+        assert (seen, who) == (self.data or {}, self.user)
+        alive = int(self.data is not None)
+        stats = self.site.manager.get_session_stats()
+        assert stats["authenticated_sessions"] == (self.user is not None)
+        # One that was emptied stays until its idle end, without a cookie.
+        assert stats["total_sessions"] >= alive
+
+    @invariant()
+    def what_is_over_stays_over(self) -> None:
+        thief = self.site.tab()
+        for cookie in self.dead[-3:]:
+            thief.cookie = cookie
+            assert thief.run(_look).value == ({}, None)
+
+    def _wait(self, seconds: float) -> None:
+        if not self.outlives and self.left[1] <= seconds:
+            return
+        self.advance(seconds)
+        idle, absolute = (left - seconds for left in self.left)
+        self.left = (idle, absolute)
+        if self.data is not None and (idle <= 0 or absolute <= 0):
+            # A visitor begins anew; whoever was signed in signs in again.
+            self._over(self._cookie(), may_begin=self.user is None or absolute <= 0)
+        elif absolute <= 0:
+            self.may_begin = True
+
+    def _run(self, act: Callable[[], Any]) -> Any:
+        answer = self.tab.run(act)
+        assert answer.response.status_code == 200
+        if self.data is not None:
+            self.left = (IDLE, self.left[1])
+        return answer.value
+
+    def _write(self, act: Callable[[], Any], model: Callable[[dict[str, Any]], Any]) -> None:
+        if self.data is not None:
+            model(self.data)
+        elif self.may_begin:
+            self.data, self.left = {}, (IDLE, ABSOLUTE)
+            model(self.data)
+        self._run(act)
+
+    def _cookie(self) -> str | None:
+        return self.tab.cookie
+
+    def _moved(self, before: str | None, data: dict[str, Any], user: str | None) -> None:
+        restarts = user is not None and self.tab.cookie != before
+        absolute = ABSOLUTE if restarts or self.data is None else self.left[1]
+        if before is not None and self.data is not None:
+            self.dead.append(before)
+        assert self.tab.cookie != before
+        self.data, self.user, self.left = data, user, (IDLE, absolute)
+
+    def _over(self, before: str | None, *, may_begin: bool) -> None:
+        assert before is not None
+        self.dead.append(before)
+        self._nobody(may_begin=may_begin)
+
+    def _nobody(self, *, may_begin: bool) -> None:
+        self.data, self.user, self.may_begin = None, None, may_begin
+
+
+def _more(value: Any) -> Any:
+    return value + 1 if isinstance(value, int) else 1
+
+
+def _look() -> tuple[dict[str, Any], str | None]:
+    who = current_user.get_id() if "_user_id" in session else None
+    return {key: session[key] for key in session if not key.startswith("_")}, who
+
+
+def check(
+    site: Callable[[], tuple[Site, Callable[[float], object]]],
+    examples: int,
+    *,
+    outlives: bool = True,
+) -> None:
+    machine = type("LifeHere", (Life,), {"start": staticmethod(site), "outlives": outlives})
+    settings = hypothesis.settings(
+        max_examples=examples,
+        stateful_step_count=25,
+        derandomize=True,
+        deadline=None,
+        database=None,
+        suppress_health_check=[*hypothesis.HealthCheck],
+    )
+    run_state_machine_as_test(machine, settings=settings)
+
+
+def with_clock(store: Store, clock: Clock, folder: Path) -> tuple[Site, Callable[[float], object]]:
+    site = Site("memory://", str(folder), SESSION_CACHE_TIMEOUT=ABSOLUTE)
+    site.interface.store = site.manager.store = store
+    site.interface.clock = site.manager._clock = clock
+    return site, clock.advance
+
+
+@pytest.mark.timeout(3600)
+def test_memory_agrees_with_the_model(
+    tmp_path: Path, full: bool, record_property: Callable[[str, object], None]
+) -> None:
+    def site() -> tuple[Site, Callable[[float], object]]:
+        clock = Clock()
+        return with_clock(MemoryStore(clock), clock, tmp_path)
+
+    examples = 5000 if full else 60
+    check(site, examples)
+    record_property("ran", f"{examples:,} lives of 25 steps")
+
+
+@pytest.mark.timeout(3600)
+def test_sqlite_agrees_with_the_model(
+    tmp_path: Path, full: bool, record_property: Callable[[str, object], None]
+) -> None:
+    def site() -> tuple[Site, Callable[[float], object]]:
+        clock = Clock()
+        folder = tempfile.mkdtemp(dir=tmp_path)
+        return with_clock(SQLiteStore(f"{folder}/lives.sqlite", clock), clock, tmp_path)
+
+    examples = 500 if full else 15
+    check(site, examples)
+    record_property("ran", f"{examples:,} lives of 25 steps")
+
+
+@pytest.mark.timeout(3600)
+def test_redis_agrees_with_the_model(
+    redis_server: services.RedisServer,
+    tmp_path: Path,
+    full: bool,
+    record_property: Callable[[str, object], None],
+) -> None:
+    with redis.Redis.from_url(redis_server.url) as client:
+
+        def site() -> tuple[Site, Callable[[float], object]]:
+            client.flushall()
+            site, _ = with_clock(RedisStore(client), Clock(), tmp_path)
+            site.interface.clock = site.manager._clock = time.time
+            return site, lambda seconds: shift(client, round(seconds * 1000))
+
+        examples = 500 if full else 20
+        check(site, examples, outlives=False)
+    record_property("ran", f"{examples:,} lives of 25 steps")
