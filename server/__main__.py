@@ -8,23 +8,27 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import socket
 import sys
 from typing import TYPE_CHECKING
 
-from flask_holdfast.exceptions import HoldfastError
+from werkzeug.serving import make_server
+
+from flask_holdfast.exceptions import HoldfastError, SettingError
 from server import config, models
 from server.app import create_app
+from server.session_manager import session_manager
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from flask import Flask
 
+BACKLOG = 128  # connections that wait to be accepted; Werkzeug's own number
 DEMO_ACCOUNTS = {"demo": False, "admin": True}
 
 
 def main() -> int:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     # The application writes a line of its own for each request.
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
     environ = {"PLAIN_HTTP": "1"} | dict(os.environ)
@@ -32,11 +36,13 @@ def main() -> int:
     try:
         port = port_number(environ.get("PORT") or "5000")
         app = create_app(development(environ | {"HOST": host}))
+        listening = listen(host, port)
     except (HoldfastError, ValueError) as error:
         print(f"The application does not start: {error}", file=sys.stderr)
         return 2
-    greet(app, host, port)
-    app.run(host, port, threaded=True, load_dotenv=False)
+    with listening:
+        greet(app, host, port)
+        make_server(host, port, app, threaded=True, fd=listening.fileno()).serve_forever()
     return 0
 
 
@@ -44,6 +50,16 @@ def port_number(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and 0 < int(text[:6]) <= 65535):
         raise ValueError(f"PORT is {text!r}; give a number from 1 to 65535")
     return int(text)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """The socket to serve on: opened before anything is promised to the person who waits."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        fix = f"{host} cannot be listened on there ({error.strerror}); choose another"
+        raise SettingError("PORT", port, fix) from None
 
 
 def development(environ: dict[str, str]) -> dict[str, object]:
@@ -56,11 +72,14 @@ def development(environ: dict[str, str]) -> dict[str, object]:
 
 def kept_key(path: Path) -> str:
     """The random key in *path*, made at the first start; nobody else may read the file."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path.read_text().strip()
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            return path.read_text().strip()
+    except OSError as error:
+        raise config.unusable_folder(path.parent, error) from None
     with os.fdopen(file, "w") as opened:
         key = secrets.token_urlsafe(48)
         opened.write(key)
@@ -70,11 +89,30 @@ def kept_key(path: Path) -> str:
 def greet(app: Flask, host: str, port: int) -> None:
     shown = f"[{host}]" if ":" in host else host
     print(f"\n  SERVER on http://{shown}:{port}/   (Ctrl+C ends it)\n")
-    for username, password in make_demo_accounts(app).items():
+    made = make_demo_accounts(app)
+    for username, password in made.items():
         print(f"  account {username:<6} password {password}   (shown this once)")
+    if not made:
+        print("  the demo accounts exist already, with the passwords shown when they were made;")
+        print(f"  to start over, remove {app.instance_path}")
     if app.config["PLAIN_HTTP"]:
-        print("  development over plain http: cookies are plain `session`, without Secure\n")
-    sys.stdout.flush()
+        print("  development over plain http: cookies are plain `session`, without Secure")
+    if trouble := store_trouble(app):
+        print(f"  {trouble}")
+    print(flush=True)
+
+
+def store_trouble(app: Flask) -> str | None:
+    """What to know if the session store does not answer."""
+    with app.app_context():
+        found = session_manager().health()
+    if not found["degraded"]:
+        return None
+    if found["ok"]:
+        return "Redis does not answer: until it does, sessions live in the memory of this process"
+    return (
+        f"the session store ({found['store']}) does not answer: until it does, nobody can sign in"
+    )
 
 
 def make_demo_accounts(app: Flask) -> dict[str, str]:

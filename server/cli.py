@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import click
-from flask.cli import with_appcontext
+from flask.cli import ScriptInfo, with_appcontext
 from werkzeug.datastructures import MultiDict
 
 from server import models
 from server.forms import RegisterForm
+
+
+def at_flasks_command_line() -> bool:
+    """Whether a command of `flask` runs in this process, which prints errors of Click's as they are."""
+    context = click.get_current_context(silent=True)
+    return context is not None and context.find_object(ScriptInfo) is not None
 
 
 @click.group()

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flask_holdfast.exceptions import SettingError
-from server.security import headers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
 MOST_PROXIES = 10
 # Passed on as they are; the extension checks them at start.
 TEXT_KEYS = ("SECRET_KEY", "SESSION_STORE_URL", "REDIS_URL", "DATABASE_URL")
+# Where `make run` and `flask run` listen.
+HOST_KEYS = ("HOST", "FLASK_RUN_HOST")
 YES = frozenset({"1", "true", "yes", "on"})
 NO = frozenset({"", "0", "false", "no", "off"})
 
@@ -27,7 +28,6 @@ BASE: dict[str, object] = {
     "MAX_CONTENT_LENGTH": 64 * 1024,
     "MAX_FORM_MEMORY_SIZE": 64 * 1024,
     "REMEMBER_COOKIE_DURATION": timedelta(days=14),
-    "HOLDFAST_HEADERS": headers.HEADERS,
 }
 
 OVER_HTTPS: dict[str, object] = {
@@ -55,12 +55,18 @@ def instance_path(environ: Mapping[str, str]) -> Path:
     return Path(environ.get("INSTANCE_PATH") or Path(__file__).parents[1] / "instance").absolute()
 
 
+def unusable_folder(folder: str | Path, error: OSError) -> SettingError:
+    fix = f"name a folder that can be made and written ({error.strerror})"
+    return SettingError("INSTANCE_PATH", str(folder), fix)
+
+
 def from_environment(environ: Mapping[str, str]) -> dict[str, object]:
     """The settings that the environment gives. Raises `SettingError` for one that cannot be.
 
     `PLAIN_HTTP=1` is the development setting: cookies without Secure. It is refused for a `HOST`
-    beyond loopback, where anybody on the way could read the cookie, unless
-    `PLAIN_HTTP_ANYWHERE=1` confirms that this is meant.
+    or `FLASK_RUN_HOST` beyond loopback, where anybody on the way could read the cookie, unless
+    `PLAIN_HTTP_ANYWHERE=1` confirms that this is meant. An address on a command line
+    (`flask run --host`, `gunicorn -b`) is not seen here.
     """
     config: dict[str, object] = {key: environ[key] for key in TEXT_KEYS if environ.get(key)}
     if fallbacks := environ.get("SECRET_KEY_FALLBACKS"):
@@ -75,15 +81,18 @@ def from_environment(environ: Mapping[str, str]) -> dict[str, object]:
 
 
 def check_plain_http(environ: Mapping[str, str]) -> None:
-    host = environ.get("HOST", "127.0.0.1")
-    if is_loopback(host) or switch(environ, "PLAIN_HTTP_ANYWHERE"):
+    if switch(environ, "PLAIN_HTTP_ANYWHERE"):
         return
-    raise SettingError(
-        "HOST",
-        host,
-        "plain http sends session cookies that anybody on the network can read; use 127.0.0.1, "
-        "serve https, or set PLAIN_HTTP_ANYWHERE=1 if this network is yours alone",
-    )
+    for key in HOST_KEYS:
+        host = environ.get(key) or "127.0.0.1"
+        if not is_loopback(host):
+            raise SettingError(
+                key,
+                host,
+                "plain http sends session cookies that anybody on the network can read; use "
+                "127.0.0.1, serve https, or set PLAIN_HTTP_ANYWHERE=1 if this network is yours "
+                "alone",
+            )
 
 
 def is_loopback(host: str) -> bool:

@@ -11,9 +11,9 @@ import time
 from typing import TYPE_CHECKING
 
 from flask import Response, g, jsonify, render_template, request
-from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException
 
+from flask_holdfast.csrf import CSRFError
 from flask_holdfast.exceptions import printable
 
 if TYPE_CHECKING:
@@ -32,6 +32,11 @@ WORDS = {
     500: ("Something went wrong", "It is our fault, and it is in our log. Please try again."),
     503: ("Back in a moment", "We cannot reach our session store. Please try again shortly."),
 }
+
+
+def start_log() -> None:
+    """Write the log to stderr, unless whoever runs this process has arranged for it already."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
 
 
 def install(app: Flask) -> None:
@@ -58,11 +63,14 @@ def log_request(response: Response) -> Response:
 
 def error_page(error: HTTPException) -> ResponseReturnValue | HTTPException:
     """Errors as JSON for programs and as a page for people."""
-    # The extension answers a refused token itself, and a view's abort(response) is an answer.
-    if isinstance(error, CSRFError) or error.response is not None:
+    # A view's abort(response) is an answer.
+    if error.response is not None:
         return error
+    if isinstance(error, CSRFError):
+        return csrf_answer(error)
     answer: AnyResponse = error.get_response()
     if wants_json():
+        answer.headers["Cache-Control"] = "no-store"
         body = jsonify(error=error.name.lower().replace(" ", "_"), message=error.description)
         answer.set_data(body.get_data())
         answer.content_type = "application/json"
@@ -73,8 +81,21 @@ def error_page(error: HTTPException) -> ResponseReturnValue | HTTPException:
     return answer
 
 
+def csrf_answer(error: CSRFError) -> ResponseReturnValue:
+    """The extension's own answer; to the API's callers never its page, whatever they accept."""
+    answer: Response = error.get_response()
+    if is_api() and not answer.is_json:
+        answer.set_data(jsonify(error=error.description, reason=error.reason).get_data())
+        answer.content_type = "application/json"
+    return answer
+
+
+def is_api() -> bool:
+    return request.path.startswith("/api/")
+
+
 def wants_json() -> bool:
-    if request.path.startswith("/api/"):
+    if is_api():
         return True
     accepted = request.accept_mimetypes
     return accepted["application/json"] > accepted["text/html"]

@@ -21,11 +21,12 @@ from sqlalchemy import (
     event,
     select,
 )
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from server import passwords
+from flask_holdfast.exceptions import SettingError, printable
+from server import config, passwords
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -104,21 +105,33 @@ def open_database(app: Flask) -> None:
     """Open `DATABASE_URL` (by default a file in the instance folder, mode 0600) for *app*.
 
     Makes the tables where they are missing; several processes may do so at the same moment.
+    Raises `SettingError` for a database that cannot be opened.
     """
-    url = app.config.get("DATABASE_URL")
-    if not url:
-        path = Path(app.instance_path) / "server.sqlite"
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.touch(mode=0o600)
-        url = f"sqlite:///{path}"
-    engine = create_engine(url)
-    if engine.dialect.name == "sqlite":
-        event.listen(engine, "connect", _enforce_foreign_keys)
-    _make_tables(engine)
+    try:
+        engine = create_engine(app.config.get("DATABASE_URL") or _own_file(app.instance_path))
+        if engine.dialect.name == "sqlite":
+            event.listen(engine, "connect", _enforce_foreign_keys)
+        _make_tables(engine)
+    except (SQLAlchemyError, OSError, ImportError) as error:
+        # The address may hold a password, and so may what SQLAlchemy says of it.
+        reason = error.orig if isinstance(error, DBAPIError) else type(error).__name__
+        fix = f"give the address of a database that can be opened ({printable(reason)})"
+        raise SettingError("DATABASE_URL", "(not shown)", fix) from None
     # A server that forks its workers after this line must not share one connection among them.
     engine.dispose()
     app.extensions[EXTENSION] = engine
     app.teardown_appcontext(_close_session)
+
+
+def _own_file(folder: str) -> str:
+    """The address of the application's own SQLite file, made here for nobody else to read."""
+    path = Path(folder) / "server.sqlite"
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+    except OSError as error:
+        raise config.unusable_folder(folder, error) from None
+    return f"sqlite:///{path}"
 
 
 def _enforce_foreign_keys(connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None:

@@ -38,7 +38,7 @@ def end_session(sid: UUID) -> ResponseReturnValue:
     data = session_manager().get_session_data(str(sid))
     if data is None or data.get("_user_id") != me().get_id():
         abort(404)
-    session_manager().delete_session(str(sid))
+    session_manager().revoke_session(str(sid), by=me().get_id())
     flash("That session has ended.")
     return redirect(url_for("account.sessions"), 303)
 
@@ -46,7 +46,8 @@ def end_session(sid: UUID) -> ResponseReturnValue:
 @blueprint.post("/sessions/end-others")
 @login_required
 def end_other_sessions() -> ResponseReturnValue:
-    ended = session_manager().delete_user_sessions(me().get_id(), keep=current_sid())
+    mine = me().get_id()
+    ended = session_manager().delete_user_sessions(mine, keep=current_sid(), by=mine)
     flash(f"Ended {ended} other session{'' if ended == 1 else 's'}.")
     return redirect(url_for("account.sessions"), 303)
 

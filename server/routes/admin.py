@@ -44,7 +44,7 @@ def sessions() -> ResponseReturnValue:
 @blueprint.post("/sessions/<uuid:sid>/end")
 @admin_required
 def end_session(sid: UUID) -> ResponseReturnValue:
-    ended = session_manager().delete_session(str(sid))
+    ended = session_manager().revoke_session(str(sid), by=me().get_id())
     log.info("administrator %s ended session %s", me().id, sid)
     flash("That session has ended." if ended else "That session had ended already.")
     return redirect(url_for("admin.sessions"), 303)
@@ -55,7 +55,7 @@ def end_session(sid: UUID) -> ResponseReturnValue:
 def end_user_sessions(user_id: int) -> ResponseReturnValue:
     """Ends all of a user's sessions; an administrator's own keeps the one that asks."""
     keep = current_sid() if user_id == me().id else None
-    ended = session_manager().delete_user_sessions(str(user_id), keep=keep)
+    ended = session_manager().delete_user_sessions(str(user_id), keep=keep, by=me().get_id())
     log.info("administrator %s ended %s sessions of user %s", me().id, ended, user_id)
     flash(f"Ended {ended} session{'' if ended == 1 else 's'}.")
     return redirect(url_for("admin.sessions"), 303)

@@ -37,12 +37,16 @@ def as_json(note: Note) -> dict[str, object]:
 
 
 def sent_json() -> object:
-    """The body of this request. Raises `BadRequest` for one that is no JSON."""
+    """The body of this request. Raises `BadRequest` for one that is not JSON, and
+    `UnsupportedMediaType` for one that does not say that it is.
+    """
     try:
         return request.get_json()
     except RecursionError:
         # Thousands of brackets: Python's parser gives up on them with this, not with a ValueError.
         raise BadRequest("The JSON is nested too deeply.") from None
+    except BadRequest:
+        raise BadRequest("The body is not JSON.") from None
 
 
 def text_of(body: object) -> str:

@@ -54,7 +54,7 @@ def register() -> ResponseReturnValue:
 @blueprint.route("/login", methods=["GET", "POST"])
 def login() -> ResponseReturnValue:
     target = safe_target(request.args.get("next"))
-    if request.method == "GET" and current_user.is_authenticated:
+    if request.method in {"GET", "HEAD"} and current_user.is_authenticated:
         return redirect(target or url_for("pages.dashboard"))
     form = LoginForm()
     status = 200
@@ -89,7 +89,8 @@ def change_password() -> ResponseReturnValue:
     if form.validate_on_submit():
         if check_password(user.password_hash, said(form.current_password)):
             set_password(user, said(form.new_password))
-            session_manager().delete_user_sessions(user.get_id(), keep=current_sid())
+            mine = user.get_id()
+            session_manager().delete_user_sessions(mine, keep=current_sid(), by=mine)
             session_manager().rotate()
             log.info("changed the password of user %s", user.id)
             flash("Your password is changed, and your other sessions have ended.")

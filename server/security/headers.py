@@ -8,10 +8,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from flask import Response
+    from flask import Flask, Response
 
 # No page links to another site, so no address of ours needs to be told to one.
-HEADERS: dict[str, str | None] = {"Referrer-Policy": "same-origin"}
+PAGE_REFERRER = "same-origin"
+
+
+def install(app: Flask) -> None:
+    """To be called after the extension's own: of the hooks after a request, the last is first."""
+    app.after_request(add)
+
+
+def add(response: Response) -> Response:
+    """For pages alone: what is no page keeps the extension's stricter `no-referrer`."""
+    if response.mimetype == "text/html":
+        response.headers.setdefault("Referrer-Policy", PAGE_REFERRER)
+    return response
 
 
 def signed_out(response: Response) -> Response:

@@ -80,6 +80,25 @@ def test_a_fetch_with_the_token_makes_a_note(bob: Visitor) -> None:
     assert texts(bob) == ["by fetch"]
 
 
+def test_a_refusal_by_the_api_is_json_even_for_who_accepts_only_pages(bob: Visitor) -> None:
+    headers = {"Origin": ORIGIN, "User-Agent": bob.user_agent, "Accept": "text/html"}
+
+    answer = bob.client.post("/api/notes", base_url=ORIGIN, headers=headers, data=b"{}")
+
+    assert (answer.status_code, answer.mimetype) == (400, "application/json")
+    assert answer.get_json()["reason"] == "token_missing"
+    assert "no-store" in answer.headers["Cache-Control"]
+
+
+def test_a_body_that_is_not_json_is_told_so(bob: Visitor) -> None:
+    headers = {"X-CSRFToken": token_in(bob.get("/dashboard").text), "Origin": ORIGIN}
+    headers |= {"Content-Type": "application/json", "User-Agent": bob.user_agent}
+
+    answer = bob.client.post("/api/notes", base_url=ORIGIN, headers=headers, data=b"{")
+
+    assert "not JSON" in answer.get_json()["message"]
+
+
 def test_a_fetch_without_token_is_refused_with_a_reason_and_a_fresh_one(bob: Visitor) -> None:
     answer = bob.post_json("/api/notes", {"text": "forged"}, Accept="application/json")
 

@@ -10,6 +10,7 @@ import pytest
 from redis import Redis
 
 import flask_holdfast
+from server import session_manager
 from server.cache.session_store import RedisSession, RedisSessionInterface, SessionManager
 
 if TYPE_CHECKING:
@@ -76,6 +77,10 @@ def test_each_name_is_the_extensions_own_engine() -> None:
     assert issubclass(RedisSession, flask_holdfast.Session)
     assert issubclass(RedisSessionInterface, flask_holdfast.SessionInterface)
     assert issubclass(SessionManager, flask_holdfast.SessionManager)
+
+
+def test_the_session_manager_is_the_same_by_its_other_address() -> None:
+    assert session_manager.SessionManager is SessionManager
 
 
 def test_a_session_says_what_it_is(app: flask.Flask) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import socket
 import stat
 import subprocess
 import sys
@@ -12,7 +14,8 @@ import pytest
 
 from flask_holdfast import SettingError
 from server import config
-from server.__main__ import kept_key, make_demo_accounts, port_number
+from server.__main__ import greet, kept_key, make_demo_accounts, port_number, store_trouble
+from tests import services
 from tests.server.conftest import SECRET_KEY
 from tests.server.visitor import Visitor
 
@@ -41,6 +44,11 @@ def test_plain_http_for_others_is_refused_until_confirmed(host: str) -> None:
         config.from_environment(environ)
 
     assert config.from_environment(environ | {"PLAIN_HTTP_ANYWHERE": "1"})["PLAIN_HTTP"] is True
+
+
+def test_plain_http_for_others_is_refused_where_flask_run_is_told_by_a_variable() -> None:
+    with pytest.raises(SettingError, match=r"FLASK_RUN_HOST.*PLAIN_HTTP_ANYWHERE=1"):
+        config.from_environment({"PLAIN_HTTP": "1", "FLASK_RUN_HOST": "0.0.0.0"})
 
 
 @pytest.mark.parametrize(
@@ -127,18 +135,94 @@ def test_two_processes_that_start_together_share_one_database(tmp_path: Path) ->
     assert [(process.communicate()[1], process.returncode) for process in started] == [(b"", 0)] * 2
 
 
-def test_a_wrong_setting_ends_make_run_with_one_sentence(tmp_path: Path) -> None:
-    environ = {"INSTANCE_PATH": str(tmp_path), "HOST": "0.0.0.0"}
-
-    ended = subprocess.run(
-        [sys.executable, "-m", "server"],
+def run(*command: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", *command],
         cwd=ROOT,
         env=environ,
         capture_output=True,
         text=True,
         check=False,
+        timeout=60,
     )
 
+
+@pytest.mark.parametrize(
+    ("environ", "told"),
+    [
+        ({"HOST": "0.0.0.0"}, "PLAIN_HTTP_ANYWHERE=1"),
+        ({"DATABASE_URL": "nothing://ada:swordfish@db/x"}, "DATABASE_URL"),
+        ({"DATABASE_URL": "sqlite:////dev/null/x.sqlite"}, "DATABASE_URL"),
+        ({"INSTANCE_PATH": "/dev/null/here"}, "INSTANCE_PATH"),
+        ({"INSTANCE_PATH": "/dev/null/here", "SECRET_KEY": SECRET_KEY}, "INSTANCE_PATH"),
+    ],
+)
+def test_a_wrong_setting_ends_make_run_with_one_sentence(
+    tmp_path: Path, environ: dict[str, str], told: str
+) -> None:
+    ended = run("server", **{"INSTANCE_PATH": str(tmp_path), **environ})
+
     assert ended.returncode == 2
-    assert "PLAIN_HTTP_ANYWHERE=1" in ended.stderr
+    [line] = ended.stderr.splitlines()
+    assert told in line
+    assert "swordfish" not in line
+
+
+def test_a_busy_port_is_named_before_anything_is_promised(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        port = str(busy.getsockname()[1])
+        ended = run("server", INSTANCE_PATH=str(tmp_path), PORT=port)
+
+    assert (ended.returncode, ended.stdout) == (2, "")
+    [line] = ended.stderr.splitlines()
+    assert f"PORT = {port}" in line
+
+
+@pytest.mark.parametrize("command", ["run", "sessions", "users"])
+def test_flasks_own_command_line_without_a_key_ends_with_one_line(
+    tmp_path: Path, command: str
+) -> None:
+    ended = run("flask", "--app", "server", command, INSTANCE_PATH=str(tmp_path))
+
+    assert ended.returncode == 1
+    assert "Error: SECRET_KEY" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_a_second_start_says_that_the_demo_accounts_exist(
+    app: Flask, capsys: pytest.CaptureFixture[str]
+) -> None:
+    greet(app, "127.0.0.1", 5000)
+    assert "exist already" not in capsys.readouterr().out
+
+    greet(app, "127.0.0.1", 5000)
+
+    said = capsys.readouterr().out
+    assert "exist already" in said
+    assert app.instance_path in said
+
+
+@pytest.mark.parametrize(("required", "told"), [(False, "in the memory"), (True, "nobody can")])
+def test_a_start_without_redis_says_so(new_app: NewApp, required: bool, told: str) -> None:
+    with services.redis_process() as redis:
+        app = new_app(SESSION_STORE_URL=redis.url, REDIS_REQUIRED=required)
+        assert store_trouble(app) is None
+        redis.stop()
+
+        assert told in (store_trouble(app) or "")
+
+
+def test_without_a_log_of_its_own_a_process_sees_who_signs_in(tmp_path: Path) -> None:
+    program = (
+        "import logging, server; server.create_app();"
+        "logging.getLogger('server.auth').info('signed in user 7')"
+    )
+    environ = {"INSTANCE_PATH": str(tmp_path), "PYTHONPATH": str(ROOT), "SECRET_KEY": SECRET_KEY}
+
+    ended = subprocess.run(
+        [sys.executable, "-c", program], env=environ, capture_output=True, text=True, check=True
+    )
+
+    assert re.search(
+        r"^\d{4}-\d\d-\d\d .* INFO server.auth signed in user 7$", ended.stderr, re.MULTILINE
+    )

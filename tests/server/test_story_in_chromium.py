@@ -158,6 +158,39 @@ def test_a_form_with_a_wrong_token_is_answered_by_a_page_that_helps(
     expect(page.locator("#no-notes")).to_be_visible()
 
 
+def test_a_quick_note_after_a_sign_out_elsewhere_says_so_and_keeps_the_text(
+    url: str, new_context: NewContext, page_problems: Problems
+) -> None:
+    context = new_context()
+    page, other = context.new_page(), context.new_page()
+    sign_in(page, url)
+    other.goto(f"{url}/dashboard")
+    other.get_by_role("button", name="Sign out").click()
+    expect(other).to_have_url(f"{url}/welcome")
+
+    page.get_by_label("Quick note").fill("typed here")
+    page.get_by_role("button", name="Send").click()
+
+    expect(page.locator("#quick-result")).to_contain_text("You are signed out")
+    expect(page.locator("#session-clock")).to_contain_text("Your session has ended")
+    expect(page.get_by_label("Quick note")).to_have_value("typed here")
+    page_problems.expect("status of 400")
+
+
+def test_a_quick_note_without_a_network_says_so_and_keeps_the_text(
+    url: str, page: Page, page_problems: Problems
+) -> None:
+    sign_in(page, url)
+    page.route("**/api/notes", lambda route: route.abort("connectionrefused"))
+
+    page.get_by_label("Quick note").fill("typed here")
+    page.get_by_role("button", name="Send").click()
+
+    expect(page.locator("#quick-result")).to_contain_text("could not be reached")
+    expect(page.get_by_label("Quick note")).to_have_value("typed here")
+    page_problems.expect("ERR_CONNECTION_REFUSED")
+
+
 def test_everything_works_without_javascript(url: str, new_context: NewContext) -> None:
     page = new_context(java_script_enabled=False).new_page()
     sign_in(page, url, "bob")
