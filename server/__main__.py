@@ -93,7 +93,7 @@ def greet(app: Flask, host: str, port: int) -> None:
     for username, password in made.items():
         print(f"  account {username:<6} password {password}   (shown this once)")
     if not made:
-        print("  the demo accounts exist already, with the passwords shown when they were made;")
+        print("  the demo accounts exist already, as the first start showed them;")
         print(f"  to start over, remove {app.instance_path}")
     if app.config["PLAIN_HTTP"]:
         print("  development over plain http: cookies are plain `session`, without Secure")

@@ -80,14 +80,18 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> services.TLS:
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """One real Chromium for the run; profiles are per test, see `new_context`."""
+def browsers() -> Iterator[services.Browsers]:
+    """The run's Chromium, started again where it has gone down."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=services.CHROMIUM, args=list(services.CHROMIUM_ARGS), headless=True
-        )
-        yield browser
-        browser.close()
+        browsers = services.Browsers(playwright)
+        yield browsers
+        browsers.close()
+
+
+@pytest.fixture
+def browser(browsers: services.Browsers) -> Browser:
+    """One real Chromium for the run; profiles are per test, see `new_context`."""
+    return browsers.running()
 
 
 class Problems(list[str]):

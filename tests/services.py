@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import redis
+from playwright.sync_api import Error as PlaywrightError
 from werkzeug.serving import make_server, make_ssl_devcert
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from flask import Flask
-    from playwright.sync_api import BrowserContext, ConsoleMessage
+    from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Playwright
 
 LOOPBACK = "127.0.0.1"
 START_SECONDS = 20.0
@@ -29,6 +30,8 @@ CHROMIUM = "/usr/bin/chromium"
 CHROMIUM_ARGS = (
     "--no-sandbox",
     "--disable-gpu",
+    "--disable-gpu-sandbox",
+    "--disable-dev-shm-usage",
     "--disable-quic",
     "--no-first-run",
     "--disable-background-networking",
@@ -160,3 +163,43 @@ def watch(context: BrowserContext, problems: list[str]) -> None:
 
     context.on("console", on_console)
     context.on("weberror", lambda error: problems.append(f"exception: {error.error}"))
+
+
+class Browsers:
+    """A Chromium that runs, whatever became of the one before.
+
+    On a busy machine its GPU process can fail to start, and then it goes down as a whole; one
+    such start must not fail every test after it.
+    """
+
+    def __init__(self, playwright: Playwright) -> None:
+        self._playwright = playwright
+        self._browser: Browser | None = None
+
+    def running(self) -> Browser:
+        if self._browser is None or not self._shows_a_page(self._browser):
+            self._browser = self._started()
+        return self._browser
+
+    def _started(self) -> Browser:
+        for _ in range(3):
+            browser = self._playwright.chromium.launch(
+                executable_path=CHROMIUM, args=list(CHROMIUM_ARGS), headless=True
+            )
+            if self._shows_a_page(browser):
+                return browser
+        raise RuntimeError("Chromium went down three times at its start")
+
+    def close(self) -> None:
+        if self._browser is not None and self._browser.is_connected():
+            self._browser.close()
+
+    @staticmethod
+    def _shows_a_page(browser: Browser) -> bool:
+        if not browser.is_connected():
+            return False
+        try:
+            browser.new_page().close()
+        except PlaywrightError:
+            return False
+        return True

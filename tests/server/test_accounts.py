@@ -11,7 +11,7 @@ from argon2 import PasswordHasher
 
 from server import models
 from server.login import safe_target
-from tests.server.visitor import PASSWORD, Visitor, token_in
+from tests.server.visitor import ORIGIN, PASSWORD, Visitor, token_in
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -34,6 +34,12 @@ ELSEWHERE = [
     "/" + "x" * 3000,
     "",
 ]
+
+
+def test_the_sign_in_page_answers_a_signed_in_head_as_it_does_a_get(bob: Visitor) -> None:
+    answer = bob.client.head("/auth/login", base_url=ORIGIN, headers={"User-Agent": bob.user_agent})
+
+    assert (answer.status_code, answer.location) == (302, bob.get("/auth/login").location)
 
 
 def test_who_registers_is_signed_in(anyone: Visitor) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from server import models
+from server.session_manager import session_manager
 from tests.server.visitor import Visitor
 
 if TYPE_CHECKING:
@@ -150,6 +151,39 @@ def test_an_administrator_who_ends_all_of_their_own_keeps_this_one(
 
     assert admin.is_signed_in()
     assert not elsewhere.is_signed_in()
+
+
+@pytest.mark.parametrize("whose", ["one session", "all of a user"])
+def test_who_ended_a_session_is_kept_for_audit(
+    bob: Visitor, admin: Visitor, app: Flask, whose: str
+) -> None:
+    with app.app_context():
+        ids = {
+            name: user.get_id() for name in ("bob", "root-ada") if (user := models.find_user(name))
+        }
+        [sid] = session_manager().get_active_sessions(ids["bob"])
+    path = f"sessions/{sid}/end" if whose == "one session" else f"users/{ids['bob']}/end-sessions"
+
+    admin.submit(f"/admin/{path}", "/admin/sessions")
+
+    with app.app_context():
+        ended = session_manager().why_ended(sid)
+    assert ended is not None
+    assert ended.by == ids["root-ada"]
+
+
+def test_ending_my_other_sessions_is_kept_as_my_own_doing(bob: Visitor, app: Flask) -> None:
+    with app.app_context():
+        [(first, info)] = session_manager().get_active_sessions().items()
+    elsewhere = Visitor(app)
+    elsewhere.login("bob")
+
+    elsewhere.submit("/account/sessions/end-others", "/account/sessions")
+
+    with app.app_context():
+        ended = session_manager().why_ended(first)
+    assert ended is not None
+    assert ended.by == info.user_id
 
 
 def test_only_administrators_see_and_end_everybodys_sessions(
