@@ -229,4 +229,4 @@ def test_a_restart_ends_no_session(tmp_path: Path) -> None:
     environ = environment(tmp_path / "instance", PORT=str(port))
     with process([sys.executable, "-m", "server"], environ, log, url):
         assert http.get(f"{url}/dashboard").url.endswith("/dashboard")
-        assert "account demo" not in log.read_text()
+        assert "password" not in log.read_text()
