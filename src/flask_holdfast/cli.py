@@ -73,6 +73,14 @@ def revoke_user(user_id: str) -> None:
     click.echo(f"Ended {number}.")
 
 
+@sessions.command("revoke-all")
+@click.confirmation_option(prompt="End every session of everyone, and every remember cookie?")
+def revoke_all() -> None:
+    """End all sessions and remember cookies of everyone at once."""
+    number = _manager().delete_all_sessions(by="terminal")
+    click.echo(f"Ended {number}.")
+
+
 @sessions.command("sweep")
 def sweep() -> None:
     """Remove what has expired and was not removed on the way."""

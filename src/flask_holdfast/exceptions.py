@@ -3,6 +3,8 @@
 HoldfastError
 ├── SettingError (ValueError)       a setting is wrong; raised at start
 ├── SessionValueError (TypeError)   a value in the session cannot be stored
+│   └── SessionTooLarge             there is more in the session than SESSION_MAX_BYTES
+├── SessionLimitReached             a login beyond SESSION_MAX_PER_USER
 └── StoreUnavailable                the store did not answer, or not in time
     └── SessionConflict             other requests kept changing the same session
 
@@ -11,6 +13,7 @@ A refused request is no `HoldfastError`: `CSRFError` belongs to Flask-WTF's tree
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 
@@ -45,6 +48,36 @@ class SessionValueError(HoldfastError, TypeError):
             f"session[{printable(repr(key))}] cannot be stored: {reason} "
             "Store str, int, float, bool, None, list, tuple, dict, bytes, Markup, UUID or datetime."
         )
+
+
+class SessionTooLarge(SessionValueError):
+    """The session would hold more than SESSION_MAX_BYTES, and more than it held before.
+
+    Raised at the end of the request, of which nothing is stored. `size` and `limit` are bytes
+    of the data as JSON; `largest` names the largest top-level keys with their sizes, and
+    `key` the first of them. What makes a session smaller is stored, however large it still is.
+    """
+
+    def __init__(self, size: int, limit: int, largest: Sequence[tuple[str, int]]) -> None:
+        self.size = size
+        self.limit = limit
+        self.largest = tuple(largest)
+        self.key = largest[0][0]
+        shown = ", ".join(f"{printable(repr(name), 60)} with {part}" for name, part in largest)
+        HoldfastError.__init__(
+            self,
+            f"The session cannot be stored: its {size} bytes are above SESSION_MAX_BYTES "
+            f"({limit}). The largest keys are {shown}. Keep large things elsewhere, and their "
+            "names in the session.",
+        )
+
+
+class SessionLimitReached(HoldfastError):
+    """A login was refused: its user has SESSION_MAX_PER_USER sessions already.
+
+    Only with SESSION_MAX_PER_USER_ACTION = "refuse". Nothing was stored. An ordinary
+    `errorhandler(SessionLimitReached)` answers it in the view's place; unhandled, it is a 403.
+    """
 
 
 class StoreUnavailable(HoldfastError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -57,7 +57,8 @@ class Holdfast:
         store = _open_store(app)
         remember = login.remember_duration(app).total_seconds()
         interface = SessionInterface(store)
-        interface.is_passive = _is_passive
+        passive = settings.get(app.config, "SESSION_PASSIVE_ENDPOINTS")
+        interface.is_passive = functools.partial(_is_passive, api.PASSIVE_ENDPOINTS.union(passive))
         interface.isolates = _isolates
         interface.remembered = _remembered
         interface.default_lifetime = settings.SETTINGS["SESSION_CACHE_TIMEOUT"].default
@@ -65,6 +66,7 @@ class Holdfast:
         manager = SessionManager(
             store,
             idle=app.permanent_session_lifetime.total_seconds(),
+            anonymous_idle=settings.get(app.config, "SESSION_ANONYMOUS_LIFETIME"),
             remember=remember,
             user_key=settings.get(app.config, "SESSION_USER_KEYS")[0],
         )
@@ -94,17 +96,17 @@ def state(app: Flask) -> State:
 
 def session_passive(view: View) -> View:
     """Mark a view that no person asked for (polling, a background refresh): it reads the
-    session, and does not count as activity.
+    session, and does not count as activity. SESSION_PASSIVE_ENDPOINTS does it from outside.
     """
     setattr(view, _PASSIVE, True)
     return view
 
 
-def _is_passive(request: Request) -> bool:
+def _is_passive(endpoints: Container[str], request: Request) -> bool:
     endpoint = request.endpoint or ""
     # A test's `session_transaction` reads the session when no application is current.
     view = current_app.view_functions.get(endpoint) if current_app else None
-    return endpoint in api.PASSIVE_ENDPOINTS or getattr(view, _PASSIVE, False)
+    return endpoint in endpoints or getattr(view, _PASSIVE, False)
 
 
 def _isolates(request: Request) -> bool:
@@ -156,5 +158,5 @@ def _store_changed(store: ResilientStore, available: bool) -> None:
     )
 
 
-def _session_expired(sid: str) -> None:
-    tell(signals.session_expired, session_id=sid)
+def _session_expired(sid: str, reason: str) -> None:
+    tell(signals.session_expired, session_id=sid, reason=reason)

@@ -67,6 +67,8 @@ DATA_CSP: Mapping[str, str] = {"default-src": "'none'", "frame-ancestors": "'non
 
 _NONCE = "flask_holdfast.csp_nonce"
 _FOR_VIEW = "flask_holdfast.security_headers"
+#: Where a view asked for no other headers or directives.
+_NOTHING: tuple[Mapping[str, str | None], Mapping[str, str | None]] = ({}, {})
 
 
 def install(app: Flask) -> None:
@@ -112,20 +114,22 @@ def security_headers(
 
 def _add(response: Response) -> Response:
     environ, config = request.environ, current_app.config
-    view_headers, view_csp = environ.get(_FOR_VIEW, ({}, {}))
+    view_headers, view_csp = environ.get(_FOR_VIEW, _NOTHING)
     nonce = environ.get(_NONCE)
     kind = _kind(response.mimetype or "")
+    kept = bool(nonce) or _session_was_used()
     over = {**settings.get(config, "HOLDFAST_CSP"), **view_csp}
-    if nonce or over:
-        chosen = _chosen(kind, request.is_secure, nonce, over)
-    else:
-        chosen = dict(_chosen_without_nonce(kind, request.is_secure))
-    if _session_was_used() or nonce:
-        chosen["Cache-Control"] = "no-store"
-    chosen |= settings.get(config, "HOLDFAST_HEADERS")
-    chosen |= view_headers
-    there = {name.lower() for name, _ in response.headers}
-    response.headers.extend(
+    more = {**settings.get(config, "HOLDFAST_HEADERS"), **view_headers}
+    headers = response.headers
+    if not (nonce or over or more):
+        names, usual = _usual(kind, request.is_secure, kept)
+        if names.isdisjoint([name.lower() for name, _ in headers]):
+            # Each was checked when it was written down above: that costs as much again.
+            headers._list.extend(usual)  # noqa: SLF001
+            return response
+    chosen = {**_chosen(kind, request.is_secure, kept, nonce, over), **more}
+    there = {name.lower() for name, _ in headers}
+    headers.extend(
         [(name, value) for name, value in chosen.items() if value and name.lower() not in there]
     )
     return response
@@ -145,10 +149,15 @@ def _kind(mimetype: str) -> _Kind:
 
 
 def _chosen(
-    kind: _Kind, secure: bool, nonce: str | None, over: Mapping[str, str | None]
+    kind: _Kind, secure: bool, kept: bool, nonce: str | None, over: Mapping[str, str | None]
 ) -> dict[str, str | None]:
-    """The set for one kind of response, with `over` laid over the policy's directives."""
+    """The set for one kind of response, with `over` laid over the policy's directives.
+
+    `kept`: whether the response is for one person, and no cache may keep it.
+    """
     chosen: dict[str, str | None] = {**COMMON, **(HSTS if secure else {})}
+    if kept:
+        chosen["Cache-Control"] = "no-store"
     if kind is _Kind.FILE:
         return chosen
     scripts = {"script-src": SCRIPTS_WITH_NONCE} if nonce else {}
@@ -156,9 +165,13 @@ def _chosen(
     return {**chosen, **headers, "Content-Security-Policy": _policy({**csp, **over}, nonce)}
 
 
-@functools.lru_cache(maxsize=8)
-def _chosen_without_nonce(kind: _Kind, secure: bool) -> Mapping[str, str | None]:
-    return _chosen(kind, secure, None, {})
+@functools.lru_cache(maxsize=16)
+def _usual(kind: _Kind, secure: bool, kept: bool) -> tuple[frozenset[str], list[tuple[str, str]]]:
+    """The set where nobody asked for another one: its names in small letters, and the headers."""
+    chosen = [
+        (name, value) for name, value in _chosen(kind, secure, kept, None, {}).items() if value
+    ]
+    return frozenset(name.lower() for name, _ in chosen), chosen
 
 
 def _policy(directives: Mapping[str, str | None], nonce: str | None) -> str:

@@ -182,6 +182,43 @@ _TABLE = (
         _ordered_names,
     ),
     Setting(
+        "SESSION_RENEW_SECRET_AFTER",
+        None,
+        "Seconds after which a session that is used gets a new secret under the same id. "
+        "None: only a login or a privilege change gives it one.",
+        _optional(_seconds),
+    ),
+    Setting(
+        "SESSION_MAX_PER_USER",
+        None,
+        "How many sessions one user may have at once. None: any number.",
+        _optional(_count),
+    ),
+    Setting(
+        "SESSION_MAX_PER_USER_ACTION",
+        "evict",
+        "Whether a login beyond that ends the session longest unused, or is refused.",
+        _one_of("evict", "refuse"),
+    ),
+    Setting(
+        "SESSION_MAX_BYTES",
+        1_048_576,
+        "How large the data of one session may grow, in bytes of JSON. None: without limit.",
+        _optional(_count),
+    ),
+    Setting(
+        "SESSION_ANONYMOUS_LIFETIME",
+        None,
+        "Idle timeout in seconds where nobody is signed in. None: PERMANENT_SESSION_LIFETIME.",
+        _optional(_seconds),
+    ),
+    Setting(
+        "SESSION_PASSIVE_ENDPOINTS",
+        (),
+        "Endpoints that no person asks for (polling): they do not count as activity.",
+        _names,
+    ),
+    Setting(
         "SESSION_BIND_IP",
         "network",
         "How tightly a signed-in session is tied to its address.",
@@ -400,4 +437,11 @@ def _check_lifetimes(config: Mapping[str, Any]) -> None:
             "PERMANENT_SESSION_LIFETIME",
             idle,
             f"The idle timeout cannot be above SESSION_CACHE_TIMEOUT ({absolute} s): lower it.",
+        )
+    anonymous = get(config, "SESSION_ANONYMOUS_LIFETIME")
+    if anonymous is not None and anonymous > seconds:
+        raise SettingError(
+            "SESSION_ANONYMOUS_LIFETIME",
+            anonymous,
+            f"It cannot be above PERMANENT_SESSION_LIFETIME ({seconds:g} s): lower it.",
         )

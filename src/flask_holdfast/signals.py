@@ -19,21 +19,32 @@ session_created = _signals.signal("session-created")
 session_rotated = _signals.signal("session-rotated")
 
 #: A session was ended on purpose. Arguments: `session_id`, `user_id` (None if anonymous, or
-#: not known while the store is away), `reason`
-#: ("logout", "revoked"), `by` (who did it, or None).
+#: not known while the store is away), `reason` ("logout": its own person; "revoked": somebody
+#: else, or its person from elsewhere; "evicted": a login of the same user beyond
+#: SESSION_MAX_PER_USER took its place), `by` (who did it, or None).
+#: Where everyone's sessions were ended it is sent once, with `session_id` None.
 session_revoked = _signals.signal("session-revoked")
 
-#: A record was found to have outlived its time. Arguments: `session_id`.
+#: A record was found to have outlived its time, at least once for each. Arguments:
+#: `session_id`, `reason` ("idle" or "absolute").
 session_expired = _signals.signal("session-expired")
 
 #: Another request changed the same session first; the changes were merged.
-#: Arguments: `session_id`, `attempts`.
+#: Arguments: `session_id`, `attempts`, and tuples of top-level keys: `keys` (what this request
+#: wrote), `overwritten` (of these, what the other had changed too, and lost),
+#: `recomputed` (updated by `session.change`, worked out again on what the other left).
 session_conflict = _signals.signal("session-conflict")
 
 #: A request wanted to write to a session that had ended; the write was dropped.
-#: Arguments: `session_id`, `reason` (why it had ended, "expired", or "refused" for a login
-#: whose user's sessions were all ended meanwhile).
+#: Arguments: `session_id`, `reason`: why it had ended ("logout", "revoked", "rotated",
+#: "evicted", "idle", "absolute", or "expired" where that is all that is known), "unavailable"
+#: while the store is away, "refused" for a login whose user's sessions were all ended
+#: meanwhile, "full" for one beyond SESSION_MAX_PER_USER.
 session_gone = _signals.signal("session-gone")
+
+#: A secret came back that had been renewed, after its end: an old copy of the cookie. Told once
+#: for each client by each process. Arguments: `session_id`, `user_id` (None if anonymous).
+secret_replayed = _signals.signal("secret-replayed")
 
 #: A signed-in session came from another client than the one it is bound to; told once for
 #: each client by each process. Arguments: `session_id`, `user_id`, `change` ("network" or

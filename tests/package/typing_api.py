@@ -23,6 +23,7 @@ from flask_holdfast import (
     StoreUnavailable,
     session_passive,
 )
+from flask_holdfast.exceptions import SessionLimitReached, SessionTooLarge
 
 app = flask.Flask(__name__)
 
@@ -52,6 +53,8 @@ def manage(sessions: SessionManager, sid: str) -> None:
     assert_type(sessions.delete_user_sessions("42", keep=sid), int)
     assert_type(sessions.get_active_sessions(), dict[str, SessionInfo])
     assert_type(sessions.get_active_sessions(user_id="42"), dict[str, SessionInfo])
+    assert_type(sessions.delete_all_sessions(), int)
+    assert_type(sessions.delete_all_sessions(keep=sid, by="admin"), int)
     assert_type(sessions.get_session_stats()["total_sessions"], int)
 
 
@@ -62,6 +65,7 @@ def show(info: SessionInfo) -> tuple[object, ...]:
         info.last_activity,
         info.ip_address,
         info.user_agent,
+        info.current,
     )
 
 
@@ -72,6 +76,7 @@ def use(session: Session) -> None:
     session.change("visits", lambda visits: (visits or 0) + 1)
     assert_type(session.new, bool)
     assert_type(session.modified, bool)
+    assert_type(session.still_valid(), bool)
 
 
 @app.get("/poll")
@@ -92,6 +97,16 @@ assert_type(poll(), str)
 @app.errorhandler(StoreUnavailable)
 def store_is_away(error: StoreUnavailable) -> tuple[str, int]:
     return "Please try again in a minute.", 503
+
+
+@app.errorhandler(SessionLimitReached)
+def too_many_sessions(error: SessionLimitReached) -> tuple[str, int]:
+    return "You are signed in at as many places as are allowed.", 403
+
+
+def too_large(error: SessionTooLarge) -> str:
+    assert_type(error.largest, tuple[tuple[str, int], ...])
+    return f"{error.size} of {error.limit} bytes"
 
 
 @app.errorhandler(CSRFError)

@@ -191,6 +191,30 @@ def test_revoke_user_ends_all_of_theirs_and_nobody_elses(site: Site) -> None:
     assert lines(flask(site, "revoke-user", "ada")) == ["Ended 0."]
 
 
+def test_revoke_all_ends_everyones(site: Site) -> None:
+    tabs = [site.tab() for _ in range(3)]
+    for tab, name in zip(tabs, ("ada", "ada", "bob"), strict=True):
+        tab.log_in(name)
+    site.tab().set(cart=1)
+
+    assert lines(flask(site, "revoke-all", "--yes")) == ["Ended 4."]
+
+    assert [tab.who() for tab in tabs] == [None] * 3
+    assert lines(flask(site, "revoke-all", "--yes")) == ["Ended 0."]
+
+
+@pytest.mark.parametrize("answer", ["", "n\n", "\n"], ids=["nobody there", "no", "enter"])
+def test_revoke_all_asks_first(site: Site, answer: str) -> None:
+    tab = site.tab()
+    tab.log_in("ada")
+
+    result = site.app.test_cli_runner().invoke(args=["sessions", "revoke-all"], input=answer)
+
+    assert result.exit_code != 0
+    assert "Ended" not in result.output
+    assert tab.who() == "ada"
+
+
 def test_sweep_removes_what_has_expired(make_site: Callable[..., Site]) -> None:
     site = make_site()
     clock = site.stop_time()
@@ -210,7 +234,9 @@ class TestWhileRedisIsAway:
         return Site(url, str(tmp_path), REDIS_REQUIRED=request.param)
 
     @pytest.mark.parametrize(
-        "command", [["revoke-user", "ada"], ["revoke", ids.new_sid()]], ids=str
+        "command",
+        [["revoke-user", "ada"], ["revoke", ids.new_sid()], ["revoke-all", "--yes"]],
+        ids=str,
     )
     def test_an_end_that_could_not_be_made_is_not_reported_as_made(
         self, away: Site, command: list[str]

@@ -102,6 +102,43 @@ def test_what_went_in_comes_out(value: object) -> None:
     assert typed(there_and_back(value)) == typed(value)
 
 
+@given(values, values)
+def test_a_value_is_as_it_was_written_or_it_is_not(one: object, other: object) -> None:
+    """A change in place that nobody sees is lost; one that is not there is written for nothing."""
+    raw = codec.dumps("key", one)
+
+    assert codec.is_written("key", codec.loads(raw), raw)
+    assert codec.is_written("key", other, raw) == (codec.dumps("key", other) == raw)
+
+
+@pytest.mark.parametrize(
+    ("written", "now"),
+    [
+        ([1], [True]),
+        ([1], [1.0]),
+        ([0.0], [-0.0]),
+        ([1, 2], (1, 2)),
+        (["a"], [Markup("a")]),
+        (["2026-01-01T00:00:00"], [datetime(2026, 1, 1)]),  # noqa: DTZ001
+        ([1], [Decimal(1)]),
+        ({"a": 1, "b": 2}, {"b": 2, "a": 1}),
+        ({"1": 2}, {1: 2}),
+    ],
+    ids=repr,
+)
+def test_what_python_calls_equal_is_not_yet_the_same(written: object, now: object) -> None:
+    raw = codec.dumps("key", written)
+
+    assert codec.is_written("key", now, raw) == (codec.dumps("key", now) == raw)
+
+
+def test_a_set_in_place_of_a_list_is_still_refused() -> None:
+    raw = codec.dumps("key", [1])
+
+    with pytest.raises(SessionValueError):
+        codec.is_written("key", {1}, raw)
+
+
 @given(values)
 def test_what_was_only_read_has_the_bytes_that_came(value: object) -> None:
     """Else each reading request would look like a writing one."""

@@ -9,14 +9,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from blinker import Namespace
 from flask import Flask, current_app, session
+from flask_login import login_user
 
 from flask_holdfast import signals
-from flask_holdfast.sessions import ids
+from flask_holdfast.sessions import ids, keeper
 from flask_holdfast.sessions.events import Once, tell
-from tests.sessions.site import FIREFOX, SAFARI, Site, ours
+from tests.sessions.site import FIREFOX, SAFARI, Site, User, ours
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from blinker import NamedSignal
+
+    from tests.sessions.site import Tab
 
 LOGGER = "flask_holdfast.sessions"
 happened = Namespace().signal("something-happened")
@@ -202,6 +207,124 @@ def test_a_listener_hears_whose_session_it_was_and_who_ended_it(site: Site) -> N
         site.manager.revoke_session(sid, by="admin")
 
     assert events == [{"session_id": sid, "user_id": "ada", "reason": "revoked", "by": "admin"}]
+
+
+def told(site: Site, signal: NamedSignal) -> list[dict[str, Any]]:
+    """What a signal says from now on."""
+    events: list[dict[str, Any]] = []
+
+    def listen(_sender: object, **facts: Any) -> None:
+        events.append(facts)
+
+    signal.connect(listen, sender=site.app, weak=False)
+    return events
+
+
+def test_a_conflict_says_what_it_did(site: Site) -> None:
+    conflicts = told(site, signals.session_conflict)
+    tab = site.tab()
+    tab.set(mine=0, ours=0, same=0, gone=0, count=0, theirs=0)
+
+    def meanwhile() -> None:
+        session.update(ours=1, same=2, gone=1, theirs=1)
+        ours().change("count", lambda n: n + 1)
+
+    def slow() -> None:
+        session.update(mine=2, ours=2, same=2)
+        session.pop("gone")
+        ours().change("count", lambda n: n + 1)
+        tab.run(meanwhile)
+
+    tab.run(slow)
+
+    assert conflicts == [
+        {
+            "session_id": tab.sid(),
+            "attempts": 1,
+            "keys": ("count", "gone", "mine", "ours", "same"),
+            "overwritten": ("gone", "ours"),
+            "recomputed": ("count",),
+        }
+    ]
+    assert tab.data() == {"mine": 2, "ours": 2, "same": 2, "count": 2, "theirs": 1}
+
+
+def test_a_conflict_says_what_it_did_where_the_session_moves_or_begins(site: Site) -> None:
+    conflicts = told(site, signals.session_conflict)
+    visitor, tab = site.tab(), site.tab()
+    visitor.run(lambda: ours().csrf_scope(minting=True))
+    tab.set(a=0)
+
+    def write(tab: Tab, then: Callable[[], object]) -> Callable[[], object]:
+        def slow() -> None:
+            session["a"] = 1
+            then()
+            tab.set(a=2, b=2)
+
+        return slow
+
+    visitor.run(write(visitor, lambda: None))
+    tab.run(write(tab, lambda: login_user(User("ada"))))
+
+    assert [event["overwritten"] for event in conflicts] == [("a",), ("a",)]
+    assert [event["keys"] for event in conflicts] == [
+        ("a",),
+        ("_fresh", "_id", "_user_id", "a"),
+    ]
+    assert visitor.data() == tab.data() == {"a": 1, "b": 2}
+
+
+def test_nothing_is_worked_out_where_nobody_was_met(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper, "conflict", None)
+    tab = site.tab()
+    tab.set(a=1)
+    tab.log_in("ada")
+    tab.set(a=2)
+
+    assert tab.data() == {"a": 2}
+
+
+@pytest.mark.parametrize(
+    ("minutes", "reason"), [([31], "idle"), ([25, 25, 25], "absolute")], ids=["idle", "absolute"]
+)
+def test_a_login_that_expired_is_told_with_its_reason(
+    make_site: Callable[..., Site], minutes: list[int], reason: str
+) -> None:
+    site = make_site(SESSION_CACHE_TIMEOUT=3600)
+    store = site.interface.store
+    clock = site.stop_time()
+    site.interface.store.on_expired = store.on_expired
+    expired, gone = told(site, signals.session_expired), told(site, signals.session_gone)
+    tab = site.tab()
+    tab.log_in("ada")
+    sid = tab.sid()
+    for each in minutes:
+        clock.advance(each * 60)
+        tab.set(note="late")
+
+    # At the moment of its end a cookie as old as that is not asked for any more.
+    site.manager.sweep()
+
+    assert expired == [{"session_id": sid, "reason": reason}]
+    assert [event["reason"] for event in gone][:1] in ([reason], [])
+    ended = site.manager.why_ended(sid)
+    assert ended is not None
+    assert ended.why == reason
+
+
+def test_a_write_to_a_login_that_is_over_says_why_it_was(make_site: Callable[..., Site]) -> None:
+    site = make_site()
+    clock = site.stop_time()
+    gone = told(site, signals.session_gone)
+    tab = site.tab()
+    tab.log_in("ada")
+    clock.advance(31 * 60)
+
+    tab.set(note="late")
+
+    assert [event["reason"] for event in gone] == ["idle"]
 
 
 def test_what_was_told_is_remembered_for_a_bounded_number_of_things() -> None:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_holdfast.sessions import ids
+from flask_holdfast.sessions import ids, record
 from flask_holdfast.sessions.ids import Cookie, CookieSigner, Kind
 
 if TYPE_CHECKING:
@@ -192,6 +192,28 @@ def test_a_sid_is_a_uuid4_and_never_twice_the_same() -> None:
 
     assert len(set(made)) == 1000
     assert all(uuid.UUID(sid).version == 4 and ids.is_sid(sid) for sid in made)
+
+
+def test_all_sids_of_a_user_carry_one_tag_and_are_uuid4s() -> None:
+    """Or what ends all of their sessions in one step could not reach them on a cluster."""
+    owner = record.owner_of("ada")
+    tag = hashlib.sha256(b"ada").hexdigest()[:2]
+
+    made = {ids.placed(ids.new_sid(), owner) for _ in range(200)}
+
+    assert len(made) == 200
+    assert {sid[:2] for sid in made} == {tag}
+    assert all(ids.is_sid(sid) for sid in made)
+
+
+def test_tags_spread_over_all_users_and_a_visitor_keeps_a_random_one() -> None:
+    sid = ids.new_sid()
+
+    tags = {ids.placed(sid, record.owner_of(str(number)))[:2] for number in range(4000)}
+
+    assert len(tags) == 256
+    assert ids.placed(sid, record.owner_of(None)) == sid
+    assert ids.placed(sid, record.owner_of("ada"))[2:] == sid[2:]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
@@ -368,6 +369,34 @@ class TestLoginAndLogout:
         bound_to = tab.run(lambda: (login_user(User("ada")), render_token())[1]).value
 
         assert bound_to == tab.sid()
+
+    def test_every_id_of_a_users_sessions_carries_their_tag(self, site: Site) -> None:
+        """One step ends them all, on one machine of a cluster; and a token rendered before the
+        session is filed is bound to the id under which it will be.
+        """
+        tag = hashlib.sha256(b"ada").hexdigest()[:2]
+        visitor, returning = site.tab(), site.tab()
+        visitor.set(cart=1)
+        visitor.log_in("ada")
+        returning.log_in("ada")
+        sids = [visitor.sid(), returning.sid()]
+
+        def rotate() -> str:
+            site.manager.rotate()
+            return render_token()
+
+        def log_in_again() -> str:
+            login_user(User("ada"))
+            return render_token()
+
+        for act in (rotate, log_in_again):
+            bound_to = visitor.run(act).value
+            assert bound_to == visitor.sid()
+            sids.append(bound_to)
+
+        assert len(set(sids)) == 4
+        assert {sid[:2] for sid in sids} == {tag}
+        assert all(ids.is_sid(sid) for sid in sids)
 
     def test_a_token_rendered_on_the_logout_page_is_bound_to_a_new_session(
         self, site: Site
@@ -876,6 +905,26 @@ class TestWithoutTheSigner:
         thief.cookie = ids.CookieSigner([], sign=False).dumps(made_up)
 
         assert thief.who() is None
+
+    def test_a_login_under_a_made_up_cookie_ends_nobodys_session_and_takes_nothing_of_it(
+        self, make_site: Callable[..., Site]
+    ) -> None:
+        """A sid stands in logs and on pages of administrators: it must open and end nothing."""
+        site = make_site(SESSION_USE_SIGNER=False)
+        signer = ids.CookieSigner([], sign=False)
+        ada, visitor = site.tab(), site.tab()
+        ada.log_in("ada")
+        visitor.set(cart=1)
+
+        for sid in (ada.sid(), visitor.sid()):
+            made_up = ids.Cookie(ids.Kind.STORED, sid, 2 * 10**12, ids.new_secret())
+            eve = site.tab()
+            eve.cookie = signer.dumps(made_up)
+            eve.log_in("eve")
+            assert (eve.who(), eve.data()) == ("eve", {})
+
+        assert ada.who() == "ada"
+        assert visitor.data() == {"cart": 1}
 
 
 class TestKeys:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from flask import session
+from flask_login import login_user
 
-from flask_holdfast import HoldfastError, SessionInfo, SessionManager
+from flask_holdfast import HoldfastError, SessionInfo, SessionManager, signals
 from flask_holdfast.sessions.ids import new_sid
-from tests.sessions.site import FIREFOX, SAFARI, Site, ours
+from tests.sessions.site import FIREFOX, SAFARI, Site, User, next_millisecond, ours
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,6 +98,66 @@ def test_ending_a_users_sessions_leaves_others_alone(site: Site) -> None:
     assert site.manager.delete_user_sessions("nobody") == 0
     assert ada.who() is None
     assert bob.who() == "bob"
+
+
+def test_everyone_is_signed_out_at_once_but_the_one_who_asked(site: Site) -> None:
+    """A key leaked: every cookie out there is worthless, visitors' and remembered ones too."""
+    admin, ada, visitor, returning = (site.tab() for _ in range(4))
+    admin.log_in("admin")
+    ada.log_in("ada", remember=True)
+    visitor.set(cart=1)
+    returning.log_in("bob", remember=True)
+    returning.cookie = None
+    sid = ada.sid()
+    next_millisecond()
+
+    ended = admin.run(lambda: site.manager.delete_all_sessions(ours().sid, by="admin")).value
+
+    assert ended == 3
+    assert [tab.who() for tab in (admin, ada, returning)] == ["admin", None, None]
+    assert visitor.data() == {}
+    assert site.manager.get_session_stats()["total_sessions"] == 1
+    tombstone = site.manager.why_ended(sid)
+    assert tombstone is not None
+    assert (tombstone.why, tombstone.by) == ("revoked", "admin")
+
+
+def test_the_end_of_everyone_is_one_event(site: Site) -> None:
+    for name in ("ada", "bob"):
+        site.tab().log_in(name)
+    events: list[dict[str, Any]] = []
+
+    def listen(_sender: object, **facts: Any) -> None:
+        events.append(facts)
+
+    with signals.session_revoked.connected_to(listen):
+        assert site.manager.delete_all_sessions(by="admin") == 2
+
+    assert events == [{"session_id": None, "user_id": None, "reason": "revoked", "by": "admin"}]
+
+
+def test_a_login_under_way_while_everyone_is_signed_out_is_refused(site: Site) -> None:
+    tab = site.tab()
+
+    def slow() -> None:
+        login_user(User("ada"))
+        site.manager.delete_all_sessions()
+
+    assert tab.run(slow).leaves_the_cookie_alone
+    assert tab.who() is None
+
+
+def test_the_list_marks_the_session_that_looks_at_it(site: Site) -> None:
+    here, there = site.tab(), site.tab(agent=SAFARI)
+    here.log_in("ada")
+    there.log_in("ada")
+
+    def marked() -> dict[str, bool]:
+        found = site.manager.get_active_sessions("ada").items()
+        return {sid: info.current for sid, info in found}
+
+    assert here.run(marked).value == {here.sid(): True, there.sid(): False}
+    assert marked() == {here.sid(): False, there.sid(): False}
 
 
 def test_the_data_of_a_session_can_be_read_by_its_sid(site: Site) -> None:

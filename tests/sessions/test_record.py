@@ -69,6 +69,16 @@ def test_what_an_anonymous_record_has_not_takes_no_room() -> None:
     assert set(members) == {"e", "s", "x", "k", "b", "v", "c"}
 
 
+def test_what_a_renewal_leaves_comes_back_and_stands_behind_the_head() -> None:
+    before = a_record(previous=ids.secret_hash(b"y" * 32), until=6, renewed=5)
+
+    encoded = record.encode(before)
+
+    assert record.decode(encoded) == before
+    assert re.match(rb'\{"e":"[^"]*","s":"[^"]*","x":\d*,"k":"[^"]*","b":"[^"]*","p":', encoded)
+    assert json.loads(encoded)["n"] == 5
+
+
 def test_the_head_is_read_without_the_rest() -> None:
     filed = a_record(data={"k": msgspec.Raw(b"[1]")})
 

@@ -12,8 +12,10 @@ import pytest
 
 from flask_holdfast import StoreUnavailable
 from flask_holdfast.sessions import ids
+from flask_holdfast.sessions.stores import base
 from flask_holdfast.sessions.stores.base import (
     Counts,
+    Limit,
     Outcome,
     Proof,
     Store,
@@ -106,10 +108,17 @@ def end_user(store: Store, *, keep: str | None = None) -> list[str]:
     return [*store.end_user(ADA, ended=BY_ADMIN, idle=IDLE, remember=DAY, keep=keep)]
 
 
-def log_in(store: Store, old: str, *, known: str | None = None) -> tuple[str, bytes]:
+def end_everyone(store: Store, *, keep: str | None = None) -> int:
+    return store.end_everyone(ended=BY_ADMIN, idle=IDLE, remember=DAY, keep=keep)
+
+
+def log_in(
+    store: Store, old: str, *, known: str | None = None, limit: Limit | None = None
+) -> tuple[str, bytes]:
     """The sid of a session of Ada's that goes on from `old`, and its record."""
     new, data = sid(), record(ADA)
-    assert store.rotate(old, new, data, etag=known, idle=IDLE, ended=TURNED).outcome is Outcome.DONE
+    answer = store.rotate(old, new, data, etag=known, idle=IDLE, ended=TURNED, limit=limit)
+    assert answer.outcome is Outcome.DONE
     return new, data
 
 
@@ -208,6 +217,49 @@ class TestEndedInTheOutage:
         outage.end()
         assert sids(outage.store, ADA) == [kept]
         assert outage.store.fetch(other).outcome is Outcome.ENDED
+
+    def test_none_of_everyones_sessions_returns(self, outage: Outage) -> None:
+        names = [filed(outage.store, owner) for owner in (ADA, "b" * 22, "")]
+        outage.begin()
+        begun = [log_in(outage.store, sid())[0], filed(outage.store)]
+
+        assert end_everyone(outage.store) == len(begun)
+
+        outage.end()
+        found = {outage.store.fetch(name).tombstone for name in [*names, *begun]}
+        assert found == {BY_ADMIN}
+        assert list(outage.store.page()) == []
+
+    @pytest.mark.parametrize("filed_in", ["the store", "the outage"])
+    def test_but_of_everyones_the_one_that_was_to_be_kept(
+        self, outage: Outage, filed_in: str
+    ) -> None:
+        kept, other = filed(outage.store, ADA), filed(outage.store, ADA)
+        outage.begin()
+        if filed_in == "the outage":
+            kept, _ = log_in(outage.store, sid())
+
+        end_everyone(outage.store, keep=kept)
+
+        outage.end()
+        assert sids(outage.store, ADA) == [kept]
+        assert outage.store.fetch(other).tombstone == BY_ADMIN
+
+    def test_everyones_end_is_not_forgotten_in_a_second_outage(self, outage: Outage) -> None:
+        name = filed(outage.store, ADA)
+        outage.begin()
+        end_everyone(outage.store)
+        outage.clock.advance(PAUSE)
+        outage.store.ping()
+
+        outage.end()
+
+        assert outage.store.fetch(name).tombstone == BY_ADMIN
+        new, answer = sid(), record(ADA)
+        late = outage.store.rotate(
+            sid(), new, answer, etag=None, idle=IDLE, ended=TURNED, waited=DAY
+        )
+        assert late.outcome is Outcome.REFUSED
 
     def test_a_session_that_was_rotated_away_does_not_return(self, outage: Outage) -> None:
         data = record()
@@ -333,8 +385,8 @@ class TestBegunInTheOutage:
         assert (answer.outcome, answer.data) == (Outcome.CONFLICT, theirs)
 
     def test_a_visitors_session_expires_there_as_anywhere(self, outage: Outage) -> None:
-        expired: list[str] = []
-        outage.store.on_expired = expired.append
+        expired: list[tuple[str, str]] = []
+        outage.store.on_expired = lambda name, why: expired.append((name, why))
         outage.begin()
         name = filed(outage.store)
         outage.end()
@@ -342,7 +394,7 @@ class TestBegunInTheOutage:
         outage.clock.advance(IDLE / SECOND)
 
         assert outage.store.fetch(name).outcome is Outcome.MISSING
-        assert expired == [name]
+        assert expired == [(name, base.IDLE)]
 
     def test_a_login_that_goes_on_from_before_leaves_the_old_one_dead(self, outage: Outage) -> None:
         outage.begin()
@@ -370,6 +422,42 @@ class TestBegunInTheOutage:
         outage.clock.advance(1)
         assert outage.store.fetch(name).outcome is not Outcome.FOUND
         assert sids(outage.store, ADA) == []
+
+    def test_everyones_end_on_another_host_reaches_anonymous_sessions_too(
+        self, outage: Outage
+    ) -> None:
+        elsewhere = outage.process()
+        outage.begin()
+        names = [log_in(outage.store, sid())[0], filed(outage.store)]
+        outage.end()
+        outage.clock.advance(1)
+        end_everyone(elsewhere)
+        later, _ = log_in(elsewhere, sid())
+
+        assert [one.sid for one in outage.primary.page()] == [later]
+        outage.store.ping()
+
+        assert [outage.store.fetch(name).outcome for name in names] == [Outcome.MISSING] * 2
+        assert [one.sid for one in outage.store.page()] == [later]
+
+    def test_no_more_sessions_than_are_allowed_begin_there(self, outage: Outage) -> None:
+        outage.begin()
+        names = []
+        for _ in range(3):
+            names.append(log_in(outage.store, sid(), limit=Limit(2))[0])
+            outage.clock.advance(PAUSE)
+
+        assert {*sids(outage.store, ADA)} == {*names[1:]}
+        full = outage.store.rotate(
+            sid(),
+            sid(),
+            record(ADA),
+            etag=None,
+            idle=IDLE,
+            ended=TURNED,
+            limit=Limit(2, refuses=True),
+        )
+        assert full.outcome is Outcome.FULL
 
     def test_revoke_all_during_the_outage_on_another_host_reaches_it_too(
         self, outage: Outage

@@ -40,7 +40,7 @@ class Asked:
     times: int = 0
     fails: bool = False
 
-    def __call__(self) -> Loaded:
+    def __call__(self, cookie: object, opened: int) -> Loaded:
         self.times += 1
         if self.fails:
             raise StoreUnavailable("the store is away")
@@ -283,8 +283,8 @@ def test_reading_one_value_decodes_no_other(monkeypatch: pytest.MonkeyPatch) -> 
     session, decoded = holding(small=1, large=["x"] * 1000), list[bytes]()
     loads = codec.loads
 
-    def count(raw: bytes) -> Any:
-        decoded.append(raw)
+    def count(raw: msgspec.Raw) -> Any:
+        decoded.append(bytes(raw))
         return loads(raw)
 
     monkeypatch.setattr(codec, "loads", count)

@@ -104,9 +104,8 @@ def _secrets() -> list[Any]:
     config = current_app.config
     if own := config.get("WTF_CSRF_SECRET_KEY"):
         return [own]
-    if not current_app.secret_key:
-        return []
-    return [current_app.secret_key, *(config.get("SECRET_KEY_FALLBACKS") or ())]
+    known = config.get("SECRET_KEY")  # which is what `Flask.secret_key` looks up
+    return [known, *(config.get("SECRET_KEY_FALLBACKS") or ())] if known else []
 
 
 def _keys() -> list[Key]:

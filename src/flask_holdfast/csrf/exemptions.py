@@ -23,13 +23,14 @@ class Exemptions:
         # Each object is held, so that its id cannot become another's.
         self._given: dict[object, Any] = {}
 
+    def __bool__(self) -> bool:
+        return bool(self._given)
+
     def add(self, view: Any) -> None:
         self._given[_identity(view)] = view
 
     def covers(self, view: Any, views: Collection[Any]) -> bool:
         """Whether `view` is exempt in an app whose view functions are `views`."""
-        if not self._given:
-            return False
         if _identity(view) in self._given:
             return True
         others = {_identity(known) for known in views}

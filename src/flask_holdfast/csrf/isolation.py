@@ -46,7 +46,8 @@ def isolates(request: Request, app: Flask) -> bool:
 
     May be called before the session is opened, and again later.
     """
-    if presented(request.headers.get("Authorization")) is not Credential.BEARER:
+    authorization = request.environ.get("HTTP_AUTHORIZATION")
+    if authorization is None or presented(authorization) is not Credential.BEARER:
         return False
     if not is_isolated(request):
         request.environ[_ISOLATED] = True

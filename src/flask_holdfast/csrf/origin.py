@@ -62,9 +62,6 @@ def check(
     gate, and still needs a token.
     """
     site = (sec_fetch_site or "").strip()
-    claimed = (origin or "").strip()
-    sender = parse_origin(claimed)
-
     if site == "same-origin":
         # Whatever Origin says: a form on a page with "Referrer-Policy: no-referrer" sends
         # "Origin: null" to its own server.
@@ -72,6 +69,8 @@ def check(
     if site == "none":
         # No site started it, a person did (address bar, bookmark).
         return Proof.NOTHING
+    claimed = (origin or "").strip()
+    sender = parse_origin(claimed)
     if site:
         # cross-site; same-site, where a sibling subdomain is the attacker (takeover, user
         # content); and any word that is not known.

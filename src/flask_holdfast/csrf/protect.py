@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import flask_wtf.csrf
 from flask import Blueprint, Flask, Request, Response, current_app, g, has_request_context, request
+from flask.globals import request_ctx
 
 from .. import settings, signals
 from ..exceptions import SettingError, printable
@@ -85,11 +86,12 @@ class CSRFProtect(flask_wtf.csrf.CSRFProtect):
         Runs before each request; call it yourself where `WTF_CSRF_CHECK_DEFAULT` is off.
         With `apply_exemptions`, exempt views and requests that match no view pass.
         """
-        if apply_exemptions and not request.endpoint:
+        asked = request_ctx.request
+        if apply_exemptions and not asked.endpoint:
             return
         _isolate()
         exempt = self._is_exempt if apply_exemptions else _never
-        decision = decide(RequestFacts(request, exempt))
+        decision = decide(RequestFacts(asked, exempt))
         if decision.reason is not None:
             raise _refused(decision, decision.reason)
         if decision.outcome not in {Outcome.SAFE_METHOD, Outcome.EXEMPT}:
@@ -120,6 +122,8 @@ class CSRFProtect(flask_wtf.csrf.CSRFProtect):
         return isolation.isolates(request, current_app)
 
     def _is_exempt(self) -> bool:
+        if not (self._exempt_views or self._exempt_blueprints or self._exempt_objects):
+            return False
         app, endpoint = current_app, request.endpoint
         if any(app.blueprints.get(name) in self._exempt_blueprints for name in request.blueprints):
             return True
@@ -208,8 +212,9 @@ def _trusted_origins(configured: tuple[str, ...]) -> frozenset[Origin]:
 
 
 def _isolate() -> None:
-    isolation.isolate_open_session(request, current_app)
-    if isolation.is_isolated(request):
+    asked = request_ctx.request  # not the proxy, which is looked up at each use
+    isolation.isolate_open_session(asked, current_app)
+    if isolation.is_isolated(asked):
         g.csrf_valid = True
 
 

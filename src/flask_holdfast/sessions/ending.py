@@ -1,13 +1,15 @@
-"""Ending one session: its remember cookie first, then the record, then the world is told."""
+"""How sessions end: the remember cookie first, then the record, then the world is told."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Sequence
 
 from .. import signals
+from ..exceptions import StoreUnavailable
 from .events import tell
 from .record import Record, decode
-from .stores.base import ROTATED, Outcome, Store, Tombstone
+from .stores.base import EVICTED, ROTATED, Listed, Outcome, Store, Tombstone
 
 
 def end(
@@ -54,6 +56,48 @@ def follow(store: Store, sid: str, user: str | None) -> tuple[str, Record] | Non
             return (sid, found) if found is not None and found.user == user else None
         tombstone = answer.tombstone
     return None
+
+
+def ended_meanwhile(
+    store: Store, owner: str, sid: str, opened: int, now: Callable[[], int]
+) -> bool:
+    """Whether all of the owner's sessions were ended since the request of `sid` was `opened`
+    (ms), by the store's clock.
+
+    `rotate` was told how long ago that was when it was called. Where it then had to wait
+    for its turn (a lock, a connection, a slow network), that was too little, and an end
+    from meanwhile passed unseen. One that comes later finds what was filed.
+    """
+    if not owner:
+        return False
+    try:
+        # Under a name of its own: another login's mark would be of a later moment.
+        here = f"now:{sid}"
+        store.mark(here, life=60_000)
+        waited = max(0, now() - opened) + 1
+        marked, ended = store.marked(here, owner)
+    except StoreUnavailable:
+        if store.degraded:
+            return False  # a stand-in cannot know; what it does not is told in SECURITY.md
+        raise
+    return ended is not None and (marked is None or ended >= marked - waited)
+
+
+def made_room(store: Store, evicted: Sequence[Listed], by: Record, *, remember_life: int) -> None:
+    """Sessions have ended for that of `by`: signed out there, so that no remember cookie signs
+    in again at once; but that of this very browser, which signs in here.
+    """
+    for each in evicted:
+        was = decode(each.data)
+        if was is not None and was.remember != by.remember:
+            forget(store, was.remember, life=remember_life)
+        tell(
+            signals.session_revoked,
+            session_id=each.sid,
+            user_id=by.user,
+            reason=EVICTED,
+            by=None,
+        )
 
 
 def forget(store: Store, remember: str | None, *, life: int) -> None:

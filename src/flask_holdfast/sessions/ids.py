@@ -26,6 +26,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
+from .record import Record
+
 _VERSION = b"\x01"
 _BODY = 1 + 1 + 6 + 16 + 32
 _MAC = 32
@@ -40,8 +42,23 @@ class Kind(Enum):
     SIGNED_IN = b"a"
 
 
+_KINDS = {kind.value: kind for kind in Kind}
+
+
 def new_sid() -> str:
     return str(uuid.uuid4())
+
+
+def placed(sid: str, owner: str) -> str:
+    """`sid` with its first byte taken from the owner's hash (`record.owner_of`; "" moves nothing).
+
+    All of a user's sessions so carry one tag of two hex digits, by which a store on many
+    machines can keep together what one step changes together. It stays a UUID4: version and
+    variant stand elsewhere. Not keyed, on purpose: with a keyed hash a user's sessions would
+    move whenever SECRET_KEY does, out of reach of what ends them all. The tag tells one user
+    in 256 and grants nothing: 114 random bits are left of a name that is no credential.
+    """
+    return f"{urlsafe_b64decode(owner[:2] + '==')[0]:02x}{sid[2:]}" if owner else sid
 
 
 def new_secret() -> bytes:
@@ -74,6 +91,42 @@ class Cookie:
     secret: bytes = field(repr=False)
     #: Whether the session was permanent then, so that nobody asks the store only to learn that.
     permanent: bool = False
+
+
+#: How long the secret before a renewal is still taken once the new one was seen (ms): as long as
+#: requests may be under way that left the browser before the new cookie came.
+STRAGGLERS = 10_000
+#: After how long (ms) a renewal that nobody was seen to know of counts as lost on its way.
+LOST = 60_000
+
+
+class Renewal(Enum):
+    """What a request does about the secret of its session, which keeps its sid."""
+
+    NONE = "none"
+    SEEN = "seen"  # the new one came back: the one before gets its end
+    RENEW = "renew"
+
+
+def renewal(cookie: Cookie, there: Record, *, after: int | None, now: int) -> Renewal:
+    """What to do for a session that was proved by `cookie`, and is `there` now.
+
+    Secrets are renewed `after` so long (ms; None: no more). Of requests that are due at once
+    only the first renews: the others find that their secret is the previous one by now. The
+    record holds that one until the new one came back, so a lost answer signs nobody out.
+    """
+    shown = secret_hash(cookie.secret)
+    if shown != there.secret:
+        waits = shown == there.previous and there.until is None
+        lost = waits and (there.renewed or 0) + LOST <= now
+        return Renewal.RENEW if lost and after is not None else Renewal.NONE
+    if there.previous is not None and there.until is None:
+        return Renewal.SEEN
+    # Not while stragglers may come with the secret before: they would be strangers.
+    if there.until is not None and now < there.until:
+        return Renewal.NONE
+    due = after is not None and cookie.issued + after <= now
+    return Renewal.RENEW if due else Renewal.NONE
 
 
 class CookieSigner:
@@ -114,13 +167,13 @@ class CookieSigner:
             hmac.compare_digest(mac, hmac.digest(key, body, "sha256")) for key in self._keys
         ):
             return None
-        sid = str(uuid.UUID(bytes=body[8:24]))
-        try:
-            kind = Kind(body[1:2].lower())
-        except ValueError:
+        if body[:1] != _VERSION or body[14] >> 4 != 4 or body[16] >> 6 != 2:
+            return None  # the sid is no UUID4 (RFC 9562 section 5.4)
+        kind = _KINDS.get(body[1:2].lower())
+        if kind is None:
             return None
-        if body[:1] != _VERSION or not is_sid(sid):
-            return None
+        text = body[8:24].hex()
+        sid = f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
         issued = int.from_bytes(body[2:8], "big")
         return Cookie(kind, sid, issued, body[24:], permanent=body[1:2].isupper())
 

@@ -12,21 +12,21 @@ that the browser has once more, and asks first whether its session still lives
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import hmac
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from flask import request
 from flask.sessions import SessionInterface as FlaskSessionInterface
-from werkzeug.exceptions import ServiceUnavailable
+from werkzeug.exceptions import Forbidden, HTTPException, ServiceUnavailable
 
 from .. import settings, signals
-from ..exceptions import StoreUnavailable
+from ..exceptions import SessionLimitReached, StoreUnavailable
 from . import ids, record
 from .binding import Binding, Change, Client
 from .ending import end, forget
@@ -53,6 +53,15 @@ class SessionUnavailable(StoreUnavailable, ServiceUnavailable):
         ServiceUnavailable.__init__(self, retry_after=RETRY_AFTER)
 
 
+class TooManySessions(SessionLimitReached, Forbidden):
+    """`SessionLimitReached` as Flask answers it: 403."""
+
+    description = (
+        "You are signed in at as many places as are allowed. Please sign out at one of them "
+        "first, then sign in here."
+    )
+
+
 class SessionInterface(FlaskSessionInterface):
     """Server-side sessions in `store`, for any Flask app.
 
@@ -67,6 +76,7 @@ class SessionInterface(FlaskSessionInterface):
         self.store = store
         self._use_signer = use_signer
         self._changes_told = Once()
+        self._replays_told = Once()
         #: Whether a request must not count as activity of a person.
         self.is_passive: Callable[[Request], bool] = lambda request: False
         #: Whether a request is authenticated otherwise, so that its cookies count for nothing.
@@ -92,25 +102,30 @@ class SessionInterface(FlaskSessionInterface):
     # -- opening -----------------------------------------------------------------------
 
     def open_session(self, app: Flask, request: Request) -> Session | None:
-        """The session that the request's cookie names. Asks no store."""
-        signer = self._signer(app)
-        if signer is None:
+        """The session that the request's cookie names. Asks no store, and reads the cookie
+        only when something of the session is asked for.
+        """
+        if not app.secret_key:
             return None
-        make = functools.partial(
-            self.session_class,
+        visit = _Visit(app, request, self.is_passive)
+        isolated = self.isolates(request)
+        return self.session_class(
+            State.ISOLATED,
+            find=None if isolated else functools.partial(self._find, visit),
+            ask=functools.partial(self._ask, visit),
+            visit=visit,
+            store=self.store,
             user_keys=tuple(settings.get(app.config, "SESSION_USER_KEYS")),
             opened=self._now(),
         )
-        if self.isolates(request):
-            return make(State.ISOLATED)
-        cookie = self._read_cookie(app, request, signer)
+
+    def _find(self, visit: _Visit) -> tuple[State, ids.Cookie | None]:
+        cookie = self._read_cookie(visit)
         if cookie is None:
-            return make()
-        if self._outlived(app, cookie):
-            return make(State.GONE, cookie)
-        if cookie.kind is ids.Kind.UNSTORED:
-            return make(State.UNSTORED, cookie)
-        return make(State.UNASKED, cookie, ask=functools.partial(self._ask, app, request, cookie))
+            return State.NEW, None
+        if self._outlived(visit.app, cookie):
+            return State.GONE, cookie
+        return State.UNSTORED if cookie.kind is ids.Kind.UNSTORED else State.UNASKED, cookie
 
     def _signer(self, app: Flask) -> ids.CookieSigner | None:
         if not app.secret_key:
@@ -122,15 +137,16 @@ class SessionInterface(FlaskSessionInterface):
         # An empty key would let anybody sign.
         return _signer((app.secret_key, *filter(None, fallbacks)), signs)
 
-    def _read_cookie(
-        self, app: Flask, request: Request, signer: ids.CookieSigner
-    ) -> ids.Cookie | None:
+    def _read_cookie(self, visit: _Visit) -> ids.Cookie | None:
         """The genuine cookie. A forged one is no cookie.
 
         A sibling domain can plant a second cookie of the same name beside ours, so each is
         tried (the `__Host-` prefix keeps them out altogether).
         """
-        for value in request.cookies.getlist(self.get_cookie_name(app)):
+        signer = self._signer(visit.app)
+        if signer is None:
+            return None
+        for value in visit.cookies_named(self.get_cookie_name(visit.app)):
             cookie = signer.loads(value)
             if cookie and (signer.signs or cookie.kind is not ids.Kind.UNSTORED):
                 return cookie
@@ -142,30 +158,34 @@ class SessionInterface(FlaskSessionInterface):
         It is genuine all the same: a page that was open that long can still send a form
         that signs in, and no late answer to it overwrites the cookie of another tab.
         """
-        lives = [self._absolute(app), self._idle(app) if cookie.kind is ids.Kind.UNSTORED else None]
+        unstored = cookie.kind is ids.Kind.UNSTORED
+        lives = [self._absolute(app), self._anonymous_idle(app) if unstored else None]
         return any(life is not None and cookie.issued + life <= self._now() for life in lives)
 
-    def _ask(self, app: Flask, request: Request, cookie: ids.Cookie) -> Loaded:
+    def _ask(self, visit: _Visit, cookie: ids.Cookie, opened: int, *, slide: bool = True) -> Loaded:
         """Fetch the record, slide its idle time, and judge whether it may be shown."""
-        client, binding = client_of(request), binding_of(app)
+        app, client, binding = visit.app, visit.client, binding_of(visit.app)
         action = settings.get(app.config, "SESSION_BINDING_ACTION")
         hashed = ids.secret_hash(cookie.secret)
         proof = Proof(hashed, "" if action == "log" else binding.mark(client))
+        anonymous = cookie.kind is ids.Kind.STORED
         try:
             answer = self.store.fetch(
                 cookie.sid,
-                slide=None if self.is_passive(request) else proof,
-                idle=self._idle(app),
+                slide=proof if slide and not visit.is_passive else None,
+                idle=self._anonymous_idle(app) if anonymous else self._idle(app),
             )
             now = self._now()
             found = record.decode(answer.data) if answer.outcome is Outcome.FOUND else None
-            if (
-                found is None
-                or not hmac.compare_digest(found.secret, hashed)
-                or found.deadline <= now
-            ):
+            if found is None or found.deadline <= now:
                 return Loaded(State.GONE, at=now, tombstone=answer.tombstone)
             loaded = Loaded(State.LIVE, found, now, answer.idle_left)
+            if not hmac.compare_digest(found.secret, hashed):
+                if found.previous is None or not hmac.compare_digest(found.previous, hashed):
+                    return Loaded(State.GONE, at=now)
+                # A request that asks late was sent when it was `opened`.
+                if not found.proved_by(hashed, opened):
+                    return self._replayed(app, cookie.sid, loaded, client)
             if found.user is None or found.client is None:
                 return loaded
             change = binding.compare(Client(*found.client), client)
@@ -180,7 +200,7 @@ class SessionInterface(FlaskSessionInterface):
         if change is Change.NONE:
             return loaded
         if change is Change.UNBOUND:
-            return dataclasses.replace(loaded, rebind=client)
+            return msgspec.structs.replace(loaded, rebind=client)
         found = loaded.record
         assert found is not None
         action = settings.get(app.config, "SESSION_BINDING_ACTION")
@@ -197,13 +217,41 @@ class SessionInterface(FlaskSessionInterface):
         if change is Change.NETWORK:
             # Flask-Login's fresh_login_required then asks for the password again.
             overlay = {"_fresh": False} if "_fresh" in found.data else {}
-            return dataclasses.replace(loaded, overlay=overlay)
+            return msgspec.structs.replace(loaded, overlay=overlay)
         if action == "log":
             return loaded
         if action == "challenge":
-            return dataclasses.replace(loaded, state=State.HELD)
-        ended = Tombstone(REVOKED, loaded.at, "binding")
-        end(self.store, sid, found, ended, idle=self._idle(app), remember_life=self.remember_life)
+            return msgspec.structs.replace(loaded, state=State.HELD)
+        return self._ended(app, sid, loaded, "binding")
+
+    def _replayed(self, app: Flask, sid: str, loaded: Loaded, client: Client) -> Loaded:
+        """What becomes of a session whose secret was renewed, seen, and came back: one of two
+        has a copy. Whose it is cannot be told, so both prove it: this one now, and the other
+        when that has rotated the session. Nobody can prove an anonymous session: this one
+        begins another.
+        """
+        found = loaded.record
+        assert found is not None
+        if self._replays_told.is_news((sid, client)):
+            tell(signals.secret_replayed, logging.WARNING, session_id=sid, user_id=found.user)
+        if settings.get(app.config, "SESSION_BINDING_ACTION") == "revoke":
+            return self._ended(app, sid, loaded, "renewal")
+        if found.user is None:
+            return Loaded(State.GONE, at=loaded.at)
+        return msgspec.structs.replace(loaded, state=State.HELD)
+
+    def _ended(self, app: Flask, sid: str, loaded: Loaded, by: str) -> Loaded:
+        """End it, because of what was judged."""
+        assert loaded.record is not None
+        ended = Tombstone(REVOKED, loaded.at, by)
+        end(
+            self.store,
+            sid,
+            loaded.record,
+            ended,
+            idle=self._idle(app),
+            remember_life=self.remember_life,
+        )
         return Loaded(State.GONE, at=loaded.at, tombstone=ended)
 
     # -- saving ------------------------------------------------------------------------
@@ -211,19 +259,27 @@ class SessionInterface(FlaskSessionInterface):
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
         """Keep what the request changed, and give the response its cookie if it needs one.
 
-        Never raises because of the store: the app's own error handlers are asked (Flask
-        does not ask them here) and answer in place of the view. Raises
+        Never raises because of the store, or of a limit: the app's own error handlers are
+        asked (Flask does not ask them here) and answer in place of the view. Raises
         `SessionValueError`, before anything is stored, for a value that cannot be.
         """
-        if not isinstance(session, Session) or session.state is State.ISOLATED:
+        if not isinstance(session, Session):
+            return
+        if not (session.was_asked_for or app.config["SESSION_REFRESH_EACH_REQUEST"]):
+            return
+        if session.state is State.ISOLATED:
             return
         try:
             kept = self._keep(app, session)
         except StoreUnavailable as error:
-            _answer_instead(app, response, error)
+            known = error if isinstance(error, SessionUnavailable) else SessionUnavailable()
+            _answer_instead(app, response, known, error)
+            return
+        except SessionLimitReached as error:
+            _answer_instead(app, response, TooManySessions(), error)
             return
         if session.touched or session.token_rendered or kept.fate is not Fate.LEAVE:
-            response.vary.add("Cookie")
+            _vary_by_cookie(response)
         if kept.fate is Fate.LEAVE:
             return
         name, attributes = self.get_cookie_name(app), self._cookie_attributes(app)
@@ -241,12 +297,19 @@ class SessionInterface(FlaskSessionInterface):
 
     def _keep(self, app: Flask, session: Session) -> Kept:
         kept = Kept(Fate.LEAVE)
+        refreshes = bool(app.config["SESSION_REFRESH_EACH_REQUEST"])
         if session.state is not State.UNASKED:  # else there is nothing that could have changed
-            kept = self._keeper(app).keep(session)
+            changes = session.changes()
+            renews = settings.get(app.config, "SESSION_RENEW_SECRET_AFTER") is not None
+            if session.is_as_it_came(changes) and not (refreshes or renews):
+                return kept
+            kept = self._keeper(app, session).keep(session, changes)
             if session.cleared and session.user_id is None:
                 self._forget_sent(session)
+            if not (refreshes or changes.touch("_permanent")):
+                return kept
         if kept.fate is Fate.LEAVE:
-            kept = self._cookie_again(app, session) or kept
+            kept = self._cookie_again(session, refreshes=refreshes) or kept
         return kept
 
     def _forget_sent(self, session: Session) -> None:
@@ -256,33 +319,45 @@ class SessionInterface(FlaskSessionInterface):
         for remember in {session.remember, self.remembered(request)} - {None}:
             forget(self.store, remember, life=self.remember_life)
 
-    def _keeper(self, app: Flask) -> Keeper:
+    def _keeper(self, app: Flask, session: Session) -> Keeper:
         signer = self._signer(app)
+        visit = session.visit or _Visit(app, request, self.is_passive)
         return Keeper(
             store=self.store,
+            config=app.config,
             idle=self._idle(app),
             absolute=self._absolute(app),
             signs=signer is not None and signer.signs,
-            client=client_of(request),
+            client=visit.client,
             binding=binding_of(app),
             remember_life=self.remember_life,
             now=self._now,
-            passive=self.is_passive(request),
+            passive=visit.is_passive,
         )
 
-    def _cookie_again(self, app: Flask, session: Session) -> Kept | None:
+    def _cookie_again(self, session: Session, *, refreshes: bool) -> Kept | None:
         """The cookie that the browser has, once more, where `Session.cookie_again` says so.
 
         Not if the session was ended while the view ran: so the store is asked. If it cannot
         be, the answer is good as it is, and only the cookie is not sent.
         """
         try:
-            due = session.cookie_again(refreshes=bool(app.config["SESSION_REFRESH_EACH_REQUEST"]))
-            if due is not None and self.store.fetch(session.sid).outcome is Outcome.FOUND:
+            due = session.cookie_again(refreshes=refreshes)
+            if due is not None and self._is_current(due[0]):
                 return Kept(Fate.SET, *due)
         except StoreUnavailable:
             return None
         return None
+
+    def _is_current(self, cookie: ids.Cookie) -> bool:
+        """Whether the session lives, and under this secret: no late answer may put an old one
+        over the one that it was renewed to.
+        """
+        answer = self.store.fetch(cookie.sid)
+        if answer.outcome is not Outcome.FOUND:
+            return False
+        secret = record.head(answer.data).secret
+        return hmac.compare_digest(secret, ids.secret_hash(cookie.secret))
 
     def _cookie_attributes(self, app: Flask) -> dict[str, Any]:
         return {
@@ -299,6 +374,9 @@ class SessionInterface(FlaskSessionInterface):
         if kept.cookie is None or kept.cookie.kind is ids.Kind.UNSTORED:
             return None
         expires = self.get_expiration_time(app, session)
+        if kept.cookie.permanent != session.permanent:  # another request has changed that
+            life = app.permanent_session_lifetime
+            expires = datetime.now(UTC) + life if kept.cookie.permanent else None
         if expires is None or kept.deadline == record.NO_DEADLINE:
             return expires
         return datetime.fromtimestamp(kept.deadline / 1000, UTC)
@@ -311,20 +389,62 @@ class SessionInterface(FlaskSessionInterface):
     def _idle(self, app: Flask) -> int:
         return int(app.permanent_session_lifetime.total_seconds() * 1000)
 
+    def _anonymous_idle(self, app: Flask) -> int:
+        seconds = settings.get(app.config, "SESSION_ANONYMOUS_LIFETIME")
+        return self._idle(app) if seconds is None else int(seconds * 1000)
+
     def _absolute(self, app: Flask) -> int | None:
         seconds = app.config.get("SESSION_CACHE_TIMEOUT", self.default_lifetime)
         return None if seconds is None else int(seconds * 1000)
 
 
+class _Visit:
+    """A request, as far as its session is concerned."""
+
+    def __init__(self, app: Flask, request: Request, is_passive: Callable[[Request], bool]) -> None:
+        self.app = app
+        self.request = request
+        self._is_passive = is_passive
+
+    @functools.cached_property
+    def client(self) -> Client:
+        return client_of(self.request)
+
+    @functools.cached_property
+    def is_passive(self) -> bool:
+        return self._is_passive(self.request)
+
+    def cookies_named(self, name: str) -> Iterator[str]:
+        """The values of all cookies of that name: ours are never quoted, and need no more
+        than this (RFC 6265 section 4.2.1).
+        """
+        for pair in self.request.environ.get("HTTP_COOKIE", "").split(";"):
+            key, _, value = pair.partition("=")
+            if key.strip() == name:
+                yield value.strip()
+
+
 def client_of(request: Request) -> Client:
-    return Client.of(request.remote_addr, request.headers.get("User-Agent"))
+    return Client.of(request.remote_addr, request.environ.get("HTTP_USER_AGENT"))
 
 
 def binding_of(app: Flask) -> Binding:
-    return Binding(
+    return _binding(
         settings.get(app.config, "SESSION_BIND_IP"),
         settings.get(app.config, "SESSION_BIND_USER_AGENT"),
     )
+
+
+@functools.lru_cache(maxsize=16)
+def _binding(ip: str, agent: str) -> Binding:
+    return Binding(ip, agent)
+
+
+def _vary_by_cookie(response: Response) -> None:
+    if "Vary" in response.headers:
+        response.vary.add("Cookie")
+    else:  # the usual case, at a quarter of the time
+        response.headers["Vary"] = "Cookie"
 
 
 @functools.lru_cache(maxsize=16)
@@ -341,16 +461,15 @@ _OF_THE_BODY = (
 )
 
 
-def _answer_instead(app: Flask, response: Response, error: StoreUnavailable) -> None:
+def _answer_instead(app: Flask, response: Response, error: HTTPException, cause: Exception) -> None:
     """Turn `response` into what the app's error handlers say of `error`, without a cookie."""
-    unavailable = error if isinstance(error, SessionUnavailable) else SessionUnavailable()
-    unavailable.__cause__ = error.__cause__ or error
+    error.__cause__ = cause.__cause__ or cause
     try:
-        answer = app.make_response(app.handle_user_exception(unavailable))
+        answer = app.make_response(app.handle_user_exception(error))
     except Exception:
         # A handler that fails, for instance by touching the session again.
-        app.logger.exception("The error handler for an unavailable session store failed")
-        answer = app.make_response(unavailable.get_response())
+        app.logger.exception("The error handler for a session that was not saved failed")
+        answer = app.make_response(error.get_response())
     response.close()
     response.response = answer.response
     response.status = answer.status

@@ -7,22 +7,42 @@ by key; a write that meets an ended session is dropped. Either way the response 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from enum import Enum
+from typing import Any
 
 import msgspec
 
-from .. import signals
-from ..exceptions import SessionConflict, SessionValueError, StoreUnavailable
+from .. import settings, signals
+from ..exceptions import SessionConflict, SessionLimitReached, SessionValueError, StoreUnavailable
 from . import codec, ids, record
 from .binding import Binding, Client
-from .ending import end, follow, forget, forgotten
+from .ending import (
+    end,
+    ended_meanwhile,
+    follow,
+    forget,
+    forgotten,
+    made_room,
+)
 from .events import tell
-from .merge import Changes, RawData, apply
+from .merge import Changes, RawData, apply, check_size, conflict
 from .record import Record
 from .session import Rotation, Session, State
-from .stores.base import LOGOUT, REVOKED, ROTATED, UNAVAILABLE, Answer, Outcome, Store, Tombstone
+from .stores.base import (
+    ABSOLUTE,
+    IDLE,
+    LOGOUT,
+    REVOKED,
+    ROTATED,
+    UNAVAILABLE,
+    Answer,
+    Limit,
+    Outcome,
+    Store,
+    Tombstone,
+)
 
 #: How often a write is made again before it is given up. Each attempt loses only to
 #: another request that won, so this many must have won in a row.
@@ -53,11 +73,16 @@ _LEAVE = Kept(Fate.LEAVE)
 _DELETE = Kept(Fate.DELETE)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Keeper:
-    """Saves the session of one request. Times are milliseconds; `absolute` None: no limit."""
+    """Saves the session of one request. Times are milliseconds; `absolute` None: no limit.
+
+    `config` is the app's, for the settings that only some requests need.
+    """
 
     store: Store
+    config: Mapping[str, Any]
+    #: The idle timeout of a session that somebody is signed in to.
     idle: int
     absolute: int | None
     signs: bool
@@ -69,9 +94,10 @@ class Keeper:
     #: Whether no person asked for this: what it writes does not prolong the session.
     passive: bool = False
 
-    def keep(self, session: Session) -> Kept:
-        """Store what changed. Raises `SessionValueError` and `StoreUnavailable`."""
-        changes = session.changes()
+    def keep(self, session: Session, changes: Changes) -> Kept:
+        """Store what changed. Raises `SessionValueError`, `SessionLimitReached` and
+        `StoreUnavailable`.
+        """
         data = session.preview(changes)
         if session.state is State.LIVE:
             return self._keep_live(session, changes, data)
@@ -115,14 +141,15 @@ class Keeper:
         answer = Answer(Outcome.MISSING)
         if session.begins_anew:
             answer = self.store.fetch(session.sid)
-            if answer.outcome is not Outcome.ENDED:
+            expired = answer.tombstone is not None and answer.tombstone.why in (IDLE, ABSOLUTE)
+            if answer.outcome is not Outcome.ENDED or expired:
                 return self._create(session, session.next_sid, changes)
         return self._dropped(session, answer)
 
     def _create(self, session: Session, sid: str, changes: Changes) -> Kept:
         secret = ids.new_secret()
         fresh = self._fresh(apply(changes, {}), secret)
-        answer = self.store.create(sid, record.encode(fresh), idle=self.idle)
+        answer = self.store.create(sid, self._bytes(fresh), idle=self._idle_of(fresh))
         return self._filed(session, sid, secret, fresh, answer)
 
     def _file_unstored(self, session: Session, changes: Changes) -> Kept:
@@ -135,18 +162,21 @@ class Keeper:
         assert session.cookie is not None
         sid, secret = session.sid, session.cookie.secret
         fresh = self._fresh(apply(changes, {}), secret)
-        answer = self.store.create(sid, record.encode(fresh), idle=self.idle)
+        answer = self.store.create(sid, self._bytes(fresh), idle=self._idle_of(fresh))
         there = record.decode(answer.data) if answer.outcome is Outcome.CONFLICT else None
-        if there is None or there.secret != fresh.secret:
+        if there is None or not self._proves(session, answer):
             return self._filed(session, sid, secret, fresh, answer)
-        return self._write(session, changes, there, again=True) or self._stored(sid, secret, there)
+        kept = self._write(session, changes, there, again=True)
+        if there.secret != fresh.secret:
+            return kept or _LEAVE  # renewed since: another answer brings the new one
+        return kept or self._stored(sid, secret, there)
 
     def _filed(
         self, session: Session, sid: str, secret: bytes, fresh: Record, answer: Answer
     ) -> Kept:
         if answer.outcome is not Outcome.DONE:
             return self._dropped(session, answer)
-        session.sid = sid
+        session.sid, session.filed = sid, True
         tell(signals.session_created, session_id=sid, user_id=None)
         return self._stored(sid, secret, fresh)
 
@@ -163,7 +193,11 @@ class Keeper:
             return self._log_in(session, changes)
         if left or session.cleared or session.rotation:
             return self._move(session, changes, there, LOGOUT if left else ROTATED)
-        if not changes and session.load().rebind is None:
+        if (
+            not changes
+            and session.load().rebind is None
+            and self._renewal(session, there) is ids.Renewal.NONE
+        ):
             return _LEAVE
         return self._write(session, changes, there) or _LEAVE
 
@@ -186,27 +220,57 @@ class Keeper:
         cookie stays, as it must where another request left something.
         """
         rebind = session.load().rebind
+        seen = None if again else there
         for conflicts in range(again, ATTEMPTS):
+            renewal = self._renewal(session, there)
+            if again and not changes and rebind is None and renewal is ids.Renewal.NONE:
+                return None  # another request has seen to it
             data = apply(changes, there.data, again=again)
             after = msgspec.structs.replace(there, etag=record.new_etag(), data=data)
             if rebind is not None:
                 self._bind(after, rebind)
+            secret = self._renew(after, session, renewal)
             answer = self.store.replace(
                 session.sid,
-                record.encode(after),
+                self._bytes(after, there),
                 etag=there.etag,
-                idle=self.idle,
+                idle=self._idle_of(after),
                 slide=not self.passive,
             )
             if answer.outcome is Outcome.DONE:
-                self._tell_conflicts(session.sid, conflicts)
-                emptied = changes and not data and not session.token_rendered
-                return _DELETE if emptied else None
+                self._tell_conflict(session.sid, conflicts, changes, seen, there, after)
+                if changes and not data and not session.token_rendered:
+                    return _DELETE
+                return self._stored(session.sid, secret, after) if secret else None
             current = record.decode(answer.data) if answer.outcome is Outcome.CONFLICT else None
             if current is None:
                 return self._dropped(session, answer)
             there, again = current, True
         raise SessionConflict("too many requests change one session at once")
+
+    def _renewal(self, session: Session, there: Record) -> ids.Renewal:
+        """What to do about the secret of `there`. Never on a request that no person asked for:
+        its answer may go to a script that drops it.
+        """
+        age = settings.get(self.config, "SESSION_RENEW_SECRET_AFTER")
+        if (age is None and there.previous is None) or self.passive:
+            return ids.Renewal.NONE
+        if session.state is not State.LIVE or session.cookie is None:
+            return ids.Renewal.NONE
+        after = None if age is None else int(age * 1000)
+        return ids.renewal(session.cookie, there, after=after, now=self.now())
+
+    def _renew(self, after: Record, session: Session, renewal: ids.Renewal) -> bytes | None:
+        """Let `after` have it; the new secret, if there is one."""
+        if renewal is ids.Renewal.SEEN:
+            after.until = self.now() + ids.STRAGGLERS
+        if renewal is not ids.Renewal.RENEW:
+            return None
+        assert session.cookie is not None
+        secret = ids.new_secret()
+        after.previous, after.until = ids.secret_hash(session.cookie.secret), None
+        after.secret, after.renewed = ids.secret_hash(secret), self.now()
+        return secret
 
     # -- moving to another sid ---------------------------------------------------------
 
@@ -223,6 +287,9 @@ class Keeper:
                 current,
                 etag=record.new_etag(),
                 secret=ids.secret_hash(secret),
+                previous=None,
+                until=None,
+                renewed=None,
                 data=apply(changes, current.data, again=current is not there),
             )
             if why == LOGOUT:
@@ -230,7 +297,7 @@ class Keeper:
                 after.owner = after.mark = ""
             return after
 
-        return self._rotate(session, session.sid, there, build, secret=secret, why=why)
+        return self._rotate(session, changes, session.sid, there, build, secret=secret, why=why)
 
     def _log_in(self, session: Session, changes: Changes) -> Kept:
         """Somebody signed in, or proved to be the same once more.
@@ -263,7 +330,7 @@ class Keeper:
             self._bind(after, self.client)
             return after
 
-        kept = self._rotate(session, old_sid, first, build, secret=secret, why=LOGIN)
+        kept = self._rotate(session, changes, old_sid, first, build, secret=secret, why=LOGIN)
         return _LEAVE if kept.fate is Fate.SET and self._is_forgotten(session) else kept
 
     def _is_forgotten(self, session: Session) -> bool:
@@ -288,6 +355,7 @@ class Keeper:
     def _rotate(
         self,
         session: Session,
+        changes: Changes,
         old_sid: str,
         there: Record | None,
         build: Callable[[Record | None], Record],
@@ -295,13 +363,15 @@ class Keeper:
         secret: bytes,
         why: str,
     ) -> Kept:
-        now = self.now()
+        now, new_sid = self.now(), session.next_sid
         ended = Tombstone(
             LOGOUT if why == LOGOUT else ROTATED,
             now,
             there.user if there else None,
-            None if why == LOGOUT else session.next_sid,
+            None if why == LOGOUT else new_sid,
         )
+        limit = self._limit() if why == LOGIN else None
+        seen = there
         for conflicts in range(ATTEMPTS):
             after = build(there)
             # A record that is still there was kept when its owner's others were ended.
@@ -309,26 +379,32 @@ class Keeper:
             started = self.now()
             answer = self.store.rotate(
                 old_sid,
-                session.next_sid,
-                record.encode(after),
+                new_sid,
+                self._bytes(after, there),
                 etag=there.etag if there else None,
-                idle=self.idle,
+                idle=self._idle_of(after),
                 ended=ended,
                 waited=0 if kept else max(0, started - session.opened) + 1,
+                limit=limit,
             )
             if answer.outcome is Outcome.DONE:
-                self._tell_conflicts(old_sid, conflicts)
+                self._tell_conflict(old_sid, conflicts, changes, seen, there, after)
+                made_room(self.store, answer.evicted, after, remember_life=self.remember_life)
                 slow = not kept and self.now() > started
-                if slow and self._ended_meanwhile(session, after.owner):
+                since = session.opened
+                if slow and ended_meanwhile(self.store, after.owner, new_sid, since, self.now):
                     return self._refused_late(session)
                 if there is None:
-                    tell(signals.session_created, session_id=session.next_sid, user_id=after.user)
+                    tell(signals.session_created, session_id=new_sid, user_id=after.user)
                 return self._moved(session, old_sid, secret, after, why)
+            if answer.outcome is Outcome.FULL:
+                self._dropped(session, answer)
+                raise SessionLimitReached("this user has as many sessions as are allowed")
             if answer.outcome is Outcome.CONFLICT:
-                there = record.decode(answer.data)
-                if there is not None:
-                    continue
-                old_sid = ids.new_sid()  # bytes that are none of ours: they are left alone
+                proved = there is not None or self._proves(session, answer)
+                there = record.decode(answer.data) if proved else None
+                if there is None:
+                    old_sid = ids.new_sid()  # not this browser's, or no record: left alone
             elif why == LOGIN and there is not None and answer.outcome is not Outcome.REFUSED:
                 there = None  # the session before has ended meanwhile; a login needs none
             elif why == LOGOUT and there is not None:
@@ -341,25 +417,12 @@ class Keeper:
                 return self._dropped(session, answer)
         raise SessionConflict("too many requests change one session at once")
 
-    def _ended_meanwhile(self, session: Session, owner: str) -> bool:
-        """Whether all of the owner's sessions were ended since the request began, by the
-        store's clock.
-
-        `rotate` was told how long ago that was when it was called. Where it then had to wait
-        for its turn (a lock, a connection, a slow network), that was too little, and an end
-        from meanwhile passed unseen. One that comes later finds what was filed.
-        """
-        if not owner:
-            return False
-        try:
-            # Under a name of its own: another login's mark would be of a later moment.
-            here = f"now:{session.next_sid}"
-            self.store.mark(here, life=60_000)
-            waited = max(0, self.now() - session.opened) + 1
-            now, ended = self.store.marked(here, owner)
-        except StoreUnavailable:
-            return False
-        return ended is not None and (now is None or ended >= now - waited)
+    def _limit(self) -> Limit | None:
+        most = settings.get(self.config, "SESSION_MAX_PER_USER")
+        if most is None:
+            return None
+        action = settings.get(self.config, "SESSION_MAX_PER_USER_ACTION")
+        return Limit(most, refuses=action == "refuse")
 
     def _refused_late(self, session: Session) -> Kept:
         """What was filed a moment ago ends before its cookie reached anybody."""
@@ -370,7 +433,7 @@ class Keeper:
     def _moved(
         self, session: Session, old_sid: str, secret: bytes, after: Record, why: str
     ) -> Kept:
-        session.sid = session.next_sid
+        session.sid, session.filed = session.next_sid, True
         if session.cookie is not None:  # else nobody knew the id from before
             tell(
                 signals.session_rotated,
@@ -382,6 +445,30 @@ class Keeper:
         return self._stored(session.sid, secret, after)
 
     # -- parts -------------------------------------------------------------------------
+
+    def _bytes(self, after: Record, before: Record | None = None) -> bytes:
+        """The record as it is filed, in place of `before`. Raises `SessionTooLarge`."""
+        encoded = record.encode(after)
+        limit = settings.get(self.config, "SESSION_MAX_BYTES")
+        if limit is not None and len(encoded) > limit:  # else the data alone is below it too
+            check_size(after.data, before.data if before else {}, limit)
+        return encoded
+
+    def _proves(self, session: Session, answer: Answer) -> bool:
+        """Whether the request's cookie is one of the session that the store answers with.
+        A sid alone, which anybody may know, opens and ends nothing.
+        """
+        there = record.decode(answer.data)
+        if session.cookie is None or there is None:
+            return False
+        return there.proved_by(ids.secret_hash(session.cookie.secret), self.now())
+
+    def _idle_of(self, filed: Record) -> int:
+        """The idle timeout of this record."""
+        if filed.user is not None:
+            return self.idle
+        seconds = settings.get(self.config, "SESSION_ANONYMOUS_LIFETIME")
+        return self.idle if seconds is None else int(seconds * 1000)
 
     def _fresh(self, data: RawData, secret: bytes) -> Record:
         """A record that begins now, anonymous."""
@@ -416,11 +503,28 @@ class Keeper:
         """Gone means gone: nothing is written, no cookie is sent, the response goes out."""
         tombstone = answer.tombstone or session.load().tombstone
         reason = tombstone.why if tombstone else "expired"
-        if answer.outcome is Outcome.REFUSED:
-            reason = "refused"
+        if answer.outcome in (Outcome.REFUSED, Outcome.FULL):
+            reason = answer.outcome.value
         tell(signals.session_gone, logging.WARNING, session_id=session.sid, reason=reason)
         return _LEAVE
 
-    def _tell_conflicts(self, sid: str, attempts: int) -> None:
-        if attempts:
-            tell(signals.session_conflict, logging.DEBUG, session_id=sid, attempts=attempts)
+    def _tell_conflict(
+        self,
+        sid: str,
+        attempts: int,
+        changes: Changes,
+        seen: Record | None,
+        theirs: Record | None,
+        after: Record,
+    ) -> None:
+        if not attempts:
+            return
+        before, met = (found.data if found else {} for found in (seen, theirs))
+        done = conflict(changes, before, met, after.data)
+        tell(
+            signals.session_conflict,
+            logging.DEBUG,
+            session_id=sid,
+            attempts=attempts,
+            **asdict(done),
+        )

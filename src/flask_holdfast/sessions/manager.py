@@ -45,6 +45,8 @@ class SessionInfo:
     ip_address: str
     user_agent: str
     authenticated_at: datetime | None = None
+    #: Whether it is the session of the current request; False where there is none.
+    current: bool = False
 
 
 class SessionManager:
@@ -55,16 +57,19 @@ class SessionManager:
         store: Store,
         *,
         idle: float = _FLASK_IDLE,
+        anonymous_idle: float | None = None,
         remember: float = _REMEMBER,
         user_key: str = "_user_id",
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`idle`: the idle timeout in seconds, as the app has it. `remember`: how long, in
-        seconds, a remember cookie may live: so long is the end of all of a user's
-        sessions remembered. `user_key`: the session key that says who is signed in.
+        """`idle`: the idle timeout in seconds, as the app has it, and `anonymous_idle` that
+        of anonymous sessions (None: the same). `remember`: how long, in seconds, a remember
+        cookie may live: so long is the end of all of a user's sessions remembered.
+        `user_key`: the session key that says who is signed in.
         """
         self.store = store
         self._idle = int(idle * 1000)
+        self._anonymous_idle = int((idle if anonymous_idle is None else anonymous_idle) * 1000)
         self._remember_life = int(remember * 1000)
         self._user_key = user_key
         self._clock = clock
@@ -123,7 +128,9 @@ class SessionManager:
         return {key: codec.loads(bytes(raw)) for key, raw in found.data.items()}
 
     def why_ended(self, session_id: str) -> Tombstone | None:
-        """Why, when and by whom a session was ended, while that is remembered."""
+        """Why, when and by whom a session was ended, or that it expired, while that is
+        remembered.
+        """
         return self.store.fetch(session_id).tombstone if is_sid(session_id) else None
 
     # -- many sessions -----------------------------------------------------------------
@@ -154,6 +161,20 @@ class SessionManager:
             )
         return len(ended)
 
+    def delete_all_sessions(self, keep: str | None = None, *, by: str | None = None) -> int:
+        """End everyone's sessions, anonymous ones too, but the one with the sid `keep`; how
+        many ended.
+
+        They are dead at once; the call lasts longer the more there are. Logins under way are
+        refused, and remember cookies from before sign nobody in. `session_revoked` is sent
+        once, for all of them.
+        """
+        ended = self.store.end_everyone(
+            ended=self._tombstone(by), idle=self._idle, remember=self._remember_life, keep=keep
+        )
+        tell(signals.session_revoked, session_id=None, user_id=None, reason=REVOKED, by=by)
+        return ended
+
     def get_active_sessions(
         self, user_id: object | None = None, *, limit: int = 50, offset: int = 0
     ) -> dict[str, SessionInfo]:
@@ -166,7 +187,8 @@ class SessionManager:
             listed = self.store.page(offset=offset, limit=limit)
         else:
             listed = self.store.sessions_of(record.owner_of(str(user_id)))[offset : offset + limit]
-        infos = (self._info(item) for item in listed)
+        here = _current_sid()
+        infos = (self._info(item, here) for item in listed)
         return {info.session_id: info for info in infos if info is not None}
 
     def get_session_stats(self) -> dict[str, int]:
@@ -228,13 +250,14 @@ class SessionManager:
     def _tombstone(self, by: str | None) -> Tombstone:
         return Tombstone(REVOKED, int(self._clock() * 1000), by)
 
-    def _info(self, listed: Listed) -> SessionInfo | None:
+    def _info(self, listed: Listed, here: str | None) -> SessionInfo | None:
         found = record.decode(listed.data)
         if found is None:
             return None
         now = int(self._clock() * 1000)
         since = found.authenticated or found.created
-        last = max(since, now - max(0, self._idle - listed.idle_left))
+        idle = self._anonymous_idle if found.user is None else self._idle
+        last = max(since, now - max(0, idle - listed.idle_left))
         return SessionInfo(
             session_id=listed.sid,
             user_id=found.user,
@@ -244,11 +267,17 @@ class SessionManager:
             ip_address=found.client[0] if found.client else "",
             user_agent=found.client[1] if found.client else "",
             authenticated_at=_moment(found.authenticated) if found.authenticated else None,
+            current=listed.sid == here,
         )
 
 
 def _moment(milliseconds: int) -> datetime:
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def _current_sid() -> str | None:
+    """The name of the current request's session, if that is one of ours; asks no store."""
+    return getattr(current_session, "sid", None) if has_request_context() else None
 
 
 def _current() -> Session:

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from ..exceptions import SessionTooLarge
 from . import codec
 
 RawData = dict[str, msgspec.Raw]
@@ -40,6 +41,10 @@ class Changes:
     assigned: dict[str, bytes] = field(default_factory=dict)
     updates: dict[str, list[Update]] = field(default_factory=dict)
 
+    def touch(self, key: str) -> bool:
+        """Whether they may have changed the value of `key`."""
+        return self.cleared or key in self.removed or key in self.assigned
+
     def __bool__(self) -> bool:
         return bool(self.cleared or self.removed or self.assigned)
 
@@ -58,6 +63,58 @@ def apply(changes: Changes, current: Mapping[str, msgspec.Raw], *, again: bool =
             raw = codec.dumps(key, _updated(data.get(key), changes.updates[key]))
         data[key] = msgspec.Raw(raw)
     return data
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """What a merge did, by top-level key; each sorted."""
+
+    #: What this request wrote or removed.
+    keys: tuple[str, ...]
+    #: What the other request had changed too, and lost to this one.
+    overwritten: tuple[str, ...]
+    #: What was worked out again from what the other request left.
+    recomputed: tuple[str, ...]
+
+
+def conflict(
+    changes: Changes,
+    seen: Mapping[str, msgspec.Raw],
+    theirs: Mapping[str, msgspec.Raw],
+    after: Mapping[str, msgspec.Raw],
+) -> Conflict:
+    """What became of `theirs`, which stood where this request had `seen` something else."""
+
+    def of(data: Mapping[str, msgspec.Raw], key: str) -> bytes | None:
+        return bytes(data[key]) if key in data else None
+
+    overwritten = (
+        key
+        for key in seen.keys() | theirs.keys()
+        if key not in changes.updates
+        and of(seen, key) != of(theirs, key)
+        and of(theirs, key) != of(after, key)
+    )
+    return Conflict(
+        keys=tuple(sorted(changes.removed | changes.assigned.keys())),
+        overwritten=tuple(sorted(overwritten)),
+        recomputed=tuple(sorted(changes.updates)),
+    )
+
+
+def check_size(
+    after: Mapping[str, msgspec.Raw], before: Mapping[str, msgspec.Raw], limit: int
+) -> None:
+    """Raise `SessionTooLarge` if `after` is above `limit` bytes of JSON, and larger than `before`."""
+    size = _size(after)
+    if size <= limit or size <= _size(before):
+        return
+    by_size = sorted(after, key=lambda key: len(bytes(after[key])), reverse=True)
+    raise SessionTooLarge(size, limit, [(key, len(bytes(after[key]))) for key in by_size[:3]])
+
+
+def _size(data: Mapping[str, msgspec.Raw]) -> int:
+    return len(msgspec.json.encode(data))
 
 
 def _updated(raw: msgspec.Raw | None, updates: list[Update]) -> Any:

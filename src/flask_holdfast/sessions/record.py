@@ -8,6 +8,9 @@ and are read by position, by Lua scripts too; the rest is read by name:
      "x":<13 digits>     absolute deadline, ms since 1970 (9999999999999: none)
      "k":"<22 b64url>"   owner: a hash of the user id that names the index ("" if anonymous)
      "b":"<16 hex>"      mark of the client that the session is bound to ("" if to none)
+     "p":"<43 b64url>"   the previous secret's, where secrets are renewed (absent if none)
+     "q":<ms>            the previous secret's end (absent until the current one was seen)
+     "n":<ms>            the secret was renewed (absent if it is the one it began with)
      "v":1               version of this layout
      "c":<ms>            created
      "a":<ms>            signed in or proved again (absent if anonymous)
@@ -20,6 +23,7 @@ and are read by position, by Lua scripts too; the rest is read by name:
 from __future__ import annotations
 
 import hashlib
+import hmac
 import secrets
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
@@ -31,14 +35,33 @@ VERSION = 1
 NO_DEADLINE = 9_999_999_999_999
 
 
-class Record(msgspec.Struct, omit_defaults=True):
-    """One session. Times are milliseconds since 1970."""
+class Head(msgspec.Struct, omit_defaults=True):
+    """The members that a store needs; the others are skipped, not decoded.
+
+    `previous` is the hash of the secret before this one, where secrets are renewed, and
+    `until` its end in ms: None until the current one was seen.
+    """
 
     etag: str = msgspec.field(name="e")
     secret: str = msgspec.field(name="s")
     deadline: int = msgspec.field(name="x")
     owner: str = msgspec.field(name="k")
     mark: str = msgspec.field(name="b")
+    previous: str | None = msgspec.field(name="p", default=None)
+    until: int | None = msgspec.field(name="q", default=None)
+
+    def proved_by(self, secret: str, now: int) -> bool:
+        """Whether that is the hash of the secret, or of the previous one before its end."""
+        if hmac.compare_digest(secret, self.secret):
+            return True
+        old = self.previous is not None and hmac.compare_digest(secret, self.previous)
+        return old and (self.until is None or now < self.until)
+
+
+class Record(Head, omit_defaults=True, kw_only=True):
+    """One session. Times are milliseconds since 1970."""
+
+    renewed: int | None = msgspec.field(name="n", default=None)
     version: int = msgspec.field(name="v")
     created: int = msgspec.field(name="c")
     authenticated: int | None = msgspec.field(name="a", default=None)
@@ -49,16 +72,6 @@ class Record(msgspec.Struct, omit_defaults=True):
 
     def __repr__(self) -> str:
         return f"<Record of {len(self.data)} keys, created {self.created}>"
-
-
-class Head(msgspec.Struct):
-    """The members that a store needs; the others are skipped, not decoded."""
-
-    etag: str = msgspec.field(name="e")
-    secret: str = msgspec.field(name="s")
-    deadline: int = msgspec.field(name="x")
-    owner: str = msgspec.field(name="k")
-    mark: str = msgspec.field(name="b")
 
 
 _encoder = msgspec.json.Encoder()

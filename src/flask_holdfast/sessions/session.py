@@ -5,17 +5,19 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable, Iterator, MutableMapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from enum import Enum, IntEnum
 from typing import Any
 
+import msgspec
 from flask.sessions import SessionMixin
 
+from ..exceptions import StoreUnavailable
 from . import codec, ids
 from .binding import Client
 from .merge import Changes, RawData, Update, apply
-from .record import NO_DEADLINE, Record, is_permanent
-from .stores.base import Tombstone
+from .record import NO_DEADLINE, Record, decode, is_permanent, owner_of
+from .stores.base import UNAVAILABLE, Outcome, Store, Tombstone
 
 #: Flask-Login asks for these on every response. They are words between it and the
 #: current request: never stored, looked up without loading, and no `clear` removes them.
@@ -42,8 +44,7 @@ class Rotation(IntEnum):
     LOGIN = 2  # its user proved who they are, maybe once more
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(msgspec.Struct, frozen=True):
     """The store's answer about a stored session, judged."""
 
     state: State
@@ -53,9 +54,14 @@ class Loaded:
     idle_left: int = 0
     tombstone: Tombstone | None = None
     #: Values that stand in for stored ones during this request, without changing them.
-    overlay: dict[str, Any] = field(default_factory=dict)
+    overlay: dict[str, Any] = msgspec.field(default_factory=dict)
     #: A client to bind the session to, where it was bound to none.
     rebind: Client | None = None
+
+
+def _raise_if_away(tombstone: Tombstone | None) -> None:
+    if tombstone is not None and tombstone.why == UNAVAILABLE:
+        raise StoreUnavailable("Whether the session still stands is not known at the moment.")
 
 
 #: What a session that was not found, or has nothing stored, is loaded with.
@@ -71,19 +77,34 @@ class Session(SessionMixin, MutableMapping[str, Any]):
     written. Nothing asks the store before the first touch.
     """
 
+    #: What is known of the session. Like the next two it is found out when something is
+    #: first asked for: most requests ask for nothing.
+    state: State
+    #: The genuine cookie that the request brought.
+    cookie: ids.Cookie | None
+    #: The session's public name. Not a credential.
+    sid: str
+
+    #: True once the save filed it, new or under another sid.
+    filed = False
+    #: What `still_valid` was told of a session that the request itself never touched.
+    _glimpsed: Loaded | None = None
+
     def __init__(
         self,
         state: State = State.NEW,
         cookie: ids.Cookie | None = None,
         *,
-        ask: Callable[[], Loaded] | None = None,
+        find: Callable[[], tuple[State, ids.Cookie | None]] | None = None,
+        ask: Callable[..., Loaded] | None = None,
+        visit: Any = None,
+        store: Store | None = None,
         user_keys: tuple[str, ...] = (),
         opened: int = 0,
     ) -> None:
-        self.state = state
-        self.cookie = cookie
-        #: The session's public name. Not a credential.
-        self.sid = cookie.sid if cookie else ids.new_sid()
+        self._find = find
+        if find is None:
+            self._become(state, cookie)
         #: When the request began, in milliseconds since 1970.
         self.opened = opened
         #: True once any key was read, written or counted.
@@ -96,7 +117,10 @@ class Session(SessionMixin, MutableMapping[str, Any]):
         self.rotation = Rotation.NONE
         #: The remember cookie that belongs to this session, by its id.
         self.remember: str | None = None
+        #: What the session interface knows of the request.
+        self.visit = visit
         self._ask = ask
+        self._store = store
         self._user_keys = user_keys
         self._loaded = _NOTHING
         self._raw: RawData = {}
@@ -111,20 +135,43 @@ class Session(SessionMixin, MutableMapping[str, Any]):
         self._modified = False
         self._local: dict[str, Any] = {}
 
+    def _become(self, state: State, cookie: ids.Cookie | None) -> None:
+        self.state, self.cookie = state, cookie
+        self.sid = cookie.sid if cookie else ids.new_sid()
+
+    def __getattr__(self, name: str) -> Any:
+        # Python asks this for what is not there yet.
+        if name in {"state", "cookie", "sid"} and self._find is not None:
+            find, self._find = self._find, None
+            self._become(*find())
+            return self.__dict__[name]
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.sid} {self.state.value}>"
 
+    @property
+    def was_asked_for(self) -> bool:
+        """Whether anything looked at this session, if only at its cookie."""
+        return self._find is None
+
     # -- what the store knows ----------------------------------------------------------
 
-    @functools.cached_property
+    @property
     def next_sid(self) -> str:
-        """The sid that this session goes on under if this response rotates it."""
+        """The sid that this session goes on under if this response rotates it: one for each
+        user who may be signed in then, the same whenever it is asked for. Asks the store.
+        """
+        return ids.placed(self._next_sid, owner_of(self._current_user()))
+
+    @functools.cached_property
+    def _next_sid(self) -> str:
         return ids.new_sid()
 
     def load(self) -> Loaded:
         """Ask the store, once. Raises `StoreUnavailable`."""
         if self.state is State.UNASKED and self._ask is not None:
-            loaded = self._ask()
+            loaded = self._ask(self.cookie, self.opened)
             self._loaded = loaded
             self.state = loaded.state
             if loaded.record is not None and loaded.state is State.LIVE:
@@ -176,6 +223,43 @@ class Session(SessionMixin, MutableMapping[str, Any]):
         absolute = None if deadline == NO_DEADLINE else (deadline - loaded.at) / 1000
         return loaded.idle_left / 1000, absolute
 
+    def still_valid(self) -> bool:
+        """Ask the store now whether the session that this request is answered for still
+        stands: for a stream or a socket, from time to time. No touch, and nothing slides.
+
+        True while it is there, is the same user's, and is not held; where this request
+        rotated it, under its new sid. True too where nothing is stored and nobody is signed
+        in. Works after the response began, without a context too, on the session object
+        itself. Raises `StoreUnavailable`: then it is not known.
+        """
+        if self.state is State.UNASKED:
+            return self._stands_unread()
+        if not self.filed and self.state is not State.LIVE:
+            nothing = self.state not in (State.GONE, State.HELD)
+            return nothing and self._current_user() is None
+        return self._stands(self._current_user())
+
+    def _stands_unread(self) -> bool:
+        """The answer for a session that only `still_valid` asks for. Its secret is judged the
+        first time only: it may be renewed while the stream goes on.
+        """
+        if self._glimpsed is None:
+            assert self._ask is not None
+            glimpsed = self._ask(self.cookie, self.opened, slide=False)
+            _raise_if_away(glimpsed.tombstone)
+            self._glimpsed = glimpsed
+            return glimpsed.state is State.LIVE
+        record = self._glimpsed.record
+        live = self._glimpsed.state is State.LIVE and record is not None
+        return live and self._stands(record.user if record else None)
+
+    def _stands(self, user: str | None) -> bool:
+        assert self._store is not None
+        answer = self._store.fetch(self.sid)
+        _raise_if_away(answer.tombstone)
+        found = decode(answer.data) if answer.outcome is Outcome.FOUND else None
+        return found is not None and found.user == user
+
     def cookie_again(self, *, refreshes: bool) -> tuple[ids.Cookie, int] | None:
         """The cookie of a live session, if it is due once more, and its deadline (ms).
 
@@ -197,6 +281,7 @@ class Session(SessionMixin, MutableMapping[str, Any]):
         changed = permanent != is_permanent(found.data)
         if not (changed or (refreshes and (permanent or self.modified))):
             return None
+        # `issued` stays: it is the age of the secret.
         return replace(self.cookie, permanent=permanent), found.deadline
 
     # -- the mapping -------------------------------------------------------------------
@@ -208,7 +293,7 @@ class Session(SessionMixin, MutableMapping[str, Any]):
         if key in self._overlay:
             return self._overlay[key]
         if key not in self._values:
-            self._values[key] = codec.loads(bytes(self._stored(key)))
+            self._values[key] = codec.loads(self._stored(key))
         return self._values[key]
 
     def __setitem__(self, key: str, value: Any) -> None:
@@ -357,7 +442,15 @@ class Session(SessionMixin, MutableMapping[str, Any]):
 
     def _differs(self, key: str, value: Any) -> bool:
         stored = None if self._cleared else self._raw.get(key)
-        return stored is None or bytes(stored) != codec.dumps(key, value)
+        return stored is None or not codec.is_written(key, value, stored)
+
+    def is_as_it_came(self, changes: Changes) -> bool:
+        """Whether a live session has nothing to be done about at its save."""
+        if self.state is not State.LIVE or changes or self.rotation:
+            return False
+        loaded = self._loaded
+        renewed = loaded.record is not None and loaded.record.previous is not None
+        return loaded.rebind is None and not renewed
 
     def assigned(self) -> Changes:
         """Only what this request itself put in, for a session that starts from empty."""
@@ -383,7 +476,7 @@ class Session(SessionMixin, MutableMapping[str, Any]):
         """
         if self.state is not State.GONE or self.cookie is None:
             return False
-        outlived = self._ask is None
+        outlived = self._loaded is _NOTHING  # so old that the store was not asked
         anonymous = self.cookie.kind is not ids.Kind.SIGNED_IN
         return outlived or (anonymous and self._loaded.tombstone is None)
 

@@ -118,6 +118,17 @@ def end_elsewhere(world: World, visit: Visit) -> None:
         world.site.manager.delete_user_sessions(visit.who, keep=ours().sid)
 
 
+def end_everyone_else(world: World, visit: Visit) -> None:
+    """An administrator ends everyone's from a session that stays."""
+    world.look(visit)
+    world.site.manager.delete_all_sessions(keep=ours().sid, by="admin")
+
+
+def end_everyone(world: World, visit: Visit) -> None:
+    """The same from a terminal: none stays."""
+    world.site.manager.delete_all_sessions(by="admin")
+
+
 def render_token(world: World, visit: Visit) -> None:
     visit.token = True
     ours().csrf_scope(minting=True)

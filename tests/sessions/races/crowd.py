@@ -33,11 +33,19 @@ class Crowd:
         signals.session_gone.connect(self._dropped, sender=site.app)
 
     def request(self, cookie: str | None, act: Callable[[], Any]) -> dict[str, Any]:
-        """One request: its status, what its view returned, the cookie that it answered with."""
+        """One request: its status, what its view returned, the cookie that it answered with.
+
+        `opened`, when the application began with it, and `sent_at` are in the stores' time.
+        """
+
+        def timed() -> Any:
+            self._local.opened = ours().opened
+            return act()
+
         number = next(self.site._numbers)
-        self.site._acts[number] = act
-        self._local.dropped = False
-        began = time.monotonic()
+        self.site._acts[number] = timed
+        self._local.dropped, self._local.opened = False, 0
+        sent_at, began = int(time.time() * 1000), time.monotonic()
         response = self.site.app.test_client(use_cookies=False).post(
             f"/run/{number}",
             base_url=BASE,
@@ -50,6 +58,8 @@ class Crowd:
             "cookie": cookies_of(response).get(COOKIE),
             "sent": cookie,
             "dropped": self._local.dropped,
+            "sent_at": sent_at,
+            "opened": self._local.opened,
             "began": began,
             "ended": time.monotonic(),
         }
@@ -87,6 +97,10 @@ class Crowd:
         time.sleep(after)
         return [self.request(None, lambda: self.site.manager.delete_user_sessions(user))]
 
+    def end_everyone(self, after: float) -> list[dict[str, Any]]:
+        time.sleep(after)
+        return [self.request(None, lambda: self.site.manager.delete_all_sessions())]
+
     def look(self, cookie: str) -> list[dict[str, Any]]:
         def act() -> list[Any]:
             return [dict(session), current_user.get_id() if "_user_id" in session else None]
@@ -117,6 +131,7 @@ def main() -> None:
         "log in": crowd.log_in,
         "revoke": crowd.revoke,
         "end all": crowd.end_all,
+        "end everyone": crowd.end_everyone,
         "look": crowd.look,
     }
     for line in sys.stdin:

@@ -42,6 +42,7 @@ ACTS: dict[str, Act | None] = {
     "log out alone": acts.log_out_alone,
     "revoke own": acts.revoke_own,
     "end elsewhere": acts.end_elsewhere,
+    "end everyone else": acts.end_everyone_else,
     "render token": acts.render_token,
     "refresh token": None,
 }
@@ -88,6 +89,7 @@ def race(world: World, seed: int) -> Race:
     """Run the race of `seed` on an empty store, and look at what is left."""
     rng = random.Random(seed)
     start = rng.choice([*STARTS])
+    world.most = rng.choice([None, None, None, 1, 2])
     hers, phone, thief, admin = Browser(), Browser(agent=SAFARI), Browser(), Browser()
     for step in STARTS[start]:
         if step == "close":
@@ -114,9 +116,12 @@ def race(world: World, seed: int) -> Race:
 
     def of_admin() -> Callable[[], None]:
         cookie = world.parse((phone if rng.random() < 0.3 else hers).jar.get(COOKIE))
-        if cookie is not None and rng.random() < 0.5:
+        drawn = rng.random()
+        if cookie is not None and drawn < 0.4:
             return functools.partial(go, admin, "admin: revoke", acts.revoke(cookie.sid))
-        return functools.partial(go, admin, "admin: end all", acts.end_all("ada"))
+        if drawn < 0.7:
+            return functools.partial(go, admin, "admin: end all", acts.end_all("ada"))
+        return functools.partial(go, admin, "admin: end everyone", acts.end_everyone)
 
     jobs: list[Callable[[], None]] = [random_act(hers, "she") for _ in range(rng.randint(1, 4))]
     others = [
@@ -145,7 +150,7 @@ def faults_of_visit(world: World, visit: Visit) -> list[str]:
     """What is wrong with one answer, by what the request sent and what it did."""
     if visit.error is not None or visit.status != 200:
         return [f"answered {visit.error or visit.status}"]
-    faults = []
+    faults = [f"did not end {missed}" for missed in visit.missed]
     did = {deed.verb for deed in visit.deeds}
     loaded = visit.loaded
     if visit.seen is not None:
@@ -230,6 +235,8 @@ def index(world: World) -> list[str]:
         faults.append("the list of all sessions is another than the sessions")
     for user in ("ada", "bob"):
         theirs = {sid for sid, life in alive.items() if life.user == user}
+        if world.most is not None and len(theirs) > world.most:
+            faults.append(f"{user} has {len(theirs)} sessions, {world.most} are allowed")
         if manager.get_active_sessions(user, limit=1000).keys() != theirs:
             faults.append(f"the list of {user}'s sessions is another than the sessions")
     return faults

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 Data = dict[str, Any]
 
@@ -74,6 +74,7 @@ class Ledger:
     def __init__(self) -> None:
         self.lives: dict[str, Life] = {}
         self.all_ended: dict[str, int] = {}
+        self.everyones_ended = -1
         self.dead_remembers: set[str] = set()
 
     def created(self, sid: str, effects: Effects) -> Deed:
@@ -114,6 +115,14 @@ class Ledger:
         self.lives[new_sid] = after
         return Deed("rotate", new_sid)
 
+    def evicted(self, sids: Sequence[str], by: str) -> None:
+        """They made room for the login that was filed as `by`, and their remember cookies with
+        them; but not the one that signed in there.
+        """
+        for sid in sids:
+            self.lives[sid].alive = False
+            self.dead_remembers |= self.lives[sid].remembers - self.lives[by].remembers
+
     def deleted(self, sid: str) -> Deed:
         life = self.lives.get(sid)
         if life is not None:
@@ -128,6 +137,13 @@ class Ledger:
                 life.alive = False
         return Deed("end_user", user)
 
+    def ended_everyone(self, keep: str | None, turn: int) -> Deed:
+        self.everyones_ended = turn
+        for sid, life in self.lives.items():
+            if sid != keep:
+                life.alive = False
+        return Deed("end_everyone", "")
+
     def goes_on(self, sid: str, user: str | None) -> Life:
         """The session as it is now, as long as it is this user's."""
         life = self.lives[sid]
@@ -136,7 +152,9 @@ class Ledger:
         return life
 
     def ended_since(self, user: str | None, turn: int) -> bool:
-        return user is not None and self.all_ended.get(user, -1) >= turn
+        if user is None:
+            return False
+        return max(self.all_ended.get(user, -1), self.everyones_ended) >= turn
 
     def alive(self) -> dict[str, Life]:
         return {sid: life for sid, life in self.lives.items() if life.alive}

@@ -10,9 +10,10 @@ import pytest
 
 from flask_holdfast.sessions import keeper, merge
 from flask_holdfast.sessions.keeper import Fate, Keeper, Kept
+from flask_holdfast.sessions.stores import memory as memory_store
 from flask_holdfast.sessions.stores import redis as redis_store
 from flask_holdfast.sessions.stores import sqlite as sqlite_store
-from flask_holdfast.sessions.stores.base import Answer, Outcome
+from flask_holdfast.sessions.stores.base import Answer, Listed, Outcome
 from flask_holdfast.sessions.stores.memory import MemoryStore
 from tests.sessions.races.interleaving import race
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from flask_holdfast.sessions.merge import Changes, RawData
     from flask_holdfast.sessions.session import Session
+    from flask_holdfast.sessions.stores.base import Store, Tombstone
     from tests.sessions.races.conftest import Arena
 
 #: Races until a fault must have been found; the sample is as many.
@@ -59,7 +61,24 @@ class NoNotBefore(MemoryStore):
         return False
 
     def marked(self, name: str, owner: str) -> tuple[int | None, int | None]:
-        return super().marked(name, "")
+        return super().marked(name, owner)[0], None
+
+
+class SparesAnonymous(MemoryStore):
+    """The end of everyone's goes by the owners."""
+
+    def end_everyone(
+        self, *, ended: Tombstone, idle: int, remember: int, keep: str | None = None
+    ) -> int:
+        return sum(
+            len(self.end_user(owner, ended=ended, idle=idle, remember=remember, keep=keep))
+            for owner in [memory_store._EVERYONE, *self._owners]
+        )
+
+
+class NoLimit(MemoryStore):
+    def _beyond(self, *of: object) -> list[Listed]:
+        return []
 
 
 class NoTombstone(MemoryStore):
@@ -78,6 +97,8 @@ MEMORY = [
     (NoExistenceCheck, OVER),
     (NoIndexUpdate, INDEX),
     (NoNotBefore, OVER),
+    (SparesAnonymous, OVER),
+    (NoLimit, "are allowed"),
     (NoTombstone, OVER),
 ]
 
@@ -108,8 +129,13 @@ SCRIPTS = {
         "if not present then\n  return file(sid, data, head(data), idle)\nend",
         OVER,
     ),
-    "no index update": ("rotate", "  list(sid, record.owner, life, idle)\n", "", INDEX),
-    "no not-before mark": ("rotate", "if waited > 0", "if false", OVER),
+    "no index update": (
+        "rotate",
+        "  list(sid, record, life, idle)\n  tidy_all",
+        "  tidy_all",
+        INDEX,
+    ),
+    "no not-before mark": ("rotate", "if waited > 0 and", "if false and", OVER),
 }
 
 
@@ -143,6 +169,23 @@ def test_sqlite_without_its_moments_shows_a_fault(
     monkeypatch.setattr(sqlite_store._Step, "moment", lambda *of: None)
 
     assert first_fault(sqlite_arena(), OVER)
+
+
+def test_a_store_without_the_moment_at_which_everyones_ended_shows_a_fault(
+    arena: Arena, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Logins under way then are not refused."""
+    store_class = type(arena.world.store)
+    end_everyone = store_class.end_everyone
+
+    def unmarked(
+        self: Store, *, ended: Tombstone, idle: int, remember: int, keep: str | None = None
+    ) -> int:
+        return end_everyone(self, ended=ended, idle=idle, remember=0, keep=keep)
+
+    monkeypatch.setattr(store_class, "end_everyone", unmarked)
+
+    assert first_fault(arena, OVER)
 
 
 def test_a_keeper_that_writes_over_instead_of_merging_shows_a_fault(

@@ -169,6 +169,18 @@ class Life(RuleBasedStateMachine):
         if self.user == user:
             self._over(before, may_begin=False)
 
+    @rule()
+    def revoke_everyones(self) -> None:
+        before, manager = self._cookie(), self.site.manager
+        total = manager.get_session_stats()["total_sessions"]
+        assert manager.delete_all_sessions(by="admin") == total
+        for _ in range(3):
+            next_millisecond()
+        self.advance(0.01)
+        assert manager.get_session_stats()["total_sessions"] == 0
+        if self.data is not None:
+            self._over(before, may_begin=False)
+
     @rule(seconds=st.sampled_from([60, IDLE + 30, ABSOLUTE // 2, ABSOLUTE + 30]))
     def time_passes(self, seconds: float) -> None:
         self._wait(seconds)

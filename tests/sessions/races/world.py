@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from werkzeug.test import TestResponse
 
-    from flask_holdfast.sessions.stores.base import Tombstone
+    from flask_holdfast.sessions.stores.base import Limit, Tombstone
     from tests.sessions.races.turns import Turns
     from tests.sessions.stores.clock import Clock
 
@@ -62,6 +62,8 @@ class Visit:
     who: str | None = None
     token: bool = False
     deeds: list[Deed] = field(default_factory=list)
+    #: Sessions that an end of all did not end.
+    missed: list[str] = field(default_factory=list)
     #: What `session_gone` said.
     dropped: list[str] = field(default_factory=list)
     status: int = 0
@@ -101,6 +103,16 @@ class World:
         self.visits = []
         self.turn = 0
         self.turns = None
+
+    @property
+    def most(self) -> int | None:
+        """How many sessions each user may have."""
+        most: int | None = self.site.app.config["SESSION_MAX_PER_USER"]
+        return most
+
+    @most.setter
+    def most(self, most: int | None) -> None:
+        self.site.app.config["SESSION_MAX_PER_USER"] = most
 
     def tick(self) -> None:
         self.turn += 1
@@ -255,10 +267,11 @@ class SteppedStore(Store):
         idle: int,
         ended: Tombstone,
         waited: int = 0,
+        limit: Limit | None = None,
     ) -> Answer:
         visit = self._turn("rotate")
         answer = self._inner.rotate(
-            sid, new_sid, data, etag=etag, idle=idle, ended=ended, waited=waited
+            sid, new_sid, data, etag=etag, idle=idle, ended=ended, waited=waited, limit=limit
         )
         if answer.outcome is Outcome.DONE:
             deed = self._world.ledger.rotated(
@@ -267,6 +280,7 @@ class SteppedStore(Store):
             visit.deeds.append(deed)
             if visit.effects.by_remember_cookie:
                 self._world.ledger.lives[new_sid].remembers.add(visit.sent[REMEMBER])
+            self._world.ledger.evicted([one.sid for one in answer.evicted], by=new_sid)
         return answer
 
     def delete(self, sid: str, *, ended: Tombstone, idle: int) -> bool:
@@ -281,9 +295,25 @@ class SteppedStore(Store):
     ) -> Sequence[str]:
         visit = self._turn("end_user")
         gone = self._inner.end_user(owner, ended=ended, idle=idle, remember=remember, keep=keep)
-        user = self._world.owners[owner]
-        visit.deeds.append(self._world.ledger.ended_user(user, keep, self._world.turn))
+        ledger, user = self._world.ledger, self._world.owners[owner]
+        alive = {sid for sid, life in ledger.alive().items() if life.user == user}
+        visit.missed += sorted(alive - {keep, *gone})
+        visit.deeds.append(ledger.ended_user(user, keep, self._world.turn))
         return gone
+
+    def end_everyone(
+        self, *, ended: Tombstone, idle: int, remember: int, keep: str | None = None
+    ) -> int:
+        visit = self._turn("end_everyone")
+        number = self._inner.end_everyone(ended=ended, idle=idle, remember=remember, keep=keep)
+        ledger = self._world.ledger
+        alive = ledger.alive().keys() - {keep}
+        # More than these is right: a login that waited for the store too long to be refused
+        # there is filed for a moment, and ended by its own request.
+        if number < len(alive):
+            visit.missed += [f"{len(alive) - number} of {alive}"]
+        visit.deeds.append(ledger.ended_everyone(keep, self._world.turn))
+        return number
 
     def mark(self, name: str, *, life: int) -> None:
         self._turn("mark")

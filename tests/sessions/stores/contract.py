@@ -6,6 +6,7 @@ pass for it; and `now()`, its clock in milliseconds.
 
 from __future__ import annotations
 
+import functools
 import json
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -15,12 +16,16 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 
 from flask_holdfast.sessions.record import NO_DEADLINE
+from flask_holdfast.sessions.stores import base
 from flask_holdfast.sessions.stores.base import (
+    EVICTED,
+    EXPIRED_KEPT,
     LOGOUT,
     REVOKED,
     ROTATED,
     Answer,
     Counts,
+    Limit,
     Outcome,
     Proof,
     Store,
@@ -29,6 +34,8 @@ from flask_holdfast.sessions.stores.base import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    Told = list[tuple[str, str]]
 
 SECOND = 1000
 MINUTE = 60 * SECOND
@@ -56,7 +63,13 @@ def sid() -> str:
 
 
 def record(
-    owner: str = "", *, deadline: int = NO_DEADLINE, mark: str = "", text: str = ""
+    owner: str = "",
+    *,
+    deadline: int = NO_DEADLINE,
+    mark: str = "",
+    previous: str | None = None,
+    until: int | None = None,
+    text: str = "",
 ) -> bytes:
     """A record's bytes, with an etag of its own."""
     members = {
@@ -65,6 +78,8 @@ def record(
         "x": deadline,
         "k": owner,
         "b": mark,
+        **({} if previous is None else {"p": previous}),
+        **({} if until is None else {"q": until}),
         "v": 1,
         "c": 1_700_000_000_000,
         "d": {"text": text},
@@ -94,6 +109,67 @@ def touch(store: Store, name: str, *, idle: int = IDLE) -> None:
 
 def sids(store: Store, owner: str) -> list[str]:
     return [one.sid for one in store.sessions_of(owner)]
+
+
+def log_in(
+    store: Store, owner: str, *, over: str = "", waited: int = 0, limit: Limit | None = None
+) -> tuple[str, Answer]:
+    """The sid of a login that expects no record under `over`, and what came of it."""
+    new = sid()
+    answer = store.rotate(
+        over or sid(),
+        new,
+        record(owner),
+        etag=None,
+        idle=IDLE,
+        ended=TURNED,
+        waited=waited,
+        limit=limit,
+    )
+    return new, answer
+
+
+def end_hers(store: Store) -> object:
+    return store.end_user("alice", ended=BY_ADMIN, idle=IDLE, remember=DAY)
+
+
+def end_everyone(store: Store, *, keep: str | None = None) -> int:
+    return store.end_everyone(ended=BY_ADMIN, idle=IDLE, remember=DAY, keep=keep)
+
+
+#: What may find that the session `name`, whose record was `data`, has expired.
+FINDERS: dict[str, Callable[[Store, str, bytes], Answer | object]] = {
+    "a look": lambda store, name, data: store.fetch(name),
+    "a touch": lambda store, name, data: store.fetch(name, slide=PROOF, idle=IDLE),
+    "a write": lambda store, name, data: store.replace(name, data, etag=etag(data), idle=IDLE),
+    "a passive write": lambda store, name, data: store.replace(
+        name, data, etag=etag(data), idle=IDLE, slide=False
+    ),
+    "a first write": lambda store, name, data: store.create(name, record(), idle=IDLE),
+    "a rotation": lambda store, name, data: store.rotate(
+        name, sid(), record("bob"), etag=etag(data), idle=IDLE, ended=TURNED
+    ),
+    "a login": lambda store, name, data: log_in(store, "", over=name)[1].outcome,
+    "a rotation to it": lambda store, name, data: (
+        store.rotate(sid(), name, record(), etag=None, idle=IDLE, ended=TURNED).outcome
+    ),
+    "a logout": lambda store, name, data: store.delete(name, ended=LOGGED_OUT, idle=IDLE),
+    "an end of all": lambda store, name, data: end_hers(store),
+    "an end of everyone's": lambda store, name, data: end_everyone(store),
+    "a list": lambda store, name, data: store.sessions_of("alice"),
+    "a sweep": lambda store, name, data: store.sweep(),
+    "another session's first write": lambda store, name, data: filed(store),
+}
+#: What those answer that do not answer with the session.
+FOUND_BY = {
+    "a login": Outcome.DONE,
+    "a rotation to it": Outcome.REFUSED,
+    "a logout": False,
+    "an end of all": [],
+    "an end of everyone's": 0,
+    "a list": [],
+    "a sweep": 21,
+}
 
 
 class StoreContract:
@@ -188,6 +264,32 @@ class StoreContract:
 
         assert store.fetch(name, slide=proof, idle=IDLE).idle_left == about(IDLE)
 
+    @pytest.mark.parametrize(
+        ("ends_in", "left"),
+        [
+            pytest.param(None, IDLE, id="while the new one was not seen"),
+            pytest.param(DAY, IDLE, id="before its end"),
+            pytest.param(-1, 10 * MINUTE, id="not after its end"),
+        ],
+    )
+    def test_the_secret_before_the_current_one_keeps_the_session_alive(
+        self, store: Store, advance: Advance, now: Now, ends_in: int | None, left: int
+    ) -> None:
+        """The answer that brought the new one may have been lost."""
+        until = None if ends_in is None else now() + ends_in
+        name = filed(store, data=record(mark=MARK, previous="t" * 43, until=until))
+        advance(20 * 60)
+
+        of_a_stranger = store.fetch(name, slide=Proof("t" * 43, "c" * 16), idle=IDLE)
+        found = store.fetch(name, slide=Proof("t" * 43, MARK), idle=IDLE)
+
+        assert (of_a_stranger.outcome, of_a_stranger.idle_left) == (
+            Outcome.FOUND,
+            about(10 * MINUTE),
+        )
+        assert (found.outcome, found.idle_left) == (Outcome.FOUND, about(left))
+        assert store.fetch(name, slide=PROOF, idle=IDLE).idle_left == about(IDLE)
+
     def test_no_activity_moves_the_deadline(self, store: Store, advance: Advance, now: Now) -> None:
         data = record(deadline=now() + 50 * MINUTE)
         name = filed(store, data=data)
@@ -214,7 +316,7 @@ class StoreContract:
             assert sids(store, "alice") == [name]
         advance(31 * 24 * 3600)
 
-        assert store.fetch(name).outcome is Outcome.MISSING
+        assert store.fetch(name).outcome is Outcome.ENDED
 
     def test_a_life_of_nothing_is_not_kept_for_ever(self, store: Store, now: Now) -> None:
         for data, idle in [(record("alice", deadline=now() - 1), IDLE), (record("alice"), 0)]:
@@ -226,14 +328,159 @@ class StoreContract:
         assert (store.counts(), sids(store, "alice")) == (Counts(0, 0, 0), [])
 
     def test_an_idle_time_of_nothing_ends_the_session(self, store: Store) -> None:
-        touched, data = filed(store, "alice"), record("alice")
-        written = filed(store, data=data)
+        told: Told = []
+        store.on_expired = lambda name, why: told.append((name, why))
+        data = {owner: record(owner) for owner in ("alice", "")}
+        touched = {owner: filed(store, owner) for owner in data}
+        written = {owner: filed(store, data=data[owner]) for owner in data}
 
-        assert store.fetch(touched, slide=PROOF, idle=0).outcome is Outcome.MISSING
-        assert store.replace(written, data, etag=etag(data), idle=0).outcome is Outcome.MISSING
+        answers = {
+            owner: [
+                store.fetch(touched[owner], slide=PROOF, idle=0),
+                store.replace(written[owner], data[owner], etag=etag(data[owner]), idle=0),
+                store.fetch(touched[owner]),
+                store.fetch(written[owner]),
+            ]
+            for owner in data
+        }
 
-        assert store.fetch(touched).outcome is store.fetch(written).outcome is Outcome.MISSING
+        assert [answer.outcome for answer in answers["alice"]] == [Outcome.ENDED] * 4
+        assert {ended(answer).why for answer in answers["alice"]} == {base.IDLE}
+        assert [answer.outcome for answer in answers[""]] == [Outcome.MISSING] * 4
+        gone = {*touched.values(), *written.values()}
+        assert (len(told), {*told}) == (4, {(name, base.IDLE) for name in gone})
         assert store.counts() == Counts(0, 0, 0)
+
+    def test_a_write_with_a_deadline_that_has_passed_ends_the_session(
+        self, store: Store, now: Now
+    ) -> None:
+        before = record("alice")
+        name = filed(store, data=before)
+        outlived = record("alice", deadline=now() - 1)
+
+        answer = store.replace(name, outlived, etag=etag(before), idle=IDLE)
+
+        assert (answer.outcome, ended(answer).why) == (Outcome.ENDED, base.ABSOLUTE)
+        assert store.fetch(name).tombstone == answer.tombstone
+
+    # Expiry
+
+    @pytest.mark.parametrize("found_by", FINDERS)
+    def test_whatever_meets_a_signed_in_session_that_expired_learns_why_it_is_over(
+        self, store: Store, advance: Advance, now: Now, found_by: str
+    ) -> None:
+        told: Told = []
+        store.on_expired = lambda name, why: told.append((name, why))
+        for _ in range(20):  # so that it is none of those that are cleaned on the way
+            filed(store, "carol")
+        data = record("alice", deadline=now() + DAY)
+        name = filed(store, data=data)
+        advance(40 * 60)
+
+        answer = FINDERS[found_by](store, name, data)
+
+        if isinstance(answer, Answer):
+            assert (answer.outcome, ended(answer).why) == (Outcome.ENDED, base.IDLE)
+        elif found_by in FOUND_BY:
+            assert answer == FOUND_BY[found_by]
+        tombstone = ended(store.fetch(name))
+        assert tombstone.why == base.IDLE
+        assert now() - tombstone.at == pytest.approx(10 * MINUTE, abs=2 * SECOND)
+        assert (tombstone.by, tombstone.to) == (None, None)
+        assert [one for one in told if one[0] == name] == [(name, base.IDLE)]
+        assert (store.counts().signed_in, sids(store, "alice")) == (0, [])
+
+    @pytest.mark.parametrize("found_by", FINDERS)
+    def test_an_anonymous_session_expires_without_a_trace(
+        self, store: Store, advance: Advance, found_by: str
+    ) -> None:
+        """A crawler's sessions would otherwise cost an hour more than they lived."""
+        told: Told = []
+        store.on_expired = lambda name, why: told.append((name, why))
+        data = record()
+        name = filed(store, data=data)
+        advance(40 * 60)
+
+        answer = FINDERS[found_by](store, name, data)
+
+        if found_by == "a first write":
+            assert isinstance(answer, Answer)
+            assert answer.outcome is Outcome.DONE
+        elif found_by == "a rotation to it":
+            assert answer is Outcome.DONE
+        elif found_by == "a login":
+            assert ended(store.fetch(name)) == TURNED
+        else:
+            assert not isinstance(answer, Answer) or answer.outcome is Outcome.MISSING
+            assert store.fetch(name).outcome is Outcome.MISSING
+        assert told == [(name, base.IDLE)]
+
+    @pytest.mark.parametrize(
+        ("deadline", "touched_after", "over_after", "why"),
+        [
+            pytest.param(DAY, 0, 30, base.IDLE, id="nobody used it"),
+            pytest.param(DAY, 25, 55, base.IDLE, id="nobody used it any more"),
+            pytest.param(20 * MINUTE, 0, 20, base.ABSOLUTE, id="it was short"),
+            pytest.param(50 * MINUTE, 25, 50, base.ABSOLUTE, id="it was used until the end"),
+            pytest.param(IDLE, 0, 30, base.ABSOLUTE, id="both at once"),
+            pytest.param(NO_DEADLINE, 0, 30, base.IDLE, id="it had no deadline"),
+        ],
+    )
+    def test_it_is_known_whether_the_person_or_the_time_ended_a_session(
+        self,
+        store: Store,
+        advance: Advance,
+        now: Now,
+        deadline: int,
+        touched_after: int,
+        over_after: int,
+        why: str,
+    ) -> None:
+        data = record("alice", deadline=deadline if deadline == NO_DEADLINE else now() + deadline)
+        name = filed(store, data=data)
+        if touched_after:
+            advance(touched_after * 60)
+            touch(store, name)
+        advance((over_after - touched_after) * 60 - 5)
+        assert store.fetch(name).outcome is Outcome.FOUND
+
+        advance(10)
+
+        tombstone = ended(store.fetch(name))
+        assert tombstone.why == why
+        assert now() - tombstone.at == pytest.approx(5 * SECOND, abs=2 * SECOND)
+
+    def test_that_a_session_expired_is_known_for_an_hour(
+        self, store: Store, advance: Advance
+    ) -> None:
+        name = filed(store, "alice")
+        advance(30 * 60)
+        first = store.fetch(name)
+        advance(EXPIRED_KEPT / SECOND - 60)
+        assert (store.fetch(name).tombstone, first.outcome) == (first.tombstone, Outcome.ENDED)
+
+        advance(60)
+
+        assert store.fetch(name).outcome is Outcome.MISSING
+
+    def test_a_session_that_expired_long_ago_is_known_to_whoever_comes_first(
+        self, store: Store, advance: Advance, now: Now
+    ) -> None:
+        name = filed(store, "alice")
+        advance(5 * 3600)
+
+        tombstone = ended(store.fetch(name, slide=PROOF, idle=IDLE))
+
+        assert tombstone.why == base.IDLE
+        assert now() - tombstone.at == pytest.approx(270 * MINUTE, abs=2 * SECOND)
+
+    def test_a_logout_is_not_mistaken_for_an_expiry(self, store: Store, advance: Advance) -> None:
+        name = filed(store, "alice", idle=10 * SECOND)
+        store.delete(name, ended=LOGGED_OUT, idle=IDLE)
+        advance(15)
+        store.sweep()
+
+        assert store.fetch(name).tombstone == LOGGED_OUT
 
     # Writing
 
@@ -308,8 +555,8 @@ class StoreContract:
 
         late = store.replace(name, record("alice"), etag=etag(before), idle=IDLE)
 
-        assert late.outcome is Outcome.MISSING
-        assert store.fetch(name, slide=PROOF, idle=IDLE).outcome is Outcome.MISSING
+        assert late.outcome is Outcome.ENDED
+        assert store.fetch(name, slide=PROOF, idle=IDLE).outcome is Outcome.ENDED
         assert (store.counts(), sids(store, "alice")) == (Counts(0, 0, 0), [])
 
     def test_a_write_that_comes_after_the_rotation_revives_nothing(self, store: Store) -> None:
@@ -421,11 +668,13 @@ class StoreContract:
         signed_in = record("alice", deadline=now() + DAY)
         login = store.rotate(unstored, new, signed_in, etag=None, idle=IDLE, ended=TURNED)
         assert login.outcome is Outcome.DONE
-        advance(60 * 60)
+        advance(29 * 60)
 
         late = store.create(unstored, record(), idle=IDLE)
 
         assert (late.outcome, late.tombstone) == (Outcome.ENDED, TURNED)
+        advance(60)  # now its cookie is believed no longer, and nothing need be known of it
+        assert store.fetch(unstored).outcome is Outcome.MISSING
 
     def test_a_login_that_expects_no_record_meets_one(self, store: Store) -> None:
         there, new = record(text="filed by another tab"), sid()
@@ -520,15 +769,18 @@ class StoreContract:
 
         assert store.fetch(name).tombstone == BY_ADMIN
 
+    @pytest.mark.parametrize(
+        "end",
+        [pytest.param(end_hers, id="of hers"), pytest.param(end_everyone, id="of everyone's")],
+    )
     def test_a_login_under_way_while_all_is_revoked_is_refused(
-        self, store: Store, advance: Advance
+        self, store: Store, advance: Advance, end: Callable[[Store], object]
     ) -> None:
         """The password was changed because somebody knew it, who was just typing it in."""
+        end(store)
+        advance(5)
         before, new = record(), sid()
         name = filed(store, data=before)
-        advance(5)
-        store.end_user("alice", ended=BY_ADMIN, idle=IDLE, remember=DAY)
-        advance(5)
 
         for started in (etag(before), None):
             old = name if started else sid()
@@ -542,25 +794,354 @@ class StoreContract:
         assert sids(store, "alice") == []
 
     @pytest.mark.parametrize(
-        ("owner", "waited"),
+        ("end", "owner", "waited"),
         [
-            pytest.param("alice", 2000, id="that began afterwards"),
-            pytest.param("alice", 0, id="that is no login"),
-            pytest.param("bob", 60_000, id="of somebody else"),
-            pytest.param("", 60_000, id="to nobody"),
+            pytest.param(end_hers, "alice", 2000, id="that began after the end of hers"),
+            pytest.param(end_hers, "alice", 0, id="that is none, after the end of hers"),
+            pytest.param(end_hers, "bob", 60_000, id="of somebody else, at the end of hers"),
+            pytest.param(end_hers, "", 60_000, id="to nobody, at the end of hers"),
+            pytest.param(end_everyone, "alice", 2000, id="that began after everyone's end"),
+            pytest.param(end_everyone, "alice", 0, id="that is none, after everyone's end"),
+            pytest.param(end_everyone, "", 60_000, id="to nobody, at everyone's end"),
         ],
     )
     def test_a_login_is_not_refused(
-        self, store: Store, advance: Advance, owner: str, waited: int
+        self,
+        store: Store,
+        advance: Advance,
+        end: Callable[[Store], object],
+        owner: str,
+        waited: int,
     ) -> None:
-        store.end_user("alice", ended=BY_ADMIN, idle=IDLE, remember=DAY)
+        end(store)
         advance(5)
 
-        login = store.rotate(
-            sid(), sid(), record(owner), etag=None, idle=IDLE, ended=TURNED, waited=waited
-        )
+        new, login = log_in(store, owner, waited=waited)
 
         assert login.outcome is Outcome.DONE
+        assert store.fetch(new).outcome is Outcome.FOUND
+
+    # Revoking everyone's
+
+    @pytest.mark.parametrize("kept", ["alice", "", None])
+    def test_the_sessions_of_everyone_end_but_one(self, store: Store, kept: str | None) -> None:
+        owners = ["alice", "alice", "bob", "", "", *(f"user {n}" for n in range(40))]
+        gone = {filed(store, owner) for owner in owners}
+        here = None if kept is None else filed(store, kept)
+
+        assert end_everyone(store, keep=here) == len(gone)
+
+        assert {store.fetch(name).tombstone for name in gone} == {BY_ADMIN}
+        assert store.counts() == Counts(int(kept == "alice"), int(kept == ""), int(kept == "alice"))
+        live = [] if here is None else [here]
+        assert [one.sid for one in store.page()] == live
+        assert sids(store, "alice") == (live if kept == "alice" else [])
+        assert sids(store, "bob") == []
+        assert end_everyone(store, keep=here) == 0
+        assert [store.fetch(name).outcome for name in live] == [Outcome.FOUND] * len(live)
+
+    def test_keeping_a_session_that_is_over_spares_nothing(self, store: Store) -> None:
+        over, other = filed(store, "alice"), filed(store, "alice")
+        store.delete(over, ended=LOGGED_OUT, idle=IDLE)
+
+        assert end_everyone(store, keep=over) == 1
+
+        assert store.fetch(over).tombstone == LOGGED_OUT
+        assert store.fetch(other).tombstone == BY_ADMIN
+        assert store.counts() == Counts(0, 0, 0)
+
+    @pytest.mark.parametrize("owner", ["alice", ""])
+    def test_no_step_that_comes_late_revives_one_of_everyones(
+        self, store: Store, owner: str
+    ) -> None:
+        """Each on a session of its own: none may depend on what the one before tidied up."""
+        data = record(owner)
+        late: list[Callable[[str], Answer]] = [
+            store.fetch,
+            lambda name: store.fetch(name, slide=PROOF, idle=IDLE),
+            lambda name: store.replace(name, data, etag=etag(data), idle=IDLE),
+            lambda name: store.replace(name, data, etag=etag(data), idle=IDLE, slide=False),
+            lambda name: store.create(name, record(owner), idle=IDLE),
+            lambda name: store.rotate(name, sid(), data, etag=etag(data), idle=IDLE, ended=TURNED),
+        ]
+        names = [filed(store, data=data) for _ in late]
+        logged_out, logged_in_over, taken = (filed(store, data=data) for _ in range(3))
+
+        assert end_everyone(store) == len(late) + 3
+
+        for step, name in zip(late, names, strict=True):
+            answer = step(name)
+            assert (answer.outcome, answer.tombstone) == (Outcome.ENDED, BY_ADMIN)
+        assert store.delete(logged_out, ended=LOGGED_OUT, idle=IDLE) is False
+        _, login = log_in(store, "bob", over=logged_in_over)
+        onto = store.rotate(sid(), taken, record("bob"), etag=None, idle=IDLE, ended=TURNED)
+        assert (login.outcome, onto.outcome) == (Outcome.DONE, Outcome.REFUSED)
+        assert list(store.end_user(owner, ended=LOGGED_OUT, idle=IDLE, remember=DAY)) == []
+        for name in [*names, logged_out, logged_in_over, taken]:
+            assert store.fetch(name).tombstone == BY_ADMIN
+        assert (store.counts(), sids(store, owner)) == (Counts(1, 0, 1), [])
+
+    def test_what_ended_with_everyones_is_known_until_its_deadline(
+        self, store: Store, advance: Advance, now: Now
+    ) -> None:
+        with_deadline = filed(store, data=record("alice", deadline=now() + DAY))
+        without = filed(store, "alice")
+        end_everyone(store)
+        advance(29 * 60)
+        assert store.fetch(without).outcome is Outcome.ENDED
+        advance(60)
+        assert store.fetch(without).outcome is Outcome.MISSING
+        advance(23 * 3600)
+        assert store.fetch(with_deadline).tombstone == BY_ADMIN
+
+        advance(3600)
+
+        assert store.fetch(with_deadline).outcome is Outcome.MISSING
+
+    def test_the_one_that_was_kept_goes_on_and_is_listed(
+        self, store: Store, advance: Advance
+    ) -> None:
+        before, after = record("alice"), record("alice", text="more")
+        name, new = filed(store, data=before), sid()
+        filed(store, "alice")
+        end_everyone(store, keep=name)
+        advance(20 * 60)
+        assert store.fetch(name, slide=PROOF, idle=IDLE).idle_left == about(IDLE)
+        advance(20 * 60)
+        written = store.replace(name, after, etag=etag(before), idle=IDLE)
+        assert written.outcome is Outcome.DONE
+        assert (sids(store, "alice"), store.counts()) == ([name], Counts(1, 0, 1))
+
+        # The logout of a session that keeps its data: it must not be refused as a login is.
+        out = store.rotate(
+            name, new, record(), etag=etag(after), idle=IDLE, ended=LOGGED_OUT, waited=DAY
+        )
+
+        assert out.outcome is Outcome.DONE
+        assert store.fetch(name).tombstone == LOGGED_OUT
+        assert (sids(store, "alice"), store.counts()) == ([], Counts(0, 1, 0))
+
+    def test_sessions_that_begin_after_everyones_end_are_listed(
+        self, store: Store, advance: Advance
+    ) -> None:
+        for _ in range(3):
+            filed(store, "alice")
+            filed(store)
+        end_everyone(store)
+        later = [filed(store, owner) for owner in ("alice", "bob", "")]
+
+        assert store.counts() == Counts(2, 1, 2)
+        assert sids(store, "alice") == later[:1]
+        assert {one.sid for one in store.page()} == {*later}
+        store.sweep()
+        assert store.counts() == Counts(2, 1, 2)
+        assert [store.fetch(name).outcome for name in later] == [Outcome.FOUND] * 3
+        advance(30 * 60)
+        assert store.counts() == Counts(0, 0, 0)
+
+    def test_no_login_passes_between_everyones_end_and_its_mark(
+        self, store: Store, advance: Advance
+    ) -> None:
+        """Either it is filed before, and ends with all others, or it is refused."""
+        for _ in range(5):
+            advance(60)
+            start = Barrier(8)
+
+            def enter(number: int, start: Barrier = start) -> Outcome | int:
+                start.wait()
+                if number == 4:
+                    return end_everyone(store)
+                return log_in(store, f"user {number}", waited=30_000)[1].outcome
+
+            with ThreadPoolExecutor(8) as pool:
+                results = list(pool.map(enter, range(8)))
+
+            assert results[4] == results.count(Outcome.DONE)
+            assert results.count(Outcome.DONE) + results.count(Outcome.REFUSED) == 7
+            assert (list(store.page()), store.counts()) == ([], Counts(0, 0, 0))
+
+    # A limit for each user
+
+    def test_the_session_that_was_not_used_for_longest_makes_room(
+        self, store: Store, advance: Advance
+    ) -> None:
+        """Not the oldest: that may be the computer at work, in use since the morning."""
+        names = []
+        data = record("alice")
+        for n in range(3):
+            names.append(filed(store, data=data if n == 1 else record("alice")))
+            advance(120)
+        touch(store, names[0])
+        advance(120)
+        others = [filed(store, "bob"), filed(store)]
+
+        new, answer = log_in(store, "alice", limit=Limit(3))
+
+        assert (answer.outcome, made_room(answer)) == (Outcome.DONE, (names[1],))
+        assert sids(store, "alice") == [new, names[0], names[2]]
+        gone = ended(store.fetch(names[1]))
+        assert (gone.why, gone.at, gone.to) == (EVICTED, TURNED.at, None)
+        late = store.replace(names[1], record("alice"), etag=etag(data), idle=IDLE)
+        assert late.outcome is Outcome.ENDED
+        assert [store.fetch(name).outcome for name in others] == [Outcome.FOUND] * 2
+        assert store.counts() == Counts(4, 1, 2)
+
+    def test_a_lower_limit_ends_all_that_are_too_many(self, store: Store, advance: Advance) -> None:
+        names = []
+        for _ in range(5):
+            names.append(filed(store, "alice"))
+            advance(120)
+
+        new, answer = log_in(store, "alice", limit=Limit(2))
+
+        assert made_room(answer) == tuple(names[:4])
+        assert sids(store, "alice") == [new, names[4]]
+        assert {ended(store.fetch(name)).why for name in names[:4]} == {EVICTED}
+
+    def test_what_was_evicted_is_known_until_its_deadline(
+        self, store: Store, advance: Advance, now: Now
+    ) -> None:
+        name = filed(store, data=record("alice", deadline=now() + DAY))
+        log_in(store, "alice", limit=Limit(1))
+        advance(23 * 3600)
+        assert ended(store.fetch(name)).why == EVICTED
+
+        advance(3600)
+
+        assert store.fetch(name).outcome is Outcome.MISSING
+
+    def test_where_the_limit_refuses_a_login_changes_nothing(self, store: Store) -> None:
+        hers, before, new = {filed(store, "alice") for _ in range(2)}, record(), sid()
+        name = filed(store, data=before)
+        limit = Limit(2, refuses=True)
+
+        answer = store.rotate(
+            name, new, record("alice"), etag=etag(before), idle=IDLE, ended=TURNED, limit=limit
+        )
+
+        assert (answer.outcome, made_room(answer)) == (Outcome.FULL, ())
+        assert store.fetch(name).data == before
+        assert store.fetch(new).outcome is Outcome.MISSING
+        unstored = sid()
+        assert log_in(store, "alice", over=unstored, limit=limit)[1].outcome is Outcome.FULL
+        assert store.fetch(unstored).outcome is Outcome.MISSING
+        assert ({*sids(store, "alice")}, store.counts()) == (hers, Counts(2, 1, 1))
+        assert log_in(store, "bob", limit=limit)[1].outcome is Outcome.DONE
+
+    @pytest.mark.parametrize("refuses", [False, True])
+    def test_a_session_that_goes_on_under_a_new_sid_needs_no_other_place(
+        self, store: Store, refuses: bool
+    ) -> None:
+        before = record("alice")
+        name, other, new = filed(store, data=before), filed(store, "alice"), sid()
+
+        answer = store.rotate(
+            name,
+            new,
+            record("alice"),
+            etag=etag(before),
+            idle=IDLE,
+            ended=TURNED,
+            limit=Limit(2, refuses=refuses),
+        )
+
+        assert (answer.outcome, made_room(answer)) == (Outcome.DONE, ())
+        assert {*sids(store, "alice")} == {new, other}
+        assert store.fetch(name).tombstone == TURNED
+
+    @pytest.mark.parametrize("refuses", [False, True])
+    def test_a_session_that_was_somebody_elses_needs_a_place(
+        self, store: Store, refuses: bool
+    ) -> None:
+        before, hers, new = record("bob"), filed(store, "alice"), sid()
+        name = filed(store, data=before)
+
+        answer = store.rotate(
+            name,
+            new,
+            record("alice"),
+            etag=etag(before),
+            idle=IDLE,
+            ended=TURNED,
+            limit=Limit(1, refuses=refuses),
+        )
+
+        assert answer.outcome is (Outcome.FULL if refuses else Outcome.DONE)
+        assert made_room(answer) == (() if refuses else (hers,))
+        assert sids(store, "alice") == [hers if refuses else new]
+        assert sids(store, "bob") == ([name] if refuses else [])
+
+    @pytest.mark.parametrize("refuses", [False, True])
+    def test_sessions_that_are_over_take_no_place(
+        self, store: Store, advance: Advance, refuses: bool
+    ) -> None:
+        expired = filed(store, "alice")
+        advance(30 * 60)
+        over = filed(store, "alice")
+        store.delete(over, ended=LOGGED_OUT, idle=IDLE)
+
+        new, answer = log_in(store, "alice", limit=Limit(1, refuses=refuses))
+
+        assert (answer.outcome, made_room(answer)) == (Outcome.DONE, ())
+        assert sids(store, "alice") == [new]
+        assert ended(store.fetch(expired)).why == base.IDLE
+        assert store.fetch(over).tombstone == LOGGED_OUT
+
+    def test_nobodys_sessions_have_no_limit(self, store: Store) -> None:
+        names = [filed(store) for _ in range(3)]
+
+        for refuses in (False, True):
+            _, answer = log_in(store, "", limit=Limit(1, refuses=refuses))
+            assert (answer.outcome, made_room(answer)) == (Outcome.DONE, ())
+
+        assert [store.fetch(name).outcome for name in names] == [Outcome.FOUND] * 3
+
+    def test_a_login_that_does_not_come_about_ends_nobodys_session(
+        self, store: Store, advance: Advance, now: Now
+    ) -> None:
+        store.end_user("alice", ended=BY_ADMIN, idle=IDLE, remember=DAY)
+        advance(1)
+        name, there, data = filed(store, "alice"), filed(store), record("alice")
+        outlived = record("alice", deadline=now() - 1)
+        move = functools.partial(store.rotate, idle=IDLE, ended=TURNED, limit=Limit(1))
+
+        outcomes = [
+            log_in(store, "alice", waited=DAY, limit=Limit(1))[1].outcome,
+            log_in(store, "alice", over=there, limit=Limit(1))[1].outcome,
+            move(sid(), sid(), data, etag=etag(data)).outcome,
+            move(sid(), there, data, etag=None).outcome,
+            move(sid(), sid(), outlived, etag=None).outcome,
+        ]
+
+        refused, missing = Outcome.REFUSED, Outcome.MISSING
+        assert outcomes == [refused, Outcome.CONFLICT, missing, refused, missing]
+        assert sids(store, "alice") == [name]
+
+    @pytest.mark.parametrize("refuses", [False, True])
+    def test_of_threads_that_log_in_at_once_no_more_than_the_limit_stay(
+        self, store: Store, advance: Advance, refuses: bool
+    ) -> None:
+        limit = Limit(3, refuses=refuses)
+        for n in range(5):
+            owner, start = f"user {n}", Barrier(8)
+
+            def enter(_: int, owner: str = owner, start: Barrier = start) -> tuple[str, Answer]:
+                start.wait()
+                return log_in(store, owner, limit=limit)
+
+            with ThreadPoolExecutor(8) as pool:
+                logins = dict(pool.map(enter, range(8)))
+
+            live = sids(store, owner)
+            done = {new for new, answer in logins.items() if answer.outcome is Outcome.DONE}
+            evicted = [name for answer in logins.values() for name in made_room(answer)]
+            assert len(live) == 3
+            assert sorted([*live, *evicted]) == sorted(done)
+            assert len(done) == (3 if refuses else 8)
+            assert {ended(store.fetch(name)).why for name in evicted} <= {EVICTED}
+            if refuses:
+                others = [answer.outcome for new, answer in logins.items() if new not in done]
+                assert others == [Outcome.FULL] * 5
 
     # The index
 
@@ -693,16 +1274,38 @@ class StoreContract:
     def test_a_mark_of_no_life_is_no_mark(self, store: Store) -> None:
         store.mark("everyone", life=0)
         store.end_user("alice", ended=BY_ADMIN, idle=IDLE, remember=0)
+        store.end_everyone(ended=BY_ADMIN, idle=IDLE, remember=0)
 
         assert store.marked("everyone", "alice") == (None, None)
+
+    def test_of_the_ends_of_hers_and_of_everyones_the_later_counts(
+        self, store: Store, advance: Advance, now: Now
+    ) -> None:
+        def ago(owner: str) -> int:
+            ended_at = store.marked("x", owner)[1]
+            assert ended_at is not None
+            return now() - ended_at
+
+        end_hers(store)
+        advance(60)
+        end_everyone(store)
+        advance(60)
+        assert [ago("alice"), ago("bob"), ago("")] == [about(61 * SECOND)] * 3
+
+        end_hers(store)
+
+        assert [ago("alice"), ago("bob")] == [about(SECOND), about(61 * SECOND)]
+        advance(24 * 3600 - 60)
+        assert ago("alice") == about(24 * 3600 * SECOND - 59 * SECOND)
+        assert store.marked("x", "bob") == (None, None)
 
     # Expiry told
 
     def test_a_sweep_removes_what_has_expired_and_tells_of_each_once(
         self, store: Store, advance: Advance
     ) -> None:
-        told: list[str] = []
-        store.on_expired = told.append
+        told: Told = []
+        store.on_expired = lambda name, why: told.append((name, why))
         gone = {filed(store, owner) for owner in ["alice", "alice", "bob", ""]}
         revoked = filed(store, "alice")
         store.delete(revoked, ended=BY_ADMIN, idle=IDLE)
@@ -712,33 +1315,33 @@ class StoreContract:
 
         assert store.sweep() == 4
 
-        assert (len(told), set(told)) == (4, gone)
+        assert (len(told), set(told)) == (4, {(name, base.IDLE) for name in gone})
         assert store.sweep() == 0
         assert sids(store, "alice") == [alive]
 
     def test_expiry_is_told_of_by_ordinary_work_too(self, store: Store, advance: Advance) -> None:
-        told: list[str] = []
-        store.on_expired = told.append
+        told: Told = []
+        store.on_expired = lambda name, why: told.append((name, why))
         gone = {filed(store, owner) for owner in ["alice", "bob", "", "", ""]}
         advance(30 * 60)
 
         for _ in range(5):
             filed(store)
 
-        assert (len(told), set(told)) == (5, gone)
+        assert (len(told), set(told)) == (5, {(name, base.IDLE) for name in gone})
         assert store.sweep() == 0
 
     def test_whoever_is_told_of_an_expiry_may_ask_the_store(
         self, store: Store, advance: Advance
     ) -> None:
         states: list[Outcome] = []
-        store.on_expired = lambda name: states.append(store.fetch(name).outcome)
+        store.on_expired = lambda name, why: states.append(store.fetch(name).outcome)
         filed(store, "alice")
         advance(30 * 60)
 
         store.sweep()
 
-        assert states == [Outcome.MISSING]
+        assert states == [Outcome.ENDED]
 
     # Connections
 
@@ -751,6 +1354,15 @@ class StoreContract:
         store.ping()
 
         assert store.fetch(name).outcome is Outcome.FOUND
+
+
+def made_room(answer: Answer) -> tuple[str, ...]:
+    return tuple(one.sid for one in answer.evicted)
+
+
+def ended(answer: Answer) -> Tombstone:
+    assert answer.tombstone is not None, answer.outcome
+    return answer.tombstone
 
 
 def raced(write: Callable[..., Answer], names: list[str], **options: object) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,8 @@ import redis
 import redis.asyncio
 
 from flask_holdfast.exceptions import SettingError, StoreUnavailable
-from flask_holdfast.sessions.stores.base import Counts, Outcome
+from flask_holdfast.sessions.stores.base import ABSOLUTE, Counts, Outcome
+from flask_holdfast.sessions.stores.base import IDLE as IDLE_END
 from flask_holdfast.sessions.stores.redis import RedisStore
 from tests import services
 from tests.sessions.stores.contract import (
@@ -89,7 +91,7 @@ def shift(client: redis.Redis, by: int) -> None:
             redis.pexpire(key, life - by)
         elif key.startswith(b"session:"):
             redis.set(key, re.sub(rb'("x":)(\d{13})', earlier, redis.get(key)), px=life - by)
-        elif b":ended:" in key:
+        elif b":ended:" in key or key.endswith(b":ending"):
             redis.pexpire(key, life - by)
         else:
             redis.set(key, int(redis.get(key)) - by, px=life - by)
@@ -299,6 +301,72 @@ class TestRedisStore(StoreContract):
         assert store.delete(name, ended=BY_ADMIN, idle=IDLE) is True
         assert store.fetch(name).tombstone == BY_ADMIN
 
+    def test_nobody_finds_what_is_still_to_be_put_away_when_everyones_ended(
+        self, store: RedisStore, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A million sessions take some seconds to put away; they are over before that."""
+        data = record("alice")
+        hers, other, his, nobodys = (
+            filed(store, data=data),
+            filed(store, "alice"),
+            filed(store, "bob"),
+            filed(store),
+        )
+        with monkeypatch.context() as interrupted:
+            interrupted.setattr(RedisStore, "_drain", lambda *of, **more: None)
+            ended = store.end_everyone(ended=BY_ADMIN, idle=IDLE, remember=DAY, keep=other)
+
+        assert ended == 3
+        assert store.counts() == Counts(1, 0, 1)
+        assert [one.sid for one in store.page()] == [other]
+        written = store.replace(hers, data, etag=etag(data), idle=IDLE)
+        assert (written.outcome, written.tombstone) == (Outcome.ENDED, BY_ADMIN)
+        moved = store.rotate(
+            his, sid(), record("bob"), etag=etag(record()), idle=IDLE, ended=TURNED
+        )
+        assert moved.outcome is Outcome.ENDED
+        assert store.create(nobodys, record(), idle=IDLE).outcome is Outcome.ENDED
+        assert sids(store, "alice") == [other]
+        assert store.counts() == Counts(1, 0, 1)
+        touch(store, other)
+
+    def test_an_end_of_everyones_that_was_cut_off_is_gone_on_with(
+        self, store: RedisStore, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for n in range(20):
+            filed(store, f"user{n}")
+        with monkeypatch.context() as interrupted:
+            interrupted.setattr(RedisStore, "_drain", lambda *of, **more: None)
+            store.end_everyone(ended=BY_ADMIN, idle=IDLE, remember=DAY)
+        new = filed(store, "user1")  # a write puts some of them away
+        assert client.zcard(HOUSE + "ending:signed-in") == 16
+
+        assert store.end_everyone(ended=TURNED, idle=IDLE, remember=DAY) == 1
+
+        assert not list(client.scan_iter("session:*"))
+        assert not list(client.scan_iter(HOUSE + "ending*"))
+        assert store.fetch(new).tombstone == TURNED
+        assert store.counts() == Counts(0, 0, 0)
+
+    def test_why_a_session_expired_is_known_though_redis_only_let_it_go(
+        self, store: RedisStore, client: redis.Redis, advance: Advance
+    ) -> None:
+        idle = filed(store, "alice")
+        deadline = filed(
+            store, "bob", data=record("bob", deadline=milliseconds(client) + 10 * 60_000)
+        )
+        told: dict[str, str] = {}
+        store.on_expired = told.__setitem__
+        advance(31 * 60)
+
+        assert store.sweep() == 2
+
+        assert told == {idle: IDLE_END, deadline: ABSOLUTE}
+        assert [store.fetch(name).tombstone.why for name in (idle, deadline)] == [  # type: ignore[union-attr]
+            IDLE_END,
+            ABSOLUTE,
+        ]
+
     def test_a_session_that_lost_its_index_is_found_again_when_it_is_used(
         self, store: RedisStore, client: redis.Redis
     ) -> None:
@@ -340,9 +408,11 @@ class TestRedisStore(StoreContract):
         with ThreadPoolExecutor(1) as elsewhere:
             elsewhere.submit(asyncio.run, asynchronous.aclose()).result()
 
-    def test_a_url_makes_a_client_that_waits_for_nobody_long(self, redis_url: str) -> None:
+    def test_a_url_makes_a_client_that_waits_for_nobody_long(
+        self, redis_url: str, client: redis.Redis
+    ) -> None:
         store = RedisStore.from_url(redis_url + "?decode_responses=true", max_connections=7)
-        pool = store._client.connection_pool
+        pool = store._connections._pool
 
         assert isinstance(pool, redis.BlockingConnectionPool)
         assert (pool.max_connections, pool.timeout) == (7, 0.25)
@@ -352,7 +422,7 @@ class TestRedisStore(StoreContract):
         assert pool.connection_kwargs["retry"].get_retries() == 0
         name = filed(store)
         assert store.fetch(name).outcome is Outcome.FOUND
-        names = {one["name"] for one in store._client.client_list()}
+        names = {one["name"] for one in client.client_list()}
         assert "flask-holdfast" in names
         store.close()
 
@@ -392,18 +462,53 @@ class TestRedisStore(StoreContract):
         client.client_unpause()
         assert store.fetch(name).outcome is Outcome.FOUND
 
-    def test_the_last_connection_is_not_waited_for_long(self, redis_url: str) -> None:
-        store = RedisStore.from_url(redis_url, max_connections=1)
-        held = store._client.connection_pool.get_connection()
-        began = time.monotonic()
+    def test_the_last_connection_is_not_waited_for_long(
+        self, redis_url: str, client: redis.Redis
+    ) -> None:
+        """Another thread has it, and waits for a Redis that does not answer."""
+        store = RedisStore.from_url(redis_url + "?socket_timeout=1.5", max_connections=1)
+        store.ping()
+        client.client_pause(1000)
+        with ThreadPoolExecutor(1) as other:
+            waiting = other.submit(store.ping)
+            while store._connections._free._value != 0:
+                pass
+            began = time.monotonic()
 
-        with pytest.raises(StoreUnavailable):
-            store.ping()
+            with pytest.raises(StoreUnavailable):
+                store.ping()
 
-        assert time.monotonic() - began < 1
-        store._client.connection_pool.release(held)
+            assert time.monotonic() - began < 0.9
+            waiting.result()
         store.ping()
         store.close()
+
+    def test_a_child_process_makes_connections_of_its_own(
+        self, store: RedisStore, client: redis.Redis
+    ) -> None:
+        """gunicorn --preload: two processes on one connection read each other's answers."""
+        store.ping()
+        mine = {one["id"] for one in client.client_list() if one["name"] == "flask-holdfast"}
+        child = multiprocessing.get_context("fork").Process(
+            target=store.mark, args=("child",), kwargs={"life": DAY}
+        )
+        child.start()
+        child.join()
+        store.ping()
+
+        assert child.exitcode == 0
+        assert store.marked("child", "")[0] is not None
+        assert mine == {
+            one["id"] for one in client.client_list() if one["name"] == "flask-holdfast"
+        }
+
+    def test_a_connection_that_the_server_closed_is_made_again(
+        self, store: RedisStore, client: redis.Redis
+    ) -> None:
+        name = filed(store)
+        client.client_kill_filter(_type="normal", skipme=True)
+
+        assert store.fetch(name).outcome is Outcome.FOUND
 
     def test_a_wrong_password_is_told_without_the_password(
         self, own_redis: services.RedisServer

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from flask_holdfast.exceptions import StoreUnavailable
+from flask_holdfast.sessions.ids import new_secret, secret_hash
+from flask_holdfast.sessions.record import VERSION, Record, encode, new_etag, owner_of
 from flask_holdfast.sessions.stores.base import Counts, Outcome
 from flask_holdfast.sessions.stores.sqlite import SQLiteStore
 from tests.sessions.stores.clock import Clock
@@ -22,6 +24,7 @@ from tests.sessions.stores.contract import (
     DAY,
     IDLE,
     PROOF,
+    SECOND,
     StoreContract,
     etag,
     filed,
@@ -240,10 +243,36 @@ class TestSQLiteStore(StoreContract):
                 store.delete(name, ended=BY_ADMIN, idle=IDLE)
             elif step == "end_user":
                 store.end_user("alice", ended=BY_ADMIN, idle=IDLE, remember=DAY)
+            elif step == "end_everyone":
+                store.end_everyone(ended=BY_ADMIN, idle=IDLE, remember=DAY)
             return next(line for line in seen if "synchronous" in line).rpartition(" ")[2]
 
-        steps = ["touch", "replace", "rotate", "delete", "end_user"]
-        assert [asked(step) for step in steps] == ["NORMAL", "NORMAL", "FULL", "FULL", "FULL"]
+        ends = ["rotate", "delete", "end_user", "end_everyone"]
+        assert [asked(step) for step in ("touch", "replace")] == ["NORMAL"] * 2
+        assert [asked(step) for step in ends] == ["FULL"] * 4
+
+    def test_the_deadline_of_a_record_stands_where_sql_reads_it(
+        self, store: SQLiteStore, clock: Clock, advance: Advance
+    ) -> None:
+        """Wrong by a digit, what an administrator ended would be forgotten while its cookie lives."""
+        real = Record(
+            etag=new_etag(),
+            secret=secret_hash(new_secret()),
+            deadline=clock.milliseconds() + IDLE + 123,
+            owner=owner_of("alice"),
+            mark="",
+            previous=secret_hash(new_secret()),
+            version=VERSION,
+            created=clock.milliseconds(),
+        )
+        name = filed(store, data=encode(real), idle=IDLE)
+        store.end_everyone(ended=BY_ADMIN, idle=1, remember=DAY)
+        advance(IDLE / SECOND + 0.122)
+        assert store.fetch(name).tombstone == BY_ADMIN
+
+        advance(0.001)
+
+        assert store.fetch(name).outcome is Outcome.MISSING
 
     def test_a_page_of_many_requests_writes_the_touch_once(
         self, store: SQLiteStore, path: Path, advance: Advance

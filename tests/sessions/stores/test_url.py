@@ -41,7 +41,7 @@ def test_prefix_and_connections_reach_redis(redis_url: str) -> None:
     store = open_store(redis_url, prefix="app:", max_connections=3)
 
     assert isinstance(store, RedisStore)
-    assert (store._prefix, store._client.connection_pool.max_connections) == (b"app:", 3)
+    assert (store._prefix, store._connections._pool.max_connections) == (b"app:", 3)
     store.ping()
     store.close()
 

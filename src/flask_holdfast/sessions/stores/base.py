@@ -16,6 +16,9 @@ Rules that hold for every store:
   that was there has expired.
 - A sid belongs to one owner for ever: only `create` and `rotate` file a sid, and only
   where neither a record nor a tombstone has it. What has ended never comes back.
+- A signed-in session that expires leaves a tombstone too: IDLE or ABSOLUTE, `at` its end,
+  written by whichever step finds it and kept for `EXPIRED_KEPT`. That step's own answer is
+  ENDED already. Anonymous sessions expire without one: MISSING.
 - Times in and out are milliseconds; points in time are counted from 1970.
 
 Index: every record is listed under its owner (if it has one) and among all sessions.
@@ -46,17 +49,25 @@ class Outcome(Enum):
     ENDED = "ended"  # not written: a tombstone has that sid
     MISSING = "missing"  # not written: nothing has that sid
     REFUSED = "refused"  # not written: the owner's sessions were ended meanwhile
+    FULL = "full"  # not written: the owner has as many sessions as are allowed
 
 
 #: Why a session ended (a tombstone's `why`).
 LOGOUT = "logout"
 REVOKED = "revoked"
 ROTATED = "rotated"
+#: Another session of the same user took its place (`Limit`).
+EVICTED = "evicted"
+#: Signed in, and not used for the idle time, or outlived by its absolute deadline.
+IDLE = "idle"
+ABSOLUTE = "absolute"
+#: How long the tombstone of an expired session is kept, in milliseconds.
+EXPIRED_KEPT = 3_600_000
 #: Not an end: the session cannot be shown while the store is away.
 UNAVAILABLE = "unavailable"
 
 
-class Tombstone(msgspec.Struct, frozen=True):
+class Tombstone(msgspec.Struct, frozen=True, omit_defaults=True):
     """That and why a session ended; kept until the session's deadline would have come.
 
     `by` names who ended it, for audit: a user id or a word such as "admin"; never trusted.
@@ -70,30 +81,44 @@ class Tombstone(msgspec.Struct, frozen=True):
     to: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """What a step found. `data` is the record's bytes (FOUND, CONFLICT)."""
 
     outcome: Outcome
     data: bytes = b""
     idle_left: int = 0
     tombstone: Tombstone | None = None
+    #: The sessions that made room (`rotate` with a `Limit`), the longest unused first.
+    evicted: tuple[Listed, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
-    """What a touch must match to slide the idle time; an empty mark on either side matches."""
+class Limit:
+    """How many sessions one owner may have, the one that is being filed included.
+
+    The others that are too many make room, the longest unused first; or, with `refuses`,
+    the new one is refused (FULL).
+    """
+
+    most: int
+    refuses: bool = False
+
+
+class Proof(msgspec.Struct, frozen=True):
+    """What a touch must match to slide the idle time; an empty mark on either side matches.
+
+    The secret before the current one still matches, until its own end.
+    """
 
     secret: str
     mark: str = ""
 
-    def matches(self, record: Head) -> bool:
+    def matches(self, record: Head, now: int) -> bool:
         unbound = not self.mark or not record.mark
-        return self.secret == record.secret and (unbound or self.mark == record.mark)
+        return record.proved_by(self.secret, now) and (unbound or self.mark == record.mark)
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(msgspec.Struct, frozen=True):
     """A live session as the index gives it."""
 
     sid: str
@@ -129,9 +154,9 @@ class Store(ABC):
     #: True while this store stands in for one that does not answer.
     degraded: bool = False
 
-    #: Called with the sid of each record that was found to have outlived its time, at
-    #: least by `sweep`. Set by whoever wants to know; must not raise.
-    on_expired: Callable[[str], None] | None = None
+    #: Called with the sid of each record that was found to have outlived its time, and with
+    #: IDLE or ABSOLUTE, at least by `sweep`. Set by whoever wants to know; must not raise.
+    on_expired: Callable[[str, str], None] | None = None
 
     @abstractmethod
     def create(self, sid: str, data: bytes, *, idle: int) -> Answer:
@@ -165,6 +190,7 @@ class Store(ABC):
         idle: int,
         ended: Tombstone,
         waited: int = 0,
+        limit: Limit | None = None,
     ) -> Answer:
         """Go on as `new_sid` with `data`; `sid` is dead from this moment on.
 
@@ -172,11 +198,16 @@ class Store(ABC):
         MISSING, and nothing is written. With None there must be no record under `sid`
         (CONFLICT if there is one); a tombstone it already has stays as it is.
 
-        The tombstone is kept until the deadline of the record that was there, or of `data`.
+        The tombstone is kept until the deadline of the record that was there. Where there
+        was none it is kept for `idle`: no longer is a cookie believed that stands for itself.
 
-        REFUSED where the owner of `data` had all sessions ended (`end_user`) within the
-        last `waited` milliseconds, by the store's clock: a login that was under way then
-        (`waited` 0 refuses none). REFUSED too where `new_sid` is or was somebody's.
+        REFUSED where the owner of `data` had all sessions ended (`end_user`, or with everyone's)
+        within the last `waited` milliseconds, by the store's clock: a login that was under way
+        then (`waited` 0 refuses none). REFUSED too where `new_sid` is or was somebody's.
+
+        With a `limit` the owner of `data` has no more than that many live sessions after it:
+        those that made room are in `evicted`, each with a tombstone EVICTED of the moment
+        of `ended`; or the answer is FULL and nothing is written.
         """
 
     @abstractmethod
@@ -194,6 +225,18 @@ class Store(ABC):
 
         Marks the moment for `ended_at` and for logins under way, kept for `remember`.
         Costs by the number of this owner's sessions.
+        """
+
+    @abstractmethod
+    def end_everyone(
+        self, *, ended: Tombstone, idle: int, remember: int, keep: str | None = None
+    ) -> int:
+        """End all sessions, anonymous ones too, but `keep`; how many ended.
+
+        They are dead from the first moment, for every other step too, however long the
+        tidying up takes; a step that meets one of them finds its tombstone. Marks the
+        moment for `marked` and for logins under way of any owner, kept for `remember`.
+        Costs by the number of all sessions.
         """
 
     @abstractmethod
@@ -218,7 +261,9 @@ class Store(ABC):
 
     @abstractmethod
     def marked(self, name: str, owner: str) -> tuple[int | None, int | None]:
-        """When `name` was marked, and when `end_user(owner)` last ran; None for never."""
+        """When `name` was marked, and when `end_user(owner)` or `end_everyone` last ran; None
+        for never.
+        """
 
     @abstractmethod
     def sweep(self) -> int:

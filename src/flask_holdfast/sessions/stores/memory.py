@@ -13,10 +13,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+import msgspec
+
 from ..record import Head, head
 from .base import (
+    ABSOLUTE,
+    EVICTED,
+    EXPIRED_KEPT,
+    IDLE,
     Answer,
     Counts,
+    Limit,
     Listed,
     Outcome,
     Proof,
@@ -32,6 +39,8 @@ if TYPE_CHECKING:
 #: How many outlived entries of each table one ordinary step removes on its way. More than
 #: the one that a step adds, so garbage shrinks wherever there is traffic.
 _CLEANED_PER_STEP = 8
+#: Where the end of everyone's sessions is kept among those of each owner; no owner's name.
+_EVERYONE = "*"
 
 V = TypeVar("V")
 
@@ -58,14 +67,13 @@ class _Timed(Generic[V]):
         if key not in self._queued or ends < self._queued[key]:
             self._enqueue(key, ends)
 
-    def pop(self, key: str) -> V | None:
-        entry = self._entries.pop(key, None)
-        return entry[0] if entry else None
+    def pop(self, key: str) -> tuple[V, int] | None:
+        return self._entries.pop(key, None)
 
     def items(self, now: int) -> Iterator[tuple[str, V, int]]:
         return ((key, value, ends) for key, (value, ends) in self._entries.items() if ends > now)
 
-    def due(self, now: int, limit: int | None) -> Iterator[tuple[str, V]]:
+    def due(self, now: int, limit: int | None) -> Iterator[tuple[str, V, int]]:
         """Remove entries that have ended, at most `limit` looked at."""
         while self._queue and self._queue[0][0] <= now and limit != 0:
             limit = None if limit is None else limit - 1
@@ -80,7 +88,7 @@ class _Timed(Generic[V]):
                 self._enqueue(key, entry[1])
             else:
                 del self._entries[key]
-                yield key, entry[0]
+                yield key, *entry
 
     def _enqueue(self, key: str, when: int) -> None:
         self._queued[key] = when
@@ -104,7 +112,7 @@ class MemoryStore(Store):
         self._tombstones: _Timed[Tombstone] = _Timed()
         self._marks: _Timed[int] = _Timed()
         self._ended: _Timed[int] = _Timed()
-        self._expired: list[str] = []
+        self._expired: list[tuple[str, str]] = []
         self._hold_nothing()
 
     def let_go(self) -> None:
@@ -129,10 +137,10 @@ class MemoryStore(Store):
     def fetch(self, sid: str, *, slide: Proof | None = None, idle: int = 0) -> Answer:
         with self._step() as now:
             found = self._live(sid, now)
-            if found is None or slide is None or not slide.matches(found[0].head):
+            if found is None or slide is None or not slide.matches(found[0].head, now):
                 return self._state(sid, now)
             filed = self._file(sid, found[0].data, idle, now)
-            if filed.outcome is Outcome.MISSING:
+            if filed.outcome is not Outcome.DONE:
                 return filed
             return Answer(Outcome.FOUND, found[0].data, filed.idle_left)
 
@@ -153,6 +161,7 @@ class MemoryStore(Store):
         idle: int,
         ended: Tombstone,
         waited: int = 0,
+        limit: Limit | None = None,
     ) -> Answer:
         with self._step() as now:
             refusal = self._unless(sid, etag, now)
@@ -165,40 +174,48 @@ class MemoryStore(Store):
                 return Answer(Outcome.REFUSED)  # that id is somebody's, or was
             if life(new, idle, now) <= 0:
                 return Answer(Outcome.MISSING)
-            if self._tombstones.get(sid, now) is None:
-                old = self._remove(sid)
-                self._bury(sid, old.head if old else new, ended, idle, now)
-            return self._file(new_sid, data, idle, now)
+            room = self._beyond(limit, new.owner, sid, now) if limit else []
+            if limit and limit.refuses and room:
+                return Answer(Outcome.FULL)
+            for one in room:
+                self._end(one.sid, Tombstone(EVICTED, ended.at), idle, now)
+            if self._live(sid, now) is not None:
+                self._end(sid, ended, idle, now)
+            elif self._tombstones.get(sid, now) is None:
+                self._bury(sid, ended, now + idle)
+            filed = self._file(new_sid, data, idle, now)
+            return msgspec.structs.replace(filed, evicted=tuple(room))
 
     def delete(self, sid: str, *, ended: Tombstone, idle: int) -> bool:
         with self._step() as now:
-            found = self._live(sid, now)
-            if found is None:
+            if self._live(sid, now) is None:
                 return False
-            self._remove(sid)
-            self._bury(sid, found[0].head, ended, idle, now)
+            self._end(sid, ended, idle, now)
             return True
 
     def end_user(
         self, owner: str, *, ended: Tombstone, idle: int, remember: int, keep: str | None = None
     ) -> Sequence[str]:
         with self._step() as now:
-            gone = []
-            for sid in sorted(self._owners.get(owner, ())):
-                found = self._live(sid, now)
-                if found is None or sid == keep:
-                    continue
-                self._remove(sid)
-                self._bury(sid, found[0].head, ended, idle, now)
-                gone.append(sid)
+            gone = [one.sid for one in self._of(owner, now) if one.sid != keep]
+            for sid in gone:
+                self._end(sid, ended, idle, now)
             self._ended.put(owner, now, now + remember)
             return gone
 
+    def end_everyone(
+        self, *, ended: Tombstone, idle: int, remember: int, keep: str | None = None
+    ) -> int:
+        with self._step(limit=None) as now:
+            gone = [sid for sid, _, _ in self._rows.items(now) if sid != keep]
+            for sid in gone:
+                self._end(sid, ended, idle, now)
+            self._ended.put(_EVERYONE, now, now + remember)
+            return len(gone)
+
     def sessions_of(self, owner: str) -> Sequence[Listed]:
         with self._step() as now:
-            found = [(sid, self._live(sid, now)) for sid in [*self._owners.get(owner, ())]]
-            listed = [Listed(sid, at[0].data, at[1] - now) for sid, at in found if at]
-            return sorted(listed, key=_last_used)
+            return self._of(owner, now)
 
     def page(self, *, offset: int = 0, limit: int = 50) -> Sequence[Listed]:
         with self._step() as now:
@@ -216,8 +233,8 @@ class MemoryStore(Store):
 
     def marked(self, name: str, owner: str) -> tuple[int | None, int | None]:
         with self._step() as now:
-            marked, ended = self._marks.get(name, now), self._ended.get(owner, now)
-            return marked[0] if marked else None, ended[0] if ended else None
+            marked = self._marks.get(name, now)
+            return marked[0] if marked else None, self._ended_at(owner, now)
 
     def sweep(self) -> int:
         with self._step(limit=None):
@@ -236,22 +253,22 @@ class MemoryStore(Store):
             expired, self._expired = self._expired, []
         # Told outside the lock: whoever listens may ask the store again.
         if self.on_expired is not None:
-            for sid in expired:
-                self.on_expired(sid)
+            for sid, why in expired:
+                self.on_expired(sid, why)
 
     def _clean(self, now: int, limit: int | None) -> None:
-        for sid, row in self._rows.due(now, limit):
+        for sid, row, ends in self._rows.due(now, limit):
             self._unlist(sid, row.head.owner)
-            self._expired.append(sid)
+            self._expire(sid, row.head, ends, now)
         for table in (self._tombstones, self._marks, self._ended):
             for _ in table.due(now, limit):
                 pass
 
     def _live(self, sid: str, now: int) -> tuple[_Row, int] | None:
-        """The live record and its end; one that has outlived its time is removed."""
+        """The live record and its end; one that has outlived its time is buried."""
         found = self._rows.get(sid, now)
-        if found is None and self._remove(sid) is not None:
-            self._expired.append(sid)
+        if found is None and (outlived := self._remove(sid)) is not None:
+            self._expire(sid, outlived[0].head, outlived[1], now)
         return found
 
     def _state(self, sid: str, now: int) -> Answer:
@@ -274,14 +291,14 @@ class MemoryStore(Store):
         return None
 
     def _file(self, sid: str, data: bytes, idle: int, now: int) -> Answer:
-        """Write a record and list it; one without life is removed instead (MISSING)."""
+        """Write a record and list it; without life what was there expires (ENDED, MISSING)."""
         had = self._remove(sid)
         row = _Row(data, head(data))
         lives = life(row.head, idle, now)
         if lives <= 0:
             if had is not None:
-                self._expired.append(sid)
-            return Answer(Outcome.MISSING)
+                self._expire(sid, row.head, now + lives, now)
+            return self._state(sid, now)
         self._rows.put(sid, row, now + lives)
         if row.head.owner:
             self._owners.setdefault(row.head.owner, set()).add(sid)
@@ -289,11 +306,21 @@ class MemoryStore(Store):
             self._anonymous += 1
         return Answer(Outcome.DONE, idle_left=lives)
 
-    def _remove(self, sid: str) -> _Row | None:
-        row = self._rows.pop(sid)
-        if row is not None:
-            self._unlist(sid, row.head.owner)
-        return row
+    def _of(self, owner: str, now: int) -> list[Listed]:
+        found = [(sid, self._live(sid, now)) for sid in [*self._owners.get(owner, ())]]
+        listed = [Listed(sid, at[0].data, at[1] - now) for sid, at in found if at]
+        return sorted(listed, key=_last_used)
+
+    def _beyond(self, limit: Limit, owner: str, but: str, now: int) -> list[Listed]:
+        """Whose place one more session of the owner's needs, the longest unused first."""
+        others = [one for one in self._of(owner, now) if one.sid != but]
+        return others[max(0, limit.most - 1) :][::-1]
+
+    def _remove(self, sid: str) -> tuple[_Row, int] | None:
+        found = self._rows.pop(sid)
+        if found is not None:
+            self._unlist(sid, found[0].head.owner)
+        return found
 
     def _unlist(self, sid: str, owner: str) -> None:
         if not owner:
@@ -304,12 +331,30 @@ class MemoryStore(Store):
         if not sids:
             del self._owners[owner]
 
-    def _bury(self, sid: str, of: Head, ended: Tombstone, idle: int, now: int) -> None:
-        self._tombstones.put(sid, ended, remembered_until(of, idle, now))
+    def _end(self, sid: str, ended: Tombstone, idle: int, now: int) -> None:
+        """End a live record."""
+        found = self._remove(sid)
+        assert found is not None
+        self._bury(sid, ended, remembered_until(found[0].head, idle, now))
+
+    def _expire(self, sid: str, record: Head, ended: int, now: int) -> None:
+        """A record was removed whose life had come to its end: bury it, and tell."""
+        why = ABSOLUTE if ended >= record.deadline else IDLE
+        if record.owner:
+            self._bury(sid, Tombstone(why, ended), now + EXPIRED_KEPT)
+        self._expired.append((sid, why))
+
+    def _bury(self, sid: str, ended: Tombstone, until: int) -> None:
+        self._tombstones.put(sid, ended, until)
+
+    def _ended_at(self, owner: str, now: int) -> int | None:
+        """When all of the owner's sessions were ended last, alone or with everyone's."""
+        moments = (self._ended.get(name, now) for name in (owner, _EVERYONE))
+        return max((moment[0] for moment in moments if moment), default=None)
 
     def _ended_since(self, owner: str, since: int, now: int) -> bool:
-        ended = self._ended.get(owner, now)
-        return ended is not None and ended[0] >= since
+        ended = self._ended_at(owner, now) if owner else None  # nobody's is no login
+        return ended is not None and ended >= since
 
 
 def _last_used(listed: Listed) -> tuple[int, str]:

@@ -8,24 +8,35 @@
 -- Where memory is full, Redis refuses a script at its first growing command and at no
 -- later one. So what ends something begins with DEL: a full Redis must not keep a thief
 -- signed in. What files something begins with SET.
+--
+-- A reply is one string, which costs client and server less than a list: the outcome, the
+-- life that is left, and a word `why:sid` for each session that was found to be over; then
+-- a line end, and the record or the tombstone.
 
 local prefix, house = ARGV[1], ARGV[2]
 local clock = redis.call("TIME")
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local NO_DEADLINE = 9999999999999
+-- How long it is known that a signed-in session has expired, and why.
+local EXPIRED_KEPT = 3600000
 -- Outlived index entries that one script removes on its way, of each index.
 local TIDIED = 4
 -- How long an index outlives its last member, beyond what its entry may lag. Everyone's
 -- also tells of expired sessions, so they wait a week for a write or a sweep to ask.
 local MINUTE, WEEK = 60000, 604800000
-local expired = {}
+-- `why:sid` for each session that this script found to be over.
+local over = {}
 
 local signed_in, anonymous, users = house .. "signed-in", house .. "anonymous", house .. "users"
+-- While all sessions are being ended: the indexes as they were at that moment, and with how
+-- long the tombstone of a session without a deadline is kept, that tombstone.
+local ending, ending_as = { house .. "ending:signed-in", house .. "ending:anonymous" }, house .. "ending"
 
 local function of_user(owner)
   return house .. "user:" .. owner
 end
 
+-- When all of an owner's sessions were ended; with "", when everyone's were.
 local function ended_at(owner)
   return house .. "ended-at:" .. owner
 end
@@ -34,27 +45,45 @@ local function tombstone_of(sid)
   return house .. "ended:" .. sid
 end
 
-local HEAD = '^{"e":"(%x+)","s":"([^"]*)","x":(%d+),"k":"([^"]*)","b":"([^"]*)"'
+local HEAD = '^{"e":"([^"]+)","s":"([^"]*)","x":(%d+),"k":"([^"]*)","b":"([^"]*)"()'
 
 -- The head by position. Bytes that are none of ours have an etag and a secret that match
 -- nothing: they can be ended, but never slid or written over.
 local function head(data)
-  local etag, secret, deadline, owner, mark = string.match(data, HEAD)
+  local etag, secret, deadline, owner, mark, rest = string.match(data, HEAD)
   return {
     etag = etag,
     secret = secret,
     deadline = tonumber(deadline) or NO_DEADLINE,
     owner = owner or "",
     mark = mark or "",
+    rest = rest,
   }
+end
+
+local function proved_by(record, data, secret)
+  if record.secret == secret then
+    return true
+  end
+  local previous, rest = string.match(data, '^,"p":"([^"]*)"()', record.rest or 1)
+  local ends = previous == secret and string.match(data, '^,"q":(%d+)', rest)
+  return previous == secret and (not ends or now < tonumber(ends))
 end
 
 local function life_of(record, idle)
   return math.min(idle, record.deadline - now)
 end
 
-local function answer(outcome, data, idle_left, tombstone)
-  return { outcome, data or "", idle_left or 0, tombstone or "", expired }
+local function number(value)
+  return string.format("%.0f", value)
+end
+
+local function answer(outcome, body, idle_left)
+  local line = outcome .. " " .. number(idle_left or 0)
+  if over[1] then
+    line = line .. " " .. table.concat(over, " ")
+  end
+  return line .. "\n" .. (body or "")
 end
 
 local function there(outcome, key, data)
@@ -64,7 +93,7 @@ end
 local function gone(sid)
   local tombstone = redis.call("GET", tombstone_of(sid))
   if tombstone then
-    return answer("ended", "", 0, tombstone)
+    return answer("ended", tombstone)
   end
   return answer("missing")
 end
@@ -72,13 +101,22 @@ end
 -- An index must outlive each of its members, and nothing may stay in Redis for ever.
 local function outlast(index, moment)
   if redis.call("PTTL", index) < moment - now then
-    redis.call("PEXPIREAT", index, moment)
+    redis.call("PEXPIREAT", index, number(moment))
   end
+end
+
+local function is_ending(sid)
+  return redis.call("EXISTS", ending_as) == 1
+    and (redis.call("ZSCORE", ending[1], sid) or redis.call("ZSCORE", ending[2], sid))
 end
 
 -- The user's place among all users: where their last session ends.
 local function settle(owner)
-  local last = redis.call("ZRANGE", of_user(owner), 0, 0, "REV", "WITHSCORES")
+  local rank, last = 0
+  repeat
+    last = redis.call("ZRANGE", of_user(owner), rank, rank, "REV", "WITHSCORES")
+    rank = rank + 1
+  until not last[1] or not is_ending(last[1])
   if last[1] then
     redis.call("ZADD", users, last[2], owner)
   else
@@ -86,13 +124,18 @@ local function settle(owner)
   end
 end
 
+-- The end of a life as the indexes have it: half a millisecond says that it is the deadline.
+local function listed_end(record, life)
+  return now + life + (life == record.deadline - now and 0.5 or 0)
+end
+
 -- List a record with the end of its life, unless the index is near enough to the truth.
-local function list(sid, owner, life, idle)
-  local ends, lag = now + life, math.floor(idle / 20)
+local function list(sid, record, life, idle)
+  local owner, ends, lag = record.owner, listed_end(record, life), math.floor(idle / 20)
   local everyone = owner == "" and anonymous or signed_in
   local index = owner == "" and anonymous or of_user(owner)
   local listed = redis.call("ZSCORE", index, sid)
-  if listed and math.abs(ends - listed) <= lag then
+  if listed and math.abs(ends - listed) <= lag and ends % 1 == listed % 1 then
     return
   end
   local outlived = ends + lag + MINUTE
@@ -116,10 +159,24 @@ local function unlist(sid, owner)
   end
 end
 
--- A record was not there: if it is still listed, it expired, and this is the one to say so.
+-- A session expired, as its entry in an index says, and this is the one to say so.
+local function expire(index, sid, ends)
+  local why = ends % 1 == 0 and "idle" or "absolute"
+  redis.call("ZREM", index, sid)
+  over[#over + 1] = why .. ":" .. sid
+  if index == signed_in or index == ending[1] then
+    local tombstone = '{"why":"' .. why .. '","at":' .. number(math.floor(ends)) .. "}"
+    redis.call("SET", tombstone_of(sid), tombstone, "PX", EXPIRED_KEPT, "NX")
+  end
+end
+
+-- A record was not there: if it is still listed, it expired.
 local function lapse(sid)
-  if redis.call("ZREM", signed_in, sid) + redis.call("ZREM", anonymous, sid) > 0 then
-    expired[#expired + 1] = sid
+  for _, index in ipairs({ signed_in, anonymous, ending[1], ending[2] }) do
+    local ends = redis.call("ZSCORE", index, sid)
+    if ends then
+      expire(index, sid, tonumber(ends))
+    end
   end
 end
 
@@ -131,34 +188,81 @@ end
 local function bury(sid, deadline, idle, tombstone)
   local kept = deadline == NO_DEADLINE and idle or deadline - now
   if kept > 0 then
-    redis.call("SET", tombstone_of(sid), tombstone, "PX", kept)
+    redis.call("SET", tombstone_of(sid), tombstone, "PX", number(kept))
   end
+end
+
+-- One of those that were to end when all were, met before its turn or in it.
+local function end_with_all(sid, data)
+  local record = head(data)
+  local idle, tombstone = string.match(redis.call("GET", ending_as), "^(%d+) (.*)$")
+  redis.call("DEL", prefix .. sid)
+  redis.call("ZREM", ending[1], sid)
+  redis.call("ZREM", ending[2], sid)
+  unlist(sid, record.owner)
+  bury(sid, record.deadline, tonumber(idle), tombstone)
+end
+
+local function record_of(sid)
+  local data = redis.call("GET", prefix .. sid)
+  if data and is_ending(sid) then
+    end_with_all(sid, data)
+    return false
+  end
+  return data
+end
+
+-- Go on with ending all; how many were looked at.
+local function drain(limit)
+  local looked_at = 0
+  for _, index in ipairs(ending) do
+    local entries = redis.call("ZRANGE", index, 0, limit - looked_at - 1, "WITHSCORES")
+    for i = 1, #entries, 2 do
+      local data = redis.call("GET", prefix .. entries[i])
+      if data then
+        end_with_all(entries[i], data)
+      else
+        expire(index, entries[i], tonumber(entries[i + 1]))
+      end
+    end
+    looked_at = looked_at + #entries / 2
+    if looked_at >= limit then
+      return looked_at
+    end
+  end
+  redis.call("DEL", ending_as)
+  return looked_at
 end
 
 -- Entries whose time has passed by the index: the dead are removed, and the living, who
 -- were touched since, are moved to their true time. How many were looked at.
-local function tidy(index, limit, found)
-  local due = redis.call("ZRANGEBYSCORE", index, "-inf", now, "LIMIT", 0, limit)
-  for _, sid in ipairs(due) do
-    local left = redis.call("PTTL", prefix .. sid)
-    if left == -2 then
-      redis.call("ZREM", index, sid)
-      if found then
-        found[#found + 1] = sid
-      end
+local function tidy(index, limit)
+  local due = redis.call("ZRANGEBYSCORE", index, "-inf", now, "LIMIT", 0, limit, "WITHSCORES")
+  for i = 1, #due, 2 do
+    local sid, left = due[i], redis.call("PTTL", prefix .. due[i])
+    if left ~= -2 then
+      local record = head(redis.call("GETRANGE", prefix .. sid, 0, 255))
+      -- A moment passes between setting a life and asking for it, but not within a script.
+      local life = math.max(math.min(left, record.deadline - now), 1)
+      redis.call("ZADD", index, listed_end(record, life), sid)
+    elseif index == signed_in or index == anonymous then
+      expire(index, sid, tonumber(due[i + 1]))
     else
-      redis.call("ZADD", index, now + math.max(left, 1), sid)
+      redis.call("ZREM", index, sid)
     end
   end
-  return #due
+  return #due / 2
 end
 
 local function tidy_all(limit)
-  local most = math.max(tidy(signed_in, limit, expired), tidy(anonymous, limit, expired))
+  local most = math.max(tidy(signed_in, limit), tidy(anonymous, limit))
   local due = redis.call("ZRANGEBYSCORE", users, "-inf", now, "LIMIT", 0, limit)
   for _, owner in ipairs(due) do
     tidy(of_user(owner), limit)
     settle(owner)
+  end
+  if redis.call("EXISTS", ending_as) == 1 then
+    most = math.max(most, drain(limit))
   end
   return math.max(most, #due)
 end
@@ -166,44 +270,58 @@ end
 -- Write a record that has life left, and list it; `was` is who owned it before, if it was.
 local function file(sid, data, record, idle, was)
   local life = life_of(record, idle)
-  redis.call("SET", prefix .. sid, data, "PX", life)
-  if not was then
-    lapse(sid)
-  elseif was ~= record.owner then
+  redis.call("SET", prefix .. sid, data, "PX", number(life))
+  if was and was ~= record.owner then
     unlist(sid, was)
   end
-  list(sid, record.owner, life, idle)
+  list(sid, record, life, idle)
   tidy_all(TIDIED)
   return answer("done", "", life)
 end
 
 -- The record had life left, and the caller gave it none.
-local function run_out(sid, owner)
-  end_life(sid, owner)
-  expired[#expired + 1] = sid
-  return answer("missing")
+local function run_out(sid, record, idle)
+  redis.call("DEL", prefix .. sid)
+  local index = record.owner == "" and anonymous or signed_in
+  expire(index, sid, record.deadline <= now and record.deadline + 0.5 or now)
+  unlist(sid, record.owner)
+  return gone(sid)
 end
 
--- Live records of a list of sids: sid, data, idle left, and so on.
-local function with_records(sids)
-  local listed = {}
-  for _, sid in ipairs(sids) do
-    local data = redis.call("GET", prefix .. sid)
-    if data then
-      listed[#listed + 1] = sid
-      listed[#listed + 1] = data
-      listed[#listed + 1] = redis.call("PTTL", prefix .. sid)
+-- An owner's live sessions but one, as sid and record; what is not live leaves the index.
+local function live_of(owner, but)
+  local live = {}
+  for _, sid in ipairs(redis.call("ZRANGE", of_user(owner), 0, -1)) do
+    if sid ~= but then
+      local data = record_of(sid)
+      local record = data and head(data)
+      if not data or record.owner ~= owner then
+        redis.call("ZREM", of_user(owner), sid)
+      else
+        live[#live + 1] = { sid = sid, record = record, data = data }
+      end
     end
   end
-  return listed
+  return live
+end
+
+-- Add a live session to what is listed: sid, data, idle left, and so on.
+local function add(listed, sid, left)
+  local data = record_of(sid)
+  if data then
+    listed[#listed + 1] = sid
+    listed[#listed + 1] = data
+    listed[#listed + 1] = left or redis.call("PTTL", prefix .. sid)
+  end
 end
 
 ---- create
 local sid, data, idle = ARGV[3], ARGV[4], tonumber(ARGV[5])
-local present = redis.call("GET", KEYS[1])
+local present = record_of(sid)
 if present then
   return there("conflict", KEYS[1], present)
 end
+lapse(sid)
 if redis.call("EXISTS", tombstone_of(sid)) == 1 then
   return gone(sid)
 end
@@ -215,7 +333,7 @@ return file(sid, data, record, idle)
 
 ---- fetch
 local sid, secret, mark, idle = ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
-local data = redis.call("GET", KEYS[1])
+local data = record_of(sid)
 if not data then
   lapse(sid)
   return gone(sid)
@@ -224,20 +342,21 @@ if secret == "" then
   return there("found", KEYS[1], data)
 end
 local record = head(data)
-if record.secret ~= secret or (mark ~= "" and record.mark ~= "" and record.mark ~= mark) then
+local unbound = mark == "" or record.mark == ""
+if not proved_by(record, data, secret) or not (unbound or record.mark == mark) then
   return there("found", KEYS[1], data)
 end
 local life = life_of(record, idle)
 if life <= 0 then
-  return run_out(sid, record.owner)
+  return run_out(sid, record)
 end
-redis.call("PEXPIRE", KEYS[1], life)
-list(sid, record.owner, life, idle)
+redis.call("PEXPIRE", KEYS[1], number(life))
+list(sid, record, life, idle)
 return answer("found", data, life)
 
 ---- replace
 local sid, data, etag, idle = ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
-local present = redis.call("GET", KEYS[1])
+local present = record_of(sid)
 if not present then
   lapse(sid)
   return gone(sid)
@@ -250,85 +369,144 @@ if ARGV[7] == "" then
   idle = math.min(idle, redis.call("PTTL", KEYS[1]))
 end
 if life_of(new, idle) <= 0 then
-  return run_out(sid, old.owner)
+  new.owner = old.owner
+  return run_out(sid, new)
 end
 return file(sid, data, new, idle, old.owner)
 
 ---- rotate
 local sid, new_sid, data, etag = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local idle, tombstone, waited = tonumber(ARGV[7]), ARGV[8], tonumber(ARGV[9])
-local present = redis.call("GET", KEYS[1])
+local most, refuses, evicted = tonumber(ARGV[10]), ARGV[11] ~= "", ARGV[12]
+local present = record_of(sid)
 local old, new = present and head(present), head(data)
 if present and old.etag ~= etag then
   return there("conflict", KEYS[1], present)
 end
-if not present and etag ~= "" then
+if not present then
   lapse(sid)
-  return gone(sid)
+  if etag ~= "" then
+    return gone(sid)
+  end
 end
 if waited > 0 and new.owner ~= "" then
-  local at = redis.call("GET", ended_at(new.owner))
-  if at and tonumber(at) >= now - waited then
-    return answer("refused")
+  for _, mark in ipairs(redis.call("MGET", ended_at(new.owner), ended_at(""))) do
+    if mark and tonumber(mark) >= now - waited then
+      return answer("refused")
+    end
   end
 end
 -- That id is somebody's, or was.
-if redis.call("EXISTS", prefix .. new_sid, tombstone_of(new_sid)) > 0 then
+lapse(new_sid)
+if record_of(new_sid) or redis.call("EXISTS", tombstone_of(new_sid)) == 1 then
   return answer("refused")
 end
 if life_of(new, idle) <= 0 then
   return answer("missing")
+end
+local room = {}
+if most > 0 and new.owner ~= "" then
+  local live = live_of(new.owner, sid)
+  if refuses and #live >= most then
+    return answer("full")
+  end
+  for _, one in ipairs(live) do
+    one.left = redis.call("PTTL", prefix .. one.sid)
+  end
+  table.sort(live, function(a, b) return a.left < b.left end)
+  for i = 1, #live - most + 1 do
+    end_life(live[i].sid, new.owner)
+    bury(live[i].sid, live[i].record.deadline, idle, evicted)
+    over[#over + 1] = "evicted:" .. live[i].sid
+    room[#room + 1] = live[i].data
+  end
 end
 if present then
   end_life(sid, old.owner)
 end
 local filed = file(new_sid, data, new, idle)
 if redis.call("EXISTS", tombstone_of(sid)) == 0 then
-  bury(sid, (old or new).deadline, idle, tombstone)
+  -- A session without a record stands for itself in its cookie, for the idle time.
+  bury(sid, old and old.deadline or NO_DEADLINE, idle, tombstone)
 end
-return filed
+return filed .. table.concat(room, "\n")
 
 ---- delete
 local sid, tombstone, idle = ARGV[3], ARGV[4], tonumber(ARGV[5])
-local present = redis.call("GET", KEYS[1])
+local present = record_of(sid)
 if not present then
   lapse(sid)
-  return { 0, expired }
+  return answer("missing")
 end
 local record = head(present)
 end_life(sid, record.owner)
 bury(sid, record.deadline, idle, tombstone)
 tidy_all(TIDIED)
-return { 1, expired }
+return answer("done")
 
 ---- end_user
 local owner, tombstone, idle = ARGV[3], ARGV[4], tonumber(ARGV[5])
 local remember, keep = tonumber(ARGV[6]), ARGV[7]
 redis.call("DEL", ended_at(owner))
 if remember > 0 then
-  redis.call("SET", ended_at(owner), now, "PX", remember)
+  redis.call("SET", ended_at(owner), now, "PX", number(remember))
 end
-local ended = {}
-for _, sid in ipairs(redis.call("ZRANGE", of_user(owner), 0, -1)) do
-  local data = redis.call("GET", prefix .. sid)
-  local record = data and head(data)
-  if not data or record.owner ~= owner then
-    redis.call("ZREM", of_user(owner), sid)
-  elseif sid ~= keep then
-    redis.call("DEL", prefix .. sid)
-    redis.call("ZREM", of_user(owner), sid)
-    redis.call("ZREM", signed_in, sid)
-    bury(sid, record.deadline, idle, tombstone)
-    ended[#ended + 1] = sid
-  end
+for _, one in ipairs(live_of(owner, keep)) do
+  redis.call("DEL", prefix .. one.sid)
+  redis.call("ZREM", of_user(owner), one.sid)
+  redis.call("ZREM", signed_in, one.sid)
+  bury(one.sid, one.record.deadline, idle, tombstone)
+  over[#over + 1] = "ended:" .. one.sid
 end
 settle(owner)
 tidy_all(TIDIED)
-return { ended, expired }
+return answer("done")
+
+---- end_everyone
+local tombstone, idle, remember, keep = ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[6]
+if redis.call("EXISTS", ending_as) == 1 then
+  return -1
+end
+redis.call("DEL", ended_at(""))
+if remember > 0 then
+  redis.call("SET", ended_at(""), now, "PX", number(remember))
+end
+local kept = keep ~= "" and redis.call("GET", prefix .. keep)
+local number_of, life = 0, 0
+for i, index in ipairs({ signed_in, anonymous }) do
+  number_of = number_of + redis.call("ZCOUNT", index, "(" .. number(now), "+inf")
+  life = math.max(life, redis.call("PTTL", index))
+  if redis.call("EXISTS", index) == 1 then
+    redis.call("RENAME", index, ending[i])
+  end
+end
+if life == 0 then
+  return 0
+end
+redis.call("SET", ending_as, idle .. " " .. tombstone, "PX", number(life + MINUTE))
+redis.call("UNLINK", users)
+if kept then
+  local record, left = head(kept), redis.call("PTTL", prefix .. keep)
+  redis.call("ZREM", ending[1], keep)
+  redis.call("ZREM", ending[2], keep)
+  redis.call("ZREM", of_user(record.owner), keep)
+  list(keep, record, left, left)
+  number_of = number_of - 1
+end
+return number_of
+
+---- drain
+local limit = tonumber(ARGV[3])
+local through = redis.call("EXISTS", ending_as) == 0 or drain(limit) < limit
+return answer(through and "done" or "more")
 
 ---- sessions_of
 local owner = ARGV[3]
-return with_records(redis.call("ZRANGE", of_user(owner), 0, -1, "REV"))
+local listed = {}
+for _, sid in ipairs(redis.call("ZRANGE", of_user(owner), 0, -1, "REV")) do
+  add(listed, sid)
+end
+return listed
 
 ---- page
 local offset, limit = tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -358,20 +536,23 @@ local function from(index, rank)
   return redis.call("ZRANGE", index, rank, rank + limit - 1, "REV", "WITHSCORES")
 end
 local these, those = from(signed_in, first), from(anonymous, offset - first)
-local sids, i, j = {}, 1, 1
-while #sids < limit and (these[i] or those[j]) do
-  if not those[j] or these[i] and tonumber(these[i + 1]) >= tonumber(those[j + 1]) then
-    sids[#sids + 1], i = these[i], i + 2
-  else
-    sids[#sids + 1], j = those[j], j + 2
+-- The life that is left is the index's, too: asking for that of each would take longest here.
+local listed, i, j = {}, 1, 1
+for _ = 1, limit do
+  if these[i] and (not those[j] or tonumber(these[i + 1]) >= tonumber(those[j + 1])) then
+    add(listed, these[i], math.floor(these[i + 1]) - now)
+    i = i + 2
+  elseif those[j] then
+    add(listed, those[j], math.floor(those[j + 1]) - now)
+    j = j + 2
   end
 end
-return with_records(sids)
+return listed
 
 ---- counts
 local live = { signed_in, anonymous, users }
 for i, index in ipairs(live) do
-  live[i] = redis.call("ZCOUNT", index, "(" .. string.format("%.0f", now), "+inf")
+  live[i] = redis.call("ZCOUNT", index, "(" .. number(now), "+inf")
 end
 return live
 
@@ -383,9 +564,8 @@ end
 return redis.status_reply("OK")
 
 ---- marked
-return redis.call("MGET", KEYS[1], ended_at(ARGV[3]))
+return redis.call("MGET", KEYS[1], ended_at(ARGV[3]), ended_at(""))
 
 ---- sweep
 local limit = tonumber(ARGV[3])
-local looked_at = tidy_all(limit)
-return { looked_at < limit and 1 or 0, expired }
+return answer(tidy_all(limit) < limit and "done" or "more")

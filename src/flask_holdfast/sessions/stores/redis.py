@@ -9,52 +9,75 @@ With the prefix `session:` these keys exist, and no others. All of them expire:
     holdfast:session:anonymous       ZSET    sid -> end of life, of everyone
     holdfast:session:users           ZSET    owner -> end of their last session
     holdfast:session:mark:<name>     STRING  a moment to remember
-    holdfast:session:ended-at:<owner>  STRING  when all of a user's sessions were ended
+    holdfast:session:ended-at:<owner>  STRING  when all of a user's sessions were ended;
+                                             without an owner: when everyone's were
+    holdfast:session:ending          STRING  while everyone's are being ended: as what
+    holdfast:session:ending:signed-in, ...:anonymous  ZSET  the indexes as they were then
 
-Every verb is one script and one round trip, `sweep` excepted; see redis.lua. No command
-goes over all keys. Index entries are removed with their session; those of sessions that
-Redis let expire, by the writes that come after. The ends of life in the indexes may lag by
-a twentieth of the idle time, and an index lives longer than its last member by more than
-that. `on_expired` is called for all sessions if there is a write or a sweep every week.
-Redis must not evict (`maxmemory-policy noeviction`): a lost index entry is a
-session that revoking all does not find until it is used again.
+Every verb is one script and one round trip, `sweep` and `end_everyone` excepted; see
+redis.lua. No command goes over all keys. Index entries are removed with their session;
+those of sessions that Redis let expire, by the writes that come after. The ends of life in
+the indexes may lag by a twentieth of the idle time, half a millisecond in them says that
+the deadline is what ends that life, and an index lives longer than its last member by more
+than the lag. `on_expired` is called for all sessions if there is a write or a sweep every
+week. Redis must not evict (`maxmemory-policy noeviction`): a lost index entry is a session
+that revoking all does not find until it is used again.
+
+For a Redis Cluster a script's keys must lie in one slot. The first two digits of a sid say
+in which: those of a session that somebody signed in to are made from its owner (`ids.placed`),
+so all of a user's sessions, their index and their tombstones can lie together:
+
+    session:{3f}:<sid>   holdfast:session:{3f}:user:<owner>   ...{3f}:signed-in   and so on
+
+and what goes over everyone (`page`, `counts`, `sweep`, `end_everyone`) asks each of the 256.
+Only a login leaves its slot: there the old sid ends first, then the new one is filed.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+import time
+from contextlib import suppress
 from importlib import resources
+from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import redis
 from redis.backoff import NoBackoff
-from redis.client import NEVER_DECODE, Pipeline
+from redis.client import Pipeline
 from redis.exceptions import NoScriptError, RedisError
 from redis.retry import Retry
 
 from ...exceptions import SettingError, StoreUnavailable
 from .base import (
+    ABSOLUTE,
+    EVICTED,
+    IDLE,
     Answer,
     Counts,
+    Limit,
     Listed,
     Outcome,
     Proof,
     Store,
     Tombstone,
 )
+from .connections import Connections
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
 #: Seconds to wait for a connection, and for an answer on it.
 _TIMEOUT = 0.2
 #: Seconds to wait for another thread to give back a connection.
 _POOL_TIMEOUT = 0.25
-#: Index entries that `sweep` looks at in one script. Redis serves nobody else meanwhile, so
-#: it is a matter of a millisecond or two.
-_SWEPT = 500
+#: Index entries that one script of many looks at. Redis serves nobody else meanwhile, so it
+#: is a matter of a millisecond or two.
+_PIECE = 500
+#: Seconds for which the end of all sessions is waited for by whoever asked for it.
+_PATIENCE = 5.0
 
 
 class _Script(NamedTuple):
@@ -75,14 +98,26 @@ def _scripts() -> dict[str, _Script]:
 
 
 _SCRIPTS = _scripts()
+_OUTCOMES = {outcome.value.encode(): outcome for outcome in Outcome}
 _tombstones = msgspec.json.Decoder(Tombstone)
 
 
-class RedisStore(Store):
-    """Sessions in the Redis that `client` speaks to; its timeouts and retries hold.
+class _Reply(NamedTuple):
+    """A script's one string, taken apart; see redis.lua."""
 
-    `from_url` makes a client that answers or fails within half a second. With a client of
-    redis-py's defaults an outage holds each request for many seconds.
+    outcome: bytes
+    idle_left: int
+    #: Why, and the sid, of each session that was found to be over.
+    over: list[tuple[str, str]]
+    body: bytes
+
+
+class RedisStore(Store):
+    """Sessions in the Redis that `client` speaks to, on connections like its own.
+
+    Its timeouts hold, and its retries where a connection is made. `from_url` makes a client
+    that answers or fails within half a second. With one of redis-py's defaults an outage
+    holds each request for many seconds.
     """
 
     name = "redis"
@@ -102,7 +137,7 @@ class RedisStore(Store):
                 prefix,
                 'use one that is not empty and does not begin "holdfast:", such as "session:".',
             )
-        self._client = client
+        self._connections = Connections(client.connection_pool)
         self._prefix = prefix.encode()
         self._house = house.encode()
 
@@ -152,25 +187,46 @@ class RedisStore(Store):
         idle: int,
         ended: Tombstone,
         waited: int = 0,
+        limit: Limit | None = None,
     ) -> Answer:
         tombstone = msgspec.json.encode(ended)
-        return self._answer("rotate", sid, new_sid, data, etag or "", idle, tombstone, waited)
+        most, refuses, evicted = 0, "", b""
+        if limit is not None:
+            most, refuses = limit.most, "refuses" if limit.refuses else ""
+            evicted = msgspec.json.encode(Tombstone(EVICTED, ended.at))
+        arguments = (data, etag or "", idle, tombstone, waited, most, refuses, evicted)
+        return self._answer("rotate", sid, new_sid, *arguments)
 
     def delete(self, sid: str, *, ended: Tombstone, idle: int) -> bool:
         key = self._prefix + sid.encode()
-        done, expired = self._run("delete", key, sid, msgspec.json.encode(ended), idle)
-        self._report(expired)
-        return bool(done)
+        return self._reply("delete", key, sid, msgspec.json.encode(ended), idle).outcome == b"done"
 
     def end_user(
         self, owner: str, *, ended: Tombstone, idle: int, remember: int, keep: str | None = None
     ) -> Sequence[str]:
         tombstone = msgspec.json.encode(ended)
-        gone, expired = self._run(
+        reply = self._reply(
             "end_user", self._of_user(owner), owner, tombstone, idle, remember, keep or ""
         )
-        self._report(expired)
-        return [sid.decode() for sid in gone]
+        return [sid for why, sid in reply.over if why == "ended"]
+
+    def end_everyone(
+        self, *, ended: Tombstone, idle: int, remember: int, keep: str | None = None
+    ) -> int:
+        """One script ends them all, as nobody finds them from there on; those after it only
+        put away what is left, a piece at a time, for some seconds. What then is still left
+        goes with the writes that come, and with `sweep`.
+        """
+        tombstone = msgspec.json.encode(ended)
+        while True:
+            number = self._run(
+                "end_everyone", self._house + b"ending", tombstone, idle, remember, keep or ""
+            )
+            if number >= 0:
+                with suppress(StoreUnavailable):  # they have ended, whoever puts them away
+                    self._drain(for_at_most=_PATIENCE)
+                return int(number)
+            self._drain()  # somebody else's end of all was not through
 
     def sessions_of(self, owner: str) -> Sequence[Listed]:
         listed = _listed(self._run("sessions_of", self._of_user(owner), owner))
@@ -187,34 +243,58 @@ class RedisStore(Store):
         self._run("mark", self._house + b"mark:" + name.encode(), life)
 
     def marked(self, name: str, owner: str) -> tuple[int | None, int | None]:
-        marked, ended = self._run("marked", self._house + b"mark:" + name.encode(), owner)
-        return int(marked) if marked else None, int(ended) if ended else None
+        key = self._house + b"mark:" + name.encode()
+        marked, *ended = self._run("marked", key, owner)
+        return int(marked) if marked else None, max(map(int, filter(None, ended)), default=None)
 
     def sweep(self) -> int:
-        removed, complete = 0, False
-        while not complete:
-            complete, expired = self._run("sweep", self._house + b"signed-in", _SWEPT)
-            removed += len(expired)
-            self._report(expired)
-        return removed
+        return self._in_pieces("sweep")
+
+    def _drain(self, *, for_at_most: float = inf) -> None:
+        self._in_pieces("drain", for_at_most)
+
+    def _in_pieces(self, verb: str, for_at_most: float = inf) -> int:
+        """Run a script until there is nothing left for it; how many sessions it found over."""
+        found, until = 0, time.monotonic() + for_at_most
+        while True:
+            reply = self._reply(verb, self._house + b"signed-in", _PIECE)
+            found += len(reply.over)
+            if reply.outcome == b"done" or time.monotonic() > until:
+                return found
 
     def ping(self) -> None:
         self._ask("PING")
 
     def close(self) -> None:
-        self._client.connection_pool.disconnect()
+        self._connections.close()
 
     def _of_user(self, owner: str) -> bytes:
         return self._house + b"user:" + owner.encode()
 
     def _answer(self, verb: str, sid: str, *arguments: bytes | str | int) -> Answer:
-        key = self._prefix + sid.encode()
-        outcome, data, idle_left, tombstone, expired = self._run(verb, key, sid, *arguments)
-        self._report(expired)
-        return Answer(Outcome(outcome.decode()), data, idle_left, _tombstone(tombstone))
+        reply = self._reply(verb, self._prefix + sid.encode(), sid, *arguments)
+        outcome = _OUTCOMES[reply.outcome]
+        if outcome is Outcome.ENDED:
+            return Answer(outcome, tombstone=_tombstone(reply.body))
+        names = [sid for why, sid in reply.over if why == "evicted"]
+        if names:  # JSON in compact form has no line ends
+            records = zip(names, reply.body.split(b"\n"), strict=True)
+            evicted = tuple(Listed(sid, data, 0) for sid, data in records)
+            return Answer(outcome, b"", reply.idle_left, evicted=evicted)
+        return Answer(outcome, reply.body, reply.idle_left)
+
+    def _reply(self, verb: str, key: bytes, *arguments: bytes | str | int) -> _Reply:
+        line, _, body = self._run(verb, key, *arguments).partition(b"\n")
+        outcome, idle_left, *words = line.split(b" ")
+        over: list[tuple[str, str]] = []
+        for word in words:
+            why, _, sid = word.decode().partition(":")
+            over.append((why, sid))
+            if self.on_expired is not None and why in (IDLE, ABSOLUTE):
+                self.on_expired(sid, why)
+        return _Reply(outcome, int(idle_left), over, body)
 
     def _run(self, verb: str, key: bytes, *arguments: bytes | str | int) -> Any:
-        """The script's reply, in bytes and integers whatever the client decodes otherwise."""
         script = _SCRIPTS[verb]
         rest = (1, key, self._prefix, self._house, *arguments)
         try:
@@ -224,18 +304,12 @@ class RedisStore(Store):
 
     def _ask(self, *command: bytes | str | int) -> Any:
         try:
-            options = {NEVER_DECODE: True}
-            return self._client.execute_command(*command, **options)  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
+            return self._connections.ask(*command)
         except NoScriptError:
             raise
         except (RedisError, OSError) as cause:
             # Only the kind: the cause's own text may name hosts and users.
             raise StoreUnavailable(f"Redis did not do it: {type(cause).__name__}") from cause
-
-    def _report(self, expired: Iterable[bytes]) -> None:
-        if self.on_expired is not None:
-            for sid in expired:
-                self.on_expired(sid.decode())
 
 
 def _is_client(client: object) -> bool:

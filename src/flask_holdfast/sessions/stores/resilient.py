@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from ...exceptions import StoreUnavailable
 from ..record import head
-from .base import UNAVAILABLE, Answer, Counts, Listed, Outcome, Proof, Store, Tombstone
+from .base import UNAVAILABLE, Answer, Counts, Limit, Listed, Outcome, Proof, Store, Tombstone
 from .memory import MemoryStore
 
 T = TypeVar("T")
@@ -70,11 +70,11 @@ class ResilientStore(Store):
         return self._try_again_at is not None
 
     @property
-    def on_expired(self) -> Callable[[str], None] | None:
+    def on_expired(self) -> Callable[[str, str], None] | None:
         return self.primary.on_expired
 
     @on_expired.setter
-    def on_expired(self, listener: Callable[[str], None] | None) -> None:
+    def on_expired(self, listener: Callable[[str, str], None] | None) -> None:
         self.primary.on_expired = self.stand_in.on_expired = listener
 
     # -- one session -------------------------------------------------------------------
@@ -106,10 +106,11 @@ class ResilientStore(Store):
         idle: int,
         ended: Tombstone,
         waited: int = 0,
+        limit: Limit | None = None,
     ) -> Answer:
         def move(store: Store, etag: str | None = etag) -> Answer:
             return store.rotate(
-                sid, new_sid, data, etag=etag, idle=idle, ended=ended, waited=waited
+                sid, new_sid, data, etag=etag, idle=idle, ended=ended, waited=waited, limit=limit
             )
 
         def stand(etag: str | None) -> Answer:
@@ -155,12 +156,36 @@ class ResilientStore(Store):
         here = of(self.stand_in)
         return [*self._try(lambda: of(self.primary), away), *here]
 
+    def end_everyone(
+        self, *, ended: Tombstone, idle: int, remember: int, keep: str | None = None
+    ) -> int:
+        def of(store: Store) -> int:
+            return store.end_everyone(ended=ended, idle=idle, remember=remember, keep=keep)
+
+        def away() -> int:
+            self._owe(lambda: of(self.primary))
+            return 0
+
+        here = of(self.stand_in)
+        return self._try(lambda: of(self.primary), away) + here
+
     def sessions_of(self, owner: str) -> Sequence[Listed]:
-        return self._both(lambda store: store.sessions_of(owner))
+        nothing: Sequence[Listed] = ()
+        there = self._try(lambda: self.primary.sessions_of(owner), lambda: nothing)
+        return sorted([*self.stand_in.sessions_of(owner), *there], key=_last_used)
 
     def page(self, *, offset: int = 0, limit: int = 50) -> Sequence[Listed]:
-        listed = self._both(lambda store: store.page(limit=offset + limit))
-        return listed[offset : offset + limit]
+        # What the stand-in holds, which is little or nothing, comes before or after any page
+        # of the primary: so many more of the primary's are asked for, and no more than that.
+        held = len(self._given)
+        begin = max(0, offset - held)
+        wanted = offset + limit - begin
+        nothing: Sequence[Listed] = ()
+        there = self._try(lambda: self.primary.page(offset=begin, limit=wanted), lambda: nothing)
+        if not held:
+            return there
+        listed = sorted([*self.stand_in.page(limit=held), *there], key=_last_used)
+        return listed[offset - begin :][:limit]
 
     def counts(self) -> Counts:
         here = self.stand_in.counts()
@@ -241,12 +266,12 @@ class ResilientStore(Store):
         return self.stand_in.page(limit=len(self._given))
 
     def _ended_elsewhere(self, begun: Listed) -> bool:
-        """Whether all sessions of its owner were ended, by another process, since it began.
+        """Whether all sessions of its owner, or everyone's, were ended, by another process,
+        since it began.
 
         By the store's clock: how long ago the one was, and how long ago the other.
         """
-        owner = head(begun.data).owner
-        now, ended = self.primary.marked(_NOW, owner) if owner else (None, None)
+        now, ended = self.primary.marked(_NOW, head(begun.data).owner)
         age = (self._clock() - self._given.get(begun.sid, 0)) * 1000
         return ended is not None and (now is None or now - ended <= age)
 
@@ -256,12 +281,6 @@ class ResilientStore(Store):
         # It is there where the primary had done what it did not come to answer.
         if answer.outcome is Outcome.CONFLICT and head(answer.data).secret == head(data).secret:
             self.primary.replace(sid, data, etag=head(answer.data).etag, idle=idle)
-
-    def _both(self, ask: Callable[[Store], Sequence[Listed]]) -> list[Listed]:
-        nothing: Sequence[Listed] = ()
-        there = self._try(lambda: ask(self.primary), lambda: nothing)
-        listed = [*ask(self.stand_in), *there]
-        return sorted(listed, key=lambda item: item.idle_left, reverse=True)
 
     def _try(self, ask: Callable[[], T], away: Callable[[], T]) -> T:
         """The primary's answer; `away`'s while it is away."""
@@ -317,3 +336,7 @@ class ResilientStore(Store):
             self._try_again_at = None
         if news and self.on_change is not None:
             self.on_change(True)
+
+
+def _last_used(listed: Listed) -> int:
+    return -listed.idle_left

@@ -17,14 +17,22 @@ import time
 from collections import deque
 from contextlib import contextmanager
 from functools import partial
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from ...exceptions import StoreUnavailable
-from ..record import Head, head
+from ..record import NO_DEADLINE, Head, head
 from .base import (
+    ABSOLUTE,
+    EVICTED,
+    EXPIRED_KEPT,
+    IDLE,
     Answer,
     Counts,
+    Limit,
     Listed,
     Outcome,
     Proof,
@@ -51,49 +59,12 @@ _CLEANED_PER_WRITE = 8
 _CLEANED_PER_SWEEP = 500
 
 _VERSION = 1
-#: `totals` is kept by triggers, because counting rows takes longer the more there are.
-_SCHEMA = (
-    """CREATE TABLE sessions (
-        sid TEXT PRIMARY KEY, owner TEXT NOT NULL, expires INTEGER NOT NULL, data BLOB NOT NULL
-    )""",
-    "CREATE INDEX sessions_by_owner ON sessions (owner, expires)",
-    "CREATE INDEX sessions_by_expiry ON sessions (expires)",
-    """CREATE TABLE tombstones (
-        sid TEXT PRIMARY KEY, expires INTEGER NOT NULL, why TEXT NOT NULL, at INTEGER NOT NULL, by TEXT,
-        successor TEXT
-    ) WITHOUT ROWID""",
-    "CREATE INDEX tombstones_by_expiry ON tombstones (expires)",
-    """CREATE TABLE moments (
-        kind TEXT, name TEXT, at INTEGER NOT NULL, expires INTEGER NOT NULL, PRIMARY KEY (kind, name)
-    ) WITHOUT ROWID""",
-    "CREATE INDEX moments_by_expiry ON moments (expires)",
-    "CREATE TABLE owners (owner TEXT PRIMARY KEY, sessions INTEGER NOT NULL) WITHOUT ROWID",
-    "CREATE TABLE totals (signed_in INTEGER, anonymous INTEGER, users INTEGER)",
-    "INSERT INTO totals VALUES (0, 0, 0)",
-    """CREATE TRIGGER anonymous_filed AFTER INSERT ON sessions WHEN NEW.owner = '' BEGIN
-        UPDATE totals SET anonymous = anonymous + 1;
-    END""",
-    """CREATE TRIGGER anonymous_removed AFTER DELETE ON sessions WHEN OLD.owner = '' BEGIN
-        UPDATE totals SET anonymous = anonymous - 1;
-    END""",
-    """CREATE TRIGGER signed_in_filed AFTER INSERT ON sessions WHEN NEW.owner <> '' BEGIN
-        UPDATE totals SET signed_in = signed_in + 1;
-        INSERT OR IGNORE INTO owners VALUES (NEW.owner, 0);
-        UPDATE owners SET sessions = sessions + 1 WHERE owner = NEW.owner;
-    END""",
-    """CREATE TRIGGER signed_in_removed AFTER DELETE ON sessions WHEN OLD.owner <> '' BEGIN
-        UPDATE totals SET signed_in = signed_in - 1;
-        UPDATE owners SET sessions = sessions - 1 WHERE owner = OLD.owner;
-        DELETE FROM owners WHERE owner = OLD.owner AND sessions = 0;
-    END""",
-    """CREATE TRIGGER user_came AFTER INSERT ON owners BEGIN
-        UPDATE totals SET users = users + 1;
-    END""",
-    """CREATE TRIGGER user_left AFTER DELETE ON owners BEGIN
-        UPDATE totals SET users = users - 1;
-    END""",
-    f"PRAGMA user_version = {_VERSION}",
-)
+_SCHEMA = resources.files(__package__).joinpath("sqlite.sql").read_text("utf-8").split("\n\n")
+
+#: Records that have outlived their time. The deadline stands at the same place in each.
+_OUTLIVED = """
+    SELECT sid, owner, CAST(substr(data, 79, 13) AS INTEGER), expires FROM sessions
+    WHERE expires <= ?"""
 
 #: Connections that a parent process made. Closing one in the child would take the locks of
 #: the file from under the parent (sqlite.org/howtocorrupt.html, section 2.6), so they are kept.
@@ -106,7 +77,8 @@ _making = threading.Lock()
 class SQLiteStore(Store):
     """Sessions in the file `path`, made with its folder at the first use.
 
-    `clock` gives seconds since 1970. A write waits at most two seconds for others.
+    `clock` gives seconds since 1970. A write waits at most two seconds for others, and then
+    raises; `end_everyone` is one write, which takes as long where there are very many sessions.
     """
 
     name = "sqlite"
@@ -127,22 +99,19 @@ class SQLiteStore(Store):
     def create(self, sid: str, data: bytes, *, idle: int) -> Answer:
         with self._write() as step:
             there = step.state(sid)
-            if there.outcome is Outcome.FOUND:
-                return Answer(Outcome.CONFLICT, there.data, there.idle_left)
-            if there.outcome is Outcome.ENDED:
-                return there
-            return step.file(sid, data, idle)
+            if there.outcome is Outcome.MISSING:
+                return step.file(sid, data, idle)
+            return step.unless(sid, None) or there
 
     def fetch(self, sid: str, *, slide: Proof | None = None, idle: int = 0) -> Answer:
         with self._read() as step:
-            answer = step.state(sid)
-            if slide is None or not step.would_slide(answer, slide, idle):
-                return answer
+            seen = step.look(sid)
+            if seen is not None and not step.would_slide(seen, slide, idle):
+                return seen
         with self._write() as step:
-            answer = step.state(sid)
-            if not step.would_slide(answer, slide, idle):
-                return answer
-            return step.slide(sid, answer.data, idle)
+            there = step.state(sid)
+            slides = step.would_slide(there, slide, idle)
+            return step.slide(sid, there.data, idle) if slides else there
 
     def replace(self, sid: str, data: bytes, *, etag: str, idle: int, slide: bool = True) -> Answer:
         with self._write() as step:
@@ -160,25 +129,31 @@ class SQLiteStore(Store):
         idle: int,
         ended: Tombstone,
         waited: int = 0,
+        limit: Limit | None = None,
     ) -> Answer:
         with self._write(durable=True) as step:
             refusal = step.unless(sid, etag)
             if refusal is not None:
                 return refusal
             new = head(data)
-            at = step.moment("ended", new.owner) if waited > 0 else None
+            at = step.ended_at(new.owner) if waited > 0 and new.owner else None
             if at is not None and at >= step.now - waited:
                 return Answer(Outcome.REFUSED)
             if step.state(new_sid).outcome is not Outcome.MISSING:
                 return Answer(Outcome.REFUSED)  # that id is somebody's, or was
             if life(new, idle, step.now) <= 0:
                 return Answer(Outcome.MISSING)
+            room = step.beyond(limit, new.owner, sid) if limit and new.owner else []
+            if limit and limit.refuses and room:
+                return Answer(Outcome.FULL)
+            for one in room:
+                step.end(one.sid, head(one.data), Tombstone(EVICTED, ended.at), idle)
             old = step.state(sid)
             if old.outcome is Outcome.FOUND:
                 step.end(sid, head(old.data), ended, idle)
             elif old.outcome is Outcome.MISSING:
-                step.end(sid, new, ended, idle)
-            return step.file(new_sid, data, idle)
+                step.bury(sid, ended, step.now + idle)
+            return msgspec.structs.replace(step.file(new_sid, data, idle), evicted=tuple(room))
 
     def delete(self, sid: str, *, ended: Tombstone, idle: int) -> bool:
         with self._write(durable=True) as step:
@@ -198,6 +173,13 @@ class SQLiteStore(Store):
             step.remember("ended", owner, remember)
             return [one.sid for one in gone]
 
+    def end_everyone(
+        self, *, ended: Tombstone, idle: int, remember: int, keep: str | None = None
+    ) -> int:
+        with self._write(durable=True) as step:
+            step.remember("everyone", "", remember)
+            return step.end_everyone(ended, idle, keep)
+
     def sessions_of(self, owner: str) -> Sequence[Listed]:
         with self._read() as step:
             return step.sessions_of(owner)
@@ -216,7 +198,7 @@ class SQLiteStore(Store):
 
     def marked(self, name: str, owner: str) -> tuple[int | None, int | None]:
         with self._read() as step:
-            return step.moment("mark", name), step.moment("ended", owner)
+            return step.moment("mark", name), step.ended_at(owner)
 
     def sweep(self) -> int:
         removed = 0
@@ -256,8 +238,8 @@ class SQLiteStore(Store):
                 connection.rollback()
                 raise
         if self.on_expired is not None:
-            for sid in step.expired:
-                self.on_expired(sid)
+            for sid, why in step.expired:
+                self.on_expired(sid, why)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -332,57 +314,61 @@ class _Step:
 
     def __init__(self, connection: sqlite3.Connection, now: int) -> None:
         self.now = now
-        self.expired: list[str] = []
+        self.expired: list[tuple[str, str]] = []
         self._run = partial(_patiently, connection)
 
     def state(self, sid: str) -> Answer:
-        """What is under `sid`: FOUND, ENDED or MISSING."""
-        row = self._run(
-            "SELECT data, expires FROM sessions WHERE sid = ? AND expires > ?", (sid, self.now)
-        ).fetchone()
+        """What is under `sid`: FOUND, ENDED or MISSING. What has outlived its time is buried."""
+        there = self.look(sid)
+        while there is None:
+            self._bury_outlived(" AND sid = ?", sid)
+            there = self.look(sid)
+        return there
+
+    def look(self, sid: str) -> Answer | None:
+        """The same without a write: None for a record that has outlived its time."""
+        row = self._run("SELECT data, expires FROM sessions WHERE sid = ?", (sid,)).fetchone()
         if row is not None:
-            return Answer(Outcome.FOUND, row[0], row[1] - self.now)
+            left = row[1] - self.now
+            return Answer(Outcome.FOUND, row[0], left) if left > 0 else None
         row = self._run(
             "SELECT why, at, by, successor FROM tombstones WHERE sid = ? AND expires > ?",
             (sid, self.now),
         ).fetchone()
-        if row is not None:
-            return Answer(Outcome.ENDED, tombstone=Tombstone(*row))
-        return Answer(Outcome.MISSING)
+        return Answer(Outcome.ENDED, tombstone=Tombstone(*row)) if row else Answer(Outcome.MISSING)
 
     def unless(self, sid: str, etag: str | None) -> Answer | None:
         """Why a write that expects `etag` under `sid` (None: no record) must not happen."""
         there = self.state(sid)
-        if there.outcome is Outcome.FOUND and head(there.data).etag != etag:
-            return Answer(Outcome.CONFLICT, there.data, there.idle_left)
-        if there.outcome is not Outcome.FOUND and etag is not None:
-            return there
-        return None
-
-    def would_slide(self, there: Answer, proof: Proof, idle: int) -> bool:
-        """Whether a touch moves this record's end by more than nothing to speak of."""
         if there.outcome is not Outcome.FOUND:
+            return None if etag is None else there
+        fits = head(there.data).etag == etag
+        return None if fits else Answer(Outcome.CONFLICT, there.data, there.idle_left)
+
+    def would_slide(self, there: Answer, proof: Proof | None, idle: int) -> bool:
+        """Whether a touch moves this record's end by more than nothing to speak of."""
+        if proof is None or there.outcome is not Outcome.FOUND:
             return False
         record = head(there.data)
-        if not proof.matches(record):
+        if not proof.matches(record, self.now):
             return False
         moved = life(record, idle, self.now) - there.idle_left
         return not 0 <= moved < min(_TOUCH_LAG, idle // 20 + 1)
 
     def slide(self, sid: str, data: bytes, idle: int) -> Answer:
-        lives = life(head(data), idle, self.now)
+        record = head(data)
+        lives = life(record, idle, self.now)
         if lives <= 0:
-            return self._run_out(sid)
+            return self._run_out(sid, record, lives)
         self._run("UPDATE sessions SET expires = ? WHERE sid = ?", (self.now + lives, sid))
         return Answer(Outcome.FOUND, data, lives)
 
     def file(self, sid: str, data: bytes, idle: int) -> Answer:
-        """Write a record; one without life is removed instead (MISSING)."""
+        """Write a record; without life what was there expires (ENDED, MISSING)."""
         record = head(data)
         lives = life(record, idle, self.now)
         if lives <= 0:
-            return self._run_out(sid)
-        self._drop_outlived(sid)
+            return self._run_out(sid, record, lives)
         changed = self._run(
             "UPDATE sessions SET data = ?, expires = ? WHERE sid = ? AND owner = ?",
             (data, self.now + lives, sid, record.owner),
@@ -396,14 +382,35 @@ class _Step:
         return Answer(Outcome.DONE, idle_left=lives)
 
     def end(self, sid: str, record: Head, ended: Tombstone, idle: int) -> None:
-        self._drop_outlived(sid)
+        """End a live record."""
         self._remove(sid)
-        until = remembered_until(record, idle, self.now)
+        self.bury(sid, ended, remembered_until(record, idle, self.now))
+
+    def bury(self, sid: str, ended: Tombstone, until: int) -> None:
         self._run(
             "INSERT OR REPLACE INTO tombstones (sid, expires, why, at, by, successor)"
             " VALUES (?, ?, ?, ?, ?, ?)",
             (sid, until, ended.why, ended.at, ended.by, ended.to),
         )
+
+    def beyond(self, limit: Limit, owner: str, but: str) -> list[Listed]:
+        """Whose place one more session of the owner's needs, the longest unused first."""
+        others = [one for one in self.sessions_of(owner) if one.sid != but]
+        return others[max(0, limit.most - 1) :][::-1]
+
+    def end_everyone(self, ended: Tombstone, idle: int, keep: str | None) -> int:
+        """What has outlived its time is left to be buried as that."""
+        self._run(
+            """INSERT OR REPLACE INTO tombstones (sid, expires, why, at, by, successor)
+            SELECT sid, CASE deadline WHEN ? THEN ? ELSE deadline END, ?, ?, ?, ? FROM (
+                SELECT sid, CAST(substr(data, 79, 13) AS INTEGER) AS deadline FROM sessions
+                WHERE expires > ? AND sid IS NOT ? ORDER BY sid
+            )""",
+            (NO_DEADLINE, self.now + idle, *msgspec.structs.astuple(ended), self.now, keep),
+        )
+        return self._run(
+            "DELETE FROM sessions WHERE expires > ? AND sid IS NOT ?", (self.now, keep)
+        ).rowcount
 
     def sessions_of(self, owner: str) -> list[Listed]:
         return self._listed(
@@ -450,14 +457,14 @@ class _Step:
         ).fetchone()
         return None if row is None else int(row[0])
 
+    def ended_at(self, owner: str) -> int | None:
+        """When all of the owner's sessions were ended last, alone or with everyone's."""
+        moments = (self.moment("ended", owner), self.moment("everyone", ""))
+        return max((moment for moment in moments if moment is not None), default=None)
+
     def clean(self, limit: int) -> int:
         """Remove rows that have ended, at most `limit` of each table; the most removed of one."""
-        sids = self._run(
-            "SELECT sid FROM sessions WHERE expires <= ? ORDER BY expires LIMIT ?",
-            (self.now, limit),
-        ).fetchall()
-        for (sid,) in sids:
-            self._drop_outlived(sid)
+        buried = self._bury_outlived(" ORDER BY expires LIMIT ?", limit)
         dead = (self.now, limit)
         tombstones = self._run(
             "DELETE FROM tombstones WHERE sid IN"
@@ -469,20 +476,31 @@ class _Step:
             " (SELECT kind, name FROM moments WHERE expires <= ? ORDER BY expires LIMIT ?)",
             dead,
         )
-        return max(len(sids), tombstones.rowcount, moments.rowcount)
+        return max(buried, tombstones.rowcount, moments.rowcount)
 
-    def _drop_outlived(self, sid: str) -> None:
-        gone = self._run("DELETE FROM sessions WHERE sid = ? AND expires <= ?", (sid, self.now))
-        if gone.rowcount:
-            self.expired.append(sid)
+    def _bury_outlived(self, which: str, value: str | int) -> int:
+        rows = self._run(_OUTLIVED + which, (self.now, value)).fetchall()
+        for row in rows:
+            self._expire(*row)
+        return len(rows)
 
-    def _run_out(self, sid: str) -> Answer:
-        if self._remove(sid):
-            self.expired.append(sid)
-        return Answer(Outcome.MISSING)
+    def _run_out(self, sid: str, record: Head, lives: int) -> Answer:
+        """A step left a record no life: the one that was there, if any, has expired."""
+        there = self.look(sid)
+        if there is not None and there.outcome is Outcome.FOUND:
+            self._expire(sid, record.owner, record.deadline, self.now + lives)
+        return self.state(sid)
 
-    def _remove(self, sid: str) -> bool:
-        return self._run("DELETE FROM sessions WHERE sid = ?", (sid,)).rowcount > 0
+    def _expire(self, sid: str, owner: str, deadline: int, ended: int) -> None:
+        """A record's life has come to its end: bury it, and tell."""
+        why = ABSOLUTE if ended >= deadline else IDLE
+        self._remove(sid)
+        if owner:
+            self.bury(sid, Tombstone(why, ended), self.now + EXPIRED_KEPT)
+        self.expired.append((sid, why))
+
+    def _remove(self, sid: str) -> None:
+        self._run("DELETE FROM sessions WHERE sid = ?", (sid,))
 
     def _listed(self, query: str, arguments: tuple[str | int, ...]) -> list[Listed]:
         rows = self._run(query, arguments)
@@ -495,7 +513,7 @@ def _prepare(connection: sqlite3.Connection) -> None:
     if _version(connection) == 0:
         _patiently(connection, "BEGIN IMMEDIATE")
         if _version(connection) == 0:
-            for statement in _SCHEMA:
+            for statement in (*_SCHEMA, f"PRAGMA user_version = {_VERSION}"):
                 connection.execute(statement)
         connection.execute("COMMIT")
     if _version(connection) != _VERSION:
