@@ -14,7 +14,8 @@ from flask import Response, g, jsonify, render_template, request
 from werkzeug.exceptions import HTTPException
 
 from flask_holdfast.csrf import CSRFError
-from flask_holdfast.exceptions import printable
+from flask_holdfast.exceptions import SessionLimitReached, StoreUnavailable, printable
+from flask_holdfast.sessions.interface import SessionUnavailable
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -32,6 +33,11 @@ WORDS = {
     500: ("Something went wrong", "It is our fault, and it is in our log. Please try again."),
     503: ("Back in a moment", "We cannot reach our session store. Please try again shortly."),
 }
+# A login beyond SESSION_MAX_PER_USER. Its password was right.
+LIMIT_REACHED = (
+    "You are signed in at too many places",
+    "Sign out at one of them, then sign in here. A place that you do not use frees itself.",
+)
 
 
 def start_log() -> None:
@@ -43,6 +49,7 @@ def install(app: Flask) -> None:
     app.before_request(start_clock)
     app.after_request(log_request)
     app.register_error_handler(HTTPException, error_page)
+    app.register_error_handler(StoreUnavailable, store_unavailable)
 
 
 def start_clock() -> None:
@@ -76,9 +83,19 @@ def error_page(error: HTTPException) -> ResponseReturnValue | HTTPException:
         answer.content_type = "application/json"
         return answer
     title, advice = WORDS.get(error.code or 500, (error.name, error.description))
+    if isinstance(error, SessionLimitReached):
+        title, advice = LIMIT_REACHED
     answer.set_data(render_template("error.html", title=title, advice=advice))
     answer.content_type = "text/html; charset=utf-8"
     return answer
+
+
+def store_unavailable(error: StoreUnavailable) -> ResponseReturnValue | HTTPException:
+    """The same page whether the session could not be read, or the session manager not asked."""
+    if isinstance(error, HTTPException):
+        return error_page(error)
+    log.warning("the session manager was not answered: %s", printable(error))
+    return error_page(SessionUnavailable())
 
 
 def csrf_answer(error: CSRFError) -> ResponseReturnValue:

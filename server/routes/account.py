@@ -28,7 +28,7 @@ blueprint = Blueprint("account", __name__, url_prefix="/account")
 @login_required
 def sessions() -> ResponseReturnValue:
     page = page_of(page_number(), user_id=me().get_id())
-    return render_template("account/sessions.html", page=page, current=current_sid())
+    return render_template("account/sessions.html", page=page)
 
 
 @blueprint.post("/sessions/<uuid:sid>/end")

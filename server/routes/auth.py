@@ -22,6 +22,7 @@ from flask import (
 from flask_login import current_user, login_user, logout_user
 
 from flask_holdfast.exceptions import printable
+from server.ended import ended_session
 from server.forms import ChangePasswordForm, LoginForm, RegisterForm, refuse, said
 from server.login import login_required, me, safe_target
 from server.models import UsernameTaken, add_user, authenticate, set_password
@@ -58,6 +59,7 @@ def login() -> ResponseReturnValue:
         return redirect(target or url_for("pages.dashboard"))
     form = LoginForm()
     status = 200
+    ended = ended_session() if request.method == "GET" else None
     if form.validate_on_submit():
         user = authenticate(said(form.username), said(form.password))
         if user is not None:
@@ -70,7 +72,7 @@ def login() -> ResponseReturnValue:
         status = 401
     elif form.errors:
         status = 400
-    return render_template("auth/login.html", form=form, target=target), status
+    return render_template("auth/login.html", form=form, target=target, ended=ended), status
 
 
 @blueprint.post("/logout")

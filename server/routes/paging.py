@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,9 +19,12 @@ MAX_PAGE = 1_000_000
 
 @dataclass(frozen=True)
 class Page:
+    """One page; `last` is the number of the last one where it is known how many there are."""
+
     number: int
     sessions: list[SessionInfo]
     has_next: bool
+    last: int | None = None
 
 
 def page_number() -> int:
@@ -30,12 +34,16 @@ def page_number() -> int:
     return min(max(number, 1), MAX_PAGE)
 
 
-def page_of(number: int, user_id: str | None = None) -> Page:
+def page_of(number: int, user_id: str | None = None, *, total: int | None = None) -> Page:
     """The sessions of *user_id*, or of everyone, last used first; one more is asked for than is
     shown, to know whether there is a next page.
+
+    *total*, where it is known, is how many there are: a page beyond the last is the last.
     """
+    last = None if total is None else max(1, math.ceil(total / PAGE_SIZE))
+    number = min(number, last or number)
     found = session_manager().get_active_sessions(
         user_id, limit=PAGE_SIZE + 1, offset=(number - 1) * PAGE_SIZE
     )
     sessions = list(found.values())
-    return Page(number, sessions[:PAGE_SIZE], len(sessions) > PAGE_SIZE)
+    return Page(number, sessions[:PAGE_SIZE], len(sessions) > PAGE_SIZE, last)

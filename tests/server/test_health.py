@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from server.login import login_required
+from server.session_manager import session_manager
 from tests import services
 from tests.server.visitor import Visitor
 
@@ -44,6 +46,29 @@ def test_pages_that_need_a_session_say_come_back_while_redis_is_away(new_app: Ne
         redis.stop()
 
         answer = visitor.get("/dashboard")
+
+        assert answer.status_code == 503
+        assert int(answer.headers["Retry-After"]) > 0
+        assert "Back in a moment" in answer.text
+
+
+def test_a_list_of_sessions_that_redis_does_not_give_any_more_says_come_back_too(
+    new_app: NewApp,
+) -> None:
+    """The session was read, and then Redis went away: no fault of ours that says 500."""
+    with services.redis_process() as redis:
+        app = new_app(SESSION_STORE_URL=redis.url, REDIS_REQUIRED=True)
+
+        @app.get("/figures")
+        @login_required
+        def figures() -> dict[str, int]:
+            redis.stop()
+            return session_manager().get_session_stats()
+
+        visitor = Visitor(app)
+        visitor.register("carol")
+
+        answer = visitor.get("/figures")
 
         assert answer.status_code == 503
         assert int(answer.headers["Retry-After"]) > 0

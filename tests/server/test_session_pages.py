@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
+from html import unescape
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,12 +16,12 @@ from tests.server.visitor import Visitor
 if TYPE_CHECKING:
     from flask import Flask
 
-END = re.compile(r'action="(/(?:account|admin)/sessions/[0-9a-f-]{36}/end)"')
+END = re.compile(r'action="(/(?:account|admin)/sessions/[0-9a-f-]{36}/end(?:\?[^"]*)?)"')
 
 
 def ends(page: str) -> list[str]:
     """The addresses behind the buttons that end one session."""
-    return END.findall(page)
+    return [unescape(address) for address in END.findall(page)]
 
 
 def test_i_see_my_sessions_and_which_one_this_is(bob: Visitor, app: Flask) -> None:
@@ -71,7 +72,8 @@ def test_ending_all_others_leaves_this_one(bob: Visitor, app: Flask) -> None:
 def test_nobody_ends_the_session_of_another(bob: Visitor, admin: Visitor) -> None:
     [theirs] = ends(admin.get("/admin/sessions?user=root-ada").text)
 
-    answer = bob.submit(theirs.replace("/admin/", "/account/"), "/account/sessions")
+    path = theirs.partition("?")[0].replace("/admin/", "/account/")
+    answer = bob.submit(path, "/account/sessions")
 
     assert answer.status_code == 404
     assert admin.is_signed_in()
@@ -169,7 +171,7 @@ def test_who_ended_a_session_is_kept_for_audit(
     with app.app_context():
         ended = session_manager().why_ended(sid)
     assert ended is not None
-    assert ended.by == ids["root-ada"]
+    assert ended.by == f"admin:{ids['root-ada']}"
 
 
 def test_ending_my_other_sessions_is_kept_as_my_own_doing(bob: Visitor, app: Flask) -> None:
@@ -186,6 +188,54 @@ def test_ending_my_other_sessions_is_kept_as_my_own_doing(bob: Visitor, app: Fla
     assert ended.by == info.user_id
 
 
+def test_an_administrator_ends_everyones_sessions_but_the_one_that_asks(
+    bob: Visitor, admin: Visitor, app: Flask
+) -> None:
+    elsewhere, phone = Visitor(app), Visitor(app)
+    elsewhere.login("root-ada")
+    phone.login("bob", remember="y")
+
+    admin.submit("/admin/sessions/end-all", "/admin/sessions")
+
+    assert "Ended 3 sessions." in admin.get("/admin/sessions").text
+    assert not any(visitor.is_signed_in() for visitor in (bob, elsewhere, phone))
+    assert bob.login("bob").status_code == 303
+
+
+def test_who_ended_everyones_sessions_is_kept_for_audit(
+    bob: Visitor, admin: Visitor, app: Flask
+) -> None:
+    with app.app_context():
+        user, ada = models.find_user("bob"), models.find_user("root-ada")
+        assert user
+        assert ada
+        by = f"admin:{ada.get_id()}"
+        [sid] = session_manager().get_active_sessions(user.get_id())
+
+    admin.submit("/admin/sessions/end-all", "/admin/sessions")
+
+    with app.app_context():
+        ended = session_manager().why_ended(sid)
+    assert ended is not None
+    assert ended.by == by
+
+
+def test_ending_a_session_leads_back_to_where_it_was_in_the_list(
+    bob: Visitor, admin: Visitor
+) -> None:
+    [end] = ends(admin.get("/admin/sessions?user=bob").text)
+
+    assert admin.submit(end, "/admin/sessions").location == "/admin/sessions?user=bob"
+    answer = admin.submit(end.replace("user=bob", "page=7"), "/admin/sessions")
+    assert answer.location == "/admin/sessions?page=7"
+
+
+def test_a_page_beyond_the_last_is_the_last(bob: Visitor, admin: Visitor) -> None:
+    page = admin.get("/admin/sessions?page=20000").text
+
+    assert len(ends(page)) == 2
+
+
 def test_only_administrators_see_and_end_everybodys_sessions(
     bob: Visitor, admin: Visitor, anyone: Visitor
 ) -> None:
@@ -194,6 +244,7 @@ def test_only_administrators_see_and_end_everybodys_sessions(
     assert bob.get("/admin/sessions").status_code == 403
     assert bob.submit(end, "/dashboard").status_code == 403
     assert bob.submit("/admin/users/1/end-sessions", "/dashboard").status_code == 403
+    assert bob.submit("/admin/sessions/end-all", "/dashboard").status_code == 403
     assert admin.is_signed_in()
     assert anyone.get("/admin/sessions").location.startswith("/auth/login")
 

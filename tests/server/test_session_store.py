@@ -133,6 +133,16 @@ def test_all_of_a_users_are_ended_but_one(app: flask.Flask, manager: SessionMana
     assert user_of(here) is None
 
 
+def test_everyones_sessions_are_ended_but_one(app: flask.Flask, manager: SessionManager) -> None:
+    here, sid = signed_in(app, "42")
+    there, _ = signed_in(app, "42")
+    stranger, _ = signed_in(app, "7")
+
+    assert manager.delete_all_sessions(keep=sid) == 2
+    assert [user_of(here), user_of(there), user_of(stranger)] == ["42", None, None]
+    assert list(manager.get_active_sessions()) == [sid]
+
+
 def test_active_sessions_are_listed_by_user_and_counted(
     app: flask.Flask, manager: SessionManager
 ) -> None:
