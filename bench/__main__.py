@@ -1,8 +1,13 @@
-"""`make bench`: measure, print the tables, write RESULTS.md and results.svg beside this file."""
+"""`make bench`: measure, print the tables, write RESULTS.md and the plots beside this file.
+
+`HOLDFAST_BENCH=quick make bench` measures little, and writes to .bench/ what it found.
+"""
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -11,23 +16,19 @@ from pathlib import Path
 
 from tests.services import RedisServer, redis_process
 
-from . import machine, peers, plot, redis_costs, rounds
+from . import growth, machine, peers, plot, redis_costs, rounds, throughput
 from .contenders import CONTENDERS, ROUTES, Place
+from .extent import FULL, QUICK, Extent
+from .page import page
 from .progress import Progress
-from .results import Results, page
+from .results import Results
+from .tasks import tasks_of
 from .workers import Worker, WorkerFailed
 
 HERE = Path(__file__).parent
 
-#: Processes are started afresh this often: where things lie in memory differs between them,
-#: and with it their speed.
-GENERATIONS = 3
-#: For each of them: rounds, and the seconds after which no further one begins.
-ROUNDS, SECONDS = 80, 45
 #: Whose commands and bytes in Redis are counted.
-ON_REDIS = ("stack", "paranoid", "redis")
-#: How many people sign in before bytes are counted.
-PEOPLE = 1000
+ON_REDIS = ("stack", "paranoid", "django", "redis")
 
 #: What is done in direct succession, so that it can be compared.
 TOKENS = [[("cookie", task), ("memory", task)] for task in ("mint", "check")]
@@ -37,15 +38,23 @@ ROUND_TRIPS = [[("redis", task) for task in ("plain GET", "client GET", "fetch",
 def main() -> int:
     if not shutil.which("redis-server"):
         sys.exit("bench: redis-server is missing. On Debian: apt-get install redis-server")
+    # Leave by way of every `with`, so that what was started ends.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, frame: sys.exit(128 + number))
+    quick = os.environ.get("HOLDFAST_BENCH") == "quick"
+    extent, folder = (QUICK, peers.WORK) if quick else (FULL, HERE)
     began = datetime.now(UTC)
     progress = Progress(
         [
-            ("installing what is compared", 0.05),
+            ("installing what is compared", 0.02),
             *(
-                (f"measuring, {number + 1} of {GENERATIONS}", 0.85 / GENERATIONS)
-                for number in range(GENERATIONS)
+                (f"measuring, {number + 1} of {extent.generations}", 0.26 / extent.generations)
+                for number in range(extent.generations)
             ),
-            ("counting commands and bytes", 0.1),
+            ("counting commands and bytes", 0.03),
+            ("serving many clients", 0.35),
+            ("filling Redis", 0.28),
+            ("measuring with many sessions", 0.06),
         ]
     )
     progress.within(0)
@@ -56,46 +65,63 @@ def main() -> int:
     ]
     try:
         with redis_process() as server:
-            results = measure(server, names, began, progress)
+            results = measure(server, names, extent, began, progress)
     except WorkerFailed as error:
         sys.exit(f"bench: {error}")
     text = page(results)
     print(text)
-    (HERE / "RESULTS.md").write_text(text)
-    (HERE / "results.svg").write_text(plot.svg(results))
+    (folder / "RESULTS.md").write_text(text)
+    (folder / "results.svg").write_text(plot.added(results))
+    (folder / "growth.svg").write_text(plot.growth(results.growth))
     return 0
 
 
-def measure(server: RedisServer, names: list[str], began: datetime, progress: Progress) -> Results:
+def measure(
+    server: RedisServer, names: list[str], extent: Extent, began: datetime, progress: Progress
+) -> Results:
     heats: list[rounds.Heat] = [[(name, route) for name in names] for route in ROUTES]
     heats += TOKENS + ROUND_TRIPS
     samples: rounds.Samples = {}
     counted = [name for name in names if name in ON_REDIS]
     commands, kept = {}, {}
-    for generation in range(GENERATIONS):
-        with ExitStack() as stack, server.client() as client:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
-            place = Place(server.port, folder)
-            workers = {name: stack.enter_context(Worker(name, place)) for name in names}
-            for worker in workers.values():
-                worker.ready()
-            rounds.run(
-                workers, heats, samples, rounds=ROUNDS, seconds=SECONDS, done=progress.within
-            )
-            progress.next()
-            if generation == GENERATIONS - 1:
-                for name in counted:
-                    for route in ROUTES:
-                        with redis_costs.commands(client) as seen:
-                            workers[name].do(route, 0, 1)
-                        commands[name, route] = seen
-                # Last, as it empties Redis.
-                for number, name in enumerate(counted):
-                    kept[name] = redis_costs.kept(workers[name], client, PEOPLE)
-                    progress.within((number + 1) / len(counted))
-                facts = machine.facts(client, began)
-    progress.next()
-    return Results(facts, samples, commands, kept, PEOPLE)
+    with ExitStack() as whole:
+        client = whole.enter_context(server.client())
+        folder = Path(whole.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
+        for generation in range(extent.generations):
+            with ExitStack() as stack:
+                own = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
+                place = Place(server.port, own)
+                workers = {
+                    name: stack.enter_context(Worker(name, tasks_of, name, place)) for name in names
+                }
+                for worker in workers.values():
+                    worker.ready()
+                rounds.run(
+                    workers,
+                    heats,
+                    samples,
+                    rounds=extent.rounds,
+                    seconds=extent.seconds,
+                    done=progress.within,
+                )
+                progress.next()
+                if generation == extent.generations - 1:
+                    for name in counted:
+                        for route in ROUTES:
+                            with redis_costs.commands(client) as seen:
+                                workers[name].do(route, 0, 1)
+                            commands[name, route] = seen
+                    # Last, as it empties Redis.
+                    for number, name in enumerate(counted):
+                        kept[name] = redis_costs.kept(workers[name], client, extent.people)
+                        progress.within((number + 1) / len(counted))
+        progress.next()
+        loads = throughput.measure(names, Place(server.port, folder), extent, progress.within)
+        progress.next()
+        grown = growth.measure(folder, extent, progress)
+        progress.next()
+        facts = machine.facts(client, began, extent.command)
+    return Results(facts, samples, commands, kept, extent.people, loads, grown)
 
 
 if __name__ == "__main__":

@@ -6,13 +6,20 @@ import itertools
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import redis
 from flask import Flask, render_template, request, session
 from jinja2 import DictLoader
 
 from . import peers
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
+#: The name under which the visitor comes.
+HOST = "bench.example"
+SECRET_KEY = "for measuring only: 8d1f0c5be97a4263"
 
 #: What somebody who signed in has in the session: who, what for, and a cart of five lines.
 ROLES = ["customer", "reviewer"]
@@ -45,12 +52,15 @@ class Place:
 
     @property
     def redis_url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
+        """With redis-py's own timeout in seconds for all: a machine that stalls for a moment
+        is no outage, and must not change what is measured.
+        """
+        return f"redis://127.0.0.1:{self.port}/0?socket_timeout=5"
 
 
 class Contender(NamedTuple):
     title: str
-    build: Callable[[Place], Flask]
+    build: Callable[[Place], WSGIApplication]
     needs_peers: bool = False
 
 
@@ -97,6 +107,13 @@ def _stack_and_paranoid(place: Place) -> Flask:
     return app
 
 
+def _django(place: Place) -> WSGIApplication:
+    peers.use()
+    from . import django_app
+
+    return django_app.build(place.redis_url, HOST)
+
+
 def _holdfast(place: Place, store_url: str) -> Flask:
     from flask_holdfast import Holdfast
 
@@ -112,6 +129,7 @@ CONTENDERS: Mapping[str, Contender] = {
     "cookie": Contender("Flask's cookie session + Flask-WTF", _cookie),
     "stack": Contender("Flask-Session + Flask-WTF + Flask-Talisman", _stack, needs_peers=True),
     "paranoid": Contender("the same + Flask-Paranoid", _stack_and_paranoid, needs_peers=True),
+    "django": Contender("Django, sessions in its cache", _django, needs_peers=True),
     "memory": Contender("Holdfast, memory", lambda place: _holdfast(place, "memory://")),
     "sqlite": Contender(
         "Holdfast, SQLite",
@@ -123,7 +141,7 @@ CONTENDERS: Mapping[str, Contender] = {
 
 def _app(place: Place) -> Flask:
     app = Flask("bench", instance_path=str(place.folder))
-    app.config["SECRET_KEY"] = "for measuring only: 8d1f0c5be97a4263"
+    app.config["SECRET_KEY"] = SECRET_KEY
     app.jinja_env.loader = DictLoader({"form.html": FORM})
     return app
 

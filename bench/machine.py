@@ -12,18 +12,23 @@ from typing import cast
 
 import redis
 
+from .peers import PINNED
 
-def facts(client: redis.Redis, began: datetime) -> dict[str, str]:
-    packages = ("Flask", "Werkzeug", "Flask-WTF", "redis", "msgspec")
+
+def facts(client: redis.Redis, began: datetime, command: str) -> dict[str, str]:
+    """`command` is what was typed; `client` speaks to the Redis of the run."""
+    packages = ("Flask", "Werkzeug", "Flask-WTF", "redis", "msgspec", "gunicorn")
+    compared = (line.split()[0].replace("==", " ") for line in PINNED.read_text().splitlines())
     load = ", ".join(f"{load:.1f}" for load in os.getloadavg())
     return {
         "Date": f"{began:%Y-%m-%d %H:%M} UTC, {(datetime.now(UTC) - began).seconds} s",
-        "Command": "`make bench`",
+        "Command": f"`{command}`",
         "Processor": f"{_processor()}, {os.cpu_count()} cores, load at the end {load}",
         "System": f"{platform.system()} {platform.machine()}",
         "Python": f"{platform.python_implementation()} {platform.python_version()}",
         "Redis": cast("str", client.info("server")["redis_version"]) + ", over loopback",
         "Packages": ", ".join(f"{name} {version(name)}" for name in packages),
+        "Compared with": ", ".join(compared),
     }
 
 

@@ -20,11 +20,13 @@ _END = "the end of the block"
 #: Beginnings of keys, longest first, and what is kept there.
 KEYS = {
     "holdfast:session:ended:": "tombstones",
+    "holdfast:session:mark:": "the moment of a slow login, for a minute",
     "holdfast:session:user:": "the index of each user",
     "holdfast:session:signed-in": "the index of everyone",
     "holdfast:session:anonymous": "the index of everyone",
     "holdfast:session:users": "the index of users",
     "session:": "the record",
+    ":1:django.contrib.sessions.cache": "the record",
 }
 #: What the members of our record are, see `flask_holdfast.sessions.record`.
 MEMBERS = {
@@ -85,7 +87,8 @@ def kept(worker: Worker, client: redis.Redis, people: int) -> Kept:
     parts: Counter[str] = Counter()
     one = b""
     for key in client.scan_iter(count=1000):
-        kind = next(what for start, what in KEYS.items() if key.startswith(start.encode()))
+        names = (what for start, what in KEYS.items() if key.startswith(start.encode()))
+        kind = next(names, "other keys")
         parts[kind] += client.memory_usage(key, samples=0) or 0
         if kind == "the record":
             one = cast("bytes", client.get(key))

@@ -12,7 +12,7 @@ import socket
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import redis
 from flask import Flask, g
@@ -20,6 +20,9 @@ from flask_wtf import csrf as flask_wtf_csrf
 
 from .contenders import CONTENDERS, Place
 from .visitor import Visitor, WrongAnswer, call
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
 
 Task = Callable[[int, int], float]  # uncounted calls, counted calls
 
@@ -37,11 +40,11 @@ def tasks_of(contender: str, place: Place) -> Mapping[str, Task]:
         "form": _request(visitor, "form"),
         "sign in": _sign_in(app),
     }
-    if contender == "cookie":
-        tasks |= _flask_wtf_tokens(visitor)
-    if contender == "memory":
-        tasks |= _our_tokens(visitor)
-    if contender == "redis":
+    if contender == "cookie" and isinstance(app, Flask):
+        tasks |= _flask_wtf_tokens(app, visitor)
+    if contender == "memory" and isinstance(app, Flask):
+        tasks |= _our_tokens(app, visitor)
+    if contender == "redis" and isinstance(app, Flask):
         tasks |= _one_round_trip(app, place)
     return tasks
 
@@ -77,7 +80,7 @@ def _request(visitor: Visitor, route: str) -> Task:
     return run
 
 
-def _sign_in(app: Flask) -> Task:
+def _sign_in(app: WSGIApplication) -> Task:
     """Each time somebody else, from the page with the form on."""
     numbers = itertools.count()
 
@@ -91,7 +94,7 @@ def _sign_in(app: Flask) -> Task:
 # -- tokens ----------------------------------------------------------------------------
 
 
-def _flask_wtf_tokens(visitor: Visitor) -> dict[str, Task]:
+def _flask_wtf_tokens(app: Flask, visitor: Visitor) -> dict[str, Task]:
     def mint() -> str:
         g.pop("csrf_token", None)  # else the second of a response is the first once more
         token: str = flask_wtf_csrf.generate_csrf()
@@ -100,10 +103,10 @@ def _flask_wtf_tokens(visitor: Visitor) -> dict[str, Task]:
     def check(token: str) -> None:
         flask_wtf_csrf.validate_csrf(token)
 
-    return _tokens(visitor, mint, check)
+    return _tokens(app, visitor, mint, check)
 
 
-def _our_tokens(visitor: Visitor) -> dict[str, Task]:
+def _our_tokens(app: Flask, visitor: Visitor) -> dict[str, Task]:
     from flask_holdfast.csrf import current
 
     def mint() -> str:
@@ -114,16 +117,16 @@ def _our_tokens(visitor: Visitor) -> dict[str, Task]:
         if current.verdict(token, current.time_limit()) is not None:
             raise WrongAnswer("our own token is refused")
 
-    return _tokens(visitor, mint, check)
+    return _tokens(app, visitor, mint, check)
 
 
 def _tokens(
-    visitor: Visitor, mint: Callable[[], str], check: Callable[[str], None]
+    app: Flask, visitor: Visitor, mint: Callable[[], str], check: Callable[[str], None]
 ) -> dict[str, Task]:
     """Both inside of a request whose session is loaded, so that only tokens are measured."""
 
     def run(uncounted: int, count: int, *, checks: bool) -> float:
-        with visitor.app.request_context(visitor.environ("read")):
+        with app.request_context(visitor.environ("read")):
             token = mint()
             check(token)
             one = (lambda: check(token)) if checks else mint

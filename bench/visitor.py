@@ -7,12 +7,11 @@ import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from .contenders import CART
+from .contenders import CART, HOST
 
 if TYPE_CHECKING:
-    from flask import Flask
+    from _typeshed.wsgi import WSGIApplication
 
-HOST = "bench.example"
 #: What a browser sends with every request. Over https, as what we compare insists on it.
 HEADERS = {
     "HTTP_HOST": HOST,
@@ -43,20 +42,26 @@ class WrongAnswer(Exception):
     """An application did not do what is being measured, so its time says nothing."""
 
 
-class Visitor:
-    """Somebody who signs in as `user` and then comes with that cookie."""
+#: The field with the token, which Django calls by another name.
+_TOKEN = re.compile(r'name="(csrf\w+)" value="([^"]+)"')
 
-    def __init__(self, app: Flask, user: str) -> None:
+
+class Visitor:
+    """Somebody who signs in as `user`, or has the cookies of one who did, and sends them."""
+
+    def __init__(
+        self, app: WSGIApplication, user: str, cookies: dict[str, str] | None = None
+    ) -> None:
         self.app = app
+        self.cookies = cookies or {}
         self._user = user
-        self._cookies: dict[str, str] = {}
-        self._token = ""
+        self._token: dict[str, str] = {}
 
     def sign_in(self) -> None:
         """From the page with the form to the session that everything else is done with."""
-        self._token = self._token_in(self._open("form"))
-        self._open("login", {"user": self._user})
-        self._token = self._token_in(self._open("form"))
+        self.open("form")
+        self.open("login", {"user": self._user})
+        self.open("form")
 
     def check(self) -> None:
         """Raise `WrongAnswer` unless every route does what it is there for."""
@@ -65,17 +70,17 @@ class Visitor:
             "untouched": "nothing of yours",
             "read": f"{self._user} (customer, reviewer): {total}",
             "write": "written",
-            "form": 'name="csrf_token" value="',
+            "form": 'name="csrf',
         }
         for route, part in expected.items():
-            if part not in self._open(route):
+            if part not in self.open(route):
                 raise WrongAnswer(f"{route} gave another page")
 
     def environ(self, route: str, form: dict[str, str] | None = None) -> dict[str, Any]:
         """A request, ready to be sent once."""
         if route == "write":
             form = {"text": TEXT}
-        body = urlencode({"csrf_token": self._token, **form}).encode() if form else b""
+        body = urlencode({**self._token, **form}).encode() if form else b""
         environ = {
             **HEADERS,
             "REQUEST_METHOD": "POST" if form else "GET",
@@ -83,32 +88,30 @@ class Visitor:
             "wsgi.input": io.BytesIO(body),
             "wsgi.errors": io.StringIO(),
         }
-        if self._cookies:
-            environ["HTTP_COOKIE"] = "; ".join(f"{k}={v}" for k, v in self._cookies.items())
+        if self.cookies:
+            environ["HTTP_COOKIE"] = "; ".join(f"{k}={v}" for k, v in self.cookies.items())
         if form:
             environ["HTTP_ORIGIN"] = f"https://{HOST}"
             environ["CONTENT_TYPE"] = "application/x-www-form-urlencoded"
             environ["CONTENT_LENGTH"] = str(len(body))
         return environ
 
-    def _open(self, route: str, form: dict[str, str] | None = None) -> str:
+    def open(self, route: str, form: dict[str, str] | None = None) -> str:
+        """The page, after keeping its cookies and the token in its form, if any."""
         status, headers, body = call(self.app, self.environ(route, form))
+        page = body.decode()
         if status != "200 OK":
-            raise WrongAnswer(f"{route} gave {status}: {body[:200]!r}")
+            raise WrongAnswer(f"{route} gave {status}: {page[:200]!r}")
         for name, value in headers:
-            if name == "Set-Cookie":
+            if name.title() == "Set-Cookie":
                 key, _, rest = value.partition("=")
-                self._cookies[key] = rest.partition(";")[0]
-        return body.decode()
-
-    def _token_in(self, page: str) -> str:
-        found = re.search(r'name="csrf_token" value="([^"]+)"', page)
-        if not found:
-            raise WrongAnswer("there is no token in the form")
-        return found[1]
+                self.cookies[key] = rest.partition(";")[0]
+        if found := _TOKEN.search(page):
+            self._token = {found[1]: found[2]}
+        return page
 
 
-def call(app: Flask, environ: dict[str, Any]) -> tuple[str, list[tuple[str, str]], bytes]:
+def call(app: WSGIApplication, environ: dict[str, Any]) -> tuple[str, list[tuple[str, str]], bytes]:
     """One request, from the environment to the last byte of the answer."""
     begun: list[tuple[str, list[tuple[str, str]]]] = []
 
@@ -121,5 +124,6 @@ def call(app: Flask, environ: dict[str, Any]) -> tuple[str, list[tuple[str, str]
     try:
         body = b"".join(answer)
     finally:
-        answer.close()
+        if hasattr(answer, "close"):
+            answer.close()
     return *begun[0], body
