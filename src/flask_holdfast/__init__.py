@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from .csrf import CSRFError, CSRFProtect
-from .exceptions import HoldfastError, SessionValueError, SettingError, StoreUnavailable
+from .exceptions import (
+    HoldfastError,
+    SessionLimitReached,
+    SessionTooLarge,
+    SessionValueError,
+    SettingError,
+    StoreUnavailable,
+)
 from .extension import Holdfast, session_passive
 from .sessions.interface import SessionInterface
 from .sessions.manager import SessionInfo, SessionManager
@@ -17,7 +24,9 @@ __all__ = [
     "Session",
     "SessionInfo",
     "SessionInterface",
+    "SessionLimitReached",
     "SessionManager",
+    "SessionTooLarge",
     "SessionValueError",
     "SettingError",
     "StoreUnavailable",

@@ -15,7 +15,6 @@ from flask_wtf import CSRFProtect as FlaskWTFCSRFProtect
 from flask_wtf.csrf import CSRFError as FlaskWTFCSRFError
 
 import flask_holdfast
-from flask_holdfast import exceptions
 
 PUBLIC = {
     "CSRFError",
@@ -25,7 +24,9 @@ PUBLIC = {
     "Session",
     "SessionInfo",
     "SessionInterface",
+    "SessionLimitReached",
     "SessionManager",
+    "SessionTooLarge",
     "SessionValueError",
     "SettingError",
     "StoreUnavailable",
@@ -66,8 +67,8 @@ def test_each_public_name_says_what_it_promises(name: str) -> None:
         (flask_holdfast.StoreUnavailable, flask_holdfast.HoldfastError),
         (flask_holdfast.SessionValueError, flask_holdfast.HoldfastError),
         (flask_holdfast.SettingError, flask_holdfast.HoldfastError),
-        (exceptions.SessionTooLarge, flask_holdfast.SessionValueError),
-        (exceptions.SessionLimitReached, flask_holdfast.HoldfastError),
+        (flask_holdfast.SessionTooLarge, flask_holdfast.SessionValueError),
+        (flask_holdfast.SessionLimitReached, flask_holdfast.HoldfastError),
     ],
 )
 def test_existing_code_that_knows_the_parent_goes_on_working(ours: type, theirs: type) -> None:

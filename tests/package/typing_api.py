@@ -18,12 +18,13 @@ from flask_holdfast import (
     Session,
     SessionInfo,
     SessionInterface,
+    SessionLimitReached,
     SessionManager,
+    SessionTooLarge,
     SettingError,
     StoreUnavailable,
     session_passive,
 )
-from flask_holdfast.exceptions import SessionLimitReached, SessionTooLarge
 
 app = flask.Flask(__name__)
 
