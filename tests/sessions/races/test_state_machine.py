@@ -26,7 +26,7 @@ from flask_holdfast.sessions.stores.redis import RedisStore
 from flask_holdfast.sessions.stores.sqlite import SQLiteStore
 from tests.sessions.site import Site, Tab, User, next_millisecond, ours, sign_out
 from tests.sessions.stores.clock import Clock
-from tests.sessions.stores.test_redis import shift
+from tests.sessions.stores.test_redis import passed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -329,9 +329,10 @@ def test_redis_agrees_with_the_model(
 
         def site() -> tuple[Site, Callable[[float], object]]:
             client.flushall()
-            site, _ = with_clock(RedisStore(client), Clock(), tmp_path)
+            store = RedisStore(client)
+            site, _ = with_clock(store, Clock(), tmp_path)
             site.interface.clock = site.manager._clock = time.time
-            return site, lambda seconds: shift(client, round(seconds * 1000))
+            return site, lambda seconds: passed(store, client, seconds)
 
         examples = 500 if full else 20
         check(site, examples, outlives=False)
