@@ -22,9 +22,10 @@ from typing import Any, cast
 from flask import Flask, Request, Response, current_app, request, session
 from itsdangerous import BadData, URLSafeSerializer
 
-from .sessions.interface import binding_of, client_of
+from .sessions.interface import binding_of
 from .sessions.manager import SessionManager
 from .sessions.session import Rotation, Session, State
+from .sessions.visit import client_of
 
 _SALT = "flask-holdfast remember cookie"
 _YEAR = timedelta(days=365)

@@ -355,18 +355,20 @@ class Keeper:
         why: str,
     ) -> Kept:
         now, new_sid = self.now(), session.next_sid
-        ended = Tombstone(
-            LOGOUT if why == LOGOUT else ROTATED,
-            now,
-            there.user if there else None,
-            None if why == LOGOUT else new_sid,
-        )
         limit = self._limit() if why == LOGIN else None
         seen = there
         for conflicts in range(ATTEMPTS):
             after = build(there)
             # A record that is still there was kept when its owner's others were ended.
             kept = there is not None and there.user == after.user
+            # Nobody follows a session that had no record, or one that is left.
+            follows = there is not None and why != LOGOUT
+            ended = Tombstone(
+                LOGOUT if why == LOGOUT else ROTATED,
+                now,
+                there.user if there else None,
+                new_sid if follows else None,
+            )
             started = self.now()
             answer = self.store.rotate(
                 old_sid,
