@@ -15,7 +15,7 @@ With the prefix `session:` these keys exist, and no others. All of them expire:
     holdfast:session:ending:signed-in, ...:anonymous  ZSET  the indexes as they were then
 
 Every verb is one script and one round trip, `sweep` and `end_everyone` excepted; see
-redis.lua. No command goes over all keys. Index entries are removed with their session;
+redis.lua. A `fetch` that need not slide is one plain command. No command goes over all keys. Index entries are removed with their session;
 those of sessions that Redis let expire, by the writes that come after. The ends of life in
 the indexes may lag by a twentieth of the idle time, half a millisecond in them says that
 the deadline is what ends that life, and an index lives longer than its last member by more
