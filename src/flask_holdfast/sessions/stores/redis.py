@@ -15,13 +15,15 @@ With the prefix `session:` these keys exist, and no others. All of them expire:
     holdfast:session:ending:signed-in, ...:anonymous  ZSET  the indexes as they were then
 
 Every verb is one script and one round trip, `sweep` and `end_everyone` excepted; see
-redis.lua. A `fetch` that need not slide is one plain command. No command goes over all keys. Index entries are removed with their session;
-those of sessions that Redis let expire, by the writes that come after. The ends of life in
-the indexes may lag by a twentieth of the idle time, half a millisecond in them says that
-the deadline is what ends that life, and an index lives longer than its last member by more
-than the lag. `on_expired` is called for all sessions if there is a write or a sweep every
-week. Redis must not evict (`maxmemory-policy noeviction`): a lost index entry is a session
-that revoking all does not find until it is used again.
+redis.lua. A `fetch` that need not slide is one plain command. No command goes over all keys.
+
+Index entries are removed with their session; those of sessions that Redis let expire, by
+the writes that come after. The ends of life in the indexes may lag by a twentieth of the
+idle time, half a millisecond in them says that the deadline is what ends that life, and an
+index lives longer than its last member by more than the lag. `on_expired` is called for all
+sessions if there is a write or a sweep every week. Redis must not evict (`maxmemory-policy
+noeviction`): a lost index entry is a session that revoking all does not find until it is
+used again.
 
 For a Redis Cluster a script's keys must lie in one slot. The first two digits of a sid say
 in which: those of a session that somebody signed in to are made from its owner (`ids.placed`),
