@@ -123,7 +123,7 @@ class Life(RuleBasedStateMachine):
         before = self._cookie()
         self._run(lambda: login_user(User(user)))
         own = self.user in (None, user)
-        self._moved(before, (self.data or {}) if own else {}, user)
+        self._moved(before, (self.data or {}) if own else {}, user, restarts=True)
 
     @rule()
     def log_out(self) -> None:
@@ -240,8 +240,15 @@ class Life(RuleBasedStateMachine):
     def _cookie(self) -> str | None:
         return self.tab.cookie
 
-    def _moved(self, before: str | None, data: dict[str, Any], user: str | None) -> None:
-        restarts = user is not None and self.tab.cookie != before
+    def _moved(
+        self,
+        before: str | None,
+        data: dict[str, Any],
+        user: str | None,
+        *,
+        restarts: bool = False,
+    ) -> None:
+        """`restarts`: only a login begins another absolute lifetime."""
         absolute = ABSOLUTE if restarts or self.data is None else self.left[1]
         if before is not None and self.data is not None:
             self.dead.append(before)

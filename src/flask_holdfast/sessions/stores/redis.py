@@ -83,7 +83,7 @@ _SLIDES_KNOWN = 4096
 #: is a matter of a millisecond or two.
 _PIECE = 500
 #: Seconds for which the end of all sessions is waited for by whoever asked for it.
-_PATIENCE = 5.0
+_PATIENCE = 2.0
 
 
 class _Script(NamedTuple):
