@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.sessions.races.crowd import THREADS
+from tests.sessions.site import next_millisecond
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -175,6 +176,9 @@ def no_login_is_missed(processes: list[Process], user: str, end_all: tuple[objec
         if answer["cookie"] and answer["opened"] < end["sent_at"]:
             # Its login began before the end did: it must not have outlived that.
             assert look(one, answer["cookie"]) == ({}, None)
+    # One in the same millisecond as the end, by a clock of milliseconds, is refused too.
+    next_millisecond()
+    next_millisecond()
     later = new_session(two, user)
     assert look(one, later)[1] == user
     return answers

@@ -63,6 +63,8 @@ class Life(RuleBasedStateMachine):
         #: Whether a write begins a session where there is none to write to.
         self.may_begin = True
         self.left = (0.0, 0.0)
+        #: How old the cookie is: beyond the absolute lifetime nothing can be under it.
+        self.age = 0.0
         self.dead: list[str] = []
 
     # -- what a view does --------------------------------------------------------------
@@ -216,10 +218,12 @@ class Life(RuleBasedStateMachine):
         self.advance(seconds)
         idle, absolute = (left - seconds for left in self.left)
         self.left = (idle, absolute)
+        self.age += seconds
+        outlived = self.age >= ABSOLUTE
         if self.data is not None and (idle <= 0 or absolute <= 0):
             # A visitor begins anew; whoever was signed in signs in again.
-            self._over(self._cookie(), may_begin=self.user is None or absolute <= 0)
-        elif absolute <= 0:
+            self._over(self._cookie(), may_begin=self.user is None or outlived)
+        elif outlived:
             self.may_begin = True
 
     def _run(self, act: Callable[[], Any]) -> Any:
@@ -233,7 +237,7 @@ class Life(RuleBasedStateMachine):
         if self.data is not None:
             model(self.data)
         elif self.may_begin:
-            self.data, self.left = {}, (IDLE, ABSOLUTE)
+            self.data, self.left, self.age = {}, (IDLE, ABSOLUTE), 0.0
             model(self.data)
         self._run(act)
 
@@ -253,7 +257,7 @@ class Life(RuleBasedStateMachine):
         if before is not None and self.data is not None:
             self.dead.append(before)
         assert self.tab.cookie != before
-        self.data, self.user, self.left = data, user, (IDLE, absolute)
+        self.data, self.user, self.left, self.age = data, user, (IDLE, absolute), 0.0
 
     def _over(self, before: str | None, *, may_begin: bool) -> None:
         assert before is not None
