@@ -14,6 +14,8 @@ from .throughput import Loads
 
 #: The contender that is meant where a target says Holdfast, and what it is compared with.
 OURS, STACK, STACKS = "redis", "paranoid", ("paranoid", "stack")
+#: The same where no request is spared a slide.
+SLOW = "apart"
 
 
 @dataclass

@@ -170,6 +170,10 @@ def _one_round_trip(app: Flask, place: Place) -> dict[str, Task]:
         if store.fetch(sid, slide=proof, idle=idle).outcome is not Outcome.FOUND:
             raise WrongAnswer("the record is gone")
 
+    def slide() -> None:
+        store.primary._slides.forget()  # noqa: SLF001 - else it would be the case above
+        fetch()
+
     def replace() -> None:
         if store.replace(sid, data, etag=head.etag, idle=idle).outcome is not Outcome.DONE:
             raise WrongAnswer("the record was not written")
@@ -178,5 +182,6 @@ def _one_round_trip(app: Flask, place: Place) -> dict[str, Task]:
         "plain GET": _repeat(plain),
         "client GET": _repeat(lambda: client.get(key)),
         "fetch": _repeat(fetch),
+        "slide": _repeat(slide),
         "replace": _repeat(replace),
     }

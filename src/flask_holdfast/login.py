@@ -23,9 +23,10 @@ from flask import Flask, Request, Response, current_app, g, request, session
 from itsdangerous import BadData, URLSafeSerializer
 
 from .exceptions import LoginWithoutSession
-from .sessions.interface import binding_of, client_of
+from .sessions.interface import binding_of
 from .sessions.manager import SessionManager
 from .sessions.session import Rotation, Session, State
+from .sessions.visit import client_of
 
 _SALT = "flask-holdfast remember cookie"
 _YEAR = timedelta(days=365)

@@ -132,11 +132,11 @@ def test_an_administrator_finds_and_ends_any_of_thousands_of_sessions(
 
     # The first page, the last, and one by its number.
     pager = page.get_by_role("navigation", name="Pages").first
-    expect(pager.get_by_text(f"Page 1 of {pages}")).to_be_visible()
+    expect(pager.get_by_text(f"Page 1 of {pages:,}")).to_be_visible()
     expect(page.locator(".cards li").first.get_by_text("this one")).to_be_visible()
     with took("last page"):
         pager.get_by_role("link", name="Oldest").click()
-    expect(pager.get_by_text(f"Page {pages} of {pages}")).to_be_visible()
+    expect(pager.get_by_text(f"Page {pages:,} of {pages:,}")).to_be_visible()
     expect(pager.get_by_role("link", name="Older")).to_have_count(0)
     oldest = page.locator(".cards li").last
     expect(oldest.get_by_role("link", name="last")).to_be_visible()
@@ -148,7 +148,7 @@ def test_an_administrator_finds_and_ends_any_of_thousands_of_sessions(
     page.get_by_label("Go to page").fill(f"{pages // 2}")
     with took("a page in the middle"):
         page.get_by_role("button", name="Go").click()
-    expect(pager.get_by_text(f"Page {pages // 2} of {pages}")).to_be_visible()
+    expect(pager.get_by_text(f"Page {pages // 2:,} of {pages:,}")).to_be_visible()
 
     # One user's.
     page.get_by_label("Of one user").fill("bob")

@@ -97,6 +97,14 @@ def typed(value: object) -> object:
     return type(value), value
 
 
+@pytest.mark.parametrize(
+    "text", ["\ud800", "a\udfffb", "\ud800\udc00", "\ud800\U00010000"], ids=ascii
+)
+def test_half_a_character_stays_half_a_character(text: str) -> None:
+    """Two halves side by side are not one whole: the text would differ each time it is read."""
+    assert there_and_back([text, {text: text}]) == [text, {text: text}]
+
+
 @given(values)
 def test_what_went_in_comes_out(value: object) -> None:
     assert typed(there_and_back(value)) == typed(value)

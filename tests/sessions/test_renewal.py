@@ -10,7 +10,8 @@ from flask import Response, session, stream_with_context
 
 from flask_holdfast import session_passive, signals
 from flask_holdfast.sessions import ids, record
-from flask_holdfast.sessions.ids import LOST, STRAGGLERS, Cookie, Kind, Renewal, renewal
+from flask_holdfast.sessions.ids import Cookie, Kind
+from flask_holdfast.sessions.renewal import LOST, STRAGGLERS, Renewal, decide
 from flask_holdfast.sessions.stores.base import Answer, Outcome
 from tests.sessions.site import BASE, SAFARI, Site, Tab, ours
 
@@ -556,7 +557,7 @@ def test_what_to_do_about_a_secret(
 ) -> None:
     cookie = Cookie(Kind.STORED, ids.new_sid(), NOW - age * 1000, shown)
 
-    assert renewal(cookie, there(NEW, **found), after=600_000, now=NOW) is expected
+    assert decide(cookie, there(NEW, **found), after=600_000, now=NOW) is expected
 
 
 def test_where_renewal_was_turned_off_what_it_began_comes_to_its_end() -> None:
@@ -564,5 +565,5 @@ def test_where_renewal_was_turned_off_what_it_began_comes_to_its_end() -> None:
     new = Cookie(Kind.STORED, ids.new_sid(), NOW - HOUR * 1000, NEW)
     found = there(NEW, **known(renewed=NOW - LOST))
 
-    assert renewal(old, found, after=None, now=NOW) is Renewal.NONE
-    assert renewal(new, found, after=None, now=NOW) is Renewal.SEEN
+    assert decide(old, found, after=None, now=NOW) is Renewal.NONE
+    assert decide(new, found, after=None, now=NOW) is Renewal.SEEN

@@ -156,7 +156,7 @@ def _secrets() -> list[Any]:
     config = _config()
     if own := config.get("WTF_CSRF_SECRET_KEY"):
         return [own]
-    known = config.get("SECRET_KEY")  # which is what `Flask.secret_key` looks up
+    known = current_app.secret_key  # not the config: a subclass of Flask may have it as a constant
     return [known, *(config.get("SECRET_KEY_FALLBACKS") or ())] if known else []
 
 

@@ -5,7 +5,7 @@ A tagged value is an object with one member whose name begins with a blank:
     {" t":[...]}    tuple           {" b":"<base64>"}   bytes
     {" m":"..."}    Markup          {" u":"<hex>"}      UUID
     {" d":"..."}    datetime, ISO 8601, with microseconds and offset if it had them
-    {" j":"..."}    JSON in ASCII, of a value with text that UTF-8 cannot hold
+    {" j":"<base64>"}  JSON, of a value with text that UTF-8 cannot hold, in UTF-8 that can
     {" di":{...}}   a dict that looks like one of these itself, two underscores behind its key
 
 As Flask's JSON provider does, a date becomes an HTTP date string, a Decimal its string
@@ -39,7 +39,7 @@ _TAGS = frozenset({" t", " b", " m", " u", " d", " j", " di"})
 # The fast encoder takes the exact types of JSON alone, which is what `_tag` gives it.
 _encode = msgspec.json.Encoder().encode
 _decode_plain = msgspec.json.Decoder().decode
-_encode_ascii = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
+_encode_lone = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
 def dumps(key: object, value: object) -> bytes:
@@ -51,9 +51,10 @@ def dumps(key: object, value: object) -> bytes:
         try:
             return _encode(tagged)
         except UnicodeEncodeError:
-            # A lone surrogate JSON can only escape, and not every parser takes the escape:
-            # inside a text, as an escaped backslash, it harms none.
-            return _encode({" j": _encode_ascii(tagged)})
+            # A lone surrogate JSON can only escape: not every parser takes the escape, and all
+            # make one character of two that stand together.
+            lone = _encode_lone(tagged).encode("utf-8", "surrogatepass")
+            return _encode({" j": b64encode(lone).decode("ascii")})
     except RecursionError:
         raise SessionValueError(key, "it contains itself, or is nested too deeply.") from None
     except (TypeError, ValueError) as error:
@@ -166,13 +167,17 @@ def _untag(value: dict[str, Any]) -> Any:
     return untag(inner) if untag else value
 
 
+def _unlone(encoded: str) -> Any:
+    return json.loads(b64decode(encoded).decode("utf-8", "surrogatepass"), object_hook=_untag)
+
+
 _UNTAG: dict[str, Callable[[Any], Any]] = {
     " t": tuple,
     " b": b64decode,
     " m": Markup,
     " u": UUID,
     " d": datetime.fromisoformat,
-    " j": lambda text: json.loads(text, object_hook=_untag),
+    " j": _unlone,
     " di": lambda inner: {key[:-2]: item for key, item in inner.items()},
 }
 

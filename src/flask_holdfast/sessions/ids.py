@@ -26,8 +26,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from .record import Record
-
 _VERSION = b"\x01"
 _BODY = 1 + 1 + 6 + 16 + 32
 _MAC = 32
@@ -91,42 +89,6 @@ class Cookie:
     secret: bytes = field(repr=False)
     #: Whether the session was permanent then, so that nobody asks the store only to learn that.
     permanent: bool = False
-
-
-#: How long the secret before a renewal is still taken once the new one was seen (ms): as long as
-#: requests may be under way that left the browser before the new cookie came.
-STRAGGLERS = 10_000
-#: After how long (ms) a renewal that nobody was seen to know of counts as lost on its way.
-LOST = 60_000
-
-
-class Renewal(Enum):
-    """What a request does about the secret of its session, which keeps its sid."""
-
-    NONE = "none"
-    SEEN = "seen"  # the new one came back: the one before gets its end
-    RENEW = "renew"
-
-
-def renewal(cookie: Cookie, there: Record, *, after: int | None, now: int) -> Renewal:
-    """What to do for a session that was proved by `cookie`, and is `there` now.
-
-    Secrets are renewed `after` so long (ms; None: no more). Of requests that are due at once
-    only the first renews: the others find that their secret is the previous one by now. The
-    record holds that one until the new one came back, so a lost answer signs nobody out.
-    """
-    shown = secret_hash(cookie.secret)
-    if shown != there.secret:
-        waits = shown == there.previous and there.until is None
-        lost = waits and (there.renewed or 0) + LOST <= now
-        return Renewal.RENEW if lost and after is not None else Renewal.NONE
-    if there.previous is not None and there.until is None:
-        return Renewal.SEEN
-    # Not while stragglers may come with the secret before: they would be strangers.
-    if there.until is not None and now < there.until:
-        return Renewal.NONE
-    due = after is not None and cookie.issued + after <= now
-    return Renewal.RENEW if due else Renewal.NONE
 
 
 class CookieSigner:

@@ -16,7 +16,7 @@ import functools
 import hmac
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,7 @@ from .keeper import Fate, Keeper, Kept
 from .session import Loaded, Session, State
 from .stores.base import REVOKED, Outcome, Proof, Store, Tombstone
 from .stores.url import open_store
+from .visit import Visit
 
 if TYPE_CHECKING:
     from flask import Flask, Request, Response
@@ -107,7 +108,7 @@ class SessionInterface(FlaskSessionInterface):
         """
         if not app.secret_key:
             return None
-        visit = _Visit(app, request, self.is_passive)
+        visit = Visit(app, request, self.is_passive)
         isolated = self.isolates(request)
         return self.session_class(
             State.ISOLATED,
@@ -119,7 +120,7 @@ class SessionInterface(FlaskSessionInterface):
             opened=self._now(),
         )
 
-    def _find(self, visit: _Visit) -> tuple[State, ids.Cookie | None]:
+    def _find(self, visit: Visit) -> tuple[State, ids.Cookie | None]:
         cookie = self._read_cookie(visit)
         if cookie is None:
             return State.NEW, None
@@ -137,7 +138,7 @@ class SessionInterface(FlaskSessionInterface):
         # An empty key would let anybody sign.
         return _signer((app.secret_key, *filter(None, fallbacks)), signs)
 
-    def _read_cookie(self, visit: _Visit) -> ids.Cookie | None:
+    def _read_cookie(self, visit: Visit) -> ids.Cookie | None:
         """The genuine cookie. A forged one is no cookie.
 
         A sibling domain can plant a second cookie of the same name beside ours, so each is
@@ -162,7 +163,7 @@ class SessionInterface(FlaskSessionInterface):
         lives = [self._absolute(app), self._anonymous_idle(app) if unstored else None]
         return any(life is not None and cookie.issued + life <= self._now() for life in lives)
 
-    def _ask(self, visit: _Visit, cookie: ids.Cookie, opened: int, *, slide: bool = True) -> Loaded:
+    def _ask(self, visit: Visit, cookie: ids.Cookie, opened: int, *, slide: bool = True) -> Loaded:
         """Fetch the record, slide its idle time, and judge whether it may be shown."""
         app, client, binding = visit.app, visit.client, binding_of(visit.app)
         action = settings.get(app.config, "SESSION_BINDING_ACTION")
@@ -321,7 +322,7 @@ class SessionInterface(FlaskSessionInterface):
 
     def _keeper(self, app: Flask, session: Session) -> Keeper:
         signer = self._signer(app)
-        visit = session.visit or _Visit(app, request, self.is_passive)
+        visit = session.visit or Visit(app, request, self.is_passive)
         return Keeper(
             store=self.store,
             config=app.config,
@@ -396,36 +397,6 @@ class SessionInterface(FlaskSessionInterface):
     def _absolute(self, app: Flask) -> int | None:
         seconds = app.config.get("SESSION_CACHE_TIMEOUT", self.default_lifetime)
         return None if seconds is None else int(seconds * 1000)
-
-
-class _Visit:
-    """A request, as far as its session is concerned."""
-
-    def __init__(self, app: Flask, request: Request, is_passive: Callable[[Request], bool]) -> None:
-        self.app = app
-        self.request = request
-        self._is_passive = is_passive
-
-    @functools.cached_property
-    def client(self) -> Client:
-        return client_of(self.request)
-
-    @functools.cached_property
-    def is_passive(self) -> bool:
-        return self._is_passive(self.request)
-
-    def cookies_named(self, name: str) -> Iterator[str]:
-        """The values of all cookies of that name: ours are never quoted, and need no more
-        than this (RFC 6265 section 4.2.1).
-        """
-        for pair in self.request.environ.get("HTTP_COOKIE", "").split(";"):
-            key, _, value = pair.partition("=")
-            if key.strip() == name:
-                yield value.strip()
-
-
-def client_of(request: Request) -> Client:
-    return Client.of(request.remote_addr, request.environ.get("HTTP_USER_AGENT"))
 
 
 def binding_of(app: Flask) -> Binding:

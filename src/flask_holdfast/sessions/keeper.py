@@ -16,7 +16,7 @@ import msgspec
 
 from .. import settings, signals
 from ..exceptions import SessionConflict, SessionLimitReached, SessionValueError, StoreUnavailable
-from . import codec, ids, record
+from . import codec, ids, record, renewal
 from .binding import Binding, Client
 from .ending import (
     end,
@@ -29,6 +29,7 @@ from .ending import (
 from .events import tell
 from .merge import Changes, RawData, apply, check_size, conflict
 from .record import Record
+from .renewal import Renewal
 from .session import Rotation, Session, State
 from .stores.base import (
     ABSOLUTE,
@@ -196,7 +197,7 @@ class Keeper:
         if (
             not changes
             and session.load().rebind is None
-            and self._renewal(session, there) is ids.Renewal.NONE
+            and self._renewal(session, there) is Renewal.NONE
         ):
             return _LEAVE
         return self._write(session, changes, there) or _LEAVE
@@ -222,14 +223,16 @@ class Keeper:
         rebind = session.load().rebind
         seen = None if again else there
         for conflicts in range(again, ATTEMPTS):
-            renewal = self._renewal(session, there)
-            if again and not changes and rebind is None and renewal is ids.Renewal.NONE:
+            renews = self._renewal(session, there)
+            if again and not changes and rebind is None and renews is Renewal.NONE:
                 return None  # another request has seen to it
             data = apply(changes, there.data, again=again)
             after = msgspec.structs.replace(there, etag=record.new_etag(), data=data)
             if rebind is not None:
                 self._bind(after, rebind)
-            secret = self._renew(after, session, renewal)
+            secret = None
+            if session.cookie is not None:
+                secret = renewal.apply(renews, after, session.cookie, self.now())
             answer = self.store.replace(
                 session.sid,
                 self._bytes(after, there),
@@ -248,29 +251,17 @@ class Keeper:
             there, again = current, True
         raise SessionConflict("too many requests change one session at once")
 
-    def _renewal(self, session: Session, there: Record) -> ids.Renewal:
-        """What to do about the secret of `there`. Never on a request that no person asked for:
-        its answer may go to a script that drops it.
+    def _renewal(self, session: Session, there: Record) -> Renewal:
+        """What to do about the secret of `there`. Nothing on a request that no person asked
+        for: its answer may go to a script that drops it.
         """
         age = settings.get(self.config, "SESSION_RENEW_SECRET_AFTER")
         if (age is None and there.previous is None) or self.passive:
-            return ids.Renewal.NONE
+            return Renewal.NONE
         if session.state is not State.LIVE or session.cookie is None:
-            return ids.Renewal.NONE
+            return Renewal.NONE
         after = None if age is None else int(age * 1000)
-        return ids.renewal(session.cookie, there, after=after, now=self.now())
-
-    def _renew(self, after: Record, session: Session, renewal: ids.Renewal) -> bytes | None:
-        """Let `after` have it; the new secret, if there is one."""
-        if renewal is ids.Renewal.SEEN:
-            after.until = self.now() + ids.STRAGGLERS
-        if renewal is not ids.Renewal.RENEW:
-            return None
-        assert session.cookie is not None
-        secret = ids.new_secret()
-        after.previous, after.until = ids.secret_hash(session.cookie.secret), None
-        after.secret, after.renewed = ids.secret_hash(secret), self.now()
-        return secret
+        return renewal.decide(session.cookie, there, after=after, now=self.now())
 
     # -- moving to another sid ---------------------------------------------------------
 
@@ -364,18 +355,20 @@ class Keeper:
         why: str,
     ) -> Kept:
         now, new_sid = self.now(), session.next_sid
-        ended = Tombstone(
-            LOGOUT if why == LOGOUT else ROTATED,
-            now,
-            there.user if there else None,
-            None if why == LOGOUT else new_sid,
-        )
         limit = self._limit() if why == LOGIN else None
         seen = there
         for conflicts in range(ATTEMPTS):
             after = build(there)
             # A record that is still there was kept when its owner's others were ended.
             kept = there is not None and there.user == after.user
+            # Nobody follows a session that had no record, or one that is left.
+            follows = there is not None and why != LOGOUT
+            ended = Tombstone(
+                LOGOUT if why == LOGOUT else ROTATED,
+                now,
+                there.user if there else None,
+                new_sid if follows else None,
+            )
             started = self.now()
             answer = self.store.rotate(
                 old_sid,

@@ -18,6 +18,7 @@ from .binding import Client
 from .merge import Changes, RawData, Update, apply
 from .record import NO_DEADLINE, Record, decode, is_permanent, owner_of
 from .stores.base import UNAVAILABLE, Outcome, Store, Tombstone
+from .visit import Visit
 
 #: Flask-Login asks for these on every response. They are words between it and the
 #: current request: never stored, looked up without loading, and no `clear` removes them.
@@ -97,7 +98,7 @@ class Session(SessionMixin, MutableMapping[str, Any]):
         *,
         find: Callable[[], tuple[State, ids.Cookie | None]] | None = None,
         ask: Callable[..., Loaded] | None = None,
-        visit: Any = None,
+        visit: Visit | None = None,
         store: Store | None = None,
         user_keys: tuple[str, ...] = (),
         opened: int = 0,
@@ -117,7 +118,7 @@ class Session(SessionMixin, MutableMapping[str, Any]):
         self.rotation = Rotation.NONE
         #: The remember cookie that belongs to this session, by its id.
         self.remember: str | None = None
-        #: What the session interface knows of the request.
+        #: The request that it belongs to.
         self.visit = visit
         self._ask = ask
         self._store = store

@@ -57,6 +57,8 @@ class Life:
     successor: str | None = None
     #: The remember cookies that end with it.
     remembers: set[str] = field(default_factory=set)
+    #: The id of those that do not, where it made room for another session of its browser.
+    spared: str | None = None
 
 
 @dataclass
@@ -69,9 +71,13 @@ class Deed:
 
 
 class Ledger:
-    """Sessions by sid. `began` is the turn at which the request in question began."""
+    """Sessions by sid. `began` is the turn at which the request in question began.
 
-    def __init__(self) -> None:
+    `remember_id` is the id in the value of a remember cookie: several cookies may have one.
+    """
+
+    def __init__(self, remember_id: Callable[[str], str | None]) -> None:
+        self.remember_id = remember_id
         self.lives: dict[str, Life] = {}
         self.all_ended: dict[str, int] = {}
         self.everyones_ended = -1
@@ -115,13 +121,16 @@ class Ledger:
         self.lives[new_sid] = after
         return Deed("rotate", new_sid)
 
-    def evicted(self, sids: Sequence[str], by: str) -> None:
-        """They made room for the login that was filed as `by`, and their remember cookies with
-        them; but not the one that signed in there.
+    def evicted(self, sids: Sequence[str], spared: str | None) -> None:
+        """They made room for a login, and their remember cookies with them; but not those of
+        the id `spared`, which are of the browser that signed in.
         """
         for sid in sids:
-            self.lives[sid].alive = False
-            self.dead_remembers |= self.lives[sid].remembers - self.lives[by].remembers
+            life = self.lives[sid]
+            life.alive, life.spared = False, spared
+            self.dead_remembers |= {
+                value for value in life.remembers if self.remember_id(value) != spared
+            }
 
     def deleted(self, sid: str) -> Deed:
         life = self.lives.get(sid)

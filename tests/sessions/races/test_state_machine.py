@@ -26,7 +26,7 @@ from flask_holdfast.sessions.stores.redis import RedisStore
 from flask_holdfast.sessions.stores.sqlite import SQLiteStore
 from tests.sessions.site import Site, Tab, User, next_millisecond, ours, sign_out
 from tests.sessions.stores.clock import Clock
-from tests.sessions.stores.test_redis import shift
+from tests.sessions.stores.test_redis import passed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -123,7 +123,7 @@ class Life(RuleBasedStateMachine):
         before = self._cookie()
         self._run(lambda: login_user(User(user)))
         own = self.user in (None, user)
-        self._moved(before, (self.data or {}) if own else {}, user)
+        self._moved(before, (self.data or {}) if own else {}, user, restarts=True)
 
     @rule()
     def log_out(self) -> None:
@@ -240,8 +240,15 @@ class Life(RuleBasedStateMachine):
     def _cookie(self) -> str | None:
         return self.tab.cookie
 
-    def _moved(self, before: str | None, data: dict[str, Any], user: str | None) -> None:
-        restarts = user is not None and self.tab.cookie != before
+    def _moved(
+        self,
+        before: str | None,
+        data: dict[str, Any],
+        user: str | None,
+        *,
+        restarts: bool = False,
+    ) -> None:
+        """`restarts`: only a login begins another absolute lifetime."""
         absolute = ABSOLUTE if restarts or self.data is None else self.left[1]
         if before is not None and self.data is not None:
             self.dead.append(before)
@@ -329,9 +336,10 @@ def test_redis_agrees_with_the_model(
 
         def site() -> tuple[Site, Callable[[float], object]]:
             client.flushall()
-            site, _ = with_clock(RedisStore(client), Clock(), tmp_path)
+            store = RedisStore(client)
+            site, _ = with_clock(store, Clock(), tmp_path)
             site.interface.clock = site.manager._clock = time.time
-            return site, lambda seconds: shift(client, round(seconds * 1000))
+            return site, lambda seconds: passed(store, client, seconds)
 
         examples = 500 if full else 20
         check(site, examples, outlives=False)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from flask import session
 from flask_login import current_user
 
-from flask_holdfast import signals
+from flask_holdfast import login, signals
 from flask_holdfast.sessions import ids, record
 from flask_holdfast.sessions.stores.base import Answer, Counts, Listed, Outcome, Proof, Store
 from tests.sessions.races.ledger import Deed, Effects, Ledger, Life
@@ -83,7 +83,7 @@ class World:
         self.clock = clock
         self.turns: Turns | None = None
         self.turn = 0
-        self.ledger = Ledger()
+        self.ledger = Ledger(self.remember_id)
         self.visits: list[Visit] = []
         self.owners: dict[str, str] = {}
         self._local = threading.local()
@@ -99,7 +99,7 @@ class World:
         self.store = store
         stepped = SteppedStore(self, store)
         self.site.interface.store = self.site.manager.store = stepped
-        self.ledger = Ledger()
+        self.ledger = Ledger(self.remember_id)
         self.visits = []
         self.turn = 0
         self.turns = None
@@ -140,6 +140,11 @@ class World:
         signer = self.site.interface._signer(self.site.app)
         assert signer is not None
         return signer.loads(value) if value else None
+
+    def remember_id(self, value: str) -> str | None:
+        with self.site.app.app_context():
+            found = login.read(value)
+        return found.remember if found else None
 
     def go(
         self,
@@ -203,7 +208,8 @@ class World:
         if value and life is not None:
             life.remembers.add(value)
             # A login that was refused: whether its user's sessions had ended says the ledger.
-            if not life.alive and "refused" not in visit.dropped:
+            spared = life.spared is not None and self.remember_id(value) == life.spared
+            if not life.alive and not spared and "refused" not in visit.dropped:
                 self.ledger.dead_remembers.add(value)
         leaves = visit.effects.signs_out or visit.effects.cleared
         if leaves and visit.effects.signs_in is None and REMEMBER in visit.sent:
@@ -280,7 +286,10 @@ class SteppedStore(Store):
             visit.deeds.append(deed)
             if visit.effects.by_remember_cookie:
                 self._world.ledger.lives[new_sid].remembers.add(visit.sent[REMEMBER])
-            self._world.ledger.evicted([one.sid for one in answer.evicted], by=new_sid)
+            filed = record.decode(data)
+            self._world.ledger.evicted(
+                [one.sid for one in answer.evicted], spared=filed.remember if filed else None
+            )
         return answer
 
     def delete(self, sid: str, *, ended: Tombstone, idle: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import multiprocessing
 import re
 import time
@@ -14,15 +15,18 @@ import redis
 import redis.asyncio
 
 from flask_holdfast.exceptions import SettingError, StoreUnavailable
-from flask_holdfast.sessions.stores.base import ABSOLUTE, Counts, Outcome
+from flask_holdfast.sessions.stores.base import ABSOLUTE, Counts, Outcome, Proof
 from flask_holdfast.sessions.stores.base import IDLE as IDLE_END
 from flask_holdfast.sessions.stores.redis import RedisStore
 from tests import services
+from tests.sessions.stores.clock import Clock
 from tests.sessions.stores.contract import (
     BY_ADMIN,
     DAY,
     IDLE,
+    MARK,
     PROOF,
+    SECRET,
     TURNED,
     StoreContract,
     etag,
@@ -61,14 +65,20 @@ def now(client: redis.Redis) -> Now:
 
 
 @pytest.fixture
-def advance(client: redis.Redis) -> Advance:
-    return lambda seconds: shift(client, round(seconds * 1000))
+def advance(client: redis.Redis, store: RedisStore) -> Advance:
+    return lambda seconds: passed(store, client, seconds)
 
 
 def milliseconds(client: redis.Redis) -> int:
     time_of_redis: Any = client.time()
     seconds, microseconds = time_of_redis
     return int(seconds * 1000 + microseconds // 1000)
+
+
+def passed(store: RedisStore, client: redis.Redis, seconds: float) -> None:
+    """Time passes for Redis, and for a store whose own clock nobody moves."""
+    shift(client, round(seconds * 1000))
+    store._slides.forget()
 
 
 def shift(client: redis.Redis, by: int) -> None:
@@ -158,6 +168,58 @@ class TestRedisStore(StoreContract):
         assert {name: [line.split()[0] for line in lines] for name, lines in sent.items()} == {
             name: ["PING" if name == "ping" else "EVALSHA"] for name in sent
         }
+
+    def test_a_page_of_many_requests_is_one_slide(
+        self, redis_url: str, client: redis.Redis
+    ) -> None:
+        """A script costs Redis and the process twice as much as a plain command."""
+        clock = Clock()
+        store = RedisStore(redis.Redis.from_url(redis_url), clock=clock)
+        name = filed(store, "alice")
+
+        def sent() -> str:
+            return sent_by(lambda: touch(store, name), client)[0].split()[0]
+
+        assert [sent() for _ in range(3)] == ["EVALSHA", "MGET", "MGET"]
+        clock.advance(0.9)
+        assert sent() == "MGET"
+        clock.advance(0.2)
+        assert [sent() for _ in range(2)] == ["EVALSHA", "MGET"]
+        for proof in (Proof(SECRET, MARK), Proof("t" * 43)):
+            ask = functools.partial(store.fetch, name, slide=proof, idle=IDLE)
+            assert sent_by(ask, client)[0].split()[0] == "EVALSHA"
+        store.close()
+
+    def test_slides_that_are_late_by_less_than_a_second_never_add_up(
+        self, redis_url: str, client: redis.Redis
+    ) -> None:
+        clock = Clock()
+        store = RedisStore(redis.Redis.from_url(redis_url), clock=clock)
+        name = filed(store, idle=30_000)
+        for _ in range(60):
+            clock.advance(0.7)
+            shift(client, 700)
+            assert store.fetch(name, slide=PROOF, idle=30_000).idle_left > 28_000
+
+        clock.advance(28)
+        shift(client, 28_000)
+
+        assert store.fetch(name).outcome is Outcome.FOUND
+        store.close()
+
+    def test_what_was_slid_a_moment_ago_and_ended_since_is_not_shown(
+        self, store: RedisStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        revoked, with_all = filed(store, "alice"), filed(store, "bob")
+        touch(store, revoked)
+        touch(store, with_all)
+        store.delete(revoked, ended=BY_ADMIN, idle=IDLE)
+        monkeypatch.setattr(RedisStore, "_drain", lambda *of, **more: None)
+        store.end_everyone(ended=TURNED, idle=IDLE, remember=DAY)
+
+        assert [
+            store.fetch(name, slide=PROOF, idle=IDLE).tombstone for name in (revoked, with_all)
+        ] == [BY_ADMIN, TURNED]
 
     def test_no_command_goes_over_all_keys(self, store: RedisStore, client: redis.Redis) -> None:
         client.config_resetstat()

@@ -1,5 +1,6 @@
 -- What the Redis store does on the server: one script for each verb of the contract, each
--- made of the part before the first heading and of its own section.
+-- made of the part before the first heading, of what is done at once for that verb, of the
+-- part for all, and of its own section.
 --
 -- A script runs alone: nothing else is served between its first command and its last. Its
 -- clock is the server's, so that the hosts of an application need not agree on the time.
@@ -17,6 +18,62 @@ local prefix, house = ARGV[1], ARGV[2]
 local clock = redis.call("TIME")
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local NO_DEADLINE = 9999999999999
+local HEAD = '^{"e":"([^"]+)","s":"([^"]*)","x":(%d+),"k":"([^"]*)","b":"([^"]*)"()'
+-- While all sessions are being ended: with how long the tombstone of a session without a
+-- deadline is kept, that tombstone.
+local ending_as = house .. "ending"
+
+local function number(value)
+  return string.format("%.0f", value)
+end
+
+-- The end of a life as the indexes have it: half a millisecond says that it is the deadline.
+local function listed_end(deadline, life)
+  return now + life + (life == deadline - now and 0.5 or 0)
+end
+
+-- Whether an index is near enough to the truth.
+local function is_near(listed, ends, idle)
+  return listed and math.abs(ends - listed) <= math.floor(idle / 20) and ends % 1 == listed % 1
+end
+
+-- What almost every call needs is done before the rest of the script is even looked at: a
+-- record that is there and proved, whose place in the indexes need not change.
+
+---- fetch at once
+local data = ARGV[4] ~= "" and redis.call("GET", KEYS[1])
+if data and redis.call("EXISTS", ending_as) == 0 then
+  local etag, secret, deadline, owner, mark = string.match(data, HEAD)
+  if secret == ARGV[4] and (mark == "" or ARGV[5] == "" or mark == ARGV[5]) then
+    local idle = tonumber(ARGV[6])
+    local life = math.min(idle, deadline - now)
+    local index = house .. (owner == "" and "anonymous" or "user:" .. owner)
+    local listed = redis.call("ZSCORE", index, ARGV[3])
+    if life > 0 and is_near(listed, listed_end(deadline, life), idle) then
+      redis.call("PEXPIRE", KEYS[1], number(life))
+      return "found " .. number(life) .. "\n" .. data
+    end
+  end
+end
+
+---- replace at once
+local present = ARGV[7] ~= "" and redis.call("GETRANGE", KEYS[1], 0, 255)
+if present and redis.call("EXISTS", ending_as) == 0 then
+  local etag, _, _, was = string.match(present, HEAD)
+  local _, _, deadline, owner = string.match(ARGV[4], HEAD)
+  if etag == ARGV[5] and owner == was then
+    local idle = tonumber(ARGV[6])
+    local life = math.min(idle, deadline - now)
+    local index = house .. (owner == "" and "anonymous" or "user:" .. owner)
+    local listed = redis.call("ZSCORE", index, ARGV[3])
+    if life > 0 and is_near(listed, listed_end(deadline, life), idle) then
+      redis.call("SET", KEYS[1], ARGV[4], "PX", number(life))
+      return "done " .. number(life) .. "\n"
+    end
+  end
+end
+
+---- for all
 -- How long it is known that a signed-in session has expired, and why.
 local EXPIRED_KEPT = 3600000
 -- Outlived index entries that one script removes on its way, of each index.
@@ -28,9 +85,8 @@ local MINUTE, WEEK = 60000, 604800000
 local over = {}
 
 local signed_in, anonymous, users = house .. "signed-in", house .. "anonymous", house .. "users"
--- While all sessions are being ended: the indexes as they were at that moment, and with how
--- long the tombstone of a session without a deadline is kept, that tombstone.
-local ending, ending_as = { house .. "ending:signed-in", house .. "ending:anonymous" }, house .. "ending"
+-- The indexes as they were when all sessions were ended.
+local ending = { house .. "ending:signed-in", house .. "ending:anonymous" }
 
 local function of_user(owner)
   return house .. "user:" .. owner
@@ -44,8 +100,6 @@ end
 local function tombstone_of(sid)
   return house .. "ended:" .. sid
 end
-
-local HEAD = '^{"e":"([^"]+)","s":"([^"]*)","x":(%d+),"k":"([^"]*)","b":"([^"]*)"()'
 
 -- The head by position. Bytes that are none of ours have an etag and a secret that match
 -- nothing: they can be ended, but never slid or written over.
@@ -72,10 +126,6 @@ end
 
 local function life_of(record, idle)
   return math.min(idle, record.deadline - now)
-end
-
-local function number(value)
-  return string.format("%.0f", value)
 end
 
 local function answer(outcome, body, idle_left)
@@ -124,18 +174,12 @@ local function settle(owner)
   end
 end
 
--- The end of a life as the indexes have it: half a millisecond says that it is the deadline.
-local function listed_end(record, life)
-  return now + life + (life == record.deadline - now and 0.5 or 0)
-end
-
 -- List a record with the end of its life, unless the index is near enough to the truth.
 local function list(sid, record, life, idle)
-  local owner, ends, lag = record.owner, listed_end(record, life), math.floor(idle / 20)
+  local owner, ends, lag = record.owner, listed_end(record.deadline, life), math.floor(idle / 20)
   local everyone = owner == "" and anonymous or signed_in
   local index = owner == "" and anonymous or of_user(owner)
-  local listed = redis.call("ZSCORE", index, sid)
-  if listed and math.abs(ends - listed) <= lag and ends % 1 == listed % 1 then
+  if is_near(redis.call("ZSCORE", index, sid), ends, idle) then
     return
   end
   local outlived = ends + lag + MINUTE
@@ -244,7 +288,7 @@ local function tidy(index, limit)
       local record = head(redis.call("GETRANGE", prefix .. sid, 0, 255))
       -- A moment passes between setting a life and asking for it, but not within a script.
       local life = math.max(math.min(left, record.deadline - now), 1)
-      redis.call("ZADD", index, listed_end(record, life), sid)
+      redis.call("ZADD", index, listed_end(record.deadline, life), sid)
     elseif index == signed_in or index == anonymous then
       expire(index, sid, tonumber(due[i + 1]))
     else

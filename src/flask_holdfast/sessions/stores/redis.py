@@ -15,13 +15,15 @@ With the prefix `session:` these keys exist, and no others. All of them expire:
     holdfast:session:ending:signed-in, ...:anonymous  ZSET  the indexes as they were then
 
 Every verb is one script and one round trip, `sweep` and `end_everyone` excepted; see
-redis.lua. No command goes over all keys. Index entries are removed with their session;
-those of sessions that Redis let expire, by the writes that come after. The ends of life in
-the indexes may lag by a twentieth of the idle time, half a millisecond in them says that
-the deadline is what ends that life, and an index lives longer than its last member by more
-than the lag. `on_expired` is called for all sessions if there is a write or a sweep every
-week. Redis must not evict (`maxmemory-policy noeviction`): a lost index entry is a session
-that revoking all does not find until it is used again.
+redis.lua. A `fetch` that need not slide is one plain command. No command goes over all keys.
+
+Index entries are removed with their session; those of sessions that Redis let expire, by
+the writes that come after. The ends of life in the indexes may lag by a twentieth of the
+idle time, half a millisecond in them says that the deadline is what ends that life, and an
+index lives longer than its last member by more than the lag. `on_expired` is called for all
+sessions if there is a write or a sweep every week. Redis must not evict (`maxmemory-policy
+noeviction`): a lost index entry is a session that revoking all does not find until it is
+used again.
 
 For a Redis Cluster a script's keys must lie in one slot. The first two digits of a sid say
 in which: those of a session that somebody signed in to are made from its owner (`ids.placed`),
@@ -67,17 +69,21 @@ from .base import (
 from .connections import Connections
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 #: Seconds to wait for a connection, and for an answer on it.
 _TIMEOUT = 0.2
 #: Seconds to wait for another thread to give back a connection.
 _POOL_TIMEOUT = 0.25
+#: Milliseconds that a slide may be late, so that a page of many requests is one.
+SLIDE_LAG = 1000
+#: How many sessions a process keeps in mind for that.
+_SLIDES_KNOWN = 4096
 #: Index entries that one script of many looks at. Redis serves nobody else meanwhile, so it
 #: is a matter of a millisecond or two.
 _PIECE = 500
 #: Seconds for which the end of all sessions is waited for by whoever asked for it.
-_PATIENCE = 5.0
+_PATIENCE = 2.0
 
 
 class _Script(NamedTuple):
@@ -86,10 +92,15 @@ class _Script(NamedTuple):
 
 
 def _scripts() -> dict[str, _Script]:
+    """The scripts by their verbs, put together as redis.lua says."""
     text = resources.files(__package__).joinpath("redis.lua").read_text("utf-8")
-    common, *sections = re.split(r"^---- (\w+)\n", text, flags=re.MULTILINE)
+    begin, *parts = re.split(r"^---- ([\w ]+)\n", text, flags=re.MULTILINE)
+    sections = dict(zip(parts[::2], parts[1::2], strict=True))
+    for_all = sections.pop("for all")
     sources = {
-        verb: common + body for verb, body in zip(sections[::2], sections[1::2], strict=True)
+        verb: begin + sections.get(f"{verb} at once", "") + for_all + body
+        for verb, body in sections.items()
+        if " " not in verb
     }
     return {
         verb: _Script(hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest(), source)
@@ -122,7 +133,13 @@ class RedisStore(Store):
 
     name = "redis"
 
-    def __init__(self, client: redis.Redis, prefix: str = "session:") -> None:
+    def __init__(
+        self,
+        client: redis.Redis,
+        prefix: str = "session:",
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         # Never guess another server in place of a client that is not understood: sessions
         # would be written where nobody looks for them.
         if not _is_client(client):
@@ -138,6 +155,7 @@ class RedisStore(Store):
                 'use one that is not empty and does not begin "holdfast:", such as "session:".',
             )
         self._connections = Connections(client.connection_pool)
+        self._slides = _Slides(clock)
         self._prefix = prefix.encode()
         self._house = house.encode()
 
@@ -171,8 +189,26 @@ class RedisStore(Store):
         return self._answer("create", sid, data, idle)
 
     def fetch(self, sid: str, *, slide: Proof | None = None, idle: int = 0) -> Answer:
-        secret, mark = (slide.secret, slide.mark) if slide else ("", "")
-        return self._answer("fetch", sid, secret, mark, idle)
+        if slide is None:
+            return self._answer("fetch", sid, "", "", idle)
+        left = self._slides.left(sid, slide, idle)
+        if left > 0:
+            found = self._glance(sid)
+            if found is not None:
+                return Answer(Outcome.FOUND, found, left)
+        answer = self._answer("fetch", sid, slide.secret, slide.mark, idle)
+        if answer.outcome is Outcome.FOUND:
+            self._slides.note(sid, slide, idle, answer.idle_left)
+        return answer
+
+    def _glance(self, sid: str) -> bytes | None:
+        """The record by a plain command, which costs half of a script. None: ask the script,
+        which also says what there is instead.
+        """
+        ending = self._house + b"ending"
+        found: tuple[bytes | None, bytes | None]
+        found = self._ask("MGET", self._prefix + sid.encode(), ending)
+        return None if found[1] is not None else found[0]
 
     def replace(self, sid: str, data: bytes, *, etag: str, idle: int, slide: bool = True) -> Answer:
         return self._answer("replace", sid, data, etag, idle, "slide" if slide else "")
@@ -310,6 +346,32 @@ class RedisStore(Store):
         except (RedisError, OSError) as cause:
             # Only the kind: the cause's own text may name hosts and users.
             raise StoreUnavailable(f"Redis did not do it: {type(cause).__name__}") from cause
+
+
+class _Slides:
+    """Which sessions this process has just let slide, so that a page of many requests is one
+    slide. Never for longer than that: an idle time that ends early would sign somebody out.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._known: dict[str, tuple[Proof, int, float, int]] = {}
+
+    def left(self, sid: str, proof: Proof, idle: int) -> int:
+        """The life (ms) that a session has left which slid a moment ago, as it would now; else 0."""
+        known = self._known.get(sid)
+        if known is None or known[0] != proof or known[1] != idle:
+            return 0
+        since = int((self._clock() - known[2]) * 1000)
+        return known[3] - since if 0 <= since < min(SLIDE_LAG, idle // 20) else 0
+
+    def note(self, sid: str, proof: Proof, idle: int, left: int) -> None:
+        if len(self._known) >= _SLIDES_KNOWN:
+            self._known.clear()
+        self._known[sid] = proof, idle, self._clock(), left
+
+    def forget(self) -> None:
+        self._known.clear()
 
 
 def _is_client(client: object) -> bool:

@@ -235,10 +235,12 @@ class ResilientStore(Store):
         `here` is what the stand-in answers, where that is more than to be asked itself:
         what it ends may be in the primary too, which did not come to say so.
         """
+        if not self._stood_in:
+            return self._try(lambda: ask(self.primary), away)
         if self._given:
             self.ping()  # if it is time to: then there may be nothing left in the stand-in
         with self._standing:
-            if self._stood_in and self.stand_in.fetch(sid).outcome is not Outcome.MISSING:
+            if self.stand_in.fetch(sid).outcome is not Outcome.MISSING:
                 return here() if here else ask(self.stand_in)
         return self._try(lambda: ask(self.primary), away)
 
@@ -298,6 +300,8 @@ class ResilientStore(Store):
 
     def _may_try(self) -> bool:
         """True while all is well, and once each pause while it is not."""
+        if not self.degraded:
+            return True
         with self._lock:
             if self._try_again_at is None:
                 return True
@@ -331,6 +335,8 @@ class ResilientStore(Store):
             self.on_change(False)
 
     def _came_back(self) -> None:
+        if not self.degraded:
+            return
         with self._lock:
             news = self._try_again_at is not None
             self._try_again_at = None

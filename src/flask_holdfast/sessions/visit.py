@@ -1,0 +1,40 @@
+"""A request, as far as its session is concerned: looked at once, and only where it is needed."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+
+from flask import Flask, Request
+
+from .binding import Client
+
+
+class Visit:
+    """One request to `app`. `is_passive` judges whether no person asked for it."""
+
+    def __init__(self, app: Flask, request: Request, is_passive: Callable[[Request], bool]) -> None:
+        self.app = app
+        self.request = request
+        self._is_passive = is_passive
+
+    @functools.cached_property
+    def client(self) -> Client:
+        return client_of(self.request)
+
+    @functools.cached_property
+    def is_passive(self) -> bool:
+        return self._is_passive(self.request)
+
+    def cookies_named(self, name: str) -> Iterator[str]:
+        """The values of all cookies of that name: ours are never quoted, and need no more
+        than this (RFC 6265 section 4.2.1).
+        """
+        for pair in self.request.environ.get("HTTP_COOKIE", "").split(";"):
+            key, _, value = pair.partition("=")
+            if key.strip() == name:
+                yield value.strip()
+
+
+def client_of(request: Request) -> Client:
+    return Client.of(request.remote_addr, request.environ.get("HTTP_USER_AGENT"))
