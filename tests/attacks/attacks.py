@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlsplit
 
 from tests.attacks.front import BARE_PAGE, WAY_OUT
 
@@ -498,5 +498,5 @@ const report = text => fetch({json.dumps(report)} + encodeURIComponent(text), {{
 def start_of(attack: Attack, scene: Scene) -> str:
     """Where the visitor is led to."""
     if attack.starts_at_home:
-        return f"{scene.server}{BARE_PAGE}"
-    return f"{scene.own}/win?{urlencode({'for': 'you'})}"
+        return f"{scene.server}{BARE_PAGE}?{scene.mark}"
+    return f"{scene.own}/win?{scene.mark}"

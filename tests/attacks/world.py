@@ -182,7 +182,7 @@ def made(kind: Kind, folder: Path, browser: Browser, tls: services.TLS) -> Itera
         scheme = tls if kind.is_https else None
         url = stack.enter_context(served(front, HOST, scheme))
         port = urlsplit(stack.enter_context(served(evil, HOST, scheme))).port
-        attackers = {
+        attackers: dict[Place, str] = {
             place: f"{urlsplit(url).scheme}://{place.host}:{port}"
             for place in Place
             if place is not Place.IN_THE_MIDDLE

@@ -7,6 +7,7 @@ import hmac
 import secrets
 import time
 from typing import Any, cast
+from urllib.parse import unquote, urljoin, urlsplit
 
 from flask import current_app, g, request, session
 from flask.globals import request_ctx
@@ -43,6 +44,19 @@ def issue() -> str:
     return cached[1]
 
 
+def issue_for(method: str, url: str) -> str:
+    """A token that is good for `method` on the path of `url` alone, and for nothing else.
+
+    For a form on a page that others may read parts of: what they learn is of no use elsewhere.
+    """
+    issue()  # so that the response is kept from caches, and its cookie sent
+    session = _session()
+    scope, key = _minting_scope(session, field_name()), _minting_key(_config())
+    purpose = _purpose(method, unquote(urlsplit(urljoin(request.url, url)).path))
+    nonce = _nonce(session, key, scope)
+    return tokens.mint(key, scope, time.time(), purpose=purpose, nonce=nonce)
+
+
 def was_issued() -> bool:
     """Whether this response holds a token."""
     return _g().get("_holdfast_csrf") is not None
@@ -54,6 +68,10 @@ def verdict(token: str, time_limit: float | None) -> Reason | None:
     if scope is None:
         return Reason.SESSION_MISSING
     reason = tokens.check(_keys(), scope, token, time.time(), time_limit)
+    if reason is Reason.TOKEN_MISMATCH:
+        # Or it was made for this very request alone.
+        purpose = _purpose(request.method, request.script_root + request.path)
+        reason = tokens.check(_keys(), scope, token, time.time(), time_limit, purpose=purpose)
     if reason is Reason.TOKEN_MALFORMED:
         return _stock_verdict(token, None if is_ours else scope, time_limit)
     return reason
@@ -62,11 +80,18 @@ def verdict(token: str, time_limit: float | None) -> Reason | None:
 def form_token() -> str | None:
     """The token in the form of this request. Reads the body."""
     form = request.form
+    if token := form.get(field_name()):
+        return token
     return next((form[name] for name in form if is_token_field(name) and form[name]), None)
 
 
-def is_token_field(name: str) -> bool:
-    """Whether a form field holds a token; WTForms puts a separator after a form's prefix."""
+def is_token_field(name: str | None) -> bool:
+    """Whether a form field holds a token; WTForms puts a separator after a form's prefix.
+
+    A part of a multipart body may have no name: Werkzeug gives None for it.
+    """
+    if name is None:
+        return False
     field = field_name()
     return name == field or name.endswith(tuple(f"{separator}{field}" for separator in "-_;:/."))
 
@@ -185,6 +210,10 @@ def _config() -> Any:
 
 def _g() -> Any:
     return g._get_current_object()
+
+
+def _purpose(method: str, path: str) -> str:
+    return f"{method.upper()} {path}"
 
 
 # -- what a token is bound to ----------------------------------------------------------

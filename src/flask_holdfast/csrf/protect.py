@@ -329,12 +329,7 @@ class RequestFacts:
         return next(filter(None, map(headers.get, self._config["WTF_CSRF_HEADERS"])), None)
 
     def form_token(self) -> str | None:
-        form, field = self._request.form, current.field_name()
-        if token := form.get(field):
-            return token
-        # A form with a prefix: WTForms puts one of these between the prefix and the name.
-        prefixed = tuple(f"{separator}{field}" for separator in "-_;:/.")
-        return next((form[name] for name in form if name.endswith(prefixed) and form[name]), None)
+        return current.form_token()
 
     def verdict(self, token: str) -> Reason | None:
         return current.verdict(token, current.time_limit())

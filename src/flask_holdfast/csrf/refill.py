@@ -29,7 +29,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from flask import Blueprint, current_app, request
@@ -229,15 +229,17 @@ def _author(reason: Reason) -> Author | None:
 
 
 def _fields() -> Iterator[Field]:
-    for name, value in request.form.items(multi=True):
-        if name in {TICKET, CONFIRM} or current.is_token_field(name):
-            continue
+    sent_fields = cast("Iterator[tuple[str | None, str]]", request.form.items(multi=True))
+    for name, value in sent_fields:
+        if name is None or name in {TICKET, CONFIRM} or current.is_token_field(name):
+            continue  # without a name it came from no page of ours
         if _is_secret(name):
             yield Field(name, "", Kind.AGAIN)
         else:
             yield Field(name, value, Kind.TEXT if _is_long(value) else Kind.LINE)
     for name, sent in request.files.lists():
-        yield Field(name, "", Kind.FILE if len(sent) == 1 else Kind.FILES)
+        if name is not None:
+            yield Field(name, "", Kind.FILE if len(sent) == 1 else Kind.FILES)
 
 
 def _is_long(value: str) -> bool:
