@@ -87,6 +87,9 @@ def _targets(results: Results) -> str:
     for route, target in targets.COMMANDS.items():
         count = len(results.commands[OURS, route])
         add(target, count, str(count))
+    for task, target in targets.TOKENS.items():
+        spread = quotient(results.samples, ("memory", task), ("cookie", task))
+        add(target, spread.median, part(spread))
     for stack in STACKS if STACK in results.measured else ():
         of = ", of the stack's" + ("" if stack == STACK else " without Flask-Paranoid")
         for route, target in targets.ADDED.items():

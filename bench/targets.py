@@ -34,6 +34,11 @@ COMMANDS: Mapping[str, Target] = {
 SERVED: Mapping[str, Target] = {
     "read": Target("read: requests in a second", 1.6, at_least=True),
 }
+#: Time that a token takes, as a part of what one of Flask-WTF's takes.
+TOKENS: Mapping[str, Target] = {
+    "mint": Target("mint a token: time, of Flask-WTF's", 0.5),
+    "check": Target("check a token: time, of Flask-WTF's", 0.5),
+}
 #: Bytes in Redis for each session, as a multiple of the assembled stack's.
 RECORD = Target("memory: the record", 1.3)
 EVERYTHING = Target("memory: everything that a session causes", 2.0)

@@ -5,6 +5,9 @@ HoldfastError
 ├── SessionValueError (TypeError)   a value in the session cannot be stored
 │   └── SessionTooLarge             there is more in the session than SESSION_MAX_BYTES
 ├── SessionLimitReached             a login beyond SESSION_MAX_PER_USER
+├── LoginWithoutSession             a login in a request whose session counts for nothing
+├── TokenWouldLeak                  a redirect would carry a CSRF token to another origin
+├── TokenTooLate                    a stream made a CSRF token after the headers were sent
 └── StoreUnavailable                the store did not answer, or not in time
     └── SessionConflict             other requests kept changing the same session
 
@@ -78,6 +81,56 @@ class SessionLimitReached(HoldfastError):
     Only with SESSION_MAX_PER_USER_ACTION = "refuse". Nothing was stored. An ordinary
     `errorhandler(SessionLimitReached)` answers it in the view's place; unhandled, it is a 403.
     """
+
+
+class LoginWithoutSession(HoldfastError):
+    """`login_user` was called in a request that presents a Bearer credential, or in a view
+    under `exempt(session=False)`: nothing of its session is kept, so nobody would be signed in.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This request runs without its session (a Bearer credential, or a view under "
+            "exempt(session=False)), so a login in it would be forgotten with it. Sign in from "
+            "a request without a Bearer credential, or set CSRF_BEARER = False."
+        )
+
+
+class TokenWouldLeak(HoldfastError):
+    """A view answered a request that carries a CSRF token with a redirect to another origin,
+    and a browser would send the token there. Raised in place of the answer: a 500.
+
+    `endpoint` is the view, `carrier` where the token is ("header" or "body").
+    """
+
+    def __init__(self, endpoint: str | None, carrier: str, destination: str) -> None:
+        self.endpoint = endpoint
+        self.carrier = carrier
+        fix = (
+            "Answer with the address in a body, and let the page go there by itself."
+            if carrier == "header"
+            else "Redirect with 303: then a browser sends no body."
+        )
+        super().__init__(
+            f"The view {printable(repr(endpoint))} redirects to another origin "
+            f"({printable(destination)}) where a browser would send the CSRF token in the "
+            f"{carrier} of the request. {fix}"
+        )
+
+
+class TokenTooLate(HoldfastError):
+    """A streamed response made a CSRF token after its headers were sent: the cookie that the
+    token belongs to, and what keeps caches away, could not be sent any more. Raised at the
+    piece with the token, which is not sent. `endpoint` is the view.
+    """
+
+    def __init__(self, endpoint: str | None) -> None:
+        self.endpoint = endpoint
+        super().__init__(
+            f"The view {printable(repr(endpoint))} streams a response that makes its CSRF token "
+            "after the headers were sent. Call flask_wtf.csrf.generate_csrf() in the view, "
+            "before the stream begins."
+        )
 
 
 class StoreUnavailable(HoldfastError):

@@ -19,9 +19,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, cast
 
-from flask import Flask, Request, Response, current_app, request, session
+from flask import Flask, Request, Response, current_app, g, request, session
 from itsdangerous import BadData, URLSafeSerializer
 
+from .exceptions import LoginWithoutSession
 from .sessions.interface import binding_of
 from .sessions.manager import SessionManager
 from .sessions.session import Rotation, Session, State
@@ -191,10 +192,17 @@ def _connect_signals() -> None:
 
 
 def _logged_in(app: Flask, **_extra: object) -> None:
-    """A login rotates even where the same user was signed in already."""
+    """A login rotates even where the same user was signed in already.
+
+    Raises `LoginWithoutSession` where nothing of the session is kept: nobody would be signed in.
+    """
     ours = _our_session()
     if ours is None or "holdfast" not in app.extensions:
         return
+    if ours.state is State.ISOLATED:
+        ours.pop("_user_id", None)
+        g.pop("_login_user", None)
+        raise LoginWithoutSession
     ours.rotate(Rotation.LOGIN)
     if ours.user_id != ours.stored_user_id:
         ours.remember = None  # that of the session before, which is somebody else's

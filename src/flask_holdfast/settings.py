@@ -27,7 +27,7 @@ class Setting:
     wrong: Check
 
 
-def _one_of(*choices: str | None) -> Check:
+def _one_of(*choices: str | int | None) -> Check:
     listed = ", ".join(repr(choice) for choice in choices)
     return lambda value: None if value in choices else f"Write one of {listed}."
 
@@ -128,6 +128,10 @@ def _url_prefix(value: Any) -> str | None:
     return None if ok else 'Write a plain path that begins with "/" and does not end with one.'
 
 
+def _function(value: Any) -> str | None:
+    return None if callable(value) else "Write a function that takes a text and returns one."
+
+
 def _key_prefix(value: Any) -> str | None:
     if not isinstance(value, str) or not value:
         return 'Write a text that is not empty, e.g. "session:".'
@@ -147,6 +151,13 @@ def _store_url(value: Any) -> str | None:
         scheme = ""
     return None if scheme in _STORE_SCHEMES else f"Write a URL that begins with one of {listed}."
 
+
+#: What people keep to themselves, as forms spell it. A name matches by how one of its parts
+#: begins or ends.
+_SECRET_WORDS = (
+    *("pass", "pwd", "pin", "secret", "token", "otp", "mfa", "captcha", "credential"),
+    *("card", "cvv", "cvc", "csc", "iban", "ssn", "kennwort", "senha", "mdp"),
+)
 
 _TABLE = (
     Setting(
@@ -254,6 +265,31 @@ _TABLE = (
         "same-origin",
         "Whether an authentic but old token passes where the browser proves same origin.",
         _one_of("same-origin", "refuse"),
+    ),
+    Setting(
+        "CSRF_BEARER",
+        True,
+        "Whether a Bearer credential lifts the check, and takes the session's power with it.",
+        _flag,
+    ),
+    Setting(
+        "CSRF_REPORT_ONLY",
+        False,
+        "True: refusals are logged and signalled, and the requests let through. For a rollout.",
+        _flag,
+    ),
+    Setting(
+        "CSRF_REFILL_SKIP",
+        _SECRET_WORDS,
+        "Words in the names of form fields that are never shown again after a refusal.",
+        _names,
+    ),
+    Setting("CSRF_ERROR_STATUS", 400, "The status of a refusal, 400 or 403.", _one_of(400, 403)),
+    Setting(
+        "CSRF_TRANSLATE",
+        None,
+        "A function from each English sentence of a refusal to another language, like gettext.",
+        _optional(_function),
     ),
     Setting(
         "HOLDFAST_URL_PREFIX", "/session", "Where the extension's own endpoints live.", _url_prefix

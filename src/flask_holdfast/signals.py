@@ -54,5 +54,7 @@ client_changed = _signals.signal("client-changed")
 #: The store stopped answering, or answers again. Arguments: `available`, `trouble` (why not).
 store_changed = _signals.signal("store-changed")
 
-#: A request was refused by CSRF protection. Arguments: `reason`, `endpoint`, `method`.
+#: A request was refused by CSRF protection. Arguments: `reason`, `endpoint`, `method`,
+#: `report_only` (True with CSRF_REPORT_ONLY: it was let through). For the handshake of a
+#: WebSocket `endpoint` is None and `method` "WEBSOCKET".
 csrf_refused = _signals.signal("csrf-refused")

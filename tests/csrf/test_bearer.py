@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import flask_login
 import pytest
-from flask import Flask, Request, request, session
+from flask import Flask, Request, Response, request, session
+from flask_wtf.csrf import generate_csrf
 
 from flask_holdfast import CSRFProtect, Holdfast, SessionInterface
 from flask_holdfast.credentials import Credential, presented
-from tests.csrf.conftest import FOREIGN, Browser, browser
+from flask_holdfast.exceptions import LoginWithoutSession
+from tests import services
+from tests.csrf.conftest import FOREIGN, OWN, Browser, browser
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 BEARER = {"Authorization": "Bearer abc.def-1"}
 
@@ -37,6 +44,25 @@ def make_app() -> Flask:
     def who() -> str:
         session["seen"] = True
         return str(getattr(flask_login.current_user, "id", "nobody"))
+
+    @app.get("/token")
+    def token() -> str:
+        return str(generate_csrf())
+
+    @app.get("/stubborn")
+    def stubborn() -> str:
+        with pytest.raises(LoginWithoutSession):
+            flask_login.login_user(User("anna"), remember=True)
+        return str(flask_login.current_user.id)
+
+    @app.after_request
+    def allow_cors(response: Response) -> Response:
+        origin = request.headers.get("Origin")
+        if origin and origin == app.config.get("APP_ORIGIN"):
+            response.headers["Access-Control-Allow-Origin"] = origin
+            response.headers["Access-Control-Allow-Credentials"] = "true"
+            response.headers["Access-Control-Allow-Headers"] = "authorization, x-mine"
+        return response
 
     @app.get("/raw")
     def raw() -> str:
@@ -143,18 +169,133 @@ def test_nor_does_a_token_in_the_query(client: Browser, query: dict[str, str]) -
     assert client.post("/who", query_string=query, headers=FOREIGN).status_code == 400
 
 
-def test_a_user_that_an_earlier_hook_asked_for_is_forgotten() -> None:
+class TestSwitchedOff:
+    """CSRF_BEARER = False: a Bearer header is nothing special."""
+
+    @pytest.fixture(autouse=True)
+    def _off(self, client: Browser) -> None:
+        client.application.config["CSRF_BEARER"] = False
+
+    def test_a_bearer_lifts_nothing(self, client: Browser) -> None:
+        assert client.post("/who", headers=BEARER).status_code == 400
+        assert client.post("/who", headers=BEARER | FOREIGN).status_code == 400
+
+    def test_and_the_session_counts_as_ever(self, client: Browser) -> None:
+        assert client.get("/who", headers=BEARER).text == "anna"
+        token = {"X-CSRFToken": client.get("/token").text}
+        assert client.post("/who", headers=BEARER | OWN | token).text == "anna"
+
+    def test_without_a_session_the_program_is_still_known(self, client: Browser) -> None:
+        assert browser(client.application).get("/who", headers=BEARER).text == "program"
+
+    def test_and_may_sign_in(self, client: Browser) -> None:
+        assert client.get("/sign-in", headers=BEARER).text == "ok"
+
+
+class TestLogin:
+    """Nothing of the session is kept, so a login in a Bearer request would be a silent no."""
+
+    def test_is_an_error_that_says_so(
+        self, client: Browser, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        answer = client.get("/sign-in", headers=BEARER)
+
+        assert answer.status_code == 500
+        assert not answer.headers.getlist("Set-Cookie")
+        [record] = [record for record in caplog.records if record.levelname == "ERROR"]
+        assert record.exc_info
+        assert isinstance(record.exc_info[1], LoginWithoutSession)
+        assert "CSRF_BEARER" in str(record.exc_info[1])
+        assert "abc.def" not in caplog.text
+
+    def test_a_view_that_goes_on_runs_as_the_program(self, client: Browser) -> None:
+        answer = client.get("/stubborn", headers=BEARER)
+
+        assert answer.text == "program"
+        assert not answer.headers.getlist("Set-Cookie")
+
+    def test_what_an_app_without_flask_login_calls_user_id_is_its_own(self) -> None:
+        app = Flask("own")
+        app.secret_key = "a secret key for these tests"
+        CSRFProtect(app)
+
+        @app.post("/own")
+        def own() -> str:
+            session["_user_id"] = "x"
+            return str(session["_user_id"])
+
+        assert browser(app).post("/own", headers=BEARER).text == "x"
+
+
+class TestSinglePageApp:
+    """On another origin, with CORS and Bearer."""
+
+    @pytest.fixture
+    def client(self, client: Browser) -> Browser:
+        client.application.config["APP_ORIGIN"] = "https://app.example"
+        return client
+
+    def test_its_preflight_and_its_request_pass(self, client: Browser) -> None:
+        sender = {"Origin": "https://app.example", "Sec-Fetch-Site": "cross-site"}
+        asked = {
+            "Access-Control-Request-Method": "POST",
+            "Access-Control-Request-Headers": "authorization",
+        }
+        preflight = client.options("/who", headers=sender | asked)
+        answer = client.post("/who", headers=sender | BEARER, json={"a": 1})
+
+        for each in (preflight, answer):
+            assert each.status_code == 200
+            assert each.headers["Access-Control-Allow-Origin"] == "https://app.example"
+        assert answer.text == "program"
+        assert not answer.headers.getlist("Set-Cookie")
+
+    def test_without_its_bearer_it_is_another_site(self, client: Browser) -> None:
+        sender = {"Origin": "https://app.example", "Sec-Fetch-Site": "cross-site"}
+
+        assert client.post("/who", headers=sender, json={"a": 1}).status_code == 400
+
+
+@pytest.mark.parametrize("credentials", ["include", "omit"])
+def test_a_single_page_app_in_chromium(page: Page, whole: Flask, credentials: str) -> None:
+    whole.config["SESSION_COOKIE_SECURE"] = False
+    app = Flask("app")
+    app.add_url_rule("/", "page", lambda: "<p>app")
+    with services.live_server(whole) as api, services.live_server(app) as here:
+        whole.config["APP_ORIGIN"] = here
+        page.goto(f"{api}/sign-in")
+        page.goto(here)
+        answer = page.evaluate(
+            """async ([url, credentials]) => {
+                const headers = {"Authorization": "Bearer abc.def-1", "X-Mine": "1"};
+                const options = {method: "POST", headers, credentials, body: "{}"};
+                return await (await fetch(url, options)).text();
+            }""",
+            [f"{api}/who", credentials],
+        )
+
+    assert answer == "program"
+
+
+def test_a_user_that_was_asked_for_before_any_hook_is_forgotten() -> None:
     app = make_app()
+    asked: list[str | None] = []
+
+    @app.url_value_preprocessor
+    def early(*of: object) -> None:
+        asked.append(getattr(flask_login.current_user, "id", None))
 
     @app.before_request
-    def early() -> None:
-        str(flask_login.current_user)
+    def hook() -> None:
+        asked.append(session.get("_user_id"))
 
     CSRFProtect(app)
     client = browser(app)
     client.get("/sign-in")
+    asked.clear()
 
     assert client.post("/who", headers=BEARER).text == "program"
+    assert asked == ["anna", None], "the first comes before us, the second does not"
 
 
 @pytest.mark.parametrize(

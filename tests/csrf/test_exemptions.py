@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable
 from typing import Any
 
+import flask_login
 import pytest
-from flask import Blueprint, Flask
+from flask import Blueprint, Flask, session
+from flask import request as request_of_flask
 from flask.views import MethodView, View
 
-from flask_holdfast import CSRFProtect
-from tests.csrf.conftest import OWN, browser
+from flask_holdfast import CSRFProtect, Holdfast, Session, SessionInterface
+from tests.csrf.conftest import FOREIGN, OWN, Browser, browser
+from tests.csrf.test_bearer import User
 
 Endpoint = Callable[..., Any]
 
@@ -215,3 +219,148 @@ def test_an_exempt_view_is_still_checked_when_it_asks_for_it(app: Flask, csrf: C
     add(app, "strict", strict)
 
     assert open_to_all(app) == set()
+
+
+class TestListed:
+    """Whoever reads the log of a start sees where the application stands open."""
+
+    def lines(self, app: Flask, caplog: pytest.LogCaptureFixture) -> list[str]:
+        caplog.set_level(logging.INFO, logger="flask_holdfast.csrf")
+        for _ in range(2):
+            browser(app).get("/token")
+        return [record.getMessage() for record in caplog.records]
+
+    def test_each_exempt_view_is_named_once(
+        self, app: Flask, csrf: CSRFProtect, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        hooks = Blueprint("hooks", __name__, url_prefix="/hooks")
+        inner = Blueprint("inner", __name__, url_prefix="/inner")
+        inner.add_url_rule("/a", "a", made_by_a_factory("a"), methods=["POST"])
+        inner.add_url_rule("/b", "reads_only", made_by_a_factory("b"))
+        hooks.register_blueprint(inner)
+        app.register_blueprint(hooks)
+        csrf.exempt(hooks)
+        add(app, "by_object", without_wraps(csrf.exempt(made_by_a_factory("x"))))
+        add(app, "alone", csrf.exempt(session=False)(made_by_a_factory("y")))
+
+        assert self.lines(app, caplog) == [
+            "CSRF exempt: alone (runs without its session)",
+            "CSRF exempt: by_object",
+            "CSRF exempt: hooks.inner.a",
+        ]
+
+    def test_an_app_without_any_says_nothing(
+        self, app: Flask, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        assert self.lines(app, caplog) == []
+
+    @pytest.mark.parametrize(
+        ("key", "value"),
+        [
+            ("WTF_CSRF_ENABLED", False),
+            ("WTF_CSRF_CHECK_DEFAULT", False),
+            ("CSRF_REPORT_ONLY", True),
+        ],
+    )
+    def test_a_switch_that_opens_everything_is_named(
+        self, app: Flask, caplog: pytest.LogCaptureFixture, key: str, value: bool
+    ) -> None:
+        app.config[key] = value
+
+        [line] = self.lines(app, caplog)
+        assert key in line
+
+
+class TestWithoutSession:
+    """`exempt(session=False)`: the view runs as if the browser had no session."""
+
+    @pytest.fixture(params=["foreign", "own", "whole"])
+    def client(self, request: pytest.FixtureRequest) -> Browser:
+        """Somebody signed in, and remembered."""
+        app = Flask("hooks")
+        app.config.update(SECRET_KEY="0123456789abcdef-for-tests")
+        login = flask_login.LoginManager(app)
+        login.user_loader(User)
+        if request.param == "whole":
+            app.config["SESSION_STORE_URL"] = "memory://"
+            csrf = Holdfast(app).csrf
+        else:
+            csrf = CSRFProtect(app)
+        if request.param == "own":
+            app.session_interface = SessionInterface.from_url("memory://")
+
+        def who() -> str:
+            session["seen"] = True
+            assert request_of_flask.cookies.get("theme") == "dark"
+            if request.param == "whole":
+                assert isinstance(session._get_current_object(), Session)  # type: ignore[attr-defined]  # with its methods
+            return str(getattr(flask_login.current_user, "id", "nobody"))
+
+        def early() -> None:
+            str(flask_login.current_user)  # a hook that asks before the view
+
+        app.before_request(early)
+        both = ["GET", "POST"]
+        app.add_url_rule("/with", "with", csrf.exempt(with_wraps(who)), methods=both)
+        app.add_url_rule("/without", "without", without_wraps(who), methods=both)
+        csrf.exempt("without", session=False)
+
+        @app.post("/decorated")
+        @csrf.exempt(session=False)
+        def decorated() -> str:
+            return who()
+
+        @app.post("/login")
+        @csrf.exempt(session=False)
+        def late_login() -> str:
+            flask_login.login_user(User("mallory"))
+            return "in"
+
+        @app.get("/sign-in")
+        def sign_in() -> str:
+            flask_login.login_user(User("anna"), remember=True)
+            return "ok"
+
+        hooks = Blueprint("hooks", __name__, url_prefix="/hooks")
+        hooks.add_url_rule("/who", "who", lambda: who(), methods=both)
+        app.register_blueprint(csrf.exempt(hooks, session=False))
+        client = browser(app)
+        client.get("/sign-in")
+        client.set_cookie("theme", "dark", domain="shop.example")
+        assert client.get("/with").text == "anna"
+        return client
+
+    @pytest.mark.parametrize("path", ["/without", "/decorated", "/hooks/who"])
+    def test_nobody_is_signed_in_there(self, client: Browser, path: str) -> None:
+        answer = client.post(path, headers=FOREIGN)
+
+        assert answer.text == "nobody"
+        assert not answer.headers.getlist("Set-Cookie")
+
+    def test_nor_on_a_safe_method(self, client: Browser) -> None:
+        assert client.get("/without").text == "nobody"
+
+    def test_and_elsewhere_the_session_is_what_it_was(self, client: Browser) -> None:
+        client.post("/without", headers=FOREIGN)
+
+        assert client.post("/with", headers=FOREIGN).text == "anna"
+
+    def test_a_login_there_is_an_error(self, client: Browser) -> None:
+        answer = client.post("/login", headers=FOREIGN)
+
+        assert answer.status_code == 500
+        assert not answer.headers.getlist("Set-Cookie")
+        assert client.get("/with").text == "anna"
+
+    @pytest.mark.parametrize("switch", ["WTF_CSRF_ENABLED", "WTF_CSRF_CHECK_DEFAULT"])
+    def test_also_where_the_check_is_switched_off(self, client: Browser, switch: str) -> None:
+        client.application.config[switch] = False
+
+        assert client.post("/without", headers=FOREIGN).text == "nobody"
+
+    def test_also_where_refusals_are_only_reported(self, client: Browser) -> None:
+        client.application.config["CSRF_REPORT_ONLY"] = True
+
+        assert client.post("/without", headers=FOREIGN).text == "nobody"
+        bearer = {"Authorization": "Bearer abc"}
+        assert client.post("/with", headers=FOREIGN | bearer).text == "nobody"

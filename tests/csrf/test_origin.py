@@ -102,6 +102,7 @@ def row(
         ),
         row("Referer of a partner we trust", Proof.TRUSTED, referer=f"{PAY}/"),
         row("nothing at all on https", Reason.REFERER_MISSING),
+        row("nothing at all, and our Host is junk", Reason.REFERER_MISSING, target=None),
         row("nothing at all on http", Proof.NOTHING, target=OURS_HTTP),
         row("another's Referer on http", Reason.REFERER_MISMATCH, referer=EVIL, target=OURS_HTTP),
         row("nothing at all, not strict", Proof.NOTHING, strict=False),

@@ -1,15 +1,20 @@
 from __future__ import annotations
 
 import base64
+import hmac
 import itertools
+from collections import Counter
+from collections.abc import Callable
 
 import pytest
+from flask import Flask, render_template_string, request
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flask_holdfast.csrf import tokens
 from flask_holdfast.csrf.reasons import Reason
 from flask_holdfast.csrf.tokens import Key, Scope
+from tests.csrf.conftest import OWN, SITE, browser
 
 KEY = tokens.derive("the secret key of these tests")
 FORMER = tokens.derive("the one before")
@@ -48,12 +53,31 @@ def test_a_token_is_good_for_no_other_session(one: Scope, other: Scope) -> None:
         assert verdict(tokens.mint(KEY, one, NOW), other) is not None
 
 
-def test_every_change_of_one_bit_is_refused() -> None:
-    token = tokens.mint(KEY, ANNA, NOW)
+@pytest.mark.parametrize("scope", [ANNA, VISITOR], ids=["signed in", "nobody"])
+def test_every_change_of_one_bit_is_refused(scope: Scope) -> None:
+    token = tokens.mint(KEY, scope, NOW)
 
-    for place, bit in itertools.product(range(tokens.LENGTH), range(7)):
+    for place, bit in itertools.product(range(tokens.LENGTH), range(8)):
         changed = token[:place] + chr(ord(token[place]) ^ 1 << bit) + token[place + 1 :]
-        assert verdict(changed) in {Reason.TOKEN_MALFORMED, Reason.TOKEN_MISMATCH}, (place, bit)
+        reason = verdict(changed, scope, limit=None)
+        assert reason in {Reason.TOKEN_MALFORMED, Reason.TOKEN_MISMATCH}, (place, bit)
+
+
+@pytest.mark.parametrize("scope", [ANNA, VISITOR], ids=["signed in", "nobody"])
+def test_every_change_of_one_bit_of_what_it_says_is_refused(scope: Scope) -> None:
+    raw = int.from_bytes(base64.urlsafe_b64decode(tokens.mint(KEY, scope, NOW)[1:]), "big")
+
+    for bit in range(54 * 8):
+        changed = base64.urlsafe_b64encode((raw ^ 1 << bit).to_bytes(54, "big")).decode()
+        assert verdict("1" + changed, scope, limit=None) is Reason.TOKEN_MISMATCH, bit
+
+
+def test_the_code_in_a_token_is_hmac_sha256() -> None:
+    key = Key(b"k" * 32, b"m" * 32)
+
+    for size in range(200):
+        expected = hmac.digest(key.mac, b"x" * size, "sha256")
+        assert key.hmac(b"x" * size) == expected
 
 
 def test_a_token_has_one_spelling() -> None:
@@ -65,12 +89,24 @@ def test_a_token_has_one_spelling() -> None:
     assert verdict(token + "\n") is Reason.TOKEN_MALFORMED
 
 
-def test_tokens_share_nothing_past_the_version(full: bool) -> None:
-    made = [tokens.mint(KEY, ANNA, NOW) for _ in range(100_000 if full else 2_000)]
+@pytest.mark.parametrize("marked", [False, True], ids=["plain", "marked for a user"])
+def test_tokens_share_nothing_past_the_version(
+    full: bool, marked: bool, record_property: Callable[[str, object], None]
+) -> None:
+    nonces = (
+        tokens.mark(KEY, "anna") if marked else None for _ in range(100_000 if full else 2_000)
+    )
+    made = [tokens.mint(KEY, ANNA, NOW, nonce=nonce) for nonce in nonces]
+    record_property("ran", f"{len(made):,} tokens")
 
     assert len(set(made)) == len(made)
     for place in range(1, tokens.LENGTH):
-        assert len({token[place] for token in made}) == 64, place
+        seen = Counter(token[place] for token in made)
+        assert len(seen) == 64, place
+        # Nor does a letter stand out: chi-squared with 63 degrees of freedom is beyond 160 once
+        # in 10^9 places.
+        even = len(made) / 64
+        assert sum((count - even) ** 2 / even for count in seen.values()) < 160, place
     # Nor a common piece elsewhere: any 8 bytes of one are in no other.
     raw = [base64.urlsafe_b64decode(token[1:]) for token in made]
     pieces = [bytes(token[i : i + 8]) for token in raw for i in range(len(token) - 7)]
@@ -125,6 +161,43 @@ def test_a_token_for_one_purpose_serves_no_other() -> None:
     assert verdict(token, purpose="POST /transfer") is None
     assert verdict(token, purpose="POST /comment") is Reason.TOKEN_MISMATCH
     assert verdict(token) is Reason.TOKEN_MISMATCH
+
+
+@pytest.fixture
+def shop(app: Flask) -> Flask:
+    page = "{{ csrf_token.for_(method, url) }}"
+    app.get("/for", endpoint="for")(lambda: render_template_string(page, **request.args.to_dict()))
+    app.post("/write/<path:what>", endpoint="more")(lambda what: what)
+    app.put("/write", endpoint="put")(lambda: "put")
+    return app
+
+
+@pytest.mark.parametrize("url", ["/write", "write?a=b#c", f"{SITE}/write"])
+@pytest.mark.parametrize("user", [None, "anna"])
+def test_a_token_read_off_one_form_sends_no_other(shop: Flask, url: str, user: str | None) -> None:
+    client = browser(shop)
+    if user:
+        client.get(f"/sign-in/{user}")
+    answer = client.get("/for", query_string={"method": "post", "url": url})
+    sent = {"X-CSRFToken": answer.text, **OWN}
+
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert client.post("/write", headers=sent).text == "written"
+    assert client.post("/write?x=y", headers=sent).text == "written"
+    assert client.post("/write/more", headers=sent).status_code == 400
+    assert client.put("/write", headers=sent).status_code == 400
+    assert browser(shop).post("/write", headers=sent).status_code == 400
+
+
+def test_a_form_below_a_mount_point_and_with_odd_letters(shop: Flask) -> None:
+    client = browser(shop)
+    where = {"base_url": f"{SITE}/mounted"}
+    url = "/mounted/write/caf%C3%A9%20%2541"
+    token = client.get("/for", query_string={"method": "POST", "url": url}, **where).text
+
+    sent = {"X-CSRFToken": token, **OWN}
+    assert client.post("/write/caf%C3%A9%20%2541", headers=sent, **where).text == "café %41"
+    assert client.post("/write/caf%C3%A9%20A", headers=sent, **where).status_code == 400
 
 
 def test_purpose_and_session_cannot_be_shifted_into_each_other() -> None:

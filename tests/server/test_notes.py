@@ -7,12 +7,19 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from playwright.sync_api import Page, expect
 
 from server import models
-from tests.server.visitor import ORIGIN, Visitor, token_in
+from tests import services
+from tests.server.test_ended import account, stop_time
+from tests.server.visitor import ORIGIN, PASSWORD, Visitor, token_in
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from flask import Flask
+
+    from tests.conftest import NewContext, Problems
 
 
 def bearer(token: str) -> dict[str, str]:
@@ -295,3 +302,214 @@ def test_a_deeply_nested_body_does_not_exhaust_the_stack(bob: Visitor) -> None:
     )
 
     assert answer.status_code == 400
+
+
+LONG = 'Dear all,\n\n  two hours of <b>work</b> & "quotes"\n' + "and more of it. " * 90 + "The end."
+HOSTILE = '"><img src=x onerror="window.hacked=1"></textarea><script>window.hacked=1</script>'
+
+
+def saved(app: Flask, username: str) -> list[str]:
+    with app.app_context():
+        user = models.find_user(username)
+        assert user
+        return [note.text.replace("\r\n", "\n") for note in models.latest_notes(user)]
+
+
+def ended_by_an_administrator(app: Flask) -> None:
+    ada = Visitor(app)
+    ada.login("root-ada")
+    path = f"/admin/users/{account(app, 'bob')}/end-sessions"
+    assert ada.submit(path, "/admin/sessions").status_code == 303
+
+
+def ended_by_itself(app: Flask) -> None:
+    stop_time(app).advance(31 * 60)
+
+
+class TestNothingWrittenIsLost:
+    """In a real browser: a long note is written, and the session ends before it is sent."""
+
+    @pytest.fixture
+    def app(self, app: Flask) -> Flask:
+        with app.app_context():
+            for name in ("bob", "carol"):
+                models.add_user(name, f"{name}@example.com", PASSWORD)
+        return app
+
+    @pytest.fixture
+    def url(self, app: Flask, tls: services.TLS, page_problems: Problems) -> Iterator[str]:
+        # The browser reports each refusal, and would report what breaks the policy.
+        page_problems.expect("status of 400")
+        with services.live_server(app, tls=tls) as url:
+            yield url
+
+    def sign_in(self, page: Page, username: str) -> None:
+        page.get_by_label("Username").fill(username)
+        page.get_by_label("Password").fill(PASSWORD)
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.get_by_role("heading", name=f"Hello, {username}")).to_be_visible()
+
+    def write(self, url: str, page: Page, text: str = LONG) -> None:
+        page.goto(f"{url}/auth/login")
+        self.sign_in(page, "bob")
+        page.get_by_label("Note", exact=True).fill(text)
+
+    def sign_in_again(self, page: Page, username: str) -> None:
+        """By the link of the page with the note, which stays as it is."""
+        with page.context.expect_page() as opened:
+            page.get_by_role("link", name="Sign in in a new tab").click()
+        self.sign_in(opened.value, username)
+
+    @pytest.mark.parametrize("script", [True, False], ids=["with script", "without script"])
+    @pytest.mark.parametrize("end", [ended_by_an_administrator, ended_by_itself])
+    def test_it_comes_back_and_is_saved_once(
+        self,
+        end: Callable[[Flask], None],
+        script: bool,
+        app: Flask,
+        url: str,
+        new_context: NewContext,
+    ) -> None:
+        page = new_context(java_script_enabled=script).new_page()
+        self.write(url, page)
+        end(app)
+
+        page.get_by_role("button", name="Add note").click()
+
+        expect(page.get_by_role("heading", name="Your session has ended")).to_be_visible()
+        expect(page.get_by_label("Text")).to_have_value(LONG)
+        assert saved(app, "bob") == []
+        self.sign_in_again(page, "bob")
+        page.get_by_role("button", name="Send it").click()
+        if not script:
+            # The token on the page was for nobody; that of the answer is for bob.
+            expect(page.get_by_role("heading", name="once more")).to_be_visible()
+            page.get_by_role("button", name="Send it").click()
+        expect(page).to_have_url(f"{url}/dashboard")
+        assert saved(app, "bob") == [LONG]
+
+    def test_sent_before_signing_in_it_is_still_there(
+        self, app: Flask, url: str, page: Page
+    ) -> None:
+        self.write(url, page)
+        ended_by_an_administrator(app)
+        page.get_by_role("button", name="Add note").click()
+
+        for _ in range(2):
+            page.get_by_role("button", name="Send it").click()
+            page.wait_for_load_state()
+
+        expect(page.get_by_label("Text")).to_have_value(LONG)
+        self.sign_in_again(page, "bob")
+        page.get_by_role("button", name="Send it").click()
+        expect(page).to_have_url(f"{url}/dashboard")
+        assert saved(app, "bob") == [LONG]
+
+    def test_another_person_who_signs_in_sends_it_only_as_their_own(
+        self, app: Flask, url: str, page: Page
+    ) -> None:
+        self.write(url, page)
+        ended_by_an_administrator(app)
+        page.get_by_role("button", name="Add note").click()
+        self.sign_in_again(page, "carol")
+
+        page.get_by_role("button", name="Send it").click()
+
+        expect(page.get_by_role("heading", name="Is this yours to send?")).to_be_visible()
+        assert "bob" not in page.content()
+        page.get_by_role("button", name="Send it").click()
+        assert saved(app, "carol") == [], "the browser itself asks for the checkbox"
+        page.get_by_role("checkbox").check()
+        page.get_by_role("button", name="Send it").click()
+        expect(page).to_have_url(f"{url}/dashboard")
+        assert (saved(app, "bob"), saved(app, "carol")) == ([], [LONG])
+
+    def test_a_page_from_before_the_new_login_gives_it_back_too(
+        self, app: Flask, url: str, new_context: NewContext
+    ) -> None:
+        """Without script nothing gives the old page the token of the new session."""
+        context = new_context(java_script_enabled=False)
+        page, other = context.new_page(), context.new_page()
+        self.write(url, page)
+        ended_by_an_administrator(app)
+        other.goto(f"{url}/auth/login")
+        self.sign_in(other, "bob")
+
+        page.get_by_role("button", name="Add note").click()
+
+        expect(page.get_by_label("Text")).to_have_value(LONG)
+        page.get_by_role("button", name="Send it").click()
+        expect(page).to_have_url(f"{url}/dashboard")
+        assert saved(app, "bob") == [LONG]
+
+    def test_who_signed_out_in_another_tab_reloads_the_refusal(
+        self, app: Flask, url: str, new_context: NewContext
+    ) -> None:
+        context = new_context(java_script_enabled=False)
+        page, other = context.new_page(), context.new_page()
+        self.write(url, page)
+        other.goto(f"{url}/account/tokens")
+        other.get_by_role("button", name="Sign out").click()
+        expect(other).to_have_url(f"{url}/welcome")
+        page.get_by_role("button", name="Add note").click()
+        expect(page.get_by_role("heading", name="Your session has ended")).to_be_visible()
+        self.sign_in_again(page, "bob")
+
+        page.reload()
+
+        expect(page.get_by_label("Text")).to_have_value(LONG)
+        page.get_by_role("button", name="Send it").click()
+        expect(page).to_have_url(f"{url}/dashboard")
+        assert saved(app, "bob") == [LONG]
+
+    def test_sent_twice_by_impatience_it_is_saved_once(
+        self, app: Flask, url: str, page: Page
+    ) -> None:
+        self.write(url, page)
+        ended_by_an_administrator(app)
+        page.get_by_role("button", name="Add note").click()
+        self.sign_in_again(page, "bob")
+
+        page.get_by_role("button", name="Send it").dblclick()
+
+        expect(page).to_have_url(f"{url}/dashboard")
+        page.reload()
+        assert saved(app, "bob") == [LONG]
+
+    def test_markup_in_it_or_in_a_fields_name_stays_text(
+        self, app: Flask, url: str, page: Page
+    ) -> None:
+        self.write(url, page, HOSTILE)
+        page.locator("#text").evaluate(
+            """(area, name) => {
+                const names = [name, 'action', 'submit', 'addEventListener', 'dataset', 'id']
+                for (const name of names) {
+                    const field = Object.assign(document.createElement('input'), { name, value: name })
+                    area.after(field)
+                }
+            }""",
+            HOSTILE,
+        )
+        ended_by_an_administrator(app)
+
+        page.get_by_role("button", name="Add note").click()
+
+        expect(page.locator("textarea[name=text]")).to_have_value(HOSTILE)
+        assert page.locator("img, [onerror]").count() == 0
+        assert page.evaluate("window.hacked") is None
+        self.sign_in_again(page, "bob")
+        page.get_by_role("button", name="Send it").click()
+        expect(page).to_have_url(f"{url}/dashboard")
+        assert saved(app, "bob") == [HOSTILE]
+
+    @pytest.mark.parametrize("width", [320, 390, 1280])
+    def test_the_page_fits_every_screen_and_looks_like_this_site(
+        self, app: Flask, url: str, new_context: NewContext, width: int
+    ) -> None:
+        page = new_context(viewport={"width": width, "height": 800}).new_page()
+        self.write(url, page, "x" * 1000)
+        ended_by_an_administrator(app)
+        page.get_by_role("button", name="Add note").click()
+
+        expect(page.get_by_role("link", name="Holdfast notes")).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")

@@ -106,6 +106,18 @@ def test_keeping_alive_needs_a_token(client: FlaskClient) -> None:
     assert client.post("/session/keep-alive", headers=OWN).status_code == 400
 
 
+def test_a_refusal_tells_whose_session_it_is_as_the_endpoints_do(client: FlaskClient) -> None:
+    """A page that was made for anna must not go on with the token that it is handed here."""
+    nobody = client.post("/session/keep-alive", headers=OWN, json={}).json
+    client.post("/sign-in")
+    refused = client.post("/session/keep-alive", headers=OWN, json={}).json
+
+    assert nobody is not None
+    assert refused is not None
+    assert refused["subject"] == get(client, "/session/csrf-token")["subject"]
+    assert refused["subject"] != nobody["subject"]
+
+
 def test_keeping_alive_answers_like_status(client: FlaskClient) -> None:
     client.post("/sign-in")
     token = get(client, "/session/csrf-token")["csrf_token"]

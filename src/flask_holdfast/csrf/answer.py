@@ -1,19 +1,37 @@
-"""What a refused client gets to see: JSON for programs, a page for people."""
+"""What a refused client gets to see: JSON for programs, a page for people.
+
+    {"error", "reason", "csrf_token", "expires_in", "subject"}
+
+or the same as `application/problem+json` (RFC 9457) where the client asks for that. The page
+is `holdfast/csrf_error.html`, which an application may replace; what it says stands in
+`holdfast/csrf_message.html`, for either to include. Each sentence goes through
+CSRF_TRANSLATE.
+"""
 
 from __future__ import annotations
 
 from contextlib import suppress
+from http import HTTPStatus
 from typing import Any
 
-from flask import Request, Response, current_app, jsonify, request
+from flask import Request, Response, current_app, json, request, url_for
 from werkzeug.exceptions import SecurityError
+from werkzeug.routing import BuildError
 
+from .. import settings
 from ..exceptions import StoreUnavailable
-from . import current, origin
+from . import current, origin, refill
 from .origin import Origin, Proof
 from .reasons import Reason
 
 TEMPLATE = "holdfast/csrf_error.html"
+PROBLEM = "application/problem+json"
+
+#: The headers that decide which answer a client gets.
+_DECIDES = (
+    *("Accept", "Cookie", "Origin", "Referer"),
+    *("Sec-Fetch-Mode", "Sec-Fetch-Site", "X-Requested-With"),
+)
 
 _FOREIGN = {
     Reason.CROSS_ORIGIN,
@@ -35,19 +53,37 @@ UNTOLD_PROXY = (
 
 
 def answer(reason: Reason, proof: Proof | None, hint: str | None, status: int) -> Response:
-    """The answer to the current request, refused for `reason`.
+    """The answer to the current request, refused for `reason`, with `status` or the 403 that
+    CSRF_ERROR_STATUS asks for.
 
     `proof` is what the origin gate said, None if it was the gate that refused: then nothing
     asks the session, and no token is in the answer.
     """
-    if wants_json(request):
-        response = jsonify(_body(reason, proof, hint))
+    status = 403 if settings.get(current_app.config, "CSRF_ERROR_STATUS") == 403 else status
+    if wants_problem(request):
+        body = _problem(_body(reason, proof, hint), status)
+        response = current_app.response_class(json.dumps(body), mimetype=PROBLEM)
+    elif wants_json(request):
+        body = _body(reason, proof, hint)
+        response = current_app.response_class(json.dumps(body), mimetype="application/json")
     else:
         response = current_app.response_class(_page(reason, proof, hint), mimetype="text/html")
     response.status_code = status
     response.cache_control.no_store = True
-    response.vary.update(("Cookie", "Sec-Fetch-Site", "Origin"))
+    response.vary.update(_DECIDES)
     return response
+
+
+def wants_problem(request: Request) -> bool:
+    """Whether the client asks for problem details by name, and for nothing else before them."""
+    accepted = request.accept_mimetypes
+    named = any(str(name).lower() == PROBLEM for name in accepted.values())
+    others = ("text/html", "application/json")
+    return (
+        named
+        and accepted[PROBLEM] > 0
+        and all(accepted[PROBLEM] >= accepted[other] for other in others)
+    )
 
 
 def wants_json(request: Request) -> bool:
@@ -80,7 +116,7 @@ def target(request: Request) -> Origin | None:
 
 def _body(reason: Reason, proof: Proof | None, hint: str | None) -> dict[str, Any]:
     body: dict[str, Any] = {
-        "error": " ".join(filter(None, (reason.sentence, hint))),
+        "error": " ".join(filter(None, (_translate(reason.sentence), hint))),
         "reason": reason.value,
         "csrf_token": None,
         "expires_in": None,
@@ -94,15 +130,42 @@ def _body(reason: Reason, proof: Proof | None, hint: str | None) -> dict[str, An
     return body
 
 
+def _problem(body: dict[str, Any], status: int) -> dict[str, Any]:
+    detail = body.pop("error")
+    # Without a type of its own a problem has the status's name as its title; what a program
+    # tells refusals apart by is `reason`.
+    title = HTTPStatus(status).phrase
+    return {"type": "about:blank", "title": title, "status": status, "detail": detail} | body
+
+
 def _page(reason: Reason, proof: Proof | None, hint: str | None) -> str:
+    filled = None
+    with suppress(StoreUnavailable):
+        filled = refill.offer(reason, proof)
     # Not `render_template`: that runs the application's context processors, which may fetch
     # the session, and a refusal at the gate costs nothing.
     return current_app.jinja_env.get_template(TEMPLATE).render(
         reason=reason,
         kind="foreign" if reason in _FOREIGN else "ended" if reason in _ENDED else "stale",
+        refill=filled,
         back=_page_it_came_from(proof),
+        sign_in=_sign_in_page(),
         hint=hint,
+        t=_translate,
     )
+
+
+def _translate(sentence: str) -> str:
+    translate = settings.get(current_app.config, "CSRF_TRANSLATE")
+    return str(translate(sentence)) if translate else sentence
+
+
+def _sign_in_page() -> str | None:
+    """Where Flask-Login sends who has to sign in, if the application has it and says so."""
+    view = getattr(getattr(current_app, "login_manager", None), "login_view", None)
+    with suppress(BuildError):
+        return url_for(view) if view else None
+    return None
 
 
 def _page_it_came_from(proof: Proof | None) -> str | None:

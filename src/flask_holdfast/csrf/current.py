@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import secrets
 import time
 from typing import Any, cast
+from urllib.parse import unquote, urljoin, urlsplit
 
-from flask import current_app, g, session
+from flask import current_app, g, request, session
+from flask.globals import request_ctx
 from itsdangerous import BadData, URLSafeTimedSerializer
 
 from .. import settings
@@ -25,19 +28,38 @@ def issue() -> str:
     Costs no store command with sessions of this package. Minted anew if the session has got
     another id meanwhile, so that what is rendered after a login is good for that login.
     """
-    scope = _minting_scope()
-    cached: tuple[Scope, str] | None = g.get("_holdfast_csrf")
+    # Looked up once, and not through Flask's proxies: that would be a third of the whole cost.
+    asked = cast("Any", request_ctx)._get_current_object()
+    config, session, kept = asked.app.config, asked.session, _g()
+    field = str(config["WTF_CSRF_FIELD_NAME"])
+    scope = _minting_scope(session, field)
+    cached: tuple[Scope, str] | None = kept.get("_holdfast_csrf")
     if cached is None or cached[0] != scope:
-        cached = scope, tokens.mint(_keys()[0], scope, time.time())
-        g._holdfast_csrf = cached  # noqa: SLF001 - ours, in the namespace that Flask offers
+        key = _minting_key(config)
+        nonce = _nonce(session, key, scope)
+        cached = scope, tokens.mint(key, scope, time.time(), nonce=nonce)
+        kept._holdfast_csrf = cached  # noqa: SLF001 - ours, in the namespace that Flask offers
     # Flask-WTF's place for it, where applications' tests look.
-    setattr(g, field_name(), cached[1])
+    setattr(kept, field, cached[1])
     return cached[1]
+
+
+def issue_for(method: str, url: str) -> str:
+    """A token that is good for `method` on the path of `url` alone, and for nothing else.
+
+    For a form on a page that others may read parts of: what they learn is of no use elsewhere.
+    """
+    issue()  # so that the response is kept from caches, and its cookie sent
+    session = _session()
+    scope, key = _minting_scope(session, field_name()), _minting_key(_config())
+    purpose = _purpose(method, unquote(urlsplit(urljoin(request.url, url)).path))
+    nonce = _nonce(session, key, scope)
+    return tokens.mint(key, scope, time.time(), purpose=purpose, nonce=nonce)
 
 
 def was_issued() -> bool:
     """Whether this response holds a token."""
-    return g.get("_holdfast_csrf") is not None
+    return _g().get("_holdfast_csrf") is not None
 
 
 def verdict(token: str, time_limit: float | None) -> Reason | None:
@@ -46,14 +68,69 @@ def verdict(token: str, time_limit: float | None) -> Reason | None:
     if scope is None:
         return Reason.SESSION_MISSING
     reason = tokens.check(_keys(), scope, token, time.time(), time_limit)
+    if reason is Reason.TOKEN_MISMATCH:
+        # Or it was made for this very request alone.
+        purpose = _purpose(request.method, request.script_root + request.path)
+        reason = tokens.check(_keys(), scope, token, time.time(), time_limit, purpose=purpose)
     if reason is Reason.TOKEN_MALFORMED:
         return _stock_verdict(token, None if is_ours else scope, time_limit)
     return reason
 
 
+def form_token() -> str | None:
+    """The token in the form of this request. Reads the body."""
+    form = request.form
+    if token := form.get(field_name()):
+        return token
+    return next((form[name] for name in form if is_token_field(name) and form[name]), None)
+
+
+def is_token_field(name: str | None) -> bool:
+    """Whether a form field holds a token; WTForms puts a separator after a form's prefix.
+
+    A part of a multipart body may have no name: Werkzeug gives None for it.
+    """
+    if name is None:
+        return False
+    field = field_name()
+    return name == field or name.endswith(tuple(f"{separator}{field}" for separator in "-_;:/."))
+
+
+def mark() -> bytes:
+    """What `is_author` knows again as made for who is signed in now. Asks the store."""
+    return tokens.mark(_minting_key(_config()), user_id())
+
+
+def is_author(marked: bytes) -> bool:
+    """Whether `marked`, from `mark` or a token, was made for who is signed in now."""
+    return tokens.is_marked(_keys(), marked, user_id())
+
+
+def follows_users() -> bool:
+    """Whether a change of user always gives the session another id, as this package's do."""
+    return hasattr(_session(), "csrf_scope")
+
+
+def fingerprint() -> str:
+    """Eight characters that tell this session from another; empty without one. Asks the store."""
+    scope, _ = _checking_scope()
+    if scope is None:
+        return ""
+    named = b"session" + scope.sid.encode(errors="replace")
+    return hmac.new(_minting_key(_config()).mac, named, "sha256").hexdigest()[:8]
+
+
+def signer(salt: str) -> URLSafeTimedSerializer:
+    """Signs with the current secret, and believes those still accepted."""
+    current, *former = _secrets()
+    return URLSafeTimedSerializer(
+        [*reversed(former), current], salt=salt, signer_kwargs={"digest_method": hashlib.sha256}
+    )
+
+
 def subject() -> str:
     """The fingerprint of who is signed in. Asks the store."""
-    return tokens.subject(_keys()[0], user_id())
+    return tokens.subject(_minting_key(_config()), user_id())
 
 
 def known_subject() -> str | None:
@@ -74,7 +151,7 @@ def user_id() -> str | None:
     current = _session()
     if hasattr(current, "csrf_scope"):
         return cast("str | None", current.user_id)
-    named = (current.get(key) for key in settings.get(current_app.config, "SESSION_USER_KEYS"))
+    named = (current.get(key) for key in settings.get(_config(), "SESSION_USER_KEYS"))
     return next((str(value) for value in named if value is not None), None)
 
 
@@ -86,12 +163,12 @@ def session_expires_in() -> tuple[float | None, float | None]:
 
 def time_limit() -> float | None:
     """Seconds for which a token is fresh, None for no limit."""
-    return cast("float | None", current_app.config["WTF_CSRF_TIME_LIMIT"])
+    return cast("float | None", _config()["WTF_CSRF_TIME_LIMIT"])
 
 
 def field_name() -> str:
     """The form field of the token, and Flask-WTF's name for it in `session` and `g`."""
-    return str(current_app.config["WTF_CSRF_FIELD_NAME"])
+    return str(_config()["WTF_CSRF_FIELD_NAME"])
 
 
 def has_key() -> bool:
@@ -101,7 +178,7 @@ def has_key() -> bool:
 
 def _secrets() -> list[Any]:
     """What tokens are signed with: the current secret first, then those still accepted."""
-    config = current_app.config
+    config = _config()
     if own := config.get("WTF_CSRF_SECRET_KEY"):
         return [own]
     known = current_app.secret_key  # not the config: a subclass of Flask may have it as a constant
@@ -115,21 +192,58 @@ def _keys() -> list[Key]:
     return [tokens.derive(secret) for secret in known]
 
 
+def _minting_key(config: Any) -> Key:
+    known = config.get("WTF_CSRF_SECRET_KEY") or config.get("SECRET_KEY")
+    return tokens.derive(known) if known else _keys()[0]
+
+
+# What Flask's proxies stand for: each look through one costs as much as half a MAC.
+
+
 def _session() -> Any:
     return session._get_current_object()  # type: ignore[attr-defined]  # a proxy
+
+
+def _config() -> Any:
+    return current_app._get_current_object().config  # type: ignore[attr-defined]  # a proxy
+
+
+def _g() -> Any:
+    return g._get_current_object()
+
+
+def _purpose(method: str, path: str) -> str:
+    return f"{method.upper()} {path}"
 
 
 # -- what a token is bound to ----------------------------------------------------------
 
 
-def _minting_scope() -> Scope:
-    current = _session()
+def _minting_scope(current: Any, name: str) -> Scope:
     if hasattr(current, "csrf_scope"):
         return Scope(*current.csrf_scope(minting=True))
     # Somebody else's session: a secret of 160 bits is kept in it, as Flask-WTF does it.
-    if not _is_secret(current.get(field_name())):
-        current[field_name()] = secrets.token_hex(20)
-    return Scope(current[field_name()], signed_in=False)
+    kept = current.get(name)
+    if not _is_secret(kept):
+        kept = current[name] = secrets.token_hex(20)
+    return Scope(kept, signed_in=False)
+
+
+def _nonce(current: Any, key: Key, scope: Scope) -> bytes | None:
+    """The nonce of a token for `scope`, marked where it is known whose page it is on."""
+    # A session that keeps its sid keeps its user, who is known without another look.
+    if scope.signed_in and scope.sid == current.sid:
+        return tokens.mark(key, current.stored_user_id)
+    if not hasattr(current, "csrf_scope"):
+        return mark()
+    # Where nobody is signed in, the sid changes before anybody is.
+    if not scope.signed_in:
+        return None
+    touched = current.touched
+    try:
+        return tokens.mark(key, current.user_id)
+    finally:
+        current.touched = touched
 
 
 def _checking_scope() -> tuple[Scope | None, bool]:

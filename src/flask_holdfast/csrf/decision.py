@@ -29,7 +29,9 @@ class Facts(Protocol):
         """Whether the application takes this view out of the protection."""
 
     def is_bearer(self) -> bool:
-        """Whether a Bearer credential is presented, and no session can authenticate instead."""
+        """Whether no cookie can authenticate the request: it presents a Bearer credential, or
+        its view runs without a session.
+        """
 
     def origin(self) -> Reason | Proof:
         """What the origin gate says."""

@@ -11,7 +11,7 @@ was meant.
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from types import FunctionType, MethodType
 from typing import Any
 
@@ -33,8 +33,48 @@ class Exemptions:
         """Whether `view` is exempt in an app whose view functions are `views`."""
         if _identity(view) in self._given:
             return True
+        # Most views hold nothing that was given, which is told without looking at the others.
+        if not any(_identity(part) in self._given for part in _parts(view, ())):
+            return False
         others = {_identity(known) for known in views}
         return any(_identity(part) in self._given for part in _parts(view, others))
+
+
+class Named:
+    """A set of views as `CSRFProtect.exempt` takes them: by name, by blueprint or as objects.
+
+    `names` and `blueprints` may be sets that others add to.
+    """
+
+    def __init__(self, names: set[str], blueprints: set[Any]) -> None:
+        self.names = names
+        self.blueprints = blueprints
+        self.objects = Exemptions()
+
+    def __bool__(self) -> bool:
+        return bool(self.names or self.blueprints or self.objects)
+
+    def covers(
+        self, endpoint: str | None, views: Mapping[str, Any], blueprints: Mapping[str, Any]
+    ) -> bool:
+        """Whether the view at `endpoint` is one of them, in an app that has these views and
+        blueprints, each by name. A blueprint brings along those nested in it.
+        """
+        if not self or endpoint is None:
+            return False
+        folders = endpoint.split(".")[:-1]
+        if any(
+            blueprints.get(".".join(folders[:depth])) in self.blueprints
+            for depth in range(1, len(folders) + 1)
+        ):
+            return True
+        view = views.get(endpoint)
+        if view is None:
+            return False
+        name = f"{getattr(view, '__module__', '')}.{getattr(view, '__name__', '')}"
+        return not self.names.isdisjoint({endpoint, name}) or self.objects.covers(
+            view, views.values()
+        )
 
 
 def _identity(view: Any) -> object:

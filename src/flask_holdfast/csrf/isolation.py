@@ -3,17 +3,23 @@
 Where a Bearer header lifts the CSRF check, the session must not be able to authenticate the
 same request, or any page that can make a browser send both would act as the session's user.
 So the session and the remember cookie are taken out of the request, on every method:
-whatever the view, an extension or Flask-Login asks for, they are not there.
+whatever the view, an extension or Flask-Login asks for, they are not there. A view under
+`exempt(session=False)` runs in the same way.
+
+With CSRF_BEARER off a Bearer header is nothing special: the session counts, and so does the
+check.
 """
 
 from __future__ import annotations
 
-from flask import Flask, Request, g
+from flask import Flask, Request, current_app, g
 from flask.globals import request_ctx
 from flask.sessions import NullSession, SecureCookieSession
 from werkzeug.datastructures import ImmutableMultiDict
 
+from .. import settings
 from ..credentials import Credential, presented
+from ..exceptions import LoginWithoutSession
 
 #: Marks the WSGI environment of a request whose cookies were taken out.
 _ISOLATED = "flask_holdfast.isolated"
@@ -37,28 +43,41 @@ class IsolatedSession(NullSession):
     def __setitem__(self, key: str, value: object) -> None:  # type: ignore[override]
         # Flask-Login's word for "set a remember cookie": it would outlive the request, and
         # nobody proved by a CSRF token that they asked for it.
-        if key != "_remember":
-            SecureCookieSession.__setitem__(self, key, value)
+        if key == "_remember":
+            return
+        # What `login_user` writes first, and nothing else does.
+        if key == "_user_id" and hasattr(current_app, "login_manager"):
+            raise LoginWithoutSession
+        SecureCookieSession.__setitem__(self, key, value)
 
 
 def isolates(request: Request, app: Flask) -> bool:
-    """Whether `request` presents a Bearer credential; if so, its cookies are taken out.
+    """Whether `request` is to run without its session, as it presents a Bearer credential or
+    was isolated before; if so, its cookies are taken out.
 
     May be called before the session is opened, and again later.
     """
+    if is_isolated(request):
+        return True
     authorization = request.environ.get("HTTP_AUTHORIZATION")
     if authorization is None or presented(authorization) is not Credential.BEARER:
         return False
-    if not is_isolated(request):
-        request.environ[_ISOLATED] = True
-        _take_out(
-            request,
-            {
-                app.session_interface.get_cookie_name(app),
-                app.config.get("REMEMBER_COOKIE_NAME", "remember_token"),
-            },
-        )
+    if not settings.get(app.config, "CSRF_BEARER"):
+        return False
+    isolate(request, app)
     return True
+
+
+def isolate(request: Request, app: Flask) -> None:
+    """Take what could authenticate `request` out of its cookies."""
+    request.environ[_ISOLATED] = True
+    _take_out(
+        request,
+        {
+            app.session_interface.get_cookie_name(app),
+            app.config.get("REMEMBER_COOKIE_NAME", "remember_token"),
+        },
+    )
 
 
 def is_isolated(request: Request) -> bool:
@@ -66,11 +85,22 @@ def is_isolated(request: Request) -> bool:
     return _ISOLATED in request.environ
 
 
-def isolate_open_session(request: Request, app: Flask) -> None:
-    """The same where the session was opened by an interface that knows nothing of this."""
-    if is_isolated(request) or not isolates(request, app):
+def isolate_open_session(request: Request, app: Flask, *, always: bool = False) -> None:
+    """The same where the session is open already: the interface knows nothing of this, or it
+    is `always` to be done, for which the interface cannot see a reason.
+    """
+    if is_isolated(request):
         return
-    request_ctx._session = IsolatedSession()  # noqa: SLF001 - Flask has no other way in
+    if always:
+        isolate(request, app)
+    elif not isolates(request, app):
+        return
+    interface = app.session_interface
+    asks = getattr(interface, "isolates", None)
+    knows = asks is not None and asks(request)
+    opened = interface.open_session(app, request) if knows else None
+    # Flask has no other way in.
+    request_ctx._session = IsolatedSession() if opened is None else opened  # noqa: SLF001
     # Flask-Login's user, should an earlier hook have asked for it.
     g.pop("_login_user", None)
 

@@ -88,7 +88,7 @@ def check(
     if not strict_referer:
         return Proof.NOTHING
     if not referer:
-        https = target is not None and target.scheme == "https"
+        https = target is None or target.scheme == "https"
         return Reason.REFERER_MISSING if https else Proof.NOTHING
     page = origin_of(referer)
     if page is not None and page == target:

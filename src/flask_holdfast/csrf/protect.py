@@ -7,26 +7,42 @@ follows from it happens here and in `answer`.
 from __future__ import annotations
 
 import functools
+import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast, overload
 
 import flask_wtf.csrf
 from flask import Blueprint, Flask, Request, Response, current_app, g, has_request_context, request
 from flask.globals import request_ctx
+from flask.views import View
 
 from .. import settings, signals
 from ..exceptions import SettingError, printable
-from . import adoption, answer, current, isolation, origin, templating
+from . import (
+    adoption,
+    answer,
+    caching,
+    current,
+    handshake,
+    isolation,
+    origin,
+    redirects,
+    refill,
+    templating,
+)
 from .decision import SAFE_METHODS, Decision, Outcome, decide
-from .exemptions import Exemptions
+from .exemptions import Named
 from .origin import Origin, Proof
 from .reasons import Reason
 
 logger = logging.getLogger("flask_holdfast.csrf")
 
 _View = TypeVar("_View")
+
+#: In `app.extensions` until what is exempt has been listed.
+_UNLISTED = "flask_holdfast.csrf.unlisted"
 
 
 class CSRFError(flask_wtf.csrf.CSRFError):
@@ -58,8 +74,12 @@ class CSRFProtect(flask_wtf.csrf.CSRFProtect):
     """
 
     def __init__(self, app: Flask | None = None) -> None:
-        self._exempt_objects = Exemptions()
-        super().__init__(app)
+        super().__init__()
+        # Flask-WTF's own sets, to which other extensions add.
+        self._exempt_all = Named(self._exempt_views, self._exempt_blueprints)
+        self._sessionless = Named(set(), set())
+        if app is not None:
+            self.init_app(app)
 
     def init_app(self, app: Flask) -> None:
         """Install the protection. Raises `SettingError` for an origin that is none."""
@@ -72,48 +92,115 @@ class CSRFProtect(flask_wtf.csrf.CSRFProtect):
         app.config.setdefault("WTF_CSRF_METHODS", UNSAFE_METHODS)
         methods = app.config["WTF_CSRF_METHODS"]
         # Before the hooks that are there already: one of them may ask who is signed in.
-        app.before_request_funcs.setdefault(None, []).insert(0, _isolate)
+        app.before_request_funcs.setdefault(None, []).insert(0, self._begin)
         super().init_app(app)
         app.config["WTF_CSRF_METHODS"] = methods  # Flask-WTF made a plain set of it
         adoption.adopt(app)
         templating.install(app)
         app.register_blueprint(_pages())
-        app.after_request(_keep_from_caches)
+        # The first is run last: nothing that the app does to its responses comes after it.
+        app.after_request_funcs.setdefault(None, []).insert(0, _finish)
+        app.extensions[_UNLISTED] = True
 
-    def protect(self, apply_exemptions: bool = False) -> None:
+    @overload
+    def protect(self, view: bool = False, *, apply_exemptions: bool = False) -> None: ...
+    @overload
+    def protect(self, view: _View) -> _View: ...
+    def protect(self, view: Any = False, *, apply_exemptions: bool = False) -> Any:
         """Raise `CSRFError` unless the current request may act.
 
-        Runs before each request; call it yourself where `WTF_CSRF_CHECK_DEFAULT` is off.
-        With `apply_exemptions`, exempt views and requests that match no view pass.
+        Runs before each request. Where `WTF_CSRF_CHECK_DEFAULT` is off, call it in a view, or
+        put it on one: `@csrf.protect` below `@app.route`, or above a class view. It is checked
+        then whether exempt or not, unless `WTF_CSRF_ENABLED` is off.
+
+        With `apply_exemptions` (Flask-WTF has it as the first argument too) exempt views and
+        requests that match no view pass. With CSRF_REPORT_ONLY a refusal is only reported.
         """
+        if not isinstance(view, bool):
+            return self._checked(view)
+        apply_exemptions = apply_exemptions or view
         asked = request_ctx.request
         if apply_exemptions and not asked.endpoint:
-            return
-        _isolate()
+            return None
+        self._isolate()
         exempt = self._is_exempt if apply_exemptions else _never
         decision = decide(RequestFacts(asked, exempt))
-        if decision.reason is not None:
-            raise _refused(decision, decision.reason)
+        reason = decision.reason
+        if reason is None and decision.proof is not None:
+            reason = refill.objection()
+        if reason is not None:
+            error = _refused(decision, reason)
+            if settings.get(current_app.config, "CSRF_REPORT_ONLY"):
+                return None  # a form of Flask-WTF's still checks its own token, as it always did
+            raise error
         if decision.outcome not in {Outcome.SAFE_METHOD, Outcome.EXEMPT}:
             g.csrf_valid = True  # so that no form asks again
+        return None
 
-    def exempt(self, view: _View) -> _View:
+    @overload
+    def exempt(self, view: _View, *, session: bool = True) -> _View: ...
+    @overload
+    def exempt(self, *, session: bool = True) -> Callable[[_View], _View]: ...
+    def exempt(self, view: Any = None, *, session: bool = True) -> Any:
         """Take a view out of the protection, or all views of a blueprint.
 
         The view may be given as the object itself (function, `functools.partial`, class,
         method; decorated or not), as its endpoint or as "module.function". A blueprint
-        brings along those nested in it.
+        brings along those nested in it. What is exempt is logged at the first request.
+
+        `@csrf.exempt(session=False)` runs the view without its session and remember cookie,
+        on every method: for views that check who is asking by themselves, such as the
+        signature of a webhook. Then another site's page can do no more than anybody can.
         """
-        if isinstance(view, Blueprint):
-            self._exempt_blueprints.add(view)
-        elif isinstance(view, str):
-            self._exempt_views.add(view)
-        else:
-            self._exempt_objects.add(view)
+        if view is None:
+            return functools.partial(self.exempt, session=session)
+        for chosen in (self._exempt_all,) if session else (self._exempt_all, self._sessionless):
+            if isinstance(view, Blueprint):
+                chosen.blueprints.add(view)
+            elif isinstance(view, str):
+                chosen.names.add(view)
+            else:
+                chosen.objects.add(view)
         return view
 
+    def check_handshake(
+        self,
+        environ: Mapping[str, Any],
+        *,
+        app: Flask | None = None,
+        cookies_without_origin: bool = False,
+    ) -> Reason | None:
+        """Why the handshake of a WebSocket with this WSGI `environ` must be refused, or None.
+
+        Opening one is a GET, which is not checked: call this before anything is believed that
+        came with it. Needs no request; `app` (by default the current one, if there is one)
+        says what origins are trusted. A client that sends a cookie and no Origin is refused,
+        unless you let `cookies_without_origin` count: browsers always send an Origin.
+        """
+        known = app or (current_app or None)
+        config: Mapping[str, Any] = known.config if known else {}
+        reason = handshake.check(
+            environ,
+            _trusted_origins(tuple(settings.get(config, "CSRF_TRUSTED_ORIGINS"))),
+            cookies_without_origin=cookies_without_origin,
+        )
+        if reason is None:
+            return None
+        sender = origin.parse_origin(environ.get("HTTP_ORIGIN"))
+        untold = origin.only_the_scheme_differs(handshake.target(environ), sender)
+        hint = answer.UNTOLD_PROXY if untold else None
+        _report(known, reason, None, "WEBSOCKET", environ.get("REMOTE_ADDR"), hint)
+        return None if settings.get(config, "CSRF_REPORT_ONLY") else reason
+
+    def no_refill(self, view: _View) -> _View:
+        """Never show again, in the answer to a refusal, what was sent to this view.
+
+        For forms whose text is a secret whatever its fields are called.
+        """
+        return refill.keep_out(self, view)
+
     def isolates(self, request: Request) -> bool:
-        """Whether `request` presents a Bearer credential.
+        """Whether `request` presents a Bearer credential, and CSRF_BEARER is on.
 
         Then its session and remember cookies are taken out of it, and whoever opens the
         session must open an empty one that is not saved. To be asked before the session is
@@ -121,19 +208,77 @@ class CSRFProtect(flask_wtf.csrf.CSRFProtect):
         """
         return isolation.isolates(request, current_app)
 
+    def _begin(self) -> None:
+        """Before the first hook of each request."""
+        app = current_app
+        if _UNLISTED in app.extensions and app.extensions.pop(_UNLISTED, None):
+            for line in self._openings(app):
+                logger.info("%s", line)
+        self._isolate()
+
+    def _isolate(self) -> None:
+        asked = request_ctx.request  # not the proxy, which is looked up at each use
+        always = bool(self._sessionless) and self._covers(self._sessionless)
+        isolation.isolate_open_session(asked, current_app, always=always)
+        if isolation.is_isolated(asked):
+            g.csrf_valid = True
+
     def _is_exempt(self) -> bool:
-        if not (self._exempt_views or self._exempt_blueprints or self._exempt_objects):
-            return False
-        app, endpoint = current_app, request.endpoint
-        if any(app.blueprints.get(name) in self._exempt_blueprints for name in request.blueprints):
-            return True
-        view = app.view_functions.get(endpoint or "")
-        if view is None:
-            return False
-        name = f"{getattr(view, '__module__', '')}.{getattr(view, '__name__', '')}"
-        return not self._exempt_views.isdisjoint({endpoint, name}) or self._exempt_objects.covers(
-            view, app.view_functions.values()
-        )
+        return self._covers(self._exempt_all)
+
+    def _covers(self, chosen: Named) -> bool:
+        app = current_app
+        return chosen.covers(request_ctx.request.endpoint, app.view_functions, app.blueprints)
+
+    def _openings(self, app: Flask) -> Iterator[str]:
+        """Where the app stands open, a sentence each."""
+        config = app.config
+        if not config["WTF_CSRF_ENABLED"]:
+            yield "CSRF protection is off: WTF_CSRF_ENABLED"
+        elif not config["WTF_CSRF_CHECK_DEFAULT"]:
+            yield "CSRF is checked only where a view asks for it: WTF_CSRF_CHECK_DEFAULT is off"
+        if settings.get(config, "CSRF_REPORT_ONLY"):
+            yield "CSRF refusals are only reported: CSRF_REPORT_ONLY"
+        methods = config["WTF_CSRF_METHODS"]
+        unsafe = {
+            rule.endpoint
+            for rule in app.url_map.iter_rules()
+            if rule.methods is None or any(method in methods for method in rule.methods)
+        }
+        views = app.view_functions, app.blueprints
+        for endpoint in sorted(app.view_functions):
+            if self._sessionless.covers(endpoint, *views):
+                yield f"CSRF exempt: {printable(endpoint)} (runs without its session)"
+            elif endpoint in unsafe and self._exempt_all.covers(endpoint, *views):
+                yield f"CSRF exempt: {printable(endpoint)}"
+
+    def _checked(self, view: Any) -> Any:
+        """`view`, after the check."""
+        if isinstance(view, type) and issubclass(view, View):
+            view.decorators = [*view.decorators, self._checked]  # the last is the outermost
+            return view
+        if isinstance(view, type) or not callable(view):
+            raise TypeError(f"csrf.protect takes a view, not {printable(repr(view))}.")
+
+        def check() -> None:
+            if current_app.config["WTF_CSRF_ENABLED"]:
+                self.protect()
+
+        if inspect.iscoroutinefunction(view):
+
+            @functools.wraps(view)
+            async def checked_async(*args: Any, **kwargs: Any) -> Any:
+                check()
+                return await view(*args, **kwargs)
+
+            return checked_async
+
+        @functools.wraps(view)
+        def checked(*args: Any, **kwargs: Any) -> Any:
+            check()
+            return view(*args, **kwargs)
+
+        return checked
 
 
 class _UnsafeMethods(frozenset[str]):
@@ -184,12 +329,7 @@ class RequestFacts:
         return next(filter(None, map(headers.get, self._config["WTF_CSRF_HEADERS"])), None)
 
     def form_token(self) -> str | None:
-        form, field = self._request.form, current.field_name()
-        if token := form.get(field):
-            return token
-        # A form with a prefix: WTForms puts one of these between the prefix and the name.
-        prefixed = tuple(f"{separator}{field}" for separator in "-_;:/.")
-        return next((form[name] for name in form if name.endswith(prefixed) and form[name]), None)
+        return current.form_token()
 
     def verdict(self, token: str) -> Reason | None:
         return current.verdict(token, current.time_limit())
@@ -211,34 +351,44 @@ def _trusted_origins(configured: tuple[str, ...]) -> frozenset[Origin]:
     return frozenset(known for known in parsed.values() if known is not None)
 
 
-def _isolate() -> None:
-    asked = request_ctx.request  # not the proxy, which is looked up at each use
-    isolation.isolate_open_session(asked, current_app)
-    if isolation.is_isolated(asked):
-        g.csrf_valid = True
-
-
 def _refused(decision: Decision, reason: Reason) -> CSRFError:
     """Report a refusal, and make the error that answers it."""
     hint = answer.hint(reason)
+    flask_wtf.csrf.logger.info(reason.sentence)  # where applications look for it
+    _report(current_app, reason, request.endpoint, request.method, request.remote_addr, hint)
+    return CSRFError(reason, decision.proof, hint)
+
+
+def _report(
+    app: Flask | None,
+    reason: Reason,
+    endpoint: str | None,
+    method: str,
+    client: str | None,
+    hint: str | None,
+) -> None:
+    """One warning and one signal for each refusal, never with the token."""
+    report_only = bool(app and settings.get(app.config, "CSRF_REPORT_ONLY"))
     facts = {
         "reason": reason.value,
-        "endpoint": request.endpoint,
-        "method": printable(request.method, 20),
-        "client": printable(request.remote_addr or "unknown", 60),
+        "endpoint": endpoint,
+        "method": printable(method, 20),
+        "client": printable(client or "unknown", 60),
     }
-    flask_wtf.csrf.logger.info(reason.sentence)  # where applications look for it
     listed = " ".join(f"{name}={value}" for name, value in facts.items())
     logger.warning(
-        "CSRF refused: %s%s", listed, f" ({hint})" if hint else "", extra={"csrf": facts}
+        "%s: %s%s",
+        "CSRF would be refused" if report_only else "CSRF refused",
+        listed,
+        f" ({hint})" if hint else "",
+        extra={"csrf": facts | {"report_only": report_only}},
     )
-    signals.csrf_refused.send(
-        current_app._get_current_object(),  # type: ignore[attr-defined]  # a proxy
-        reason=reason.value,
-        endpoint=request.endpoint,
-        method=request.method,
-    )
-    return CSRFError(reason, decision.proof, hint)
+    if app is not None:
+        # The app itself, not the proxy to the current one.
+        sender = cast("Any", app)._get_current_object() if app is current_app else app
+        signals.csrf_refused.send(
+            sender, reason=reason.value, endpoint=endpoint, method=method, report_only=report_only
+        )
 
 
 def _pages() -> Blueprint:
@@ -250,11 +400,12 @@ def _pages() -> Blueprint:
     )
 
 
-def _keep_from_caches(response: Response) -> Response:
-    """A page with a token in it is for one person only, whatever its view says about caching."""
-    if current.was_issued():
-        response.vary.add("Cookie")
-        caching = response.cache_control
-        if not caching.no_store and not caching.private:
-            response.headers["Cache-Control"] = "no-store"
+def _finish(response: Response) -> Response:
+    """The last that is done to a response. Raises `TokenWouldLeak`."""
+    error = redirects.leak(response)
+    if error is not None and current_app.config["WTF_CSRF_ENABLED"]:
+        if not settings.get(current_app.config, "CSRF_REPORT_ONLY"):
+            return redirects.stopped(response, error)
+        logger.warning("%s", error)
+    caching.keep_away(response)
     return response

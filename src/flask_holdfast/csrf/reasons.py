@@ -25,6 +25,7 @@ class Reason(StrEnum):
     TOKEN_EXPIRED = "token_expired", "The CSRF token has expired."
     SESSION_MISSING = "session_missing", "The CSRF session token is missing."
     SESSION_EXPIRED = "session_expired", "The session that the CSRF token belongs to has ended."
+    SUBJECT_CHANGED = "subject_changed", "Somebody else has signed in since this was written."
 
     def __new__(cls, code: str, sentence: str) -> Self:
         member = str.__new__(cls, code)

@@ -1,4 +1,5 @@
-"""The token in templates: `{{ csrf_token }}`, `{{ csrf_token() }}`, `{% csrf_token %}`.
+"""The token in templates: `{{ csrf_token }}`, `{{ csrf_token() }}`, `{% csrf_token %}`,
+and for one form alone `{{ csrf_token.for_("POST", url_for("pay")) }}`.
 
 Flask-WTF's `csrf_meta_tag()` gives it as well. All of them give the one token of the
 response, in any place of a page: it is made of letters, digits, "-" and "_" only.
@@ -24,6 +25,10 @@ class TokenVariable:
 
     def __str__(self) -> str:
         return current.issue()
+
+    def for_(self, method: str, url: str) -> str:
+        """One that is good for this method and path alone, to put into that form only."""
+        return current.issue_for(method, url)
 
     def __html__(self) -> str:
         return str(escape(current.issue()))

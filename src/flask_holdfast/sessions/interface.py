@@ -141,17 +141,20 @@ class SessionInterface(FlaskSessionInterface):
     def _read_cookie(self, visit: Visit) -> ids.Cookie | None:
         """The genuine cookie. A forged one is no cookie.
 
-        A sibling domain can plant a second cookie of the same name beside ours, so each is
-        tried (the `__Host-` prefix keeps them out altogether).
+        A sibling domain can plant a second cookie of the same name beside ours (the `__Host-`
+        prefix keeps it out altogether). One of its own may be genuine, and comes first if it
+        is older: so the one that somebody signed in with counts, and of two the younger.
         """
         signer = self._signer(visit.app)
         if signer is None:
             return None
-        for value in visit.cookies_named(self.get_cookie_name(visit.app)):
-            cookie = signer.loads(value)
-            if cookie and (signer.signs or cookie.kind is not ids.Kind.UNSTORED):
-                return cookie
-        return None
+        genuine = [
+            cookie
+            for value in visit.cookies_named(self.get_cookie_name(visit.app))
+            if (cookie := signer.loads(value)) is not None
+            and (signer.signs or cookie.kind is not ids.Kind.UNSTORED)
+        ]
+        return max(genuine, key=_standing) if genuine else None
 
     def _outlived(self, app: Flask, cookie: ids.Cookie) -> bool:
         """Whether nothing can live any more under a cookie as old as this: no need to ask.
@@ -397,6 +400,11 @@ class SessionInterface(FlaskSessionInterface):
     def _absolute(self, app: Flask) -> int | None:
         seconds = app.config.get("SESSION_CACHE_TIMEOUT", self.default_lifetime)
         return None if seconds is None else int(seconds * 1000)
+
+
+def _standing(cookie: ids.Cookie) -> tuple[int, int]:
+    kinds = (ids.Kind.UNSTORED, ids.Kind.STORED, ids.Kind.SIGNED_IN)
+    return kinds.index(cookie.kind), cookie.issued
 
 
 def binding_of(app: Flask) -> Binding:

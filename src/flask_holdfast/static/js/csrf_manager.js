@@ -37,6 +37,8 @@ const DEFAULTS = {
 }
 
 /** Reasons of csrf:failed. */
+/** What CSRF_ERROR_STATUS may be. */
+const REFUSALS = [400, 403]
 const REFUSED = 'refused'
 const REFRESH_FAILED = 'refresh_failed'
 const SESSION_CHANGED = 'session_changed'
@@ -340,7 +342,7 @@ export class CSRFManager extends EventTarget {
 
   /** Too late for this one: it makes the next one right. @param {XMLHttpRequest} request */
   #onLoad ({ status, responseURL, response }) {
-    if (status !== 400 || !isOwnOrigin(responseURL)) return
+    if (!REFUSALS.includes(status) || !isOwnOrigin(responseURL)) return
     const grant = asGrant(typeof response === 'string' ? parsed(response) : response)
     if (!grant) return
     this.#acceptAfterRefusal(grant)
@@ -505,7 +507,7 @@ async function requestGrant () {
 /** What a refusal of ours brings; null for every other answer. @param {Response} response */
 async function readRefusal (response) {
   const isJSON = response.headers.get('Content-Type')?.includes('json')
-  if (response.status !== 400 || !isJSON) return null
+  if (!REFUSALS.includes(response.status) || !isJSON) return null
   return asGrant(await response.clone().json().catch(() => null))
 }
 

@@ -1,0 +1,90 @@
+"""A redirect carries no token to another origin.
+
+A browser that follows a redirect sends the headers that a script gave the request once more,
+wherever it leads (Fetch, HTTP-redirect fetch); and where the method stays what it was, the
+body too (RFC 9110 section 15.4). With `fetch` a script can forbid that, with XMLHttpRequest or
+a form it cannot. So a view that would do it is stopped: the answer is an error that names it.
+
+That holds for the headers of safe requests as well: a script that follows a 303 after its
+POST sends the token along with the GET, which may be redirected in turn.
+
+Not protected: a body that the view has read as a stream, since nobody can look into it later;
+a token in a body that is no form.
+"""
+
+from __future__ import annotations
+
+import re
+
+from flask import Request, Response, current_app, g, request
+from werkzeug.exceptions import HTTPException, InternalServerError
+
+from ..exceptions import TokenWouldLeak
+from . import answer, current, origin
+from .decision import SAFE_METHODS
+from .origin import Origin
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_FORMS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
+_STOPPED = "_holdfast_redirect_stopped"
+
+
+def leak(response: Response) -> TokenWouldLeak | None:
+    """What is wrong with answering the current request by `response`, if it is such a redirect."""
+    location = response.headers.get("Location")
+    if response.status_code not in _REDIRECTS or location is None:
+        return None
+    here = answer.target(request)
+    if not leads_elsewhere(here, location):
+        return None
+    carrier = _carrier(request, response.status_code)
+    return TokenWouldLeak(request.endpoint, carrier, _place(here, location)) if carrier else None
+
+
+def stopped(response: Response, error: TokenWouldLeak) -> Response:
+    """Raises `error`, for Flask to answer. A bare 500 if it was raised before: then it is the
+    application's page for errors that redirects, and what it raises Flask only logs.
+    """
+    if g.get(_STOPPED):
+        response.close()
+        return current_app.make_response(InternalServerError().get_response())
+    setattr(g, _STOPPED, True)
+    raise error
+
+
+def leads_elsewhere(target: Origin | None, location: str) -> bool:
+    """Whether a browser at `target` would leave it for `location`. In doubt it would."""
+    address = _as_browsers_read(target, location)
+    if not _SCHEME.match(address):
+        return False  # a path
+    page = origin.origin_of(address)
+    return page is None or page != target
+
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+_C0_OR_SPACE = "".join(map(chr, range(0x21)))
+
+
+def _as_browsers_read(target: Origin | None, location: str) -> str:
+    """WHATWG URL, basic parser: ends stripped, tabs and line ends gone, backslashes turned."""
+    text = re.sub(r"[\t\r\n]", "", location.strip(_C0_OR_SPACE)).replace("\\", "/")
+    return f"{target.scheme if target else 'https'}:{text}" if text.startswith("//") else text
+
+
+def _place(target: Origin | None, location: str) -> str:
+    """What may be said of `location`: never its path or query, which may hold credentials."""
+    page = origin.origin_of(_as_browsers_read(target, location))
+    return f"{page.scheme}://{page.host}" if page else "an address of another kind"
+
+
+def _carrier(request: Request, status: int) -> str | None:
+    """Where a browser would find a token to send along: "header", "body" or None."""
+    if any(request.headers.get(name) for name in current_app.config["WTF_CSRF_HEADERS"]):
+        return "header"
+    becomes_get = status == 303 or (status in {301, 302} and request.method == "POST")
+    if becomes_get or request.method in SAFE_METHODS or request.mimetype not in _FORMS:
+        return None
+    try:
+        return "body" if current.form_token() else None
+    except HTTPException:  # too large, or torn: nobody can say what is in it
+        return "body"

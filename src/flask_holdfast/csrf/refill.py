@@ -1,0 +1,291 @@
+"""A refused form, filled again in the answer, so that nobody loses what they wrote.
+
+A session ends while somebody writes. The form that they send then is refused, and comes back
+with their text in it; they sign in in another tab and send it from there.
+
+The danger is an attacker who has a victim's browser send a form of the attacker's making: a
+page of ours, filled, that the victim only has to confirm. So it takes two proofs. The browser
+itself must say that the form came from our own origin (Sec-Fetch-Site or Origin; a Referer is
+not enough). And something in the form must be authentic, whatever its age: its token for the
+session of the cookie; or the mark in the token for the person who is signed in by now; or the
+ticket that an earlier answer of this kind put there.
+
+A ticket says for whom the text was written. Where that is not who is signed in when it is
+sent, the view does not run before they have confirmed it: what one person wrote is never sent
+as another without a word.
+
+What was sent is in that one answer and nowhere else. Passwords, codes and files stay out of
+it (`CSRF_REFILL_SKIP`), as does everything sent to a view under `@csrf.no_refill`.
+
+Not protected: a script in our own origin, which could fill any form by itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from itertools import islice
+from typing import Any, TypeVar, cast
+from weakref import WeakKeyDictionary
+
+from flask import Blueprint, current_app, request
+from itsdangerous import BadData
+
+from .. import settings
+from . import current, tokens
+from .exemptions import Named
+from .origin import Proof
+from .reasons import Reason
+
+#: The fields that a filled form has beside the sender's own and the token.
+TICKET = "csrf_refill"
+CONFIRM = "csrf_refill_confirm"
+
+#: No more than this is shown again: of text in bytes, and of fields.
+MAX_BYTES = 65_536
+MAX_FIELDS = 500
+#: Seconds for which a filled form may be left open, say over a weekend.
+TICKET_LIFE = 7 * 86_400
+_MAX_TICKET = 1024
+
+_FORMS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
+#: After these the form may come back: they say that its token, or what else is in it, is genuine
+#: or may be. Never after a refusal at the gate.
+_REFILLED = frozenset(
+    {
+        Reason.SESSION_EXPIRED,
+        Reason.SESSION_MISSING,
+        Reason.SUBJECT_CHANGED,
+        Reason.TOKEN_EXPIRED,
+        Reason.TOKEN_MISMATCH,
+    }
+)
+
+_View = TypeVar("_View")
+_kept_out: WeakKeyDictionary[Any, Named] = WeakKeyDictionary()
+
+
+class Kind(Enum):
+    LINE = "line"
+    TEXT = "text"
+    #: Not shown again, to be typed again.
+    AGAIN = "again"
+    FILE = "file"
+    FILES = "files"
+
+
+class Step(Enum):
+    """What the person has to do before the form can be sent."""
+
+    SIGN_IN = "sign in"
+    CONFIRM = "confirm"
+    SEND = "send"
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    name: str
+    value: str
+    kind: Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """For whom a text was written, as far as that is known: never a name."""
+
+    #: What `current.is_author` knows again.
+    mark: bytes
+    #: The fingerprint of the session that it was written in, empty where unknown.
+    session: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refill:
+    """A form for the same address: what the templates show."""
+
+    fields: list[Field]
+    enctype: str
+    step: Step
+    #: Of the author's session, see `Author`.
+    session: str
+    token: str
+    token_field: str
+    ticket: str
+    ticket_field: str = TICKET
+    confirm_field: str = CONFIRM
+
+
+@dataclass(frozen=True, slots=True)
+class _Ticket:
+    author: Author
+    #: The subject that was asked to confirm, empty where nobody was.
+    asked: str
+
+
+def keep_out(protection: object, view: _View) -> _View:
+    """Never show again what was sent to `view` in an app under this protection.
+
+    It is given as for `CSRFProtect.exempt`: itself, by its name, or a whole blueprint.
+    """
+    kept_out = _kept_out.setdefault(protection, Named(set(), set()))
+    if isinstance(view, Blueprint):
+        kept_out.blueprints.add(view)
+    elif isinstance(view, str):
+        kept_out.names.add(view)
+    else:
+        kept_out.objects.add(view)
+    return view
+
+
+def offer(reason: Reason, proof: Proof | None) -> Refill | None:
+    """The current request's form, filled again, or None. Asks the store."""
+    if reason not in _REFILLED or proof is None or not proof.is_same_origin:
+        return None
+    if not _is_form() or _is_kept_out():
+        return None
+    author = _author(reason)
+    if author is None:
+        return None
+    # One more than may be is enough to see that they are too many: a body holds 250,000.
+    fields = list(islice(_fields(), MAX_FIELDS + 1))
+    if not _is_small(fields):
+        return None
+    user = current.user_id()
+    same = current.is_author(author.mark)
+    step = Step.SEND if same else Step.SIGN_IN if user is None else Step.CONFIRM
+    return Refill(
+        fields,
+        request.mimetype,
+        step,
+        author.session,
+        current.issue(),
+        current.field_name(),
+        _sealed(_Ticket(author, current.subject() if step is Step.CONFIRM else "")),
+    )
+
+
+def objection() -> Reason | None:
+    """Why a form that came back filled must not run its view yet, though its token is good.
+
+    None for every other request. To be asked after the token, and before the view.
+    """
+    # A token in a header came from a script, not from our form, and the body is the view's.
+    if not _is_form() or TICKET not in request.form:
+        return None
+    ticket = _ticket()
+    if ticket is not None and current.is_author(ticket.author.mark):
+        return None
+    if current.user_id() is None:
+        return Reason.SESSION_EXPIRED
+    # Bound to who was asked, so that a third person has to be asked again.
+    asked = ticket is not None and ticket.asked == current.subject()
+    return None if asked and request.form.get(CONFIRM) else Reason.SUBJECT_CHANGED
+
+
+def _is_form() -> bool:
+    """Whether this is the form of a page, with its token in it."""
+    headers = current_app.config["WTF_CSRF_HEADERS"]
+    # A page can send nothing else (HTML, form submission).
+    by_page = request.method == "POST" and request.mimetype in _FORMS
+    return by_page and not any(request.headers.get(name) for name in headers)
+
+
+def _is_kept_out() -> bool:
+    app = current_app
+    kept_out = _kept_out.get(app.extensions["csrf"])
+    return kept_out is not None and kept_out.covers(
+        request.endpoint, app.view_functions, app.blueprints
+    )
+
+
+def _author(reason: Reason) -> Author | None:
+    """For whom the form was written, None unless something in it is authentic."""
+    if (ticket := _ticket()) is not None:
+        return ticket.author
+    token = current.form_token() or ""
+    if reason is Reason.SESSION_EXPIRED:
+        return Author(tokens.mark_in(token), current.fingerprint())
+    if reason is Reason.TOKEN_EXPIRED:
+        # Still the same session. Is it still the same person's, too? A token of Flask-WTF's
+        # does not say, and nor does a page that was rendered without asking who it was.
+        same = current.follows_users() or len(token) != tokens.LENGTH
+        return Author(current.mark() if same else tokens.mark_in(token), current.fingerprint())
+    if reason is Reason.SUBJECT_CHANGED:
+        # The token is good and the ticket is not: nobody knows who wrote this.
+        return Author(tokens.mark_in(""), "")
+    # Signed in again, under another session. Nobody but us marks a token for this person; of
+    # one for nobody an attacker has as many as they like.
+    marked = tokens.mark_in(token)
+    if current.user_id() is not None and current.is_author(marked):
+        return Author(marked, "")
+    return None
+
+
+# -- what comes back ---------------------------------------------------------------------
+
+
+def _fields() -> Iterator[Field]:
+    sent_fields = cast("Iterator[tuple[str | None, str]]", request.form.items(multi=True))
+    for name, value in sent_fields:
+        if name is None or name in {TICKET, CONFIRM} or current.is_token_field(name):
+            continue  # without a name it came from no page of ours
+        if _is_secret(name):
+            yield Field(name, "", Kind.AGAIN)
+        else:
+            yield Field(name, value, Kind.TEXT if _is_long(value) else Kind.LINE)
+    for name, sent in request.files.lists():
+        if name is not None:
+            yield Field(name, "", Kind.FILE if len(sent) == 1 else Kind.FILES)
+
+
+def _is_long(value: str) -> bool:
+    return len(value) > 80 or not value.isprintable()
+
+
+def _is_small(fields: list[Field]) -> bool:
+    size = sum(len((field.name + field.value).encode(errors="replace")) for field in fields)
+    return size <= MAX_BYTES and len(fields) <= MAX_FIELDS
+
+
+def _is_secret(name: str) -> bool:
+    words = settings.get(current_app.config, "CSRF_REFILL_SKIP")
+    affixes = tuple(word.lower() for word in words)
+    # "userPin2" is "user" and "pin"; "shipping" and "opinion" hold no secret.
+    parts = re.findall(r"[^\W\d_]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", name))
+    return any(part.lower().startswith(affixes) or part.lower().endswith(affixes) for part in parts)
+
+
+# -- the ticket --------------------------------------------------------------------------
+
+
+def _sealed(ticket: _Ticket) -> str:
+    mark = urlsafe_b64encode(ticket.author.mark).decode()
+    sealed: str | bytes = _signer().dumps([mark, ticket.author.session, ticket.asked, _target()])
+    return sealed if isinstance(sealed, str) else sealed.decode()
+
+
+def _ticket() -> _Ticket | None:
+    """The ticket in this request's form, None unless it is ours, young, and for this address."""
+    sent = request.form.get(TICKET, "")
+    if not sent or len(sent) > _MAX_TICKET or not sent.isascii():
+        return None
+    try:
+        mark, session, asked, target = _signer().loads(sent, max_age=TICKET_LIFE)
+    except BadData:
+        return None
+    if target != _target():
+        return None
+    return _Ticket(Author(urlsafe_b64decode(mark), session), asked)
+
+
+def _signer() -> Any:
+    return current.signer("flask-holdfast csrf refill")
+
+
+def _target() -> str:
+    """The address that this request was sent to, short."""
+    return hashlib.sha256(request.full_path.encode(errors="replace")).hexdigest()[:16]

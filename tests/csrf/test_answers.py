@@ -1,0 +1,231 @@
+"""What a refused client gets: in the form that it asked for, and in its language."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from flask_holdfast import CSRFError, Holdfast, SettingError
+from flask_holdfast.csrf.reasons import Reason
+from tests.csrf.conftest import FOREIGN, KEY, OWN, browser, make_app, token_of
+
+JSON, PROBLEM = "application/json", "application/problem+json"
+TEMPLATES = Path(__file__).parents[2] / "src/flask_holdfast/web/templates/holdfast"
+
+
+class TestProblemDetails:
+    @pytest.mark.parametrize(
+        ("accept", "mimetype"),
+        [
+            pytest.param(PROBLEM, PROBLEM, id="a client that asks for it"),
+            pytest.param(f"{PROBLEM}, {JSON}", PROBLEM, id="or for either"),
+            pytest.param(f"{JSON}, {PROBLEM};q=0.9", JSON, id="or rather for JSON"),
+            pytest.param(f"text/html, {PROBLEM};q=0.9", "text/html", id="or rather for a page"),
+            pytest.param(f"{PROBLEM};q=0, {JSON}", JSON, id="a client that refuses it"),
+            pytest.param(f"{PROBLEM};q=0", "text/html", id="and names nothing else"),
+            pytest.param("*/*", "text/html", id="a client that takes anything"),
+            pytest.param("application/*", JSON, id="or anything for programs"),
+            pytest.param("nonsense;;q=x, ,", "text/html", id="a client that says nothing"),
+        ],
+    )
+    def test_are_for_clients_that_name_them(
+        self, client: FlaskClient, accept: str, mimetype: str
+    ) -> None:
+        assert client.post("/write", headers=OWN | {"Accept": accept}).mimetype == mimetype
+
+    @pytest.mark.parametrize("status", [400, 403])
+    def test_say_what_rfc_9457_asks_for_and_what_our_json_says(
+        self, app: Flask, status: int
+    ) -> None:
+        app.config["CSRF_ERROR_STATUS"] = status
+        client = browser(app)
+
+        refused = client.post("/write", headers=OWN | {"Accept": PROBLEM}, json={})
+
+        assert refused.status_code == status
+        assert refused.json is not None
+        body = refused.json
+        assert (body["type"], body["status"]) == ("about:blank", status)
+        assert body["title"] == {400: "Bad Request", 403: "Forbidden"}[status]
+        assert (body["detail"], body["reason"]) == ("The CSRF token is missing.", "token_missing")
+        assert {"csrf_token", "expires_in", "subject"} < set(body)
+        assert "error" not in body
+        fresh = OWN | {"X-CSRFToken": body["csrf_token"]}
+        assert client.post("/write", headers=fresh).status_code == 200
+
+    def test_hold_no_token_for_another_origin(self, client: FlaskClient) -> None:
+        refused = client.post("/write", headers=FOREIGN | {"Accept": PROBLEM})
+
+        assert refused.json is not None
+        assert refused.json["csrf_token"] is refused.json["subject"] is None
+
+
+class TestStatus:
+    @pytest.mark.parametrize("accept", ["text/html", JSON, PROBLEM])
+    def test_is_400_or_what_the_application_wants(self, app: Flask, accept: str) -> None:
+        client = browser(app)
+        assert client.post("/write", headers=OWN | {"Accept": accept}).status_code == 400
+
+        app.config["CSRF_ERROR_STATUS"] = 403
+
+        assert client.post("/write", headers=OWN | {"Accept": accept}).status_code == 403
+
+    @pytest.mark.parametrize("wrong", [200, 500, "403", None, True])
+    def test_that_lets_a_refusal_pass_for_something_else_is_an_error(self, wrong: object) -> None:
+        app = Flask("site")
+        app.config.update(SECRET_KEY=KEY, SESSION_STORE_URL="memory://", CSRF_ERROR_STATUS=wrong)
+
+        with pytest.raises(SettingError, match="CSRF_ERROR_STATUS"):
+            Holdfast(app)
+
+
+class TestSubject:
+    @pytest.mark.parametrize("accept", [JSON, PROBLEM])
+    def test_every_refusal_tells_a_script_that_somebody_else_signed_in(
+        self, own: Flask, accept: str
+    ) -> None:
+        client = browser(own)
+        subjects = []
+        for name in ("anna", "bernd", "anna"):
+            stale = token_of(client)
+            client.get(f"/sign-in/{name}")
+            headers = OWN | {"Accept": accept, "X-CSRFToken": stale}
+            refused = client.post("/write", headers=headers)
+            assert refused.json is not None
+            subjects.append(refused.json["subject"])
+
+        assert subjects[0] == subjects[2] != subjects[1]
+        assert "anna" not in "".join(subjects)
+
+
+class TestCaching:
+    @pytest.mark.parametrize("accept", ["text/html", JSON, PROBLEM])
+    def test_a_shared_cache_never_gives_one_persons_answer_to_another(
+        self, client: FlaskClient, accept: str
+    ) -> None:
+        refused = client.post("/write", headers=OWN | {"Accept": accept})
+
+        assert refused.headers["Cache-Control"] == "no-store"
+        assert {"Accept", "Cookie", "Origin", "Referer", "Sec-Fetch-Mode", "Sec-Fetch-Site"} <= set(
+            refused.vary
+        )
+
+
+class TestTranslation:
+    def upside(self, sentence: str) -> str:
+        return "de" if sentence == "en" else f"<{sentence.upper()}>"
+
+    def test_reaches_every_sentence_for_people_and_programs(self, app: Flask) -> None:
+        app.config["CSRF_TRANSLATE"] = self.upside
+        client = browser(app)
+
+        page = client.post("/write", headers=OWN).text
+        program = client.post("/write", headers=OWN, json={}).json
+
+        assert 'lang="de"' in page
+        assert "&lt;THIS PAGE WAS OUT OF DATE&gt;" in page
+        assert "&lt;THE CSRF TOKEN IS MISSING.&gt; (token_missing)" in page
+        assert program is not None
+        assert program["error"] == "<THE CSRF TOKEN IS MISSING.>"
+        assert program["reason"] == "token_missing"
+
+    def test_misses_no_sentence_of_the_templates(self) -> None:
+        """Text between tags that no `t(...)` gives is English for everybody."""
+        for path in TEMPLATES.glob("*.html"):
+            text = re.sub(
+                r"\{#.*?#\}|<(style|script).*?</\1>", "", path.read_text(), flags=re.DOTALL
+            )
+            bare = re.sub(r"\{[{%].*?[}%]\}|<[^>]*>", "", text, flags=re.DOTALL)
+            assert not re.search(r"[A-Za-z]{2}", bare), path.name
+
+    def test_that_cannot_be_called_is_an_error_at_start(self) -> None:
+        app = Flask("site")
+        app.config.update(SECRET_KEY=KEY, SESSION_STORE_URL="memory://", CSRF_TRANSLATE="de")
+
+        with pytest.raises(SettingError, match="CSRF_TRANSLATE"):
+            Holdfast(app)
+
+
+class TestPage:
+    @pytest.mark.parametrize(
+        ("headers", "said"),
+        [
+            (FOREIGN, "This came from another website"),
+            (OWN, "This page was out of date"),
+            (OWN | {"X-CSRFToken": "1" * 73}, "Your session has ended"),
+        ],
+    )
+    def test_says_what_happened_and_what_to_do(
+        self, client: FlaskClient, headers: dict[str, str], said: str
+    ) -> None:
+        page = client.post("/write", headers=headers).text
+
+        assert said in page
+        assert page.count("<h1>") == 1
+
+    @pytest.mark.parametrize(
+        ("view", "link"),
+        [("sign_in_form", 'href="/sign-in" target="_blank" rel="noopener"'), ("gone", None)],
+    )
+    def test_leads_to_where_flask_login_says_one_signs_in(
+        self, app: Flask, view: str, link: str | None
+    ) -> None:
+        class Manager:
+            login_view = view
+
+        app.login_manager = Manager()  # type: ignore[attr-defined]
+        app.add_url_rule("/sign-in", "sign_in_form", lambda: "")
+
+        page = browser(app).post("/write", headers=OWN | {"X-CSRFToken": "1" * 73}).text
+
+        assert ("_blank" in page) == (link is not None)
+        assert link is None or link in page
+
+    def test_of_an_application_may_keep_what_ours_says(
+        self, foreign: Flask, tmp_path: Path
+    ) -> None:
+        folder = tmp_path / "holdfast"
+        folder.mkdir()
+        (folder / "csrf_error.html").write_text(
+            'ours: {% include "holdfast/csrf_message.html" %} {{ reason.value }}'
+        )
+        foreign.jinja_loader.searchpath.append(str(tmp_path))  # type: ignore[union-attr]
+
+        page = browser(foreign).post("/write", headers=OWN).text
+
+        assert page.startswith("ours:")
+        assert "This page was out of date" in page
+
+    def test_has_a_style_that_the_policy_lets_through(self) -> None:
+        app = Flask("site")
+        app.config.update(SECRET_KEY=KEY, SESSION_STORE_URL="memory://")
+        Holdfast(app)
+        app.add_url_rule("/write", "write", lambda: "written", methods=["POST"])
+
+        refused = browser(app).post("/write", headers=OWN)
+
+        [nonce] = re.findall(r'<style nonce="([^"]+)"', refused.text)
+        assert f"'nonce-{nonce}'" in refused.headers["Content-Security-Policy"]
+        app.extensions["holdfast"].store.close()
+
+
+@pytest.mark.parametrize("status", [400, 403])
+def test_an_error_handler_still_wins_whatever_the_status(status: int) -> None:
+    app = make_app(CSRF_ERROR_STATUS=status)
+
+    @app.errorhandler(CSRFError)
+    def handler(error: Any) -> tuple[str, int]:
+        return error.reason, 418
+
+    refused = browser(app).post("/write", headers=OWN | {"Accept": PROBLEM})
+
+    assert (refused.status_code, refused.text) == (418, "token_missing")
+
+
+def test_every_reason_has_a_sentence_of_its_own() -> None:
+    assert len({reason.sentence for reason in Reason}) == len(Reason)

@@ -1,0 +1,286 @@
+"""A token never follows a redirect to another origin, and a redirect without one is left alone."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections import Counter
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+from flask import Flask, Response, redirect, request
+from werkzeug.exceptions import InternalServerError
+from werkzeug.test import create_environ
+from werkzeug.wrappers import Response as BaseResponse
+
+from flask_holdfast import CSRFProtect
+from flask_holdfast.csrf.origin import Origin
+from flask_holdfast.csrf.redirects import leads_elsewhere
+from flask_holdfast.exceptions import TokenWouldLeak
+from tests import services
+from tests.csrf.conftest import OWN, SITE, Browser, browser, make_app, token_of
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+EVIL = "https://evil.example/take?key=hush"
+
+
+@pytest.fixture
+def client(app: Flask) -> Browser:
+    """`/go` redirects as it is told to, on any method."""
+
+    @app.route("/go", methods=["GET", "POST", "PUT"])
+    def go() -> BaseResponse:
+        code = int(request.args["code"])
+        return redirect(request.args["to"], code)
+
+    return browser(app)
+
+
+def sent(client: Browser, code: int, to: str = EVIL, *, where: str, method: str = "POST") -> int:
+    """The status of the answer to a request with its token in that place."""
+    token = token_of(client)
+    carried = {
+        "header": {"headers": OWN | {"X-CSRF-Token": token}},
+        "body": {"headers": OWN, "data": {"csrf_token": token}},
+        "prefixed field": {"headers": OWN, "data": {"login-csrf_token": token}},
+        "nowhere": {"headers": OWN | {"Authorization": "Bearer abc"}, "data": {"a": "b"}},
+    }[where]
+    answer = client.open("/go", method=method, query_string={"code": code, "to": to}, **carried)
+    return int(answer.status_code)
+
+
+@pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
+def test_a_token_in_a_header_follows_every_redirect(client: Browser, code: int) -> None:
+    assert sent(client, code, where="header") == 500
+
+
+@pytest.mark.parametrize("where", ["body", "prefixed field"])
+@pytest.mark.parametrize(
+    ("method", "code", "status"),
+    [
+        ("POST", 301, 301),  # becomes a GET without a body
+        ("POST", 302, 302),
+        ("POST", 303, 303),
+        ("POST", 307, 500),
+        ("POST", 308, 500),
+        ("PUT", 302, 500),  # only a POST becomes a GET
+        ("PUT", 303, 303),
+    ],
+)
+def test_one_in_the_body_follows_where_the_method_is_kept(
+    client: Browser, where: str, method: str, code: int, status: int
+) -> None:
+    assert sent(client, code, where=where, method=method) == status
+
+
+@pytest.mark.parametrize("code", [302, 303, 307, 308])
+@pytest.mark.parametrize("where", ["header", "body"])
+def test_our_own_pages_may_be_redirected_to(client: Browser, where: str, code: int) -> None:
+    assert sent(client, code, "/done", where=where) == code
+    assert sent(client, code, f"{SITE}/done", where=where) == code
+
+
+@pytest.mark.parametrize("code", [302, 307])
+def test_a_request_without_a_token_may_go_anywhere(client: Browser, code: int) -> None:
+    assert sent(client, code, where="nowhere") == code
+    assert client.get("/go", query_string={"code": code, "to": EVIL}).status_code == code
+
+
+def test_the_get_that_follows_a_303_carries_the_header_on(client: Browser) -> None:
+    assert sent(client, 302, where="header", method="GET") == 500
+
+
+def test_an_exempt_view_is_no_exception(client: Browser) -> None:
+    client.application.extensions["csrf"].exempt("go")
+
+    assert sent(client, 307, where="header") == 500
+    assert sent(client, 307, where="body") == 500
+
+
+def test_a_body_that_is_too_large_to_look_into_stays(client: Browser) -> None:
+    client.application.extensions["csrf"].exempt("go")
+    client.application.config["MAX_CONTENT_LENGTH"] = 10
+
+    assert sent(client, 307, where="body") == 500
+
+
+def test_a_trusted_origin_gets_no_token_either(client: Browser) -> None:
+    client.application.config["CSRF_TRUSTED_ORIGINS"] = ["https://evil.example"]
+
+    assert sent(client, 307, where="body") == 500
+
+
+def test_the_log_names_the_view_and_no_token(
+    client: Browser, caplog: pytest.LogCaptureFixture
+) -> None:
+    token = token_of(client)
+    query = {"code": 307, "to": EVIL}
+    client.post("/go", headers=OWN | {"X-CSRFToken": token}, query_string=query)
+
+    [record] = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert record.exc_info
+    told = str(record.exc_info[1])
+    assert told.startswith("The view 'go' redirects to another origin (https://evil.example) ")
+    assert "hush" not in told
+    assert token not in caplog.text
+
+
+def test_the_applications_tests_see_it_raised(client: Browser) -> None:
+    client.application.testing = True
+
+    with pytest.raises(TokenWouldLeak) as caught:
+        sent(client, 307, where="body")
+    assert (caught.value.endpoint, caught.value.carrier) == ("go", "body")
+
+
+def test_a_page_for_errors_that_redirects_as_well_sends_nothing(client: Browser) -> None:
+    @client.application.errorhandler(InternalServerError)
+    def away(error: InternalServerError) -> BaseResponse:
+        return redirect(EVIL, 307)
+
+    assert sent(client, 307, where="body") == 500
+
+
+def test_a_redirect_that_a_hook_of_the_application_makes_is_seen() -> None:
+    app = Flask("early")
+
+    @app.after_request
+    def away(response: Response) -> Response:
+        if request.method == "POST":
+            response.status_code, response.headers["Location"] = 307, EVIL
+        return response
+
+    app.secret_key = "a secret key for these tests"
+    CSRFProtect(app)
+    app.add_url_rule("/write", "write", lambda: "ok", methods=["POST"])
+
+    answer = browser(app).post("/write", headers=OWN | {"X-CSRFToken": "x"})
+    assert answer.status_code == 500
+
+
+HERE = Origin("https", "shop.example", 443)
+
+
+@pytest.mark.parametrize(
+    ("location", "elsewhere"),
+    [
+        ("", False),
+        ("/done", False),
+        ("done?next=https://evil.example", False),
+        ("?page=2", False),
+        ("#top", False),
+        ("https://shop.example", False),
+        ("HTTPS://SHOP.EXAMPLE:443/x", False),
+        ("//shop.example/x", False),
+        ("https://evil.example/", True),
+        ("http://shop.example/", True),
+        ("https://shop.example:8443/", True),
+        ("https://a.shop.example/", True),
+        ("https://shop.example@evil.example/", True),
+        ("https://shop.example.evil.example/", True),
+        ("//evil.example", True),
+        # As browsers read it, and urllib does not.
+        ("\\\\evil.example", True),
+        ("/\\evil.example", True),
+        ("\\/evil.example", True),
+        ("///evil.example", True),
+        ("/\t/evil.example", True),
+        (" \x01//evil.example", True),
+        ("ht\ntps://evil.example", True),
+        ("https:evil.example", True),
+        ("https:\\\\evil.example", True),
+        # No web page, but somewhere else for sure.
+        ("javascript:alert(1)", True),
+        ("myapp://callback", True),
+        ("https://[::1", True),
+    ],
+)
+def test_where_a_browser_would_go(location: str, elsewhere: bool) -> None:
+    assert leads_elsewhere(HERE, location) is elsewhere
+
+
+def test_without_an_origin_of_our_own_every_address_is_elsewhere() -> None:
+    assert leads_elsewhere(None, "https://shop.example/")
+    assert leads_elsewhere(None, "https://[")
+    assert not leads_elsewhere(None, "/done")
+
+
+@pytest.mark.parametrize("guarded", [False, True])
+def test_a_script_in_chromium_takes_no_token_along(
+    page: Page, page_problems: list[str], guarded: bool
+) -> None:
+    """Without the guard the other origin gets it, so this shows what it is for."""
+    got: list[str | None] = []
+    places: list[str] = []
+    shop, evil = make_app(WTF_CSRF_ENABLED=guarded), Flask("evil")
+    page_problems.expect("")  # type: ignore[attr-defined]  # the browser says that it failed
+
+    @evil.route("/take", methods=["POST", "OPTIONS"])
+    def take() -> tuple[str, dict[str, str]]:
+        if request.method == "POST":
+            got.append(request.headers.get("X-CSRFToken"))
+        allow = "Access-Control-Allow-"
+        return "", {f"{allow}Origin": "*", f"{allow}Headers": "X-CSRFToken"}
+
+    @shop.post("/pay")
+    def pay() -> BaseResponse:
+        return redirect(places[0], 307)
+
+    with services.live_server(shop) as here, services.live_server(evil) as there:
+        places.append(f"{there}/take")
+        page.goto(f"{here}/token")
+        token = page.inner_text("body")
+        page.evaluate(
+            """async (token) => {
+                const headers = {"X-CSRFToken": token};
+                try { await fetch("/pay", {method: "POST", headers}); } catch {}
+            }""",
+            token,
+        )
+
+    assert got == ([] if guarded else [token])
+
+
+def as_sent(location: str) -> str:
+    """What Werkzeug makes of it on its way out."""
+    environ = create_environ("/pay", SITE)
+    try:
+        headers = BaseResponse(headers={"Location": location}).get_wsgi_headers(environ)
+    except ValueError:  # no header can hold it
+        return ""
+    return headers["Location"]
+
+
+def test_no_address_that_chromium_reads_as_another_origin_passes_for_ours(
+    page: Page, full: bool, record_property: Callable[[str, object], None]
+) -> None:
+    """Its own parser is asked about addresses made of everything that has fooled one."""
+    pieces = [
+        *("/", "//", "\\", ":", "@", "?", "#", ".", "..", " ", "\t", "\n", "\r", "\x00", "\x1f"),
+        *("https:", "HTTPS:", "http:", "ht\ttps:", "javascript:", "data:", "blob:", "a:"),
+        *("shop.example", "SHOP.example", "evil.example", "shop.example.", "shop%2eexample"),
+        *(":443", ":8443", ":", "user:pass@", "[::1]", "\uff0f", "\u3002", "ｓhop.example", "x"),
+    ]
+    chance = random.Random(4)
+    size = 50_000 if full else 5_000
+    tried = ["".join(chance.choices(pieces, k=chance.randint(1, 7))) for _ in range(size)]
+
+    origins = page.evaluate(
+        """(tried) => tried.map((text) => {
+            try { return new URL(text, "https://shop.example/pay").origin; } catch { return null; }
+        })""",
+        [as_sent(text) for text in tried] + tried,
+    )
+
+    answers = Counter[tuple[bool, bool]]()
+    for text, there in zip(tried + tried, origins, strict=True):
+        if there is not None:  # else it goes nowhere
+            elsewhere = leads_elsewhere(HERE, text)
+            assert elsewhere or there == "https://shop.example", (text, there)
+            answers[elsewhere, there != "https://shop.example"] += 1
+    assert answers[False, False] > size / 10
+    assert answers[True, True] > size / 10
+    record_property("ran", f"{size:,} addresses")
