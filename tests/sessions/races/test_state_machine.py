@@ -63,8 +63,9 @@ class Life(RuleBasedStateMachine):
         #: Whether a write begins a session where there is none to write to.
         self.may_begin = True
         self.left = (0.0, 0.0)
-        #: How old the cookie is: beyond the absolute lifetime nothing can be under it.
-        self.age = 0.0
+        #: How old the cookie is: beyond the absolute lifetime nothing can be under it. And
+        #: whether it is of somebody signed in.
+        self.age, self.is_signed_in = 0.0, False
         self.dead: list[str] = []
 
     # -- what a view does --------------------------------------------------------------
@@ -223,8 +224,8 @@ class Life(RuleBasedStateMachine):
         if self.data is not None and (idle <= 0 or absolute <= 0):
             # A visitor begins anew; whoever was signed in signs in again.
             self._over(self._cookie(), may_begin=self.user is None or outlived)
-        elif outlived:
-            self.may_begin = True
+        elif outlived or (absolute <= 0 and not self.is_signed_in):
+            self.may_begin = True  # why it ended is forgotten with its deadline
 
     def _run(self, act: Callable[[], Any]) -> Any:
         answer = self.tab.run(act)
@@ -237,7 +238,8 @@ class Life(RuleBasedStateMachine):
         if self.data is not None:
             model(self.data)
         elif self.may_begin:
-            self.data, self.left, self.age = {}, (IDLE, ABSOLUTE), 0.0
+            self.data, self.left = {}, (IDLE, ABSOLUTE)
+            self.age, self.is_signed_in = 0.0, False
             model(self.data)
         self._run(act)
 
@@ -257,7 +259,8 @@ class Life(RuleBasedStateMachine):
         if before is not None and self.data is not None:
             self.dead.append(before)
         assert self.tab.cookie != before
-        self.data, self.user, self.left, self.age = data, user, (IDLE, absolute), 0.0
+        self.data, self.user, self.left = data, user, (IDLE, absolute)
+        self.age, self.is_signed_in = 0.0, user is not None
 
     def _over(self, before: str | None, *, may_begin: bool) -> None:
         assert before is not None
