@@ -54,6 +54,15 @@ class Named:
     def __bool__(self) -> bool:
         return bool(self.names or self.blueprints or self.objects)
 
+    def add(self, view: Any) -> None:
+        """Add a view by itself or by its name, or a blueprint, which cannot be called."""
+        if isinstance(view, str):
+            self.names.add(view)
+        elif callable(view):
+            self.objects.add(view)
+        else:
+            self.blueprints.add(view)
+
     def covers(
         self, endpoint: str | None, views: Mapping[str, Any], blueprints: Mapping[str, Any]
     ) -> bool:

@@ -154,13 +154,9 @@ class CSRFProtect(flask_wtf.csrf.CSRFProtect):
         """
         if view is None:
             return functools.partial(self.exempt, session=session)
-        for chosen in (self._exempt_all,) if session else (self._exempt_all, self._sessionless):
-            if isinstance(view, Blueprint):
-                chosen.blueprints.add(view)
-            elif isinstance(view, str):
-                chosen.names.add(view)
-            else:
-                chosen.objects.add(view)
+        self._exempt_all.add(view)
+        if not session:
+            self._sessionless.add(view)
         return view
 
     def check_handshake(

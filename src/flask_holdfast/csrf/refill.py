@@ -32,7 +32,7 @@ from itertools import islice
 from typing import Any, TypeVar, cast
 from weakref import WeakKeyDictionary
 
-from flask import Blueprint, current_app, request
+from flask import current_app, request
 from itsdangerous import BadData
 
 from .. import settings
@@ -131,13 +131,7 @@ def keep_out(protection: object, view: _View) -> _View:
 
     It is given as for `CSRFProtect.exempt`: itself, by its name, or a whole blueprint.
     """
-    kept_out = _kept_out.setdefault(protection, Named(set(), set()))
-    if isinstance(view, Blueprint):
-        kept_out.blueprints.add(view)
-    elif isinstance(view, str):
-        kept_out.names.add(view)
-    else:
-        kept_out.objects.add(view)
+    _kept_out.setdefault(protection, Named(set(), set())).add(view)
     return view
 
 

@@ -1,8 +1,7 @@
 """Connections to one Redis, made by redis-py and used for one command at a time.
 
-redis-py's own client and pool spend about 35 microseconds of this process on a command
-beside what the network takes (`python -m bench`, "the raw limit"), as much again as most
-of what else a request costs here. They are for every command and every kind of client; a
+redis-py's own client and pool spend more of this process on a command than the round trip
+takes (`make bench`, "the raw limit"). They are for every command and every kind of client; a
 store sends scripts. So what connects, signs in and reads is redis-py's, and only who uses
 which connection is decided here.
 """
