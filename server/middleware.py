@@ -100,10 +100,7 @@ def store_unavailable(error: StoreUnavailable) -> ResponseReturnValue | HTTPExce
 
 def csrf_answer(error: CSRFError) -> ResponseReturnValue:
     """The extension's own answer; to the API's callers never its page, whatever they accept."""
-    answer: Response = error.get_response()
-    if is_api() and not answer.is_json:
-        answer.set_data(jsonify(error=error.description, reason=error.reason).get_data())
-        answer.content_type = "application/json"
+    answer: Response = error.get_json() if is_api() else error.get_response()
     return answer
 
 

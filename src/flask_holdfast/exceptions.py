@@ -84,8 +84,9 @@ class SessionLimitReached(HoldfastError):
 
 
 class LoginWithoutSession(HoldfastError):
-    """`login_user` was called in a request that presents a Bearer credential, or in a view
+    """A login in a request that presents a Bearer credential, or in a view
     under `exempt(session=False)`: nothing of its session is kept, so nobody would be signed in.
+    `login_user` and `SessionManager.login` raise it.
     """
 
     def __init__(self) -> None:

@@ -71,6 +71,8 @@ def strike(world: World, place: Place, attack: Attack, scene: Scene) -> list[str
     tab = led_to(start, world, front)
     if attack.click or attack.starts_at_home:
         tab.get_by_role("button").click(no_wait_after=True)
+    if attack.starts_at_home and place is Place.IN_THE_MIDDLE:
+        send_anyway(tab)
     wait_for_the_end(world, attack, scene.mark)
     return [
         unquote(report.query) for report in world.evil.arrivals(scene.mark) if is_report(report)
@@ -89,6 +91,15 @@ def led_to(url: str, world: World, front: Front) -> Page:
     tab = world.context.new_page()
     tab.goto(url, wait_until="commit")
     return tab
+
+
+def send_anyway(tab: Page) -> None:
+    """Chromium warns of a form that leaves https, and for a moment takes no answer."""
+    button = tab.locator("#proceed-button")
+    button.wait_for()
+    with contextlib.suppress(PlaywrightError):  # gone, so it was heard
+        while True:
+            button.click(no_wait_after=True, timeout=1_000)
 
 
 def is_report(arrival: Arrival) -> bool:

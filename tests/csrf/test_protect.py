@@ -513,6 +513,21 @@ class TestRefusals:
         assert "ProxyFix" in page.text
         assert "ProxyFix" in caplog.text
 
+    @pytest.mark.parametrize(
+        ("url", "named"),
+        [
+            pytest.param("http://localhost", True, id="over plain http, where it may be ours"),
+            pytest.param("https://localhost", False, id="never over https, where it is not"),
+        ],
+    )
+    def test_a_page_that_sends_no_referrer_is_named(
+        self, app: Flask, caplog: pytest.LogCaptureFixture, url: str, named: bool
+    ) -> None:
+        page = app.test_client().post("/write", base_url=url, headers={"Origin": "null"})
+
+        assert "origin_null" in page.text
+        assert ("no-referrer" in page.text, "no-referrer" in caplog.text) == (named, named)
+
 
 class TestInstalling:
     def test_switches_of_flask_wtf_keep_their_meaning(self, foreign: Flask) -> None:

@@ -93,8 +93,13 @@ def test_a_refusal_by_the_api_is_json_even_for_who_accepts_only_pages(bob: Visit
     answer = bob.client.post("/api/notes", base_url=ORIGIN, headers=headers, data=b"{}")
 
     assert (answer.status_code, answer.mimetype) == (400, "application/json")
-    assert answer.get_json()["reason"] == "token_missing"
+    body = answer.get_json()
+    assert body["reason"] == "token_missing"
+    assert body["subject"]
     assert "no-store" in answer.headers["Cache-Control"]
+    headers |= {"X-CSRFToken": body["csrf_token"], "Content-Type": "application/json"}
+    again = bob.client.post("/api/notes", base_url=ORIGIN, headers=headers, data=b'{"text": "x"}')
+    assert again.status_code == 201
 
 
 def test_a_body_that_is_not_json_is_told_so(bob: Visitor) -> None:

@@ -87,6 +87,14 @@ def test_a_login_under_bearer_leaves_no_remember_cookie(site: Site) -> None:
     assert tab.who() is None
 
 
+def test_a_login_by_the_manager_under_bearer_is_no_silent_no(site: Site) -> None:
+    tab = site.tab()
+    with pytest.raises(LoginWithoutSession):
+        tab.run(lambda: site.manager.login("ada"), headers=BEARER)
+
+    assert tab.who() is None
+
+
 def test_csrf_alone_a_login_under_bearer_leaves_no_remember_cookie() -> None:
     app = Flask("shop")
     app.config.update(SECRET_KEY=KEY)

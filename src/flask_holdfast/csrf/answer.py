@@ -50,24 +50,32 @@ UNTOLD_PROXY = (
     "between them, let the application trust its X-Forwarded-Proto "
     "(werkzeug.middleware.proxy_fix.ProxyFix)."
 )
+NO_REFERRER = (
+    'Over plain http a page with "Referrer-Policy: no-referrer" sends "Origin: null", which any '
+    'website can send too. Serve the site over https, or give its pages the policy "same-origin".'
+)
 
 
-def answer(reason: Reason, proof: Proof | None, hint: str | None, status: int) -> Response:
+def answer(
+    reason: Reason, proof: Proof | None, hint: str | None, status: int, *, as_json: bool = False
+) -> Response:
     """The answer to the current request, refused for `reason`, with `status` or the 403 that
-    CSRF_ERROR_STATUS asks for.
+    CSRF_ERROR_STATUS asks for. Never a page with `as_json`, whatever the client accepts.
 
     `proof` is what the origin gate said, None if it was the gate that refused: then nothing
     asks the session, and no token is in the answer.
     """
     status = 403 if settings.get(current_app.config, "CSRF_ERROR_STATUS") == 403 else status
+    response_class = current_app.response_class
     if wants_problem(request):
         body = _problem(_body(reason, proof, hint), status)
-        response = current_app.response_class(json.dumps(body), mimetype=PROBLEM)
-    elif wants_json(request):
-        body = _body(reason, proof, hint)
-        response = current_app.response_class(json.dumps(body), mimetype="application/json")
+        response = response_class(json.dumps(body), mimetype=PROBLEM)
+    elif as_json or wants_json(request):
+        response = response_class(
+            json.dumps(_body(reason, proof, hint)), mimetype="application/json"
+        )
     else:
-        response = current_app.response_class(_page(reason, proof, hint), mimetype="text/html")
+        response = response_class(_page(reason, proof, hint), mimetype="text/html")
     response.status_code = status
     response.cache_control.no_store = True
     response.vary.update(_DECIDES)
@@ -101,6 +109,8 @@ def hint(reason: Reason) -> str | None:
     if reason in {Reason.CROSS_ORIGIN, Reason.REFERER_MISMATCH}:
         sender = origin.origin_of(request.headers.get("Origin") or request.referrer)
         return UNTOLD_PROXY if origin.only_the_scheme_differs(target(request), sender) else None
+    if reason is Reason.ORIGIN_NULL:
+        return None if request.is_secure else NO_REFERRER
     interface = current_app.session_interface
     lost = interface.get_cookie_secure(current_app) and not request.is_secure
     return HTTP_WITH_SECURE if reason is Reason.SESSION_MISSING and lost else None

@@ -65,6 +65,10 @@ class CSRFError(flask_wtf.csrf.CSRFError):
             return answer.answer(self.reason, self.proof, self.hint, self.code)
         return super().get_response(*args, **kwargs)
 
+    def get_json(self) -> Response:
+        """The answer for a program, whatever it accepts: for an API's error handler."""
+        return answer.answer(self.reason, self.proof, self.hint, self.code, as_json=True)
+
 
 class CSRFProtect(flask_wtf.csrf.CSRFProtect):
     """Protects every view of an app that changes something, with any session interface.

@@ -16,12 +16,12 @@ from flask import has_request_context
 from flask import session as current_session
 
 from .. import signals
-from ..exceptions import HoldfastError, StoreUnavailable
+from ..exceptions import HoldfastError, LoginWithoutSession, StoreUnavailable
 from . import codec, record
 from .ending import end, forget, forgotten
 from .events import tell
 from .ids import is_sid
-from .session import Rotation, Session
+from .session import Rotation, Session, State
 from .stores.base import REVOKED, UNAVAILABLE, Listed, Outcome, Store, Tombstone
 
 _FLASK_IDLE = 31 * 86_400
@@ -79,8 +79,12 @@ class SessionManager:
     def login(self, user_id: object) -> None:
         """Sign `user_id` in: the session is rotated and filed under the user when the
         response is ready. With Flask-Login call its `login_user` instead.
+
+        Raises `LoginWithoutSession` in a request that runs without its session.
         """
         session = _current()
+        if session.state is State.ISOLATED:
+            raise LoginWithoutSession
         session[self._user_key] = str(user_id)
         session.rotate(Rotation.LOGIN)
 
