@@ -184,11 +184,17 @@ def _load_no_user_before_a_template_asks(app: Flask) -> None:
 
 def _connect_signals() -> None:
     """Once for all apps: the handlers look up what the sending app has installed."""
-    from flask_login import user_logged_in, user_logged_out, user_login_confirmed
+    from flask_login import (
+        user_logged_in,
+        user_logged_out,
+        user_login_confirmed,
+        user_unauthorized,
+    )
 
     user_logged_in.connect(_logged_in)
     user_login_confirmed.connect(_logged_in)
     user_logged_out.connect(_logged_out)
+    user_unauthorized.connect(_sent_away)
 
 
 def _logged_in(app: Flask, **_extra: object) -> None:
@@ -218,3 +224,9 @@ def _logged_out(app: Flask, **_extra: object) -> None:
     remember = sent_remember(app, request)
     if remember is not None:
         _manager().forget(remember)
+
+
+def _sent_away(app: Flask, **_extra: object) -> None:
+    """Whoever was signed out while they wrote gets their form back, not the login page alone."""
+    if "holdfast" in app.extensions:
+        app.extensions["holdfast"].csrf.before_signing_in()

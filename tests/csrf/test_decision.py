@@ -22,6 +22,7 @@ GATE_REASONS = (
 )
 
 
+@pytest.mark.timeout(1800)
 def test_the_whole_grid(full: bool, record_property: Callable[[str, object], None]) -> None:
     """Every request there is (9,953,280 kinds) gets the answer that the rules give it."""
     ran: Counter[Outcome] = Counter()

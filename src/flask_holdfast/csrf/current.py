@@ -155,6 +155,12 @@ def user_id() -> str | None:
     return next((str(value) for value in named if value is not None), None)
 
 
+def was_signed_out() -> bool:
+    """Whether somebody was signed in here, until their session ended. Asks the store."""
+    current = _session()
+    return hasattr(current, "csrf_scope") and bool(current.was_signed_out())
+
+
 def session_expires_in() -> tuple[float | None, float | None]:
     """Seconds until the idle and the absolute end of the session, None where unknown or never."""
     current = _session()

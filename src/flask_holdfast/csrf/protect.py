@@ -199,6 +199,19 @@ class CSRFProtect(flask_wtf.csrf.CSRFProtect):
         """
         return refill.keep_out(self, view)
 
+    def before_signing_in(self) -> None:
+        """To be called before a person is sent away to sign in, as Flask-Login does it.
+
+        Raises the `CSRFError` that gives back the form of somebody whose session has ended: a
+        redirect would lose what they wrote. Does nothing for any other request.
+        """
+        # Only a token that was found good says that the form is ours.
+        if g.get("csrf_valid") and refill.is_of_who_was_signed_out():
+            proof = RequestFacts(request_ctx.request, _never).origin()
+            if isinstance(proof, Proof) and proof.is_same_origin:
+                ended = Decision(Outcome.REFUSED, Reason.SESSION_EXPIRED, proof)
+                raise _refused(ended, Reason.SESSION_EXPIRED)
+
     def isolates(self, request: Request) -> bool:
         """Whether `request` presents a Bearer credential, and CSRF_BEARER is on.
 

@@ -180,6 +180,14 @@ def objection() -> Reason | None:
     return None if asked and request.form.get(CONFIRM) else Reason.SUBJECT_CHANGED
 
 
+def is_of_who_was_signed_out() -> bool:
+    """Whether this request is a form of a page whose person was signed out meanwhile.
+
+    Its token may be good nevertheless: a page that did not ask who is signed in serves both.
+    """
+    return _is_form() and current.was_signed_out()
+
+
 def _is_form() -> bool:
     """Whether this is the form of a page, with its token in it."""
     headers = current_app.config["WTF_CSRF_HEADERS"]

@@ -502,6 +502,12 @@ class Session(SessionMixin, MutableMapping[str, Any]):
             return None
         return self.sid, self.stored_user_id is not None
 
+    def was_signed_out(self) -> bool:
+        """Whether the cookie is that of somebody signed in, whose session has ended meanwhile."""
+        self.load()
+        cookie = self.cookie
+        return self.state is State.GONE and cookie is not None and cookie.kind is ids.Kind.SIGNED_IN
+
     def _moves(self, user: str | None) -> bool:
         """Whether this response goes on under `next_sid`, as `Keeper.keep` will decide it."""
         asked = bool(self.rotation) or self._cleared
