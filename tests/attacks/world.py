@@ -16,6 +16,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
+from playwright.sync_api import Error as PlaywrightError
 from playwright.sync_api import expect
 
 from flask_holdfast import signals
@@ -101,6 +102,9 @@ class World:
             user = models.find_user("ada")
             assert user
             models.set_password(user, PASSWORD)
+        for tab in self.context.pages:  # what is still under way would bring a cookie of its own
+            with contextlib.suppress(PlaywrightError):
+                tab.goto("about:blank")
         self.context.clear_cookies()
         with self.context.new_page() as page:
             self.sign_in(page)

@@ -130,7 +130,10 @@ class Site:
     def _act(self) -> Response:
         _ = request.form, request.files  # a Bearer brings any body as far as here
         if request.is_json:
-            request.get_json()
+            try:
+                request.get_json()
+            except RecursionError:
+                abort(400)  # Python's parser, for thousands of brackets
         if "_user_id" not in session:
             abort(403)
         self.acted += 1

@@ -132,12 +132,22 @@ def _body(reason: Reason, proof: Proof | None, hint: str | None) -> dict[str, An
         "expires_in": None,
         "subject": None,
     }
-    # Only for our own pages: never for a refused origin, nor for one that is merely trusted
-    # to send forms. Without the store nobody can say whose token it would be.
-    if proof is not None and proof is not Proof.TRUSTED:
-        with suppress(StoreUnavailable):
+    # Without the store nobody can say whose token it would be.
+    with suppress(StoreUnavailable):
+        if _may_have_a_token(proof):
             body |= current.fresh()
     return body
+
+
+def _may_have_a_token(proof: Proof | None) -> bool:
+    """Only our own pages: never a refused origin, nor one that is merely trusted to send forms.
+
+    Where nothing tells whose page it was, a new token would bring a new cookie: it would take
+    the place of one that the browser kept back from another site's form, and sign its owner out.
+    """
+    if proof is None or proof is Proof.TRUSTED:
+        return False
+    return proof is not Proof.NOTHING or current.has_session()
 
 
 def _problem(body: dict[str, Any], status: int) -> dict[str, Any]:

@@ -155,6 +155,11 @@ def user_id() -> str | None:
     return next((str(value) for value in named if value is not None), None)
 
 
+def has_session() -> bool:
+    """Whether this request brought a session that tokens can be for. Asks the store."""
+    return _checking_scope()[0] is not None
+
+
 def was_signed_out() -> bool:
     """Whether somebody was signed in here, until their session ended. Asks the store."""
     current = _session()

@@ -337,6 +337,7 @@ class SessionInterface(FlaskSessionInterface):
             remember_life=self.remember_life,
             now=self._now,
             passive=visit.is_passive,
+            blind=self.get_cookie_samesite(app) != "None" and visit.is_of_another_site,
         )
 
     def _cookie_again(self, session: Session, *, refreshes: bool) -> Kept | None:

@@ -94,6 +94,8 @@ class Keeper:
     now: Callable[[], int]
     #: Whether no person asked for this: what it writes does not prolong the session.
     passive: bool = False
+    #: Whether the browser may have a session whose cookie it did not send.
+    blind: bool = False
 
     def keep(self, session: Session, changes: Changes) -> Kept:
         """Store what changed. Raises `SessionValueError`, `SessionLimitReached` and
@@ -116,9 +118,17 @@ class Keeper:
 
     def _begin(self, session: Session, changes: Changes, data: RawData) -> Kept:
         """The request brought no session: one begins if there is something to keep."""
-        if data or (session.token_rendered and not self.signs):
+        if data:
             return self._create(session, session.sid, changes)
-        return self._unstored(session.sid) if session.token_rendered else _LEAVE
+        # Any page with a token in it, an error's too, would sign out whom another site made
+        # post something, as its cookie takes the place of the one that was kept back.
+        if not session.token_rendered or self.blind:
+            return _LEAVE
+        return (
+            self._unstored(session.sid)
+            if self.signs
+            else self._create(session, session.sid, changes)
+        )
 
     def _log_out_unseen(self, session: Session) -> Kept:
         """A logout while the store is away: the session ends when it is back."""

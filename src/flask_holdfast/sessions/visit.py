@@ -26,6 +26,22 @@ class Visit:
     def is_passive(self) -> bool:
         return self._is_passive(self.request)
 
+    @functools.cached_property
+    def is_of_another_site(self) -> bool:
+        """Whether a page of another site sent this with a method that changes something.
+
+        Browsers keep cookies of SameSite=Lax back then (RFC 6265bis section 5.8.3), so that no
+        cookie came does not say that there is none. False where nothing tells.
+        """
+        request = self.request
+        if request.method in ("GET", "HEAD"):
+            return False
+        site = request.environ.get("HTTP_SEC_FETCH_SITE")
+        if site:
+            return bool(site == "cross-site")
+        sender = request.environ.get("HTTP_ORIGIN")
+        return sender is not None and sender.partition("://")[2] != request.environ.get("HTTP_HOST")
+
     def cookies_named(self, name: str) -> Iterator[str]:
         """The values of all cookies of that name: ours are never quoted, and need no more
         than this (RFC 6265 section 4.2.1).

@@ -1,0 +1,126 @@
+"""Another site's form must not sign anybody out by what it makes us answer.
+
+Its POST comes without the session's cookie, which SameSite=Lax keeps back. An answer that then
+sets a cookie of its own, for the token in its page, takes the place of the one that was kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from flask import Flask, session
+
+from flask_holdfast import CSRFError, CSRFProtect, SessionInterface
+from tests.csrf.conftest import FOREIGN, KEY, OWN, SITE, Browser, browser
+
+ANOTHER_SITE = [
+    pytest.param(FOREIGN, id="of which the browser says so"),
+    pytest.param({"Origin": "https://evil.example"}, id="which only Origin names"),
+    pytest.param({"Origin": "null"}, id="without an origin"),
+    pytest.param({"Sec-Fetch-Site": "cross-site", "Origin": SITE}, id="whatever Origin says"),
+]
+PAGE = '<meta name="csrf-token" content="{{ csrf_token() }}">'
+
+
+def base() -> str:
+    """What many applications have on each page, those for errors too."""
+    from flask import render_template_string
+
+    return render_template_string(PAGE)
+
+
+@pytest.fixture(params=[True, False], ids=["signed cookie", "no signer"])
+def app(request: pytest.FixtureRequest) -> Iterator[Flask]:
+    app = Flask("shop")
+    app.config.update(
+        SECRET_KEY=KEY, SESSION_USE_SIGNER=request.param, SESSION_COOKIE_SAMESITE="Lax"
+    )
+    interface = SessionInterface.from_url("memory://")
+    app.session_interface = interface
+    csrf = CSRFProtect(app)
+    app.register_error_handler(CSRFError, lambda error: (base(), 400))
+    app.register_error_handler(404, lambda error: (base(), 404))
+    app.add_url_rule("/write", "write", lambda: "written", methods=["POST"])
+    app.add_url_rule("/page", "page", base, methods=["GET", "POST"])
+
+    @app.post("/sso/<key>")
+    @csrf.exempt
+    def sso(key: str) -> str:
+        session[key] = "ada"
+        return base()
+
+    csrf.exempt("page")
+    yield app
+    interface.store.close()
+
+
+@pytest.fixture
+def visitor(app: Flask) -> Browser:
+    return browser(app)
+
+
+@pytest.mark.parametrize("path", ["/write", "/nothing", "/page"])
+@pytest.mark.parametrize("headers", ANOTHER_SITE)
+def test_no_page_with_a_token_sets_a_cookie(
+    visitor: Browser, headers: dict[str, str], path: str
+) -> None:
+    answer = visitor.post(path, headers=headers)
+
+    assert "csrf-token" in answer.text
+    assert not answer.headers.getlist("Set-Cookie")
+
+
+class TestElseItDoes:
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            pytest.param(OWN, id="our own page"),
+            pytest.param({"Origin": SITE}, id="our own origin"),
+            pytest.param({}, id="a program that says nothing"),
+        ],
+    )
+    def test_for(self, visitor: Browser, headers: dict[str, str]) -> None:
+        assert visitor.post("/page", headers=headers).headers.getlist("Set-Cookie")
+
+    def test_for_a_link_from_another_site(self, visitor: Browser) -> None:
+        assert visitor.get("/page", headers=FOREIGN).headers.getlist("Set-Cookie")
+
+    @pytest.mark.parametrize("key", ["user_id", "another"])
+    def test_for_what_another_site_may_write(self, visitor: Browser, key: str) -> None:
+        """Single sign-on: the view was taken out of the protection for this."""
+        assert visitor.post(f"/sso/{key}", headers=FOREIGN).headers.getlist("Set-Cookie")
+
+    def test_where_cookies_go_along_with_what_other_sites_send(
+        self, app: Flask, visitor: Browser
+    ) -> None:
+        app.config["SESSION_COOKIE_SAMESITE"] = "None"
+
+        assert visitor.post("/page", headers=FOREIGN).headers.getlist("Set-Cookie")
+
+
+class TestARefusalForPrograms:
+    JSON = {"Accept": "application/json"}  # noqa: RUF012 - never changed
+
+    @pytest.fixture
+    def visitor(self, app: Flask) -> Browser:
+        app.error_handler_spec.clear()
+        app.config["WTF_CSRF_SSL_STRICT"] = False  # as over plain http
+        return browser(app)
+
+    def test_has_no_token_where_nothing_tells_whose_page_it_was(self, visitor: Browser) -> None:
+        refused = visitor.post("/write", headers=self.JSON)
+
+        assert refused.json is not None
+        assert refused.json["reason"] == "token_missing"
+        assert refused.json["csrf_token"] is None
+        assert not refused.headers.getlist("Set-Cookie")
+
+    def test_has_one_for_the_session_that_came_along(self, visitor: Browser) -> None:
+        visitor.get("/page")
+
+        refused = visitor.post("/write", headers=self.JSON)
+
+        assert refused.json is not None
+        fresh = {"X-CSRFToken": refused.json["csrf_token"]}
+        assert visitor.post("/write", headers=fresh).text == "written"
