@@ -24,6 +24,7 @@ FOLDER = Path(__file__).parent.parent / "static"
 
 _A_YEAR = 31_536_000
 _VERSIONED = re.compile(r"([0-9a-f]{16})/(.+)", re.DOTALL)
+_IMPORT = re.compile(r"""^(?:import|export|\}) .*?from '\./([\w.]+)'$""", re.MULTILINE)
 
 
 class FilesBlueprint(Blueprint):
@@ -55,3 +56,12 @@ def integrity(filename: str) -> str:
     """The hash of a file as `integrity` wants it (W3C SRI)."""
     digest = hashlib.sha384((FOLDER / filename).read_bytes()).digest()
     return f"sha384-{base64.b64encode(digest).decode()}"
+
+
+@functools.cache
+def modules(script: str) -> tuple[str, ...]:
+    """`script` of the folder `js` as the last of all that it imports, each after its own imports."""
+    found: dict[str, None] = {}
+    for name in _IMPORT.findall((FOLDER / "js" / script).read_text("utf-8")):
+        found |= dict.fromkeys(modules(name))
+    return (*found, script)

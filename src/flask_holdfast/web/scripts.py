@@ -2,8 +2,10 @@
 its person is told before the session ends.
 
 Every script, the imported ones too, is named with the hash that it must have (SRI): first in a
-`modulepreload` link, whose answer is what the `import` gets, then in the script element. An
-import map could say the same, but older browsers take only one, and that is the application's.
+`modulepreload` link, whose answer is what the `import` gets, then in the script element. What is
+imported comes before what imports it: a browser may follow the imports of what it preloads, and
+would take what it meets there first without a hash. An import map could say the same, but older
+browsers take only one, and that is the application's.
 """
 
 from __future__ import annotations
@@ -17,11 +19,6 @@ from markupsafe import Markup
 from ..csrf import current
 from ..headers import csp_nonce
 from . import files
-
-#: What is imported, each after what it imports itself, and last what runs. A browser may follow
-#: the imports of what it preloads, and would take what it meets there first without its hash.
-_MANAGER = ("csrf_manager.js", "csrf_manager.auto.js")
-_CLOCK = ("session_screen.js", "session_status.js", "session_clock.js", "session_clock.auto.js")
 
 _META = Markup('<meta name="csrf-token" content="{}"{}>')
 _PRELOAD = Markup('<link rel="modulepreload" nonce="{}" href="{}" integrity="{}">')
@@ -39,8 +36,8 @@ def holdfast_scripts(
 
     `clock=False` leaves out the session clock. `sign_in_url` is where a person signs in again
     (without it this page is opened in another tab), `sign_out_url` takes the POST that signs
-    out (without it the clock does not offer that), and `words` replaces texts of the clock, by
-    the names in `session_screen.js`.
+    out (without it the clock does not offer that), and `words` replaces texts that scripts show,
+    by the names of `WORDS` in `csrf_forms.js` and `session_screen.js`.
     """
     limit = current.time_limit()
     facts: dict[str, Any] = {
@@ -50,6 +47,7 @@ def holdfast_scripts(
         "expires-in": None if limit is None else int(limit),
         # Without it the script asks once, in the background, whose page it is.
         "subject": current.known_subject(),
+        "words": json.dumps(dict(words)) if words else None,
     }
     if clock:
         facts |= {
@@ -57,15 +55,13 @@ def holdfast_scripts(
             "keep-alive-url": url_for("holdfast.keep_alive"),
             "sign-in-url": sign_in_url,
             "sign-out-url": sign_out_url,
-            "words": json.dumps(dict(words)) if words else None,
             **_times(),
         }
     token = current.issue()
     tags = [_META.format(token, Markup("").join(map(_attribute, facts, facts.values())))]
-    names = [_MANAGER, _CLOCK] if clock else [_MANAGER]
-    for *imported, run in names:
-        tags += [_tag(_PRELOAD, name) for name in imported]
-        tags.append(_tag(_SCRIPT, run))
+    run = ["csrf_manager.auto.js", *(["session_clock.auto.js"] if clock else [])]
+    needed = dict.fromkeys(name for script in run for name in files.modules(script))
+    tags += [_tag(_SCRIPT if name in run else _PRELOAD, name) for name in needed]
     return Markup("\n").join(tags)
 
 

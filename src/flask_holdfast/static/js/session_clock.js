@@ -36,8 +36,9 @@
  */
 
 import { CSRFManager } from './csrf_manager.js'
+import { Tabs, alone } from './csrf_tabs.js'
 import { SessionScreen } from './session_screen.js'
-import { StatusClient, alone, setting, statusUrl } from './session_status.js'
+import { StatusClient, setting, statusUrl } from './session_status.js'
 
 /** The one clock that runs in a window, whichever copy of this file it came from. */
 const RUNNING = Symbol.for('flask_holdfast.session_clock')
@@ -58,6 +59,7 @@ const SECOND = 1_000
 const HEARTBEAT = 10_000
 const JUST_NOW = 5_000
 const A_WHILE = 60_000
+const WORD_OF_MOUTH = 50
 
 /**
  * The ends of a session, by Date.now().
@@ -94,8 +96,8 @@ export class SessionClock extends EventTarget {
   #ownsManager = false
   /** @type {AbortController | undefined} While it runs: ends every listener. */
   #life
-  /** @type {BroadcastChannel | undefined} */
-  #channel
+  /** @type {Tabs | undefined} */
+  #tabs
   #timer = 0
 
   /** @type {string | undefined} What the page said last of whose it is. */
@@ -150,14 +152,11 @@ export class SessionClock extends EventTarget {
     document.addEventListener('visibilitychange', () => this.#wake(), { signal })
     window.addEventListener('focus', () => this.#wake(), { signal })
     window.addEventListener('online', () => this.#wake(), { signal })
-    // An open channel may keep the page out of the back/forward cache.
-    window.addEventListener('pagehide', () => this.#closeChannel(), { signal })
     window.addEventListener('pageshow', event => {
-      this.#openChannel()
       if (event.persisted) this.#askAgain()
     }, { signal })
+    this.#tabs = new Tabs('holdfast-session:' + statusUrl(), news => this.#onNews(news), signal)
 
-    this.#openChannel()
     const begin = () => this.#tick()
     if (document.readyState !== 'loading') begin()
     else document.addEventListener('DOMContentLoaded', begin, { signal, once: true })
@@ -171,7 +170,6 @@ export class SessionClock extends EventTarget {
     this.#life = undefined
     this.#flight = undefined
     clearTimeout(this.#timer)
-    this.#closeChannel()
     if (this.#ownsManager) this.#manager?.stop()
     this.#screen.clear()
     this.#page = undefined // read anew at another start
@@ -316,13 +314,14 @@ export class SessionClock extends EventTarget {
     this.check()
   }
 
-  /** One question for all tabs: who waited for another's answer may have heard it meanwhile. */
+  /** One question for all tabs: who has waited for another's answer hears it in a moment. */
   async #ask () {
     const asked = Date.now()
     const life = this.#life
-    await alone('holdfast:' + statusUrl(), async () => {
-      const isHeard = this.#ends && !this.#over && this.#knownAt > asked
-      if (isHeard || life?.signal.aborted) return
+    const isHeard = () => this.#ends && !this.#over && this.#knownAt >= asked
+    await alone('holdfast-session:' + statusUrl(), async hasWaited => {
+      if (hasWaited && !isHeard()) await pause(WORD_OF_MOUTH)
+      if ((hasWaited && isHeard()) || life?.signal.aborted) return
       await this.#accept(await this.#client.ask())
     })
   }
@@ -456,27 +455,16 @@ export class SessionClock extends EventTarget {
 
   // -- The other tabs
 
-  #openChannel () {
-    if (this.#channel || !self.BroadcastChannel) return
-    this.#channel = new BroadcastChannel('holdfast:' + statusUrl())
-    this.#channel.onmessage = event => this.#onMessage(event.data)
-  }
-
-  #closeChannel () {
-    this.#channel?.close()
-    this.#channel = undefined
-  }
-
   #tell () {
     const isNew = !this.#isHeardOf
     this.#isHeardOf = true
-    this.#channel?.postMessage({
+    this.#tabs?.tell({
       subject: this.#subject, isNew, at: this.#knownAt, idle: this.#idle, ...this.#ends
     })
   }
 
   /** @param {{ subject: string, isNew: boolean, at: number, idle: number } & Ends} news */
-  #onMessage ({ subject, isNew, at, idle, idleEnd, absoluteEnd }) {
+  #onNews ({ subject, isNew, at, idle, idleEnd, absoluteEnd }) {
     if (!this.#ends && !this.#over) return
     this.#hasArrived = isNew && Date.now() - at < JUST_NOW
     if (this.#over || subject !== this.#subject) return this.#askAgain()
@@ -496,6 +484,9 @@ export class SessionClock extends EventTarget {
 }
 
 const slot = /** @type {{ [RUNNING]?: SessionClock }} */ (/** @type {unknown} */ (window))
+
+/** @param {number} wait */
+const pause = wait => new Promise(resolve => setTimeout(resolve, wait))
 
 /** Changes when the clock is set, or the machine has slept. */
 function drift () { return Date.now() - performance.now() }

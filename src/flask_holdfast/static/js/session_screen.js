@@ -14,6 +14,8 @@
  * clock's events with preventDefault().
  */
 
+import { words } from './csrf_page.js'
+
 /** {time} stands for what is left: "2:00" where it is shown, "2 minutes" where it is spoken. */
 export const WORDS = {
   warning: 'You will be signed out in {time}',
@@ -146,7 +148,6 @@ export class SessionScreen {
   #spokenAt = Infinity
   /** @type {HTMLElement | undefined} */
   #line
-  #note = ''
   /** @type {Element | null} What had the focus before. */
   #focused = null
   /** @type {CSSStyleSheet | undefined} */
@@ -177,8 +178,7 @@ export class SessionScreen {
       event.preventDefault()
       dismiss()
     })
-    this.#spoken = element('p', 'heard')
-    this.#spoken.setAttribute('role', 'status')
+    this.#spoken = this.#heard()
     dialog.append(this.#spoken)
     this.#time = title
     this.#spokenAt = left / 1000
@@ -201,6 +201,8 @@ export class SessionScreen {
    * @param {'ended' | 'changed' | 'unreached'} reason @param {CoverActions} actions
    */
   cover (reason, { signInUrl, opened }) {
+    this.#removeLine()
+    this.#time = this.#spoken = undefined
     const content = element('div')
     const title = element('h2', 'title', this.words[reason])
     const text = element('p', 'text', this.words[`${reason}Text`])
@@ -236,9 +238,10 @@ export class SessionScreen {
 
   /** A line at the foot of the page, or none. @param {'' | 'unreached'} kind */
   note (kind) {
-    this.#note = kind
-    if (!kind) return this.#time === this.#line ? undefined : this.#removeLine()
-    this.#writeLine(this.words.note)
+    const isTime = this.#time !== undefined && this.#time === this.#line
+    if (isTime) return
+    if (kind) this.#writeLine(this.words.note)
+    else this.#removeLine()
   }
 
   /** Nothing is to be said any more; what had the focus has it again. */
@@ -248,9 +251,8 @@ export class SessionScreen {
     this.#removeLine()
   }
 
-  get words () {
-    return { ...WORDS, ...wordsOfPage(), ...this.#words }
-  }
+  /** As they are now: a page may be swapped for one in another language. */
+  get words () { return words(WORDS, this.#words) }
 
   // -- How it is built: by hand, for no policy on Trusted Types allows anything else everywhere.
 
@@ -304,6 +306,15 @@ export class SessionScreen {
     this.#close()
     this.#time = this.#writeLine('')
     this.#time.setAttribute('role', 'timer')
+    this.#spoken = this.#heard()
+    this.#root().append(this.#spoken)
+  }
+
+  /** What a screen reader says when it changes. */
+  #heard () {
+    const status = element('p', 'heard')
+    status.setAttribute('role', 'status')
+    return status
   }
 
   /** @param {string} text */
@@ -317,8 +328,8 @@ export class SessionScreen {
 
   #removeLine () {
     this.#line?.remove()
+    if (!this.#open) this.#spoken?.remove()
     this.#line = undefined
-    this.#note = ''
   }
 
   /** A shadow root beside the body, which libraries replace. */
@@ -384,15 +395,4 @@ function spoken (left) {
   const options = { style: 'unit', unit, unitDisplay: 'long' }
   const { lang } = document.documentElement
   return new Intl.NumberFormat(lang || undefined, /** @type {any} */ (options)).format(value)
-}
-
-/** @returns {Partial<typeof WORDS>} */
-function wordsOfPage () {
-  /** @type {HTMLMetaElement | null} */
-  const meta = document.querySelector('meta[name="csrf-token"]')
-  try {
-    return JSON.parse(meta?.dataset.words ?? '{}')
-  } catch {
-    return {}
-  }
 }

@@ -6,6 +6,8 @@
  * an answer.
  */
 
+import { metaElement } from './csrf_page.js'
+
 /**
  * What the server says of this session. Seconds; null for never.
  * @typedef {{ authenticated: boolean, idle_expires_in: number | null,
@@ -72,29 +74,7 @@ export function statusUrl () { return setting('statusUrl') || '/session/status' 
 
 /** Read at each use, for libraries swap heads. @param {string} name @returns {string | undefined} */
 export function setting (name) {
-  /** @type {HTMLMetaElement | null} */
-  const meta = document.querySelector('meta[name="csrf-token"]')
-  return meta?.dataset[name]
-}
-
-/**
- * Runs it while no other tab runs the same; where tabs cannot be told apart (plain http), or one
- * sleeps in the middle of it, runs it all the same.
- * @param {string} name @param {() => Promise<void>} run
- */
-export async function alone (name, run) {
-  let ran = false
-  const once = () => {
-    ran = true
-    return run()
-  }
-  if (!navigator.locks) return once()
-  try {
-    await navigator.locks.request(name, { signal: AbortSignal.timeout(ANSWER_WITHIN) }, once)
-  } catch (error) {
-    if (ran) throw error
-    await once()
-  }
+  return metaElement()?.dataset[name]
 }
 
 /** @param {any} body @returns {Status | null} */
