@@ -150,6 +150,7 @@ class World:
         """
         deadline = time.monotonic() + 10
         for page in (page for context in self._contexts for page in context.pages):
+            page.wait_for_load_state("load")
             while self._under_way and time.monotonic() < deadline:
                 page.wait_for_timeout(5)
             page.evaluate("0")  # its scripts have seen the answer
@@ -164,7 +165,7 @@ class World:
 
     def shot(self, page: Page, name: str) -> None:
         """What the person sees, to be looked at: `pytest --basetemp` says where."""
-        page.screenshot(path=self.folder / f"{name}.png")
+        page.screenshot(path=self.folder / f"{name}.png", animations="disabled")
 
 
 @contextlib.contextmanager

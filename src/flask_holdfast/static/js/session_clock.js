@@ -233,6 +233,7 @@ export class SessionClock extends EventTarget {
       if (isUnknown) this.#askIfDue()
       return isUnknown ? SECOND : HEARTBEAT
     }
+    if (this.#client.isAway) this.#askIfDue()
     const now = Date.now()
     const { idleEnd, absoluteEnd } = this.#ends
     const leads = {

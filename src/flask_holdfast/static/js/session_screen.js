@@ -29,8 +29,8 @@ export const WORDS = {
   endedText: 'This page is covered, and what you typed is still in it. Sign in again in a new ' +
     'tab, and you go on here where you were.',
   changed: 'Somebody else is signed in now',
-  changedText: 'This page belongs to another account, so it is covered. What was typed is still ' +
-    'in it: it comes back when that account signs in again in this browser.',
+  changedText: 'This page was opened by another account, so it is covered. What was typed is ' +
+    'still in it, and comes back when that account signs in again in this browser.',
   unreached: 'Your time is up',
   unreachedText: 'This page is covered, and what you typed is still in it. The server cannot be ' +
     'reached at the moment; we ask it again and again whether you may go on.',
@@ -123,6 +123,7 @@ button, a {
 /** For the page itself: on the body, so that <holdfast-session> beside it stays. */
 const PAGE_STYLE = `
 html[${COVERED}] > body, html[${COVERED}] > body * { visibility: hidden !important; }
+html:has(> holdfast-session[data-line]) { scroll-padding-bottom: 5rem; }
 `
 
 /**
@@ -219,10 +220,10 @@ export class SessionScreen {
       event.preventDefault()
       opened(tab)
     })
-    if (reason !== 'unreached') actions.append(link)
     content.append(title, text, actions)
+    if (reason === 'ended') actions.append(link)
     if (reason === 'changed') {
-      actions.append(this.#button('reload', () => location.reload(), 'quiet'))
+      actions.append(this.#button('reload', () => location.reload()))
       content.append(element('p', 'text', this.words.reloadText))
     }
     const dialog = this.#dialog('cover', title, text, content)
@@ -233,7 +234,7 @@ export class SessionScreen {
       if (this.#open === dialog && dialog.isConnected) dialog.showModal()
     })
     this.#show(dialog)
-    this.#hidePage()
+    document.documentElement.setAttribute(COVERED, '')
   }
 
   /** A line at the foot of the page, or none. @param {'' | 'unreached'} kind */
@@ -246,7 +247,7 @@ export class SessionScreen {
 
   /** Nothing is to be said any more; what had the focus has it again. */
   clear () {
-    this.#showPage()
+    document.documentElement.removeAttribute(COVERED)
     this.#close()
     this.#removeLine()
   }
@@ -323,11 +324,14 @@ export class SessionScreen {
     this.#line = element('p', 'line', text)
     this.#line.setAttribute('role', 'status')
     this.#root().append(this.#line)
+    // No element that has the focus hides behind it.
+    this.#host?.setAttribute('data-line', '')
     return this.#line
   }
 
   #removeLine () {
     this.#line?.remove()
+    this.#host?.removeAttribute('data-line')
     if (!this.#open) this.#spoken?.remove()
     this.#line = undefined
   }
@@ -339,19 +343,12 @@ export class SessionScreen {
       this.#host.attachShadow({ mode: 'open' }).adoptedStyleSheets = [sheet(STYLE)]
     }
     if (!this.#host.isConnected) document.documentElement.append(this.#host)
-    return /** @type {ShadowRoot} */ (this.#host.shadowRoot)
-  }
-
-  #hidePage () {
     this.#pageSheet ??= sheet(PAGE_STYLE)
     const sheets = document.adoptedStyleSheets
-    if (!sheets.includes(this.#pageSheet)) document.adoptedStyleSheets = [...sheets, this.#pageSheet]
-    document.documentElement.setAttribute(COVERED, '')
-  }
-
-  #showPage () {
-    document.documentElement.removeAttribute(COVERED)
-    document.adoptedStyleSheets = document.adoptedStyleSheets.filter(each => each !== this.#pageSheet)
+    if (!sheets.includes(this.#pageSheet)) {
+      document.adoptedStyleSheets = [...sheets, this.#pageSheet]
+    }
+    return /** @type {ShadowRoot} */ (this.#host.shadowRoot)
   }
 
   /** @param {'warning'} word @param {string} time */

@@ -30,6 +30,9 @@ export class StatusClient {
   /** The status code of the last answer that was none; 0 where there was no answer at all. */
   lastRefusal = 0
 
+  /** Whether the last question had no answer. */
+  get isAway () { return this.#failures > 0 }
+
   /** Does not count as activity. @returns {Promise<Answer | null>} */
   ask () { return this.#request(statusUrl()) }
 
