@@ -171,7 +171,7 @@ class TestAServerThatIsAway:
         # The page's clock alone goes on: the server will say that there is time left.
         page.clock.fast_forward(WARNING * 1000)
 
-        expect(cover(page).get_by_role("heading")).to_have_text("Your time is up")
+        expect(cover(page).get_by_role("heading")).to_have_text("Your session has run out")
         expect(cover(page).get_by_role("link")).to_have_count(0)
         server.shot(page, "time-is-up")
         server.start()

@@ -31,9 +31,9 @@ export const WORDS = {
   changed: 'Somebody else is signed in now',
   changedText: 'This page was opened by another account, so it is covered. What was typed is ' +
     'still in it, and comes back when that account signs in again in this browser.',
-  unreached: 'Your time is up',
+  unreached: 'Your session has run out',
   unreachedText: 'This page is covered, and what you typed is still in it. The server cannot be ' +
-    'reached at the moment; we ask it again and again whether you may go on.',
+    'reached: as soon as it answers, this page goes on or asks you to sign in.',
   signIn: 'Sign in again',
   newTab: 'opens in a new tab',
   reload: 'Open this page anew',
