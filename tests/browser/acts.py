@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from playwright.sync_api import Page
+    from playwright.sync_api import BrowserContext, Page, Request
+
+    from tests.browser.site import Arrival, Site
 
 
 class Opened(Protocol):
@@ -62,6 +65,15 @@ def sent(page: Page, url: str, act: Callable[[], object]) -> None:
         act()
 
 
+def arrived(page: Page, site: Site, path: str) -> Arrival:
+    """Wait until something has arrived there, for what a page sends and does not wait for itself."""
+    deadline = time.monotonic() + 10
+    while not (found := [arrival for arrival in site.arrivals if arrival.path == path]):
+        assert time.monotonic() < deadline, f"nothing arrived at {path}"
+        page.wait_for_timeout(5)
+    return found[0]
+
+
 def heard(page: Page, kind: str) -> None:
     """Wait for the first event of a kind.
 
@@ -80,3 +92,29 @@ def refreshed(page: Page, act: Callable[[], object]) -> None:
     page.evaluate("events.length = 0")
     act()
     heard(page, "csrf:refreshed")
+
+
+class Clock:
+    """The clock of a browser profile, which is one for all its tabs; has to be installed before."""
+
+    def __init__(self, context: BrowserContext) -> None:
+        self._context = context
+        self._under_way: set[Request] = set()
+        context.on("request", lambda request: self._under_way.add(request))
+        context.on("requestfinished", lambda request: self._under_way.discard(request))
+        context.on("requestfailed", lambda request: self._under_way.discard(request))
+
+    def run(self, seconds: int, *, step: int = 9) -> None:
+        """Let it run, in steps shorter than a request may take: its timeout goes by it too."""
+        for passed in range(0, seconds, step):
+            self._context.clock.run_for(min(step, seconds - passed) * 1000)
+            self.settle()
+
+    def settle(self) -> None:
+        """Wait until every answer that is under way has arrived, and the tabs have told it."""
+        tab, *_ = tabs = self._context.pages
+        deadline = time.monotonic() + 10
+        while self._under_way and time.monotonic() < deadline:
+            tab.wait_for_timeout(5)
+        for tab in tabs:
+            tab.evaluate("0")

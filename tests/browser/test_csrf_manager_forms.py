@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.browser.acts import FORM, Opened, events, heard, sent
 from tests.browser.site import Site
 
@@ -154,3 +156,196 @@ class TestForms:
         page.evaluate("manager.refresh()")
 
         assert site.received() == []
+
+    def test_a_form_that_came_later_is_treated_alike(self, opened: Opened, site: Site) -> None:
+        page = opened()
+        page.evaluate("""() => {
+          const form = document.createElement('form')
+          form.method = 'post'
+          form.action = '/notes'
+          document.body.append(form)
+        }""")
+        sent(page, "/notes", lambda: page.evaluate("document.forms[0].requestSubmit()"))
+
+        assert site.received()[0].body == "csrf_token=token-page"
+
+    def test_a_form_that_opens_another_tab_carries_it_there(
+        self, opened: Opened, site: Site
+    ) -> None:
+        page = opened(FORM.replace('value="save"', 'value="save" formtarget="_blank"'))
+        with page.context.expect_page() as opening:
+            page.get_by_text("Save").click()
+        opening.value.wait_for_load_state()
+
+        assert site.received()[0].body == "text=typed&press=save&csrf_token=token-page"
+        assert page.url == f"{site.url}/page"
+
+    @pytest.mark.parametrize("way", ['method="dialog"', 'method="post" data-by="button"'])
+    def test_a_dialog_that_closes_is_none_of_our_business(
+        self, opened: Opened, site: Site, page_problems: Problems, way: str
+    ) -> None:
+        """Also where there is no token and the server is away."""
+        page_problems.expect("Failed to load resource")
+        site.meta = None
+        site.available = False
+        page = opened(
+            f'<dialog open><form {way}><button value="ok" formmethod="dialog">OK</button>'
+            "</form></dialog>"
+        )
+        page.get_by_text("OK").click()
+
+        assert page.evaluate("document.querySelector('dialog').returnValue") == "ok"
+        assert events(page) == []
+        assert site.received() == []
+
+    def test_a_button_that_gets_is_not_held(
+        self, opened: Opened, site: Site, page_problems: Problems
+    ) -> None:
+        page_problems.expect("Failed to load resource")
+        site.meta = None
+        site.available = False
+        page = opened(FORM.replace('value="save"', 'value="save" formmethod="get"'))
+        sent(page, "/notes?text=typed&press=save", page.get_by_text("Save").click)
+
+    def test_a_held_form_says_so_and_leaves_its_buttons_alone(
+        self, opened: Opened, site: Site
+    ) -> None:
+        site.meta = {"content": "", "data-words": '{"sending": "Wird gesendet"}'}
+        site.answering.clear()
+        page = opened(FORM)
+        page.get_by_text("Save").click()
+        status = page.get_by_role("status")
+        assert status.inner_text() == "", "what is sent at once needs no words"
+        status.get_by_text("Wird gesendet").wait_for()
+
+        assert page.get_by_role("button", name="Save").is_enabled()
+        assert page.locator("[aria-busy], [inert], [disabled]").count() == 0
+        assert page.evaluate("document.activeElement.value") == "save"
+        sent(page, "/notes", site.answering.set)
+
+    def test_words_of_the_page_and_of_its_script(
+        self, opened: Opened, site: Site, page_problems: Problems
+    ) -> None:
+        page_problems.expect("Failed to load resource")
+        words = '{"notSent": "Nicht gesendet", "notSentChanged": 7, "sending": "Moment"}'
+        site.meta = {"content": "", "data-words": words}
+        site.available = False
+        page = opened(FORM)
+        page.get_by_text("Save").click()
+        page.get_by_role("alert").get_by_text("Nicht gesendet").wait_for()
+
+        page.evaluate("""async () => {
+          manager.stop()
+          const { CSRFManager } = await import('/js/csrf_manager.js')
+          new CSRFManager({ words: { notSent: 'Pas envoyé' } }).start()
+        }""")
+        page.get_by_text("Save").click()
+        page.get_by_role("alert").get_by_text("Pas envoyé").wait_for()
+        assert page.locator(".holdfast-notice").count() == 1
+
+    def test_the_message_is_text_whatever_its_words_are(
+        self, opened: Opened, site: Site, page_problems: Problems
+    ) -> None:
+        page_problems.expect("Failed to load resource")
+        site.meta = {"content": "", "data-words": '{"notSent": "<img src=x>"}'}
+        site.available = False
+        page = opened(FORM)
+        page.get_by_text("Save").click()
+        page.get_by_role("alert").get_by_text("<img src=x>").wait_for()
+
+
+IN_A_ROOT = """([mode, action]) => {
+  const host = document.querySelector('div')
+  window.root = host.attachShadow({ mode })
+  const form = document.createElement('form')
+  const button = document.createElement('button')
+  Object.assign(form, { method: 'post', action })
+  button.textContent = 'Send'
+  form.append(button)
+  root.append(form)
+}"""
+DECLARED = """
+<div><template shadowrootmode="open">
+  <form method="post" action="/notes"><input name="text" value="typed"><button>Send</button></form>
+</template></div>"""
+SENDS = {
+    "a click": "root.querySelector('button').click()",
+    "requestSubmit": "root.querySelector('form').requestSubmit()",
+    "submit": "root.querySelector('form').submit()",
+}
+
+
+class TestShadowRoots:
+    """Nothing that a form does in one is heard outside."""
+
+    @pytest.mark.parametrize("send", SENDS.values(), ids=SENDS.keys())
+    @pytest.mark.parametrize("mode", ["open", "closed"])
+    def test_a_form_in_a_root_that_a_script_makes(
+        self, opened: Opened, site: Site, mode: str, send: str
+    ) -> None:
+        page = opened("<div></div>")
+        page.evaluate(IN_A_ROOT, [mode, "/notes"])
+        sent(page, "/notes", lambda: page.evaluate(send))
+
+        assert site.received()[0].body == "csrf_token=token-page"
+
+    @pytest.mark.parametrize("send", SENDS.values(), ids=SENDS.keys())
+    def test_a_form_in_a_root_that_was_there_before_us(
+        self, opened: Opened, site: Site, send: str
+    ) -> None:
+        page = opened(DECLARED)
+        page.evaluate("() => { window.root = document.querySelector('div').shadowRoot }")
+        sent(page, "/notes", lambda: page.evaluate(send))
+
+        assert site.received()[0].body == "text=typed&csrf_token=token-page"
+
+    def test_the_enter_key_in_such_a_form(self, opened: Opened, site: Site) -> None:
+        page = opened(DECLARED.replace("<button>Send</button>", ""))
+        page.locator("input").focus()
+        sent(page, "/notes", lambda: page.keyboard.press("Enter"))
+
+        assert site.received()[0].body == "text=typed&csrf_token=token-page"
+
+    def test_it_is_held_there_too_and_the_message_stands_beside_it(
+        self, opened: Opened, site: Site, page_problems: Problems
+    ) -> None:
+        page_problems.expect("Failed to load resource")
+        site.meta = None
+        site.available = False
+        page = opened(DECLARED)
+        page.get_by_text("Send").click()
+        page.get_by_role("alert").wait_for()
+        in_root = "document.querySelector('div').shadowRoot.querySelector('[role=alert]') !== null"
+        assert page.evaluate(in_root)
+        assert site.received() == []
+
+        site.available = True
+        sent(page, "/notes", page.get_by_text("Send").click)
+        assert len(site.received()) == 1
+
+    def test_a_form_in_a_root_inside_another(self, opened: Opened, site: Site) -> None:
+        inner = DECLARED.replace("<div>", "<p>").replace("</div>", "</p>")
+        page = opened(f'<div><template shadowrootmode="open">{inner}</template></div>')
+        sent(page, "/notes", page.get_by_text("Send").click)
+
+        assert site.received()[0].body == "text=typed&csrf_token=token-page"
+
+    def test_one_that_leads_elsewhere_gets_none(
+        self, opened: Opened, site: Site, other: Site
+    ) -> None:
+        page = opened("<div></div>")
+        page.evaluate(IN_A_ROOT, ["open", f"{other.url}/x"])
+        sent(page, f"{other.url}/x", page.get_by_text("Send").click)
+
+        assert other.received()[0].body == ""
+
+    def test_after_stop_nothing_is_done_there(self, opened: Opened, site: Site) -> None:
+        page = opened("<div></div>")
+        page.evaluate(IN_A_ROOT, ["open", "/notes"])
+        page.evaluate("manager.stop()")
+        sent(page, "/notes", page.get_by_text("Send").click)
+
+        assert site.received()[0].body == ""
+        assert page.evaluate("Element.prototype.attachShadow.toString()").endswith(
+            "{ [native code] }"
+        )

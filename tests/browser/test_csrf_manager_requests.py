@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.browser.acts import FETCH, POST, XHR, Opened, events
+from tests.browser.acts import FETCH, POST, XHR, Opened, arrived, events
 from tests.browser.site import Site
 
 if TYPE_CHECKING:
-    pass
+    from tests.conftest import Problems
 
 
 class TestRequestsToOurOwnOrigin:
@@ -128,3 +128,92 @@ class TestRequestsToOurOwnOrigin:
 
         assert site.received()[0].token == "token-1"
         assert events(page)[:2] == [["csrf:expired", None], ["csrf:refreshed", None]]
+
+
+class TestBeacons:
+    @pytest.mark.parametrize(
+        ("body", "kind", "arrives"),
+        [
+            pytest.param("'left'", "text/plain", "left", id="text"),
+            pytest.param("null", "", "", id="nothing"),
+            pytest.param("undefined", "", "", id="nothing at all"),
+            pytest.param(
+                "new URLSearchParams('a=1')", "application/x-www-form", "a=1", id="fields"
+            ),
+            pytest.param("form({ a: '1' })", "multipart/form-data", 'name="a"', id="a form"),
+            pytest.param(
+                "new Blob(['{}'], { type: 'application/json' })",
+                "application/json",
+                "{}",
+                id="JSON",
+            ),
+            pytest.param("new TextEncoder().encode('left')", "", "left", id="bytes"),
+            pytest.param("new TextEncoder().encode('left').buffer", "", "left", id="a buffer"),
+        ],
+    )
+    def test_every_kind_of_beacon_carries_the_token(
+        self, opened: Opened, site: Site, body: str, kind: str, arrives: str
+    ) -> None:
+        page = opened()
+        page.evaluate("""() => {
+          window.form = fields => {
+            const data = new FormData()
+            for (const name in fields) data.set(name, fields[name])
+            return data
+          }
+        }""")
+        assert page.evaluate(f"navigator.sendBeacon('/x', {body})") is True
+        beacon = arrived(page, site, "/x")
+
+        assert (beacon.method, beacon.token) == ("POST", "token-page")
+        assert beacon.headers.get("content-type", "").startswith(kind)
+        assert arrives in beacon.body
+
+    @pytest.mark.parametrize(
+        "send",
+        [
+            "navigator.sendBeacon('/x', 'bye')",
+            "fetch('/x', { method: 'POST', body: 'bye', keepalive: true })",
+        ],
+    )
+    def test_what_is_sent_as_the_page_is_left_arrives_with_the_token(
+        self, opened: Opened, site: Site, send: str
+    ) -> None:
+        page = opened()
+        page.evaluate(f"() => {{ window.addEventListener('pagehide', () => {{ {send} }}) }}")
+        page.goto(f"{site.url}/other-page")
+        beacon = arrived(page, site, "/x")
+
+        assert (beacon.token, beacon.body) == ("token-page", "bye")
+
+    def test_a_page_that_is_left_waits_for_no_token(
+        self, opened: Opened, site: Site, page_problems: Problems
+    ) -> None:
+        page_problems.expect("")
+        site.meta = None
+        site.answering.clear()
+        page = opened()
+        page.evaluate("fetch('/x', { method: 'POST', keepalive: true }).then(() => {})")
+
+        assert site.received()[0].token is None
+        site.answering.set()
+
+    def test_a_beacon_without_a_token_goes_as_the_browser_sends_it(
+        self, opened: Opened, site: Site, page_problems: Problems
+    ) -> None:
+        page_problems.expect("")
+        site.meta = None
+        site.available = False
+        page = opened()
+        assert page.evaluate("navigator.sendBeacon('/x', 'bye')") is True
+
+        assert arrived(page, site, "/x").token is None
+
+    @pytest.mark.parametrize("call", ["navigator.sendBeacon()", "navigator.sendBeacon('http://[')"])
+    def test_a_wrong_call_fails_as_it_does_without_us(self, opened: Opened, call: str) -> None:
+        page = opened()
+        why = f"() => {{ try {{ return {call} }} catch (error) {{ return error.name }} }}"
+        patched = page.evaluate(why)
+        page.evaluate("manager.stop()")
+
+        assert patched == page.evaluate(why) != True  # noqa: E712 - it may be a name

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.browser.acts import START, Opened, events, heard, refreshed
 from tests.browser.site import Site
 
@@ -104,6 +106,65 @@ class TestFreshness:
         page.evaluate("manager.refresh()")
 
         assert events(page) == [["csrf:refreshed", None]]
+
+    def test_a_machine_that_slept_asks_once_when_it_wakes(self, opened: Opened, site: Site) -> None:
+        """Timers and three events come late and together."""
+        page = self.with_a_clock(opened)
+        site.answering.clear()
+        page.clock.fast_forward("08:00:00")
+        page.evaluate("""() => {
+          document.dispatchEvent(new Event('visibilitychange'))
+          window.dispatchEvent(new Event('online'))
+        }""")
+        refreshed(page, site.answering.set)
+
+        assert site.refreshes == 1
+
+    def test_a_clock_that_was_set_back_makes_no_token_live_longer(
+        self, opened: Opened, site: Site
+    ) -> None:
+        page = self.with_a_clock(opened)
+        page.clock.set_system_time(page.evaluate("Date.now() - 86_400_000"))
+        refreshed(page, lambda: page.clock.run_for("00:31"))
+        page.clock.run_for("04:00")
+
+        assert site.refreshes == 1
+
+    def test_a_server_that_asks_for_time_gets_it(
+        self, opened: Opened, site: Site, page_problems: Problems
+    ) -> None:
+        page_problems.expect("Failed to load resource")
+        page = self.with_a_clock(opened)
+        site.available = False
+        site.retry_after = 240
+        page.evaluate("manager.refresh().catch(() => {})")
+        page.clock.run_for("03:50")
+        assert site.refreshes == 1
+
+        site.available = True
+        refreshed(page, lambda: page.clock.run_for("00:15"))
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            {"status": 200, "body": "<p>Sign in</p>"},
+            {"status": 200, "json": {"csrf_token": "new", "expires_in": 1800}},
+            {"status": 200, "json": {"csrf_token": "a b", "expires_in": 1, "subject": "alice"}},
+            {"status": 200, "json": {"csrf_token": "new", "expires_in": "1", "subject": "alice"}},
+            {"status": 200, "json": None},
+            {"status": 302, "headers": {"Location": "/page"}},
+            {"status": 500, "body": ""},
+        ],
+    )
+    def test_an_answer_that_is_none_replaces_nothing(
+        self, opened: Opened, page_problems: Problems, answer: dict[str, object]
+    ) -> None:
+        page_problems.expect("")
+        page = opened()
+        page.route("**/csrf-token", lambda route: route.fulfill(**answer))
+
+        assert page.evaluate("manager.refresh().catch(e => e.name)") == "CSRFRefreshError"
+        assert page.evaluate("manager.token") == "token-page"
 
     @staticmethod
     def with_a_clock(opened: Opened) -> Page:

@@ -118,7 +118,8 @@ function patchBeacon (keeper, fetch, signal) {
     const token = keeper.token()
     const parts = data instanceof FormData ? [...data].flat() : [data ?? '']
     const bytes = new Blob(parts).size + FIELD_BYTES * (parts.length - 1)
-    if (!token || !isOwnOrigin(url) || bytes > KEEPALIVE_BYTES) return original(...args)
+    const isOurs = args.length && token && isOwnOrigin(url)
+    if (!isOurs || bytes > KEEPALIVE_BYTES) return original(...args)
     fetch(url, {
       method: 'POST',
       body: data,
