@@ -33,6 +33,9 @@ IDLE = 30 * MINUTE
 WARNING = 2 * MINUTE
 ABSOLUTE = 86_400
 
+# What asks the server in the background holds a lock meanwhile.
+ASKING = "navigator.locks.query().then(({ held, pending }) => held.length + pending.length)"
+
 STATUS = ("GET", "/session/status")
 KEEP_ALIVE = ("POST", "/session/keep-alive")
 REFRESH = ("GET", "/session/csrf-token")
@@ -151,9 +154,9 @@ class World:
         deadline = time.monotonic() + 10
         for page in (page for context in self._contexts for page in context.pages):
             page.wait_for_load_state("load")
-            while self._under_way and time.monotonic() < deadline:
+            while self._under_way or page.evaluate(ASKING):
+                assert time.monotonic() < deadline, f"unanswered: {self._under_way}"
                 page.wait_for_timeout(5)
-            page.evaluate("0")  # its scripts have seen the answer
 
     def count(self, what: tuple[str, str]) -> int:
         return self.arrived.count(what)

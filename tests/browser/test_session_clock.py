@@ -38,9 +38,14 @@ EVENTS = """() => {
 }"""
 
 
+# Beyond what SERVER's own policy asks of scripts.
+TRUSTED_TYPES = {"require-trusted-types-for": "'script'", "trusted-types": "'none'"}
+
+
 @pytest.fixture
 def server(tmp_path: Path, new_context: NewContext) -> Iterator[World]:
-    with world(tmp_path, new_context) as made:
+    settings = {"HOLDFAST_CSP": TRUSTED_TYPES, "WTF_CSRF_TIME_LIMIT": 10 * MINUTE}
+    with world(tmp_path, new_context, **settings) as made:
         yield made
 
 
@@ -68,7 +73,39 @@ def focus(page: Page) -> str:
     return text
 
 
+# Seconds until the idle and the absolute end; the page warns 120 before the one, 300 before the other.
+JUDGED = {
+    "both far away": (1800, 86_400, None),
+    "the idle end is near": (120, 86_400, "idle"),
+    "not yet": (120.1, 86_400, None),
+    "no absolute end": (60, None, "idle"),
+    "the absolute end is near, and staying leads to it": (299, 300, "absolute"),
+    "both are the same": (300, 300, "absolute"),
+    "the idle end comes first and can be put off": (100, 250, "idle"),
+    "the absolute end is near, the idle end is not": (200, 250, "absolute"),
+    "nothing ends": (None, None, None),
+}
+
+
 class TestTheWarning:
+    def test_tells_an_end_that_can_be_put_off_from_one_that_cannot(self, server: World) -> None:
+        page = server.signed_in()
+        judged = page.evaluate(
+            """async cases => {
+              const { judge } = await import('/session/static/js/session_clock.js')
+              const end = seconds => seconds === null ? Infinity : seconds * 1000
+              return cases.map(([idle, absolute]) => judge(
+                { idleEnd: end(idle), absoluteEnd: end(absolute) }, 0,
+                { idle: 120_000, absolute: 300_000 }
+              ).reason)
+            }""",
+            list(JUDGED.values()),
+        )
+
+        assert dict(zip(JUDGED, judged, strict=True)) == {
+            case: reason for case, (_, _, reason) in JUDGED.items()
+        }
+
     def test_comes_two_minutes_before_the_end_and_counts_down(self, server: World) -> None:
         page = server.signed_in()
         server.pass_time(IDLE - WARNING - 30)
@@ -91,6 +128,20 @@ class TestTheWarning:
         expect(page.locator("holdfast-session")).to_have_count(0)
         expect(page.get_by_label("Username")).to_be_visible()
         assert server.count(STATUS) == 0
+
+    def test_costs_no_request_where_the_page_says_how_long_there_is(self, server: World) -> None:
+        page = server.new_context().new_page()
+        server.sign_in(page)
+        page.wait_for_load_state("networkidle")
+        left = page.evaluate(
+            """async () => {
+              const loaded = document.querySelector('script[src*="session_clock.auto"]').src
+              return (await import(loaded)).clock.expiresIn
+            }"""
+        )
+
+        assert IDLE - 20 < left <= IDLE
+        assert server.count(STATUS) == server.count(KEEP_ALIVE) == 0
 
     def test_counts_by_the_server_and_not_by_what_the_page_believes(self, server: World) -> None:
         """What the page sends by itself slides the session, and the page does not hear of it."""
@@ -136,6 +187,23 @@ class TestTheWarning:
         expect(page).to_have_url(f"{server.url}/welcome")
         assert ("POST", "/auth/logout") in server.arrived
         assert not server.is_signed_in(page)
+
+    def test_who_cannot_be_signed_out_is_told_and_still_warned(
+        self, server: World, page_problems: Problems
+    ) -> None:
+        page = server.signed_in()
+        server.settle()
+        page_problems.expect("net::ERR_")
+        page.route("**/session/csrf-token", lambda route: route.abort("connectionrefused"))
+        warned(server, page)
+
+        warning(page).get_by_role("button", name="Sign out now").click()
+
+        told = warning(page).get_by_role("status").filter(has_text="cannot be reached")
+        expect(told).to_be_visible()
+        assert ("POST", "/auth/logout") not in server.arrived
+        page.keyboard.press("Escape")
+        expect(warning(page)).to_have_count(0)
 
     def test_the_keyboard_stays_in_it(self, server: World) -> None:
         page = warned(server, server.signed_in())
@@ -404,6 +472,38 @@ class TestWhatThePageMakesOfIt:
         button = warning(page).get_by_role("button", name="Angemeldet bleiben")
         expect(button).to_have_css("background-color", "rgb(1, 2, 3)")
         expect(warning(page)).to_have_css("border-radius", "0px")
+
+    def test_a_screen_of_its_own_takes_the_place_of_ours(self, server: World) -> None:
+        page = server.signed_in()
+        page.evaluate(
+            """async () => {
+              const loaded = document.querySelector('script[src*="session_clock.auto"]').src
+              ;(await import(loaded)).clock.stop()
+              const { SessionClock } = await import('/session/static/js/session_clock.js')
+              window.shown = []
+              const screen = {
+                warn: (reason, left, { stay }) => { shown.push(['warn', reason]); window.stay = stay },
+                cover: (reason, { signInUrl }) => shown.push(['cover', reason, signInUrl]),
+                count: () => {},
+                note: () => {},
+                clear: () => shown.push(['clear'])
+              }
+              window.clock = new SessionClock({ screen, warnBefore: 600 }).start()
+            }"""
+        )
+
+        server.pass_time(IDLE - 590)
+        server.settle()
+        page.evaluate("stay()")
+        server.settle()
+        server.pass_time(IDLE + 10)
+        server.settle()
+
+        assert [each for each in page.evaluate("shown") if each != ["clear"]] == [
+            ["warn", "idle"],
+            ["cover", "ended", "/auth/login"],
+        ]
+        expect(page.locator("holdfast-session")).to_have_count(0)
 
     def test_loaded_twice_it_is_one(self, server: World) -> None:
         page = server.signed_in()

@@ -153,7 +153,9 @@ export class SessionClock extends EventTarget {
     window.addEventListener('focus', () => this.#wake(), { signal })
     window.addEventListener('online', () => this.#wake(), { signal })
     window.addEventListener('pageshow', event => {
-      if (event.persisted) this.#askAgain()
+      if (!event.persisted) return
+      this.#tick()
+      this.#askAgain()
     }, { signal })
     this.#tabs = new Tabs('holdfast-session:' + statusUrl(), news => this.#onNews(news), signal)
 

@@ -323,7 +323,9 @@ export class SessionScreen {
     this.#removeLine()
     this.#line = element('p', 'line', text)
     this.#line.setAttribute('role', 'status')
-    this.#root().append(this.#line)
+    const root = this.#root()
+    // Beside an open dialog it would be inert.
+    ;(this.#open ?? root).append(this.#line)
     // No element that has the focus hides behind it.
     this.#host?.setAttribute('data-line', '')
     return this.#line

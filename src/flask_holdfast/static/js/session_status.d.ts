@@ -14,6 +14,8 @@ export declare class StatusClient {
     retryAt: number;
     /** The status code of the last answer that was none; 0 where there was no answer at all. */
     lastRefusal: number;
+    /** Whether the last question had no answer. */
+    get isAway(): boolean;
     /** Does not count as activity. @returns {Promise<Answer | null>} */
     ask(): Promise<Answer | null>;
     /** Slides the idle time. @returns {Promise<Answer | null>} */
