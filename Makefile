@@ -1,7 +1,7 @@
 # Every target sets up what it needs: `make run` and `make test` work in a fresh clone.
 # HOST and PORT reach the application: `make run PORT=8000`.
 
-.PHONY: help run test full check compat bench format lock
+.PHONY: help run test full check compat bench format types lock
 .DEFAULT_GOAL := help
 
 PY := .venv/bin/python
@@ -14,16 +14,18 @@ help:
 	@echo "make compat   the suites of Flask and Flask-WTF with our parts in place"
 	@echo "make bench    measure"
 	@echo "make format   rewrite the sources in the one format"
+	@echo "make types    check the browser modules and write their .d.ts anew"
 	@echo "make lock     pin the newest releases that pyproject.toml allows"
 
 run: .venv/run.stamp
 	@exec $(PY) -m server
 
-check: .venv/dev.stamp
+check: .venv/dev.stamp node_modules/made.stamp
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
 	$(PY) -m mypy
 	.venv/bin/lint-imports
+	scripts/types --check
 
 test: check services
 	$(PY) -m pytest
@@ -40,6 +42,9 @@ bench: .venv/dev.stamp services
 format: .venv/dev.stamp
 	$(PY) -m ruff check --fix
 	$(PY) -m ruff format
+
+types: node_modules/made.stamp
+	scripts/types
 
 lock:
 	scripts/lock --upgrade
@@ -60,3 +65,7 @@ services:
 .venv/dev.stamp: requirements/dev.txt pyproject.toml | .venv/made.stamp
 	@scripts/setup install requirements/dev.txt
 	@touch $@ .venv/run.stamp
+
+node_modules/made.stamp: package.json package-lock.json .npmrc
+	@scripts/setup node
+	@touch $@

@@ -55,6 +55,9 @@ class Site:
     subject: str = "alice"
     expires_in: float | None = 1800
     available: bool = True
+    #: Whether the browser may keep the page.
+    kept: bool = False
+    retry_after: int = 0
     refuse: set[str] = field(default_factory=set)
     answering: threading.Event = field(default_factory=threading.Event)
     issued: int = 0
@@ -114,7 +117,7 @@ def make_app(site: Site) -> Flask:
     def page() -> Response:
         response = Response(site.page(), mimetype="text/html")
         response.headers["Content-Security-Policy"] = POLICY
-        response.headers["Cache-Control"] = "no-store"
+        response.headers["Cache-Control"] = "max-age=3600" if site.kept else "no-store"
         return response
 
     @app.get("/js/<name>")
@@ -126,12 +129,13 @@ def make_app(site: Site) -> Flask:
     def token() -> Response:
         site.answering.wait(10)
         if not site.available:
-            abort(503)
+            abort(Response(status=503, headers={"Retry-After": str(site.retry_after)}))
         return jsonify(site.grant())
 
     @app.route("/elsewhere", methods=METHODS)
     def elsewhere() -> Response:
-        return redirect(request.args["to"], 307)  # type: ignore[return-value]
+        status = request.args.get("status", 307, type=int)
+        return redirect(request.args["to"], status)  # type: ignore[return-value]
 
     @app.route("/", defaults={"path": ""}, methods=METHODS)
     @app.route("/<path:path>", methods=METHODS)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import pytest
@@ -190,39 +189,3 @@ def test_the_prefix_is_a_setting() -> None:
     assert client.get("/~hold/status").status_code == 200
     assert 'data-refresh-url="/~hold/csrf-token"' in client.get("/").text
     assert client.get("/session/status").status_code == 404
-
-
-class TestScripts:
-    def test_the_page_says_what_the_script_needs(self, app: Flask, client: FlaskClient) -> None:
-        response = client.get("/")
-
-        head = response.text
-        assert 'data-refresh-url="/session/csrf-token"' in head
-        assert 'data-header="X-CSRFToken" data-field="csrf_token" data-expires-in="1800"' in head
-        [nonce] = re.findall(r'<script type="module" nonce="([^"]+)"', head)
-        assert f"'nonce-{nonce}'" in response.headers["Content-Security-Policy"]
-        [token] = re.findall(r'<meta name="csrf-token" content="([^"]+)"', head)
-        headers = OWN | {"X-CSRFToken": token}
-        assert client.post("/session/keep-alive", headers=headers).status_code == 200
-
-    def test_without_a_limit_the_page_names_none(self) -> None:
-        app = make_app(
-            WTF_CSRF_TIME_LIMIT=None, HOLDFAST_KEEP_FLASK_DEFAULTS=["WTF_CSRF_TIME_LIMIT"]
-        )
-
-        assert "data-expires-in" not in browser(app).get("/").text
-
-    def test_the_address_with_the_hash_may_be_cached_for_long(self, client: FlaskClient) -> None:
-        [address] = re.findall(r'src="([^"]+)"', client.get("/").text)
-
-        addresses = (address, address.partition("?")[0], address + "0")
-        hashed, bare, stale = (client.get(each, buffered=True) for each in addresses)
-
-        assert hashed.mimetype == "text/javascript"
-        assert hashed.headers["Cache-Control"] == "public, max-age=31536000"
-        assert bare.headers["Cache-Control"] == stale.headers["Cache-Control"] == "no-cache"
-        assert "Set-Cookie" not in hashed.headers
-
-    def test_a_file_that_is_not_there_is_a_404(self, client: FlaskClient) -> None:
-        for name in ("missing.js", "../api.py", "js"):
-            assert client.get(f"/session/static/{name}?v=x").status_code == 404

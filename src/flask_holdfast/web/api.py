@@ -13,8 +13,6 @@ origin, whatever headers for sharing the application adds.
 from __future__ import annotations
 
 import functools
-import hashlib
-from pathlib import Path
 from typing import Any
 
 from flask import Blueprint, Response, current_app, g, json, request
@@ -22,29 +20,19 @@ from werkzeug.datastructures import Headers
 
 from ..csrf import CSRFProtect, answer, current, origin
 from ..csrf.reasons import Reason
-
-_STATIC = Path(__file__).parent.parent / "static"
-_A_YEAR = 31_536_000
+from .files import FOLDER, FilesBlueprint
 
 #: Endpoints whose requests do not slide the session's idle time.
 PASSIVE_ENDPOINTS = frozenset({"holdfast.csrf_token", "holdfast.status"})
 
 
-class _Blueprint(Blueprint):
-    def get_send_file_max_age(self, filename: str | None) -> int | None:
-        # The address holds the content's hash, so what is behind it never changes.
-        if filename and request.args.get("v") == content_hash(filename):
-            return _A_YEAR
-        return super().get_send_file_max_age(filename)
-
-
 def blueprint(url_prefix: str) -> Blueprint:
     """The blueprint "holdfast": the endpoints above and, below `static`, the scripts."""
-    api = _Blueprint(
+    api = FilesBlueprint(
         "holdfast",
         __name__,
         url_prefix=url_prefix,
-        static_folder=str(_STATIC),
+        static_folder=str(FOLDER),
         static_url_path="/static",
     )
     api.get("/csrf-token", endpoint="csrf_token")(csrf_token)
@@ -67,17 +55,6 @@ def keep_alive() -> Response:
     if current_app.config["WTF_CSRF_ENABLED"] and not g.get("csrf_valid"):
         protection.protect()
     return _json(_status())
-
-
-def content_hash(filename: str) -> str:
-    """What changes when a static file of this package does."""
-    path = _STATIC / filename
-    return _hash_of(path, path.stat().st_mtime_ns) if path.is_file() else ""
-
-
-@functools.lru_cache(maxsize=64)
-def _hash_of(path: Path, _modified: int) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 def _status() -> dict[str, Any]:

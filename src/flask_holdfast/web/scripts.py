@@ -1,41 +1,92 @@
-"""`{{ holdfast_scripts() }}`: what a page needs so that its forms and calls carry a token."""
+"""`{{ holdfast_scripts() }}`: what a page needs so that its forms and calls carry a token, and
+its person is told before the session ends.
+
+Every script, the imported ones too, is named with the hash that it must have (SRI): first in a
+`modulepreload` link, whose answer is what the `import` gets, then in the script element. What is
+imported comes before what imports it: a browser may follow the imports of what it preloads, and
+would take what it meets there first without a hash. An import map could say the same, but older
+browsers take only one, and that is the application's.
+"""
 
 from __future__ import annotations
 
-from flask import Flask, current_app, url_for
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Flask, current_app, json, url_for
 from markupsafe import Markup
 
 from ..csrf import current
 from ..headers import csp_nonce
-from .api import content_hash
+from . import files
 
-_SCRIPT = "js/csrf_manager.auto.js"
-
-_TAGS = Markup(
-    '<meta name="csrf-token" content="{token}" data-refresh-url="{refresh_url}"'
-    ' data-header="{header}" data-field="{field}"{expires_in}{subject}>\n'
-    '<script type="module" nonce="{nonce}" src="{script_url}"></script>'
-)
+_META = Markup('<meta name="csrf-token" content="{}"{}>')
+_PRELOAD = Markup('<link rel="modulepreload" nonce="{}" href="{}" integrity="{}">')
+_SCRIPT = Markup('<script type="module" nonce="{}" src="{}" integrity="{}"></script>')
 
 
-def holdfast_scripts() -> Markup:
-    """The token as a meta tag, and the script that keeps it fresh. For the page's head."""
+def holdfast_scripts(
+    *,
+    clock: bool = True,
+    sign_in_url: str | None = None,
+    sign_out_url: str | None = None,
+    words: Mapping[str, str] | None = None,
+) -> Markup:
+    """The token as a meta tag, and the scripts that use it. For the page's head.
+
+    `clock=False` leaves out the session clock. `sign_in_url` is where a person signs in again
+    (without it this page is opened in another tab), `sign_out_url` takes the POST that signs
+    out (without it the clock does not offer that), and `words` replaces texts that scripts show,
+    by the names of `WORDS` in `csrf_forms.js` and `session_screen.js`.
+    """
     limit = current.time_limit()
-    return _TAGS.format(
-        token=current.issue(),
-        refresh_url=url_for("holdfast.csrf_token"),
-        header=current_app.config["WTF_CSRF_HEADERS"][0],
-        field=current.field_name(),
-        expires_in=_attribute("data-expires-in", None if limit is None else int(limit)),
+    facts: dict[str, Any] = {
+        "refresh-url": url_for("holdfast.csrf_token"),
+        "header": current_app.config["WTF_CSRF_HEADERS"][0],
+        "field": current.field_name(),
+        "expires-in": None if limit is None else int(limit),
         # Without it the script asks once, in the background, whose page it is.
-        subject=_attribute("data-subject", current.known_subject()),
-        nonce=csp_nonce(),
-        script_url=url_for("holdfast.static", filename=_SCRIPT, v=content_hash(_SCRIPT)),
-    )
+        "subject": current.known_subject(),
+        "words": json.dumps(dict(words)) if words else None,
+    }
+    if clock:
+        facts |= {
+            "status-url": url_for("holdfast.status"),
+            "keep-alive-url": url_for("holdfast.keep_alive"),
+            "sign-in-url": sign_in_url,
+            "sign-out-url": sign_out_url,
+            **_times(),
+        }
+    token = current.issue()
+    tags = [_META.format(token, Markup("").join(map(_attribute, facts, facts.values())))]
+    run = ["csrf_manager.auto.js", *(["session_clock.auto.js"] if clock else [])]
+    needed = dict.fromkeys(name for script in run for name in files.modules(script))
+    tags += [_tag(_SCRIPT if name in run else _PRELOAD, name) for name in needed]
+    return Markup("\n").join(tags)
+
+
+def _times() -> dict[str, Any]:
+    """How long the session lives, where that is known without asking the store."""
+    if current.known_subject() is None:
+        return {}
+    if current.user_id() is None:
+        return {"authenticated": "false"}
+    idle, absolute = current.session_expires_in()
+    return {
+        "authenticated": "true",
+        "idle-expires-in": idle,
+        "absolute-expires-in": absolute,
+    }
+
+
+def _tag(kind: Markup, name: str) -> Markup:
+    path = f"js/{name}"
+    url = url_for("holdfast.static", filename=f"{files.version()}/{path}")
+    return kind.format(csp_nonce(), url, files.integrity(path))
 
 
 def _attribute(name: str, value: object) -> Markup:
-    return Markup("") if value is None else Markup(' {}="{}"').format(name, value)
+    return Markup("") if value is None else Markup(' data-{}="{}"').format(name, value)
 
 
 def install(app: Flask) -> None:

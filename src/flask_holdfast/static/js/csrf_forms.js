@@ -1,0 +1,185 @@
+// @ts-check
+
+import { destination, patch, setting, words } from './csrf_page.js'
+
+/**
+ * Gives the token to forms that a person or a script sends, and holds those that would go without
+ * a valid one until it is there.
+ *
+ * What it needs of the manager. `token`: to send now, may be empty. `isFresh`: whether it is good.
+ * `refresh`: a new one, or rejects. `isIssued`: whether a text is a token that this page ever had.
+ * `isChanged`: whether somebody else is signed in. `fail`: says that a form was not sent; whether
+ * the person is still to be told.
+ * @typedef {object} Keeper
+ * @property {() => string} token
+ * @property {() => boolean} isFresh
+ * @property {() => Promise<string>} refresh
+ * @property {(text: string) => boolean} isIssued
+ * @property {() => boolean} isChanged
+ * @property {(form: HTMLFormElement) => boolean} fail
+ */
+
+/** Replaced by data-words of the meta element, or by `new CSRFManager({ words })`. */
+export const WORDS = {
+  sending: 'Sending…',
+  notSent: 'This was not sent, because the server could not be reached. What you typed is still ' +
+    'here: please try again.',
+  notSentChanged: 'This was not sent, because who is signed in has changed. Keep a copy of what ' +
+    'you typed, then reload the page.'
+}
+
+/** Milliseconds. What is sent sooner needs no words. */
+const SOON = 300
+
+export class Forms {
+  #keeper
+  #words
+  #signal
+  /** Shadow roots that are listened to: submit and formdata do not leave them. */
+  #roots = new WeakSet()
+  /** @type {WeakMap<HTMLFormElement, SubmitEvent>} Submissions on their way to formdata. */
+  #submits = new WeakMap()
+  #held = new WeakSet()
+  /** @type {HTMLFormElement | undefined} The one that is being sent after it was held. */
+  #released
+  /** @type {HTMLElement | undefined} */
+  #notice
+
+  /**
+   * Begins, until the signal aborts.
+   * @param {Keeper} keeper @param {Partial<typeof WORDS> | undefined} words
+   * @param {AbortSignal} signal
+   */
+  constructor (keeper, words, signal) {
+    this.#keeper = keeper
+    this.#words = words
+    this.#signal = signal
+    this.#watch(window)
+    this.#watchShadows()
+    signal.addEventListener('abort', () => this.#notice?.remove())
+  }
+
+  /**
+   * A held form is stopped before any handler of the page has acted on it, for they all run again
+   * when it is sent.
+   * @param {EventTarget} root
+   */
+  #watch (root) {
+    if (this.#roots.has(root)) return
+    this.#roots.add(root)
+    const first = { signal: this.#signal, capture: true }
+    root.addEventListener('submit', event => this.#onSubmit(/** @type {any} */ (event)), first)
+    root.addEventListener('formdata', event => this.#onFormData(/** @type {any} */ (event)), first)
+  }
+
+  /**
+   * Shadow roots are found when they are made, or, if the parser or another script made them before
+   * us, when somebody is about to send a form in one. A closed one of those stays unknown.
+   */
+  #watchShadows () {
+    const signal = this.#signal
+    patch(Element.prototype, 'attachShadow', signal, (_, args, original) => {
+      const root = original(...args)
+      this.#watch(root)
+      return root
+    })
+    for (const name of ['submit', 'requestSubmit']) {
+      patch(HTMLFormElement.prototype, name, signal, (form, args, original) => {
+        const root = Node.prototype.getRootNode.call(form)
+        if (root instanceof ShadowRoot) this.#watch(root)
+        return original(...args)
+      })
+    }
+    const onAct = (/** @type {Event} */ event) => {
+      for (const node of event.composedPath()) if (node instanceof ShadowRoot) this.#watch(node)
+    }
+    for (const act of ['click', 'keydown']) {
+      window.addEventListener(act, onAct, { signal, capture: true, passive: true })
+    }
+  }
+
+  /** @param {SubmitEvent} event */
+  #onSubmit (event) {
+    const { target: form, submitter } = event
+    // A made-up submit event sends nothing, so there is nothing to hold.
+    if (!event.isTrusted || !(form instanceof HTMLFormElement)) return
+    const { isOwn, isPost } = destination(form, submitter)
+    if (isOwn && isPost && form !== this.#released && !this.#keeper.isFresh()) {
+      event.preventDefault()
+      event.stopImmediatePropagation()
+      if (!this.#held.has(form)) this.#hold(form, submitter)
+    } else {
+      // formdata, which follows at once, does not say which button was pressed.
+      this.#submits.set(form, event)
+      setTimeout(() => this.#submits.delete(form))
+    }
+  }
+
+  /**
+   * Its buttons stay as they are, for somebody may be reading them aloud; a second press is not
+   * sent.
+   * @param {HTMLFormElement} form @param {HTMLElement | null} submitter
+   */
+  async #hold (form, submitter) {
+    this.#held.add(form)
+    const notice = this.#note(form, 'status')
+    const telling = setTimeout(() => { notice.textContent = this.#text('sending') }, SOON)
+    const token = await this.#keeper.refresh().catch(() => '')
+    clearTimeout(telling)
+    notice.remove()
+    this.#held.delete(form)
+    if (!token && !this.#signal.aborted) return this.#giveBack(form)
+    const isButton = submitter instanceof HTMLButtonElement || submitter instanceof HTMLInputElement
+    const button = isButton && submitter.form === form ? submitter : null
+    this.#released = form
+    HTMLFormElement.prototype.requestSubmit.call(form, button)
+    this.#released = undefined
+  }
+
+  /** @param {HTMLFormElement} form */
+  #giveBack (form) {
+    if (!this.#keeper.fail(form)) return
+    const text = this.#text(this.#keeper.isChanged() ? 'notSentChanged' : 'notSent')
+    this.#note(form, 'alert').textContent = text
+  }
+
+  /**
+   * A place for words before a form, empty at first; the one of before goes. Elements of a form are
+   * named by its fields, and a field named "action" or "before" hides the form's own: hence the
+   * call through the prototype.
+   * @param {HTMLFormElement} form @param {string} role
+   */
+  #note (form, role) {
+    this.#notice?.remove()
+    const notice = document.createElement('div')
+    notice.className = 'holdfast-notice'
+    notice.setAttribute('role', role)
+    Element.prototype.before.call(form, notice)
+    this.#notice = notice
+    return notice
+  }
+
+  /** @param {keyof typeof WORDS} name */
+  #text (name) { return words(WORDS, this.#words)[name] }
+
+  /**
+   * Comes whenever a form's data is gathered, by form.submit() too.
+   * @param {FormDataEvent} event
+   */
+  #onFormData ({ target: form, formData }) {
+    if (!(form instanceof HTMLFormElement)) return
+    const submit = this.#submits.get(form)
+    this.#submits.delete(form)
+    // The button counts only in the very submission that it began: a handler that cancels that,
+    // or calls form.submit() in its midst, sends the form to its own action.
+    const isThatOne = submit && !submit.defaultPrevented && submit.eventPhase === Event.NONE
+    const { isOwn, isPost } = destination(form, isThatOne ? submit.submitter : null)
+    const token = this.#keeper.token()
+    if (isOwn && isPost && token) formData.set(setting('field'), token)
+    if (isOwn) return
+    // The page's author put our token into a form or button that leads elsewhere.
+    for (const [name, value] of [...formData]) {
+      if (this.#keeper.isIssued(String(value))) formData.delete(name)
+    }
+  }
+}

@@ -1,0 +1,66 @@
+declare const DEFAULTS: {
+    refreshUrl: string;
+    header: string;
+    field: string;
+    expiresIn: string;
+};
+export type Grant = {
+    csrf_token: string;
+    expires_in: number | null;
+    subject: string;
+};
+/**
+ * What the server answers about this session: `expires_in` in seconds, null for never; `subject`
+ * is a fingerprint of who is signed in.
+ * @typedef {{ csrf_token: string, expires_in: number | null, subject: string }} Grant
+ */
+/** @returns {HTMLMetaElement | null} */
+export declare function metaElement(): HTMLMetaElement | null;
+/** Read at each use, for libraries swap heads. @param {keyof typeof DEFAULTS} name */
+export declare function setting(name: keyof typeof DEFAULTS): string;
+/**
+ * Texts for people: the defaults, over them those of the page's data-words, over all the caller's.
+ * @template {Record<string, string>} Words
+ * @param {Words} defaults @param {Partial<Words>} [own] @returns {Words}
+ */
+export declare function words<Words extends Record<string, string>>(defaults: Words, own?: Partial<Words>): Words;
+/** Hidden fields for our token, those of prefixed forms too, except where the form leaves us. */
+export declare function tokenFields(): HTMLInputElement[];
+/**
+ * When this page was made, by Date.now(): `asked` and `known` lie before and after that. One from
+ * the browser's cache may be of any age.
+ */
+export declare function pageTimes(): {
+    asked: number;
+    known: number;
+};
+/**
+ * Judges the address that the browser will use, never its spelling: "//host", "\\host", capitals
+ * and tabs mean what the URL parser makes of them. A sandboxed page ("null") has no own origin.
+ * @param {unknown} url
+ */
+export declare function isOwnOrigin(url: unknown): boolean;
+/** @param {string} method @param {unknown} url */
+export declare function concernsUs(method: string, url: unknown): boolean;
+/**
+ * Where a form leads, as the HTML standard has it.
+ * @param {HTMLFormElement} form @param {HTMLElement | null} [submitter]
+ */
+export declare function destination(form: HTMLFormElement, submitter?: HTMLElement | null): {
+    isOwn: boolean;
+    isPost: boolean;
+};
+/** What a refusal of ours brings; null for every other answer. @param {Response} response */
+export declare function readRefusal(response: Response): Promise<Grant | null>;
+/** The same of an XMLHttpRequest that has ended. @param {XMLHttpRequest} request */
+export declare function readRefusalOf({ status, responseURL, response }: XMLHttpRequest): Grant | null;
+/** @param {any} body @returns {Grant | null} */
+export declare function asGrant(body: any): Grant | null;
+/**
+ * Puts a function in a method's place until the signal aborts. Whoever has wrapped ours by then
+ * keeps it, so after the abort it passes everything on.
+ * @param {any} target @param {string} name @param {AbortSignal} signal
+ * @param {(self: any, args: any[], original: (...args: any[]) => any) => unknown} instead
+ */
+export declare function patch(target: any, name: string, signal: AbortSignal, instead: (self: any, args: any[], original: (...args: any[]) => any) => unknown): void;
+export {};

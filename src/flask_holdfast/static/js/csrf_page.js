@@ -1,0 +1,131 @@
+// @ts-check
+
+/**
+ * What a page says of its token, and where addresses, forms and answers lead. Decisions only: for
+ * what is done with them see csrf_manager.js.
+ */
+
+const SAFE_METHOD = /^(GET|HEAD|OPTIONS|TRACE)$/i
+/** What CSRF_ERROR_STATUS may be. */
+const REFUSALS = [400, 403]
+const DEFAULTS = {
+  refreshUrl: '/session/csrf-token', header: 'X-CSRFToken', field: 'csrf_token', expiresIn: '1800'
+}
+
+/**
+ * What the server answers about this session: `expires_in` in seconds, null for never; `subject`
+ * is a fingerprint of who is signed in.
+ * @typedef {{ csrf_token: string, expires_in: number | null, subject: string }} Grant
+ */
+
+/** @returns {HTMLMetaElement | null} */
+export function metaElement () {
+  return document.querySelector('meta[name="csrf-token"]')
+}
+
+/** Read at each use, for libraries swap heads. @param {keyof typeof DEFAULTS} name */
+export function setting (name) {
+  return metaElement()?.dataset[name] || DEFAULTS[name]
+}
+
+/**
+ * Texts for people: the defaults, over them those of the page's data-words, over all the caller's.
+ * @template {Record<string, string>} Words
+ * @param {Words} defaults @param {Partial<Words>} [own] @returns {Words}
+ */
+export function words (defaults, own) {
+  return { ...defaults, ...parsed(metaElement()?.dataset.words), ...own }
+}
+
+/** Hidden fields for our token, those of prefixed forms too, except where the form leaves us. */
+export function tokenFields () {
+  const name = CSS.escape(setting('field'))
+  const selector = `input[type="hidden"]:is([name="${name}"], [name$="-${name}"])`
+  const fields = /** @type {NodeListOf<HTMLInputElement>} */ (document.querySelectorAll(selector))
+  return [...fields].filter(field => !field.form || destination(field.form).isOwn)
+}
+
+/**
+ * When this page was made, by Date.now(): `asked` and `known` lie before and after that. One from
+ * the browser's cache may be of any age.
+ */
+export function pageTimes () {
+  const entry = /** @type {PerformanceNavigationTiming | undefined} */ (
+    performance.getEntriesByType('navigation')[0])
+  const isOldCopy = entry?.type === 'back_forward' || entry?.transferSize === 0
+  const asked = isOldCopy ? -Infinity : Date.now() - performance.now()
+  return { asked, known: asked + (entry?.responseStart ?? 0) }
+}
+
+/**
+ * Judges the address that the browser will use, never its spelling: "//host", "\\host", capitals
+ * and tabs mean what the URL parser makes of them. A sandboxed page ("null") has no own origin.
+ * @param {unknown} url
+ */
+export function isOwnOrigin (url) {
+  try {
+    const { origin, protocol } = new URL(String(url), document.baseURI)
+    return /^https?:$/.test(protocol) && origin === self.origin
+  } catch {
+    return false
+  }
+}
+
+/** @param {string} method @param {unknown} url */
+export function concernsUs (method, url) {
+  return !SAFE_METHOD.test(method) && isOwnOrigin(url)
+}
+
+/**
+ * Where a form leads, as the HTML standard has it.
+ * @param {HTMLFormElement} form @param {HTMLElement | null} [submitter]
+ */
+export function destination (form, submitter) {
+  const attribute = (/** @type {string} */ name) =>
+    submitter?.getAttribute('form' + name) ?? Element.prototype.getAttribute.call(form, name)
+  const isPost = attribute('method')?.toLowerCase() === 'post'
+  return { isOwn: isOwnOrigin(attribute('action') || document.URL), isPost }
+}
+
+/** What a refusal of ours brings; null for every other answer. @param {Response} response */
+export async function readRefusal (response) {
+  const isJSON = response.headers.get('Content-Type')?.includes('json')
+  if (!isJSON || !REFUSALS.includes(response.status)) return null
+  return asGrant(await response.clone().json().catch(() => null))
+}
+
+/** The same of an XMLHttpRequest that has ended. @param {XMLHttpRequest} request */
+export function readRefusalOf ({ status, responseURL, response }) {
+  if (!REFUSALS.includes(status) || !isOwnOrigin(responseURL)) return null
+  return asGrant(typeof response === 'string' ? parsed(response) : response)
+}
+
+/** @param {any} body @returns {Grant | null} */
+export function asGrant (body) {
+  const { csrf_token: token, expires_in: seconds, subject } = body ?? {}
+  const isToken = typeof token === 'string' && /^[\x21-\x7e]+$/.test(token)
+  const isTime = seconds === null || typeof seconds === 'number'
+  return isToken && isTime && typeof subject === 'string' ? body : null
+}
+
+/** @param {string | undefined} text */
+function parsed (text) {
+  try { return JSON.parse(text ?? 'null') } catch { return null }
+}
+
+/**
+ * Puts a function in a method's place until the signal aborts. Whoever has wrapped ours by then
+ * keeps it, so after the abort it passes everything on.
+ * @param {any} target @param {string} name @param {AbortSignal} signal
+ * @param {(self: any, args: any[], original: (...args: any[]) => any) => unknown} instead
+ */
+export function patch (target, name, signal, instead) {
+  const method = target[name]
+  /** @this {unknown} */
+  function ours (/** @type {any[]} */ ...args) {
+    if (signal.aborted) return Reflect.apply(method, this, args)
+    return instead(this, args, (...passed) => Reflect.apply(method, this, passed))
+  }
+  target[name] = ours
+  signal.addEventListener('abort', () => { if (target[name] === ours) target[name] = method })
+}

@@ -1,0 +1,133 @@
+// @ts-check
+
+import { concernsUs, isOwnOrigin, patch, readRefusal, readRefusalOf, setting } from './csrf_page.js'
+
+/**
+ * Gives the token to what scripts send to our own origin: fetch, XMLHttpRequest, sendBeacon.
+ *
+ * What they need of the manager. `token`: to send now, may be empty. `ready`: resolves when a token
+ * is fresh, or cannot be had now. `refused`: takes what a refusal brought, and says whether the
+ * request may be sent again. `fail`: says that it was refused for good.
+ * @typedef {object} Keeper
+ * @property {() => string} token
+ * @property {() => Promise<void> | undefined} ready
+ * @property {(grant: import('./csrf_page.js').Grant, askedAt: number) => boolean} refused
+ * @property {(response?: Response) => void} fail
+ */
+
+/** Bytes that Fetch lets all requests of a page together carry past its end. */
+const KEEPALIVE_BYTES = 65_536
+/** More than what stands around one field of a form's data. */
+const FIELD_BYTES = 512
+
+/** Until the signal aborts. @param {Keeper} keeper @param {AbortSignal} signal */
+export function patchRequests (keeper, signal) {
+  const fetch = patchFetch(keeper, signal)
+  patchXHR(keeper, signal)
+  patchBeacon(keeper, fetch, signal)
+}
+
+/** @param {Keeper} keeper @param {AbortSignal} signal */
+function patchFetch (keeper, signal) {
+  const unpatched = window.fetch.bind(window)
+  patch(window, 'fetch', signal, (_, [input, init], original) => {
+    const isRequest = input instanceof Request
+    const method = init?.method ?? (isRequest ? input.method : 'GET')
+    const isOurs = concernsUs(method, isRequest ? input.url : input)
+    return isOurs ? fetchWithToken(keeper, input, init, original) : original(input, init)
+  })
+  return unpatched
+}
+
+/**
+ * @param {Keeper} keeper @param {RequestInfo | URL} input @param {RequestInit} init
+ * @param {typeof fetch} original
+ */
+async function fetchWithToken (keeper, input, init, original) {
+  const asked = new Request(input, init)
+  if (!isOwnOrigin(asked.url)) return original(asked)
+  // A redirect to another origin would carry the header along, wherever CORS there allows it.
+  const { referrer, referrerPolicy } = asked
+  const request = new Request(asked, { mode: 'same-origin', referrer, referrerPolicy })
+  const header = setting('header')
+  if (request.headers.has(header)) return original(request)
+
+  // A page that is being left waits for nothing.
+  if (!request.keepalive) await keeper.ready()
+  // The first attempt uses the body up. A stream would have to be kept in memory whole.
+  const again = init?.body instanceof ReadableStream ? undefined : request.clone()
+  if (keeper.token()) request.headers.set(header, keeper.token())
+  const askedAt = Date.now()
+  const response = await original(request)
+  const grant = await readRefusal(response)
+  if (!grant) return response
+  if (!keeper.refused(grant, askedAt) || !again) {
+    keeper.fail(response)
+    return response
+  }
+  again.headers.set(header, keeper.token())
+  const second = await original(again)
+  if (await readRefusal(second)) keeper.fail(second)
+  return second
+}
+
+/** @param {Keeper} keeper @param {AbortSignal} signal */
+function patchXHR (keeper, signal) {
+  /** @type {WeakMap<XMLHttpRequest, { concernsUs: boolean, hasHeader: boolean }>} */
+  const opened = new WeakMap()
+  const xhr = XMLHttpRequest.prototype
+
+  patch(xhr, 'open', signal, (request, args, original) => {
+    original(...args)
+    opened.set(request, { concernsUs: concernsUs(args[0], args[1]), hasHeader: false })
+  })
+
+  patch(xhr, 'setRequestHeader', signal, (request, args, original) => {
+    original(...args)
+    const known = opened.get(request)
+    const isOurs = String(args[0]).toLowerCase() === setting('header').toLowerCase()
+    if (known && isOurs) known.hasHeader = true
+  })
+
+  patch(xhr, 'send', signal, (request, args, original) => {
+    const known = opened.get(request)
+    if (known?.concernsUs && !known.hasHeader) {
+      const askedAt = Date.now()
+      const token = keeper.token()
+      if (token) request.setRequestHeader(setting('header'), token)
+      request.addEventListener('load', () => {
+        // Too late for this one: it makes the next one right.
+        const grant = readRefusalOf(request)
+        if (!grant) return
+        keeper.refused(grant, askedAt)
+        keeper.fail()
+      }, { signal, once: true })
+    }
+    original(...args)
+  })
+}
+
+/**
+ * sendBeacon can set no header, and takes its body along to wherever it is redirected. fetch with
+ * keepalive does the same work, stays at home and has room for as much, so it sends what is ours.
+ * @param {Keeper} keeper @param {typeof window.fetch} fetch @param {AbortSignal} signal
+ */
+function patchBeacon (keeper, fetch, signal) {
+  patch(Navigator.prototype, 'sendBeacon', signal, (_, args, original) => {
+    const [url, data] = args
+    const token = keeper.token()
+    const parts = data instanceof FormData ? [...data].flat() : [data ?? '']
+    const bytes = new Blob(parts).size + FIELD_BYTES * (parts.length - 1)
+    const isOurs = args.length && token && isOwnOrigin(url)
+    if (!isOurs || bytes > KEEPALIVE_BYTES) return original(...args)
+    fetch(url, {
+      method: 'POST',
+      body: data,
+      keepalive: true,
+      credentials: 'include',
+      mode: 'same-origin',
+      headers: { [setting('header')]: token }
+    }).catch(() => {}) // nobody waits for an answer
+    return true
+  })
+}

@@ -1,0 +1,65 @@
+// @ts-check
+
+/**
+ * What the tabs of one browser do together for CSRFManager. Tokens travel between them: a
+ * BroadcastChannel reaches this origin alone, whose scripts can read the token of any page of it
+ * anyway; nothing is written down anywhere.
+ */
+
+/** Milliseconds. Nobody waits longer for another tab, which may have been put to sleep. */
+const PATIENCE = 10_000
+
+/**
+ * Runs it while no other tab runs the same. Where tabs cannot be told apart (plain http has no Web
+ * Locks), or one sleeps in the middle of it, runs it all the same.
+ * @param {string} name @param {(hasWaited: boolean) => unknown} run
+ */
+export async function alone (name, run) {
+  let began = false
+  const once = async (/** @type {boolean} */ hasWaited) => {
+    began = true
+    await run(hasWaited)
+  }
+  try {
+    const { locks } = navigator
+    await locks.request(name, { ifAvailable: true }, lock => lock && once(false))
+    const signal = AbortSignal.timeout(PATIENCE)
+    if (!began) await locks.request(name, { signal }, () => once(true))
+  } catch (error) {
+    if (began) throw error
+    await once(true)
+  }
+}
+
+/** Tells the other tabs, and hears them, until the signal aborts. */
+export class Tabs {
+  #name
+  #hear
+  /** @type {BroadcastChannel | undefined} */
+  #channel
+
+  /** @param {string} name @param {(news: any) => void} hear @param {AbortSignal} signal */
+  constructor (name, hear, signal) {
+    this.#name = name
+    this.#hear = hear
+    this.#open()
+    // A page that goes into the back/forward cache with an open channel does not come out of it.
+    window.addEventListener('pagehide', () => this.#close(), { signal })
+    window.addEventListener('pageshow', () => this.#open(), { signal })
+    signal.addEventListener('abort', () => this.#close())
+  }
+
+  /** @param {object} news */
+  tell (news) { this.#channel?.postMessage(news) }
+
+  #open () {
+    if (this.#channel || !self.BroadcastChannel) return
+    this.#channel = new BroadcastChannel(this.#name)
+    this.#channel.onmessage = ({ data }) => this.#hear(data)
+  }
+
+  #close () {
+    this.#channel?.close()
+    this.#channel = undefined
+  }
+}

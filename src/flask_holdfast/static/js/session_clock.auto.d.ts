@@ -1,0 +1,3 @@
+import { SessionClock } from './session_clock.js';
+/** The clock of this window, for pages that load this file and want to listen to it. */
+export declare const clock: SessionClock;

@@ -1,0 +1,506 @@
+// @ts-check
+
+/**
+ * SessionClock tells a signed-in person in time that the session is about to end, keeps it alive
+ * while they are at work, and covers the page when it has ended: what they typed stays in the page,
+ * and when the same person has signed in again in any tab, the page goes on. Importing does
+ * nothing; `new SessionClock().start()` does, and `stop()` undoes it. Pages that want one line load
+ * `session_clock.auto.js`. The page says where things are, in the element that CSRFManager reads:
+ *
+ *   <meta name="csrf-token" data-status-url="/session/status"
+ *     data-keep-alive-url="/session/keep-alive" data-sign-in-url="" data-sign-out-url=""
+ *     data-subject="" data-authenticated="true"
+ *     data-idle-expires-in="1800" data-absolute-expires-in="86400">
+ *
+ * Both addresses answer {authenticated, idle_expires_in, absolute_expires_in, subject}: seconds,
+ * null for never. Without data-authenticated the server is asked at start. A page for which nobody
+ * is signed in is left alone. Where there is no data-sign-in-url, this page itself is opened in
+ * another tab, for that leads to the sign-in; without data-sign-out-url nothing offers to sign out.
+ *
+ * Only the server's count is believed. It is asked when a warning or an end is due, and when the
+ * page is looked at again; it is never asked because time passes, and asking keeps nothing alive.
+ * What keeps a session alive is a POST to the second address, sent when a person presses a key,
+ * clicks, types or turns the wheel, at most once in a twentieth of the idle time. Tabs tell each
+ * other, so activity in one counts for all.
+ *
+ * The cover keeps an onlooker from reading what is on an unattended screen. It does not take the
+ * page out of the memory of a browser that somebody else controls.
+ *
+ * Events, on the clock and on document:
+ *   session:warning  {reason, expires_in}  the end is near: `idle`, and staying is possible, or
+ *                    `absolute`, and it is not; preventDefault() leaves out the built-in dialog
+ *   session:ended    {reason}  `ended`, `changed` (somebody else is signed in now) or `unreached`
+ *                    (the time is up and the server cannot be asked); preventDefault() leaves out
+ *                    the built-in cover
+ *   session:resumed  {}  what was warned of or ended goes on
+ */
+
+import { CSRFManager } from './csrf_manager.js'
+import { Tabs, alone } from './csrf_tabs.js'
+import { SessionScreen } from './session_screen.js'
+import { StatusClient, setting, statusUrl } from './session_status.js'
+
+/** The one clock that runs in a window, whichever copy of this file it came from. */
+const RUNNING = Symbol.for('flask_holdfast.session_clock')
+
+/** Reasons of session:warning and session:ended. */
+const IDLE = 'idle'
+const ABSOLUTE = 'absolute'
+const ENDED = 'ended'
+const CHANGED = 'changed'
+const UNREACHED = 'unreached'
+
+/** What a person does. A submit is none of it: scripts send forms as well. */
+const ACTS = ['keydown', 'pointerdown', 'click', 'input', 'wheel']
+const SHARE_OF_IDLE = 1 / 20
+
+/** Milliseconds. */
+const SECOND = 1_000
+const HEARTBEAT = 10_000
+const JUST_NOW = 5_000
+const A_WHILE = 60_000
+const WORD_OF_MOUTH = 50
+
+/**
+ * The ends of a session, by Date.now().
+ * @typedef {{ idleEnd: number, absoluteEnd: number }} Ends
+ *
+ * @typedef {object} Options
+ * @property {number} [warnBefore]  How many seconds before an idle end to warn; never earlier than
+ *   at half of the idle time.
+ * @property {number} [warnBeforeAbsolute]  The same for an end that nothing can put off.
+ * @property {SessionScreen} [screen]  What the person sees.
+ */
+
+/**
+ * What the ends mean at `now`. That staying is impossible is told when the absolute end is near,
+ * but not while the idle end comes first and can still be put off until then.
+ * @param {Ends} ends @param {number} now @param {{ idle: number, absolute: number }} leads
+ * @returns {{ reason: 'idle' | 'absolute' | null, left: number }}  `left` in milliseconds.
+ */
+export function judge ({ idleEnd, absoluteEnd }, now, leads) {
+  const left = Math.min(idleEnd, absoluteEnd) - now
+  const canStay = absoluteEnd - idleEnd > JUST_NOW
+  if (canStay && idleEnd - now <= leads.idle) return { reason: IDLE, left }
+  if (absoluteEnd - now <= leads.absolute) return { reason: ABSOLUTE, left }
+  return { reason: null, left }
+}
+
+export class SessionClock extends EventTarget {
+  #warnBefore
+  #warnBeforeAbsolute
+  #screen
+  #client = new StatusClient()
+  /** @type {CSRFManager | undefined} */
+  #manager
+  #ownsManager = false
+  /** @type {AbortController | undefined} While it runs: ends every listener. */
+  #life
+  /** @type {Tabs | undefined} */
+  #tabs
+  #timer = 0
+
+  /** @type {string | undefined} What the page said last of whose it is. */
+  #page
+  /** @type {string | undefined} The person whom this page is for. */
+  #subject
+  /** @type {Ends | undefined} While that person is signed in, as far as is known. */
+  #ends
+  /** The whole idle time: the longest that was ever left of it. */
+  #idle = 0
+  /** When the server was heard last, by this tab or another. */
+  #knownAt = -Infinity
+  #drift = drift()
+
+  /** @type {'idle' | 'absolute' | undefined} */
+  #warned
+  /** @type {'ended' | 'changed' | 'unreached' | undefined} */
+  #over
+  /** Whether the server has yet to say so. */
+  #isUnsure = false
+  /** @type {Promise<void> | undefined} The question under way. */
+  #flight
+  /** @type {Window | null | undefined} Where the person signs in again. */
+  #signInTab
+  /** Whether that has just arrived at a page, so that nothing is lost by closing it. */
+  #hasArrived = false
+  /** Whether the other tabs have heard of this page. */
+  #isHeardOf = false
+
+  /** @param {Options} [options] */
+  constructor ({ warnBefore = 120, warnBeforeAbsolute = 300, screen } = {}) {
+    super()
+    this.#warnBefore = warnBefore * SECOND
+    this.#warnBeforeAbsolute = warnBeforeAbsolute * SECOND
+    this.#screen = screen ?? new SessionScreen()
+  }
+
+  /** Begins, unless one runs in this window already. @returns {SessionClock} The one that runs. */
+  start () {
+    const running = slot[RUNNING]
+    if (running) return running
+    slot[RUNNING] = this
+    const manager = new CSRFManager()
+    this.#manager = manager.start()
+    this.#ownsManager = this.#manager === manager
+    this.#life = new AbortController()
+    const { signal } = this.#life
+
+    const quietly = { signal, capture: true, passive: true }
+    for (const act of ACTS) window.addEventListener(act, event => this.#onAct(event), quietly)
+    document.addEventListener('session:changed', event => this.#onChanged(event), { signal })
+    document.addEventListener('visibilitychange', () => this.#wake(), { signal })
+    window.addEventListener('focus', () => this.#wake(), { signal })
+    window.addEventListener('online', () => this.#wake(), { signal })
+    window.addEventListener('pageshow', event => {
+      if (!event.persisted) return
+      this.#tick()
+      this.#askAgain()
+    }, { signal })
+    this.#tabs = new Tabs('holdfast-session:' + statusUrl(), news => this.#onNews(news), signal)
+
+    const begin = () => this.#tick()
+    if (document.readyState !== 'loading') begin()
+    else document.addEventListener('DOMContentLoaded', begin, { signal, once: true })
+    return this
+  }
+
+  /** Ends everything that start() began, a CSRFManager that it started included. */
+  stop () {
+    if (!this.#life) return
+    this.#life.abort()
+    this.#life = undefined
+    this.#flight = undefined
+    clearTimeout(this.#timer)
+    if (this.#ownsManager) this.#manager?.stop()
+    this.#screen.clear()
+    this.#page = undefined // read anew at another start
+    delete slot[RUNNING]
+  }
+
+  /** Seconds until the session ends, by the server's last word; null where that is not known. */
+  get expiresIn () {
+    if (!this.#ends) return null
+    const left = Math.min(this.#ends.idleEnd, this.#ends.absoluteEnd) - Date.now()
+    return left === Infinity ? null : Math.max(0, left / SECOND)
+  }
+
+  /** The person wants to stay. Resolves when the server has been told, or was not reached. */
+  async stay () {
+    const isReached = this.#keepAlive()
+    this.#withdraw()
+    if (!await isReached && !this.#over) this.#screen.note('unreached')
+  }
+
+  /** The person wants to leave: a form is sent to data-sign-out-url. */
+  signOut () {
+    const form = document.createElement('form')
+    form.method = 'post'
+    form.action = setting('signOutUrl') ?? ''
+    form.hidden = true
+    document.body.append(form)
+    document.addEventListener('csrf:failed', event => {
+      if (/** @type {CustomEvent} */ (event).detail.form !== form) return
+      event.preventDefault()
+      form.remove()
+      this.#screen.note('unreached')
+    }, { signal: this.#life?.signal })
+    form.requestSubmit()
+  }
+
+  /** Asks the server how things stand; calls that overlap share one question. */
+  check () {
+    const flight = this.#flight ?? this.#ask().finally(() => {
+      if (this.#flight === flight) this.#flight = undefined
+      this.#tick()
+    })
+    this.#flight = flight
+    return flight
+  }
+
+  // -- What is due
+
+  #tick () {
+    clearTimeout(this.#timer)
+    if (!this.#life) return
+    this.#readPage()
+    this.#noticeClockSetBack()
+    this.#timer = window.setTimeout(() => this.#tick(), this.#look())
+  }
+
+  /** Does what is due. @returns {number} Milliseconds until it is worth looking again. */
+  #look () {
+    if (this.#over || !this.#ends) {
+      const isUnknown = this.#over ? this.#isUnsure : this.#knownAt === -Infinity
+      if (isUnknown) this.#askIfDue()
+      return isUnknown ? SECOND : HEARTBEAT
+    }
+    if (this.#client.isAway) this.#askIfDue()
+    const now = Date.now()
+    const { idleEnd, absoluteEnd } = this.#ends
+    const leads = {
+      idle: Math.min(this.#warnBefore, this.#idle / 2), absolute: this.#warnBeforeAbsolute
+    }
+    const { reason, left } = judge(this.#ends, now, leads)
+    if (left <= 0) {
+      // Covered first and asked then: an unattended screen may have slept for hours.
+      this.#end(ENDED, { isUnsure: true })
+      this.#askIfDue()
+      return SECOND
+    }
+    if (reason === null) {
+      this.#withdraw()
+      return Math.min(HEARTBEAT, Math.min(idleEnd - leads.idle, absoluteEnd - leads.absolute) - now)
+    }
+    if (this.#warned !== reason) {
+      const isKnown = now - this.#knownAt < JUST_NOW || now < this.#client.retryAt
+      if (!isKnown) {
+        this.#askIfDue()
+        return SECOND
+      }
+      this.#warn(reason, left)
+    }
+    this.#screen.count(left)
+    return left % SECOND || SECOND // the next whole second, so that none is left out
+  }
+
+  /** A clock that was set back would keep an ended session on the screen. */
+  #noticeClockSetBack () {
+    const back = this.#drift - drift()
+    this.#drift -= back
+    if (back < JUST_NOW || !this.#ends) return
+    const { idleEnd, absoluteEnd } = this.#ends
+    this.#ends = { idleEnd: idleEnd - back, absoluteEnd: absoluteEnd - back }
+    this.#knownAt -= back
+    this.#client.retryAt = 0
+  }
+
+  // -- What is known
+
+  /** Takes over what the page says of its person, at first and when a library swaps pages. */
+  #readPage () {
+    const page = setting('subject') ?? ''
+    if (page === this.#page) return
+    const answered = this.#page === undefined ? answeredAt() : undefined
+    this.#page = page
+    this.#subject = page || undefined
+    this.#ends = undefined
+    this.#knownAt = -Infinity
+    this.#uncover()
+    const idle = setting('idleExpiresIn')
+    if (setting('authenticated') === 'false') this.#knownAt = Date.now()
+    if (setting('authenticated') !== 'true' || !idle || !answered) return
+    this.#take(Number(idle), Number(setting('absoluteExpiresIn') ?? Infinity), answered)
+  }
+
+  /** Whether the page was made for somebody who was signed in. */
+  #isPersonal () {
+    return Boolean(this.#ends || this.#over) || setting('authenticated') === 'true'
+  }
+
+  /** @param {number} idle @param {number} absolute @param {number} since  When they were counted. */
+  #take (idle, absolute, since) {
+    if (idle < Infinity) this.#idle = Math.max(this.#idle, idle * SECOND)
+    this.#ends = { idleEnd: since + idle * SECOND, absoluteEnd: since + absolute * SECOND }
+    this.#knownAt = Date.now()
+    this.#tell()
+  }
+
+  #askIfDue () {
+    if (!this.#flight && Date.now() >= this.#client.retryAt) this.check()
+  }
+
+  /** Whatever was known is out of date. */
+  #askAgain () {
+    this.#client.retryAt = 0
+    this.#knownAt = -Infinity
+    this.check()
+  }
+
+  /** One question for all tabs: who has waited for another's answer hears it in a moment. */
+  async #ask () {
+    const asked = Date.now()
+    const life = this.#life
+    const isHeard = () => this.#ends && !this.#over && this.#knownAt >= asked
+    await alone('holdfast-session:' + statusUrl(), async hasWaited => {
+      if (hasWaited && !isHeard()) await pause(WORD_OF_MOUTH)
+      if ((hasWaited && isHeard()) || life?.signal.aborted) return
+      await this.#accept(await this.#client.ask())
+    })
+  }
+
+  /**
+   * The person is here. Time for which the server cannot be asked is not held against them: whether
+   * the session has lived on is its to say when it is back.
+   * @returns {Promise<boolean>}  Whether the server was reached.
+   */
+  async #keepAlive () {
+    if (this.#ends) {
+      const { absoluteEnd } = this.#ends
+      this.#ends = { idleEnd: Math.min(Date.now() + this.#idle, absoluteEnd), absoluteEnd }
+    }
+    const answer = await this.#client.keepAlive()
+    await this.#accept(answer)
+    if (!answer && this.#client.lastRefusal) this.#askAgain()
+    this.#tick()
+    return Boolean(answer)
+  }
+
+  /** @param {import('./session_status.js').Answer | null} answer */
+  async #accept (answer) {
+    if (!this.#life) return
+    if (!answer) {
+      if (this.#isUnsure) this.#end(UNREACHED, { isUnsure: true })
+      return
+    }
+    this.#screen.note('')
+    const { since, status: { authenticated, subject, ...seconds } } = answer
+    this.#subject ??= subject
+    if (subject !== this.#subject && this.#isPersonal()) {
+      return this.#end(authenticated ? CHANGED : ENDED)
+    }
+    if (subject !== this.#subject || !authenticated) {
+      // Nobody was signed in when the page was made: there is nothing to watch.
+      this.#ends = undefined
+      this.#knownAt = Date.now()
+      return
+    }
+    const idle = seconds.idle_expires_in ?? Infinity
+    const absolute = seconds.absolute_expires_in ?? Infinity
+    if (this.#over) {
+      const left = Math.min(idle, absolute) * SECOND
+      if (left < JUST_NOW) this.#client.retryAt = Date.now() + left // not worth a flicker
+      if (left < JUST_NOW || !(await this.#resume())) return
+    }
+    this.#take(idle, absolute, since)
+  }
+
+  /** Somebody else is signed in, says the manager, or nobody. @param {Event} event */
+  async #onChanged (event) {
+    await undefined // until every listener has had its say
+    if (event.defaultPrevented) {
+      // The page knows, and goes on as them.
+      this.#subject = /** @type {CustomEvent} */ (event).detail.subject
+      this.#ends = undefined
+    }
+    if (event.defaultPrevented || this.#isPersonal()) this.#askAgain()
+  }
+
+  /** The page is looked at again or the network is back. */
+  #wake () {
+    if (document.visibilityState !== 'visible') return
+    this.#tick()
+    const isOld = this.#ends && Math.abs(Date.now() - this.#knownAt) > A_WHILE
+    if (this.#over || this.#warned || isOld) this.#askAgain()
+  }
+
+  // -- The person
+
+  /** @param {Event} event */
+  #onAct (event) {
+    if (!event.isTrusted || !this.#ends || this.#warned || this.#over) return
+    const { idleEnd, absoluteEnd } = this.#ends
+    const now = Date.now()
+    const slidAgo = this.#idle - (idleEnd - now)
+    const isFutile = absoluteEnd - idleEnd <= JUST_NOW || now < this.#client.retryAt
+    if (!isFutile && slidAgo >= this.#idle * SHARE_OF_IDLE) this.#keepAlive()
+  }
+
+  /** @param {'idle' | 'absolute'} reason @param {number} left */
+  #warn (reason, left) {
+    this.#warned = reason
+    this.#screen.clear()
+    if (!this.#emit('session:warning', { reason, expires_in: Math.ceil(left / SECOND) })) return
+    const signOut = setting('signOutUrl') ? () => this.signOut() : undefined
+    this.#screen.warn(reason, left, { stay: () => { this.stay() }, signOut })
+  }
+
+  #withdraw () {
+    if (!this.#warned) return
+    this.#warned = undefined
+    this.#screen.clear()
+    this.#emit('session:resumed', {})
+  }
+
+  /** @param {'ended' | 'changed' | 'unreached'} reason @param {{ isUnsure?: boolean }} [how] */
+  #end (reason, { isUnsure = false } = {}) {
+    this.#isUnsure = isUnsure
+    if (this.#over === reason) return
+    this.#over = reason
+    this.#warned = undefined
+    if (!this.#emit('session:ended', { reason })) return this.#screen.clear()
+    this.#screen.cover(reason, {
+      signInUrl: setting('signInUrl') || document.URL.replace(/#.*/, ''),
+      opened: tab => { this.#signInTab = tab }
+    })
+  }
+
+  /** The same person is back. @returns {Promise<boolean>} Whether the page has a token for them. */
+  async #resume () {
+    if (!await this.#manager?.refresh().catch(() => '')) {
+      this.#isUnsure = true
+      this.#client.backOff()
+      return false
+    }
+    this.#uncover()
+    this.#emit('session:resumed', {})
+    // The tab that was opened for it has done its work; the browser then shows this one.
+    if (this.#hasArrived) this.#signInTab?.close()
+    this.#signInTab = undefined
+    return true
+  }
+
+  #uncover () {
+    if (this.#over || this.#warned) this.#screen.clear()
+    this.#over = this.#warned = undefined
+    this.#isUnsure = false
+  }
+
+  // -- The other tabs
+
+  #tell () {
+    const isNew = !this.#isHeardOf
+    this.#isHeardOf = true
+    this.#tabs?.tell({
+      subject: this.#subject, isNew, at: this.#knownAt, idle: this.#idle, ...this.#ends
+    })
+  }
+
+  /** @param {{ subject: string, isNew: boolean, at: number, idle: number } & Ends} news */
+  #onNews ({ subject, isNew, at, idle, idleEnd, absoluteEnd }) {
+    if (!this.#ends && !this.#over) return
+    this.#hasArrived = isNew && Date.now() - at < JUST_NOW
+    if (this.#over || subject !== this.#subject) return this.#askAgain()
+    if (at < this.#knownAt) return
+    this.#knownAt = at
+    this.#idle = Math.max(this.#idle, idle)
+    this.#ends = { idleEnd, absoluteEnd }
+    this.#tick()
+  }
+
+  /** @param {string} type @param {object} detail @returns {boolean} Nobody prevented it. */
+  #emit (type, detail) {
+    const init = { detail, cancelable: type !== 'session:resumed' }
+    const here = this.dispatchEvent(new CustomEvent(type, init))
+    return document.dispatchEvent(new CustomEvent(type, init)) && here
+  }
+}
+
+const slot = /** @type {{ [RUNNING]?: SessionClock }} */ (/** @type {unknown} */ (window))
+
+/** @param {number} wait */
+const pause = wait => new Promise(resolve => setTimeout(resolve, wait))
+
+/** Changes when the clock is set, or the machine has slept. */
+function drift () { return Date.now() - performance.now() }
+
+/**
+ * When the server counted what the page says, at the earliest; undefined for a page that may be an
+ * old copy, or of which the browser does not tell.
+ */
+function answeredAt () {
+  const entry = /** @type {PerformanceNavigationTiming | undefined} */ (
+    performance.getEntriesByType('navigation')[0])
+  if (!entry || entry.type === 'back_forward' || entry.transferSize === 0) return undefined
+  return Date.now() - performance.now() + entry.requestStart
+}

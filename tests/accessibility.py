@@ -1,0 +1,51 @@
+"""What axe-core finds wrong with a page, as the browser shows it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Page
+
+AXE = Path(__file__).parents[1] / "node_modules" / "axe-core" / "axe.min.js"
+
+WIDTHS = (390, 1100)
+SCHEMES = ("light", "dark")
+
+# Everything that axe knows of WCAG 2.2 A and AA, and what its authors recommend beyond.
+RUN = """async () => {
+  const values = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']
+  const { violations, passes } = await axe.run(document, { runOnly: { type: 'tag', values } })
+  const found = violations.map(({ id, help, nodes }) =>
+    `${id}: ${help}: ${nodes.map(node => node.target.flat().join(' ')).join('; ')}`)
+  return [found, passes.length]
+}"""
+
+
+def violations(page: Page) -> list[str]:
+    """One line for each rule that the page breaks: at the width and in the colours that it has."""
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(AXE.read_text("utf-8"))
+    found, passed = page.evaluate(RUN)
+    assert passed > 5, "axe has not seen the page"
+    return list(found)
+
+
+def all_violations(page: Page) -> list[str]:
+    """The same on a telephone and on a desk, light and dark."""
+    return [
+        f"{width} px, {scheme}: {line}"
+        for width, scheme in _looks(page)
+        for line in violations(page)
+    ]
+
+
+def _looks(page: Page) -> Iterator[tuple[int, str]]:
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 800})
+        for scheme in SCHEMES:
+            page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]  # one of its two
+            yield width, scheme
