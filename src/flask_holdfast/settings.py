@@ -52,6 +52,16 @@ def _count(value: Any) -> str | None:
     return None if ok else "Write a whole number above 0."
 
 
+def _whole(value: Any) -> str | None:
+    ok = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31
+    return None if ok else "Write a whole number, 0 or above."
+
+
+def _patience(value: Any) -> str | None:
+    ok = isinstance(value, (int, float)) and not isinstance(value, bool) and 0.01 <= value <= 60
+    return None if ok else "Write a number of seconds from 0.01 to 60, such as 0.25."
+
+
 def _optional(check: Check) -> Check:
     return lambda value: None if value is None else check(value)
 
@@ -140,11 +150,16 @@ def _key_prefix(value: Any) -> str | None:
     return None
 
 
-_STORE_SCHEMES = ("memory", "sqlite", "redis", "rediss", "unix")
+#: The first few are told to whoever writes none of them; valkey is another word for redis.
+_STORE_SCHEMES = (
+    *("memory", "sqlite", "redis", "rediss", "unix", "redis+sentinel", "redis+cluster"),
+    *("rediss+sentinel", "rediss+cluster", "valkey", "valkeys"),
+    *("valkey+sentinel", "valkeys+sentinel", "valkey+cluster", "valkeys+cluster"),
+)
 
 
 def _store_url(value: Any) -> str | None:
-    listed = ", ".join(f"{scheme}://" for scheme in _STORE_SCHEMES)
+    listed = ", ".join(f"{scheme}://" for scheme in _STORE_SCHEMES[:7])
     try:
         scheme = urlsplit(value).scheme if isinstance(value, str) else ""
     except ValueError:
@@ -253,7 +268,25 @@ _TABLE = (
         "True: without Redis no sessions, 503. False: fall back to memory, and come back.",
         _flag,
     ),
-    Setting("REDIS_MAX_CONNECTIONS", 50, "Size of the connection pool of a process.", _count),
+    Setting(
+        "REDIS_MAX_CONNECTIONS",
+        50,
+        "Size of the connection pool of a process, for each server.",
+        _count,
+    ),
+    Setting(
+        "REDIS_TIMEOUT",
+        0.25,
+        "Seconds that a request may wait for its sessions, all told.",
+        _patience,
+    ),
+    Setting(
+        "REDIS_WAIT_REPLICAS",
+        0,
+        "How many replicas must have an end or a login before it is answered, within "
+        "REDIS_TIMEOUT.",
+        _whole,
+    ),
     Setting(
         "CSRF_TRUSTED_ORIGINS",
         (),

@@ -12,6 +12,7 @@ from flask_holdfast.sessions import keeper, merge
 from flask_holdfast.sessions.keeper import Fate, Keeper, Kept
 from flask_holdfast.sessions.stores import memory as memory_store
 from flask_holdfast.sessions.stores import redis as redis_store
+from flask_holdfast.sessions.stores import scripts
 from flask_holdfast.sessions.stores import sqlite as sqlite_store
 from flask_holdfast.sessions.stores.base import Answer, Listed, Outcome
 from flask_holdfast.sessions.stores.memory import MemoryStore

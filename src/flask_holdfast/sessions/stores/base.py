@@ -35,11 +35,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 
 from ..record import NO_DEADLINE, Head
+
+if TYPE_CHECKING:
+    from .news import Listener
 
 
 class Outcome(Enum):
@@ -159,6 +162,11 @@ class Store(ABC):
     #: Called with the sid of each record that was found to have outlived its time, and with
     #: IDLE or ABSOLUTE, at least by `sweep`. Set by whoever wants to know; must not raise.
     on_expired: Callable[[str, str], None] | None = None
+
+    #: Told of each server that is not the one known before (see `news.News`), before it
+    #: answers anything else. May ask the store, and raise `StoreUnavailable`: then whoever
+    #: asked gets that, and is told again. Stores that are no server's never call it.
+    on_server: Listener | None = None
 
     @abstractmethod
     def create(self, sid: str, data: bytes, *, idle: int) -> Answer:
