@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import socket
 import ssl
 import subprocess
@@ -18,7 +19,7 @@ from playwright.sync_api import Error as PlaywrightError
 from werkzeug.serving import make_server, make_ssl_devcert
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from flask import Flask
     from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Playwright
@@ -53,11 +54,14 @@ class RedisServer:
     """A real redis-server without persistence: what it held is gone when it stops.
 
     `stop` and `start` keep the port, so a test can take Redis away under a running application
-    and give it back.
+    and give it back. `options` are more of redis-server's own, after which they count.
     """
 
     directory: Path
     port: int = field(default_factory=free_port)
+    options: Sequence[str] = ()
+    #: What comes before all options, such as a file that the server rewrites.
+    config: Sequence[str] = ()
     _process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -70,8 +74,11 @@ class RedisServer:
 
     def start(self) -> None:
         """Start the server and return once it answers."""
-        command = ["redis-server", "--bind", LOOPBACK, "--port", str(self.port)]
-        command += ["--dir", str(self.directory), "--save", "", "--appendonly", "no"]
+        command = ["redis-server", *self.config, "--bind", LOOPBACK, "--port", str(self.port)]
+        command += ["--dir", str(self.directory)]
+        if "--sentinel" not in self.config:
+            command += ["--save", "", "--appendonly", "no"]
+        command += self.options
         log = self.directory / "redis.log"
         with log.open("ab") as output:
             self._process = subprocess.Popen(command, stdout=output, stderr=output)
@@ -82,6 +89,10 @@ class RedisServer:
                 raise RuntimeError(f"redis-server did not start:\n{log.read_text()}")
             time.sleep(0.01)
 
+    def start_if_stopped(self) -> None:
+        if self._process is None:
+            self.start()
+
     def stop(self) -> None:
         """Kill the server at once, as a power cut would; a stopped one stays stopped."""
         if self._process is not None:
@@ -89,19 +100,32 @@ class RedisServer:
             self._process.wait()
             self._process = None
 
+    def freeze(self) -> None:
+        """It keeps its connections and answers nothing, until `thaw`."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(number)
+
     def _answers(self) -> bool:
         with self.client() as client:
             try:
                 return bool(client.ping())
+            except redis.AuthenticationError:
+                return True
             except redis.RedisError:
                 return False
 
 
 @contextlib.contextmanager
-def redis_process() -> Iterator[RedisServer]:
+def redis_process(*options: str) -> Iterator[RedisServer]:
     """Run a Redis of the caller's own, for tests that stop it or break it."""
     with tempfile.TemporaryDirectory(prefix="holdfast-redis-") as directory:
-        server = RedisServer(Path(directory))
+        server = RedisServer(Path(directory), options=options)
         server.start()
         try:
             yield server

@@ -21,6 +21,9 @@ Rules that hold for every store:
 - A signed-in session that expires leaves a tombstone too: IDLE or ABSOLUTE, `at` its end,
   written by whichever step finds it and kept for `EXPIRED_KEPT`. That step's own answer is
   ENDED already. Anonymous sessions expire without one: MISSING.
+- All of an owner's sessions lie together: what is filed for an owner has a sid as `ids.placed`
+  makes it. A store on many machines refuses another (`ValueError`); there a `rotate` to
+  another owner is two steps, the old sid's end first.
 - Times in and out are milliseconds; points in time are counted from 1970.
 
 Index: every record is listed under its owner (if it has one) and among all sessions.
@@ -95,6 +98,8 @@ class Answer(msgspec.Struct, frozen=True):
     tombstone: Tombstone | None = None
     #: The sessions that made room (`rotate` with a `Limit`), the longest unused first.
     evicted: tuple[Listed, ...] = ()
+    #: True where a fallback answered in the place of a store that is away.
+    degraded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
