@@ -68,10 +68,10 @@ class Breaker:
 
     def allows(self) -> bool:
         """Whether this request may ask. One that may has to report `succeeded` or `failed`."""
-        if self._circuit is Circuit.CLOSED:
+        if self._is_closed():
             return True
         with self._lock:
-            if self._circuit is Circuit.CLOSED:
+            if self._is_closed():  # since then
                 return True
             if self._clock() < self._due:
                 return False
@@ -101,6 +101,9 @@ class Breaker:
             self.trouble = trouble
             before = self._become(Circuit.OPEN)
         self._tell(before, Circuit.OPEN)
+
+    def _is_closed(self) -> bool:
+        return self._circuit is Circuit.CLOSED
 
     def _become(self, circuit: Circuit) -> Circuit:
         before, self._circuit = self._circuit, circuit
