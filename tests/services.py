@@ -11,10 +11,14 @@ import tempfile
 import threading
 import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import redis
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from playwright.sync_api import Error as PlaywrightError
 from werkzeug.serving import make_server, make_ssl_devcert
 
@@ -62,6 +66,8 @@ class RedisServer:
     options: Sequence[str] = ()
     #: What comes before all options, such as a file that the server rewrites.
     config: Sequence[str] = ()
+    #: Where it takes TLS, if `options` say that it does.
+    tls_port: int = 0
     _process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -74,6 +80,18 @@ class RedisServer:
 
     def start(self) -> None:
         """Start the server and return once it answers."""
+        self.launch()
+        assert self._process is not None
+        log = self.directory / "redis.log"
+        deadline = time.monotonic() + START_SECONDS
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.stop()
+                raise RuntimeError(f"redis-server did not start:\n{log.read_text()}")
+            time.sleep(0.01)
+
+    def launch(self) -> None:
+        """Start the server, and wait for nothing."""
         command = ["redis-server", *self.config, "--bind", LOOPBACK, "--port", str(self.port)]
         command += ["--dir", str(self.directory)]
         if "--sentinel" not in self.config:
@@ -82,12 +100,6 @@ class RedisServer:
         log = self.directory / "redis.log"
         with log.open("ab") as output:
             self._process = subprocess.Popen(command, stdout=output, stderr=output)
-        deadline = time.monotonic() + START_SECONDS
-        while not self._answers():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                self.stop()
-                raise RuntimeError(f"redis-server did not start:\n{log.read_text()}")
-            time.sleep(0.01)
 
     def start_if_stopped(self) -> None:
         if self._process is None:
@@ -144,6 +156,29 @@ class TLS:
     def make(cls, directory: Path) -> TLS:
         certificate, key = make_ssl_devcert(str(directory / "localhost"), host="localhost")
         return cls(Path(certificate), Path(key))
+
+    def client(self, directory: Path) -> TLS:
+        """A certificate for a client, which none but a server may demand that trusts it."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "client")])
+        now = datetime.now(UTC)
+        made = (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(days=1))
+            .not_valid_after(now + timedelta(days=1))
+            .sign(key, hashes.SHA256())
+        )
+        pem = serialization.Encoding.PEM
+        files = TLS(directory / "client.crt", directory / "client.key")
+        files.certificate.write_bytes(made.public_bytes(pem))
+        files.key.write_bytes(
+            key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        )
+        return files
 
     def server_context(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -64,6 +64,7 @@ class Connections:
 
     def _begin(self) -> None:
         self._pid = os.getpid()
+        self._age = 0
         # The one that was used last is the one that is used next: the others may rest.
         self._idle: deque[Connection] = deque()
         self._free = threading.BoundedSemaphore(self.most)
@@ -140,8 +141,10 @@ class Connections:
             # A master that was made a replica: others know who is master now.
             connection.disconnect()
             self.close()
-        else:
+        elif connection.limit.age == self._age:
             self._idle.append(connection)
+        else:
+            connection.disconnect()
         self._free.release()
 
     def drop(self, connection: Connection, trouble: BaseException) -> None:
@@ -152,7 +155,10 @@ class Connections:
         self._free.release()
 
     def close(self) -> None:
-        """Close those that nobody uses at this moment; others are made if need be."""
+        """Close those that nobody uses at this moment, and the others when they are given
+        back; new ones are made if need be.
+        """
+        self._age += 1
         with suppress(IndexError):  # there is none left
             while True:
                 self._idle.pop().disconnect()
@@ -180,6 +186,7 @@ class Connections:
     def _connect(self, connection: Connection, until: float) -> Seen | None:
         """Make it, and ask who is there."""
         connection.limit.at = until
+        connection.limit.age = self._age
         try:
             try:
                 self._reach(connection)
@@ -217,6 +224,7 @@ class Connections:
             # others are of another server, or of a life that is over.
             nonlocal lent
             self.close()
+            connection.limit.age = self._age
             self._idle.append(connection)
             self._free.release()
             lent = True

@@ -8,6 +8,7 @@ TLS handshake, a sign-in, a send, a piece of an answer.
 from __future__ import annotations
 
 import select
+import socket
 import ssl
 import time
 from functools import cache
@@ -17,17 +18,18 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Mapping
 
 
 class Limit:
     """Until when, by the monotonic clock, one connection may wait."""
 
-    __slots__ = ("at",)
+    __slots__ = ("age", "at")
 
     def __init__(self) -> None:
         self.at = 0.0
+        #: Which of a pool's generations the connection belongs to.
+        self.age = 0
 
     def left(self) -> float:
         """Seconds, above zero. Raises `TimeoutError`."""
@@ -104,6 +106,20 @@ class _TLSSocket(_Socket):
         return not cast(ssl.SSLSocket, self._socket).pending() and not self._poll.poll(0)
 
 
+class _Timed(socket.socket):
+    """A connected socket, about to be wrapped in TLS, that knows how long the handshake may
+    take when that begins: the certificates are read before it.
+    """
+
+    def __init__(self, connected: socket.socket, limit: Limit) -> None:
+        kind = connected.family, connected.type, connected.proto
+        super().__init__(*kind, fileno=connected.detach())
+        self._limit = limit
+
+    def gettimeout(self) -> float:
+        return self._limit.left()
+
+
 class _Bounded:
     """Put before one of redis-py's connection classes."""
 
@@ -136,6 +152,10 @@ class _Bounded:
         made = super()._connect()  # type: ignore[misc]  # of the class that this is put before
         kind = _TLSSocket if isinstance(made, ssl.SSLSocket) else _Socket
         return kind(made, self.limit)
+
+    def _wrap_socket_with_ssl(self, connected: socket.socket) -> ssl.SSLSocket:
+        timed = _Timed(connected, self.limit)
+        return super()._wrap_socket_with_ssl(timed)  # type: ignore[misc,no-any-return]
 
     def is_quiet(self) -> bool:
         """Whether the server has neither closed it nor said anything that nobody asked for."""
