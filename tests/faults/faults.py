@@ -20,8 +20,10 @@ class Loses(Enum):
     NOTHING = "nothing"
     #: What the master had not told its replicas yet.
     LAST_WRITES = "the last writes"
-    #: Everything: who may not fall back on copies begins anew.
+    #: All data: who may not fall back on copies begins anew.
     ALL = "all data"
+    #: Any record, of which nothing tells that it was there: never let a Redis of sessions evict.
+    AT_RANDOM = "data at random"
 
 
 @dataclass
@@ -63,6 +65,10 @@ class Fault:
     #: Of redis-server.
     options: tuple[str, ...] = ()
     needs: str = "plain"
+
+    @property
+    def mends_itself(self) -> bool:
+        return self.end is nothing
 
 
 def line_becomes(state: State) -> Callable[[Plain], None]:
@@ -191,7 +197,7 @@ FAULTS = [
     Fault("answers that trickle", line_becomes(State.TRICKLES), good_line),
     Fault("CLIENT PAUSE", paused, nothing),
     Fault("full, and evicts nothing", full, no_longer_full),
-    Fault("full, and evicts at random", evicts, no_longer_full, Loses.ALL),
+    Fault("full, and evicts at random", evicts, no_longer_full, Loses.AT_RANDOM),
     Fault("made a read-only replica", follows, follows_nobody, Loses.LAST_WRITES),
     Fault("another password", asks_for_a_password, asks_for_none),
     Fault(

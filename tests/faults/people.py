@@ -44,7 +44,7 @@ class Answer:
 
     @property
     def is_well(self) -> bool:
-        return 0 < self.status < 500 and not self.degraded and self.signed_in is not False
+        return 0 < self.status < 500 and not self.degraded
 
 
 class Client:
