@@ -59,7 +59,7 @@ class Client(MemoryStore):
         self._server = server
         self._run: str | None = None
         self._marker: str | None = None
-        self._telling = False
+        self.telling = False
         #: The network between this process and the server is cut.
         self.cut = False
         #: Answers are lost; what was asked is done.
@@ -75,7 +75,10 @@ class Client(MemoryStore):
             error = StoreUnavailable("away")
             error.kind = "refused"
             raise error
+        run = self._server.run
         self._greet()
+        if run != self._server.run or self._server.away:
+            raise StoreUnavailable("the connection was closed")
         self._server.data.on_expired = self.on_expired
         answer = getattr(self._server.data, name)(*args, **kwargs)
         self.meanwhile()
@@ -85,18 +88,18 @@ class Client(MemoryStore):
 
     def _greet(self) -> None:
         server = self._server
-        if self._run == server.run or self._telling:
+        if self._run == server.run or self.telling:
             return
         change = Change.RESTARTED if self._marker == server.marker else Change.EMPTIED
         change = Change.FIRST if self._run is None else change
         news = News(change, server.marker, self._marker, made=False, run=server.run)
         if self.on_server is not None:
-            self._telling = True
+            self.telling = True
             try:
                 self.on_server(news)
             finally:
-                self._telling = False
-        self._run, self._marker = server.run, server.marker
+                self.telling = False
+        self._run, self._marker = news.run, news.marker
 
 
 def _step(name: str) -> Callable[..., Any]:

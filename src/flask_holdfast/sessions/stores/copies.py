@@ -42,13 +42,15 @@ class Copies:
         if known is None or known[0] != data[_ETAG] or known[1] <= asked:
             self.keep(sid, data, idle_left, asked)
 
-    def keep(self, sid: str, data: bytes, idle_left: int, asked: int) -> None:
-        """The same, and it is new, or was changed."""
+    def keep(
+        self, sid: str, data: bytes, idle_left: int, asked: int, was: str | None = None
+    ) -> None:
+        """The same, and it is new, or was written over the etag `was`."""
         max_age = self._shelter.max_age
         if not max_age:
             return
         try:
-            if not self._shelter.keep(sid, data, idle_left=idle_left, asked=asked):
+            if not self._shelter.keep(sid, data, idle_left=idle_left, asked=asked, was=was):
                 return
         except StoreUnavailable as error:
             # Not at once again either, else a full disk is asked with each request.

@@ -116,7 +116,7 @@ class ResilientStore(Store):
             asked = self.shelter.now()
             answer = on(self.primary)
             if answer.outcome is Outcome.DONE:
-                self._copies.keep(sid, data, answer.idle_left, asked)
+                self._copies.keep(sid, data, answer.idle_left, asked, was=etag)
             return answer
 
         return self._one(sid, ask, stand)
@@ -216,6 +216,7 @@ class ResilientStore(Store):
         def ask() -> Sequence[str]:
             self._give_back_those_of(owner)
             sids = on(self.primary)
+            self._note_told(owner)
             self._copies.end([ending, *(_ending(sid, ended, idle, 0) for sid in sids)])
             return sids
 
@@ -240,6 +241,7 @@ class ResilientStore(Store):
         def ask() -> int:
             waiting = on(self.shelter) if self.shelter.state() is Host.RETURNING else 0
             number = on(self.primary)
+            self._note_told("")
             self._copies.end([ending])
             return number + waiting
 
@@ -348,6 +350,11 @@ class ResilientStore(Store):
             raise
         self.breaker.succeeded()
         return answer
+
+    def _note_told(self, owner: str) -> None:
+        """What goes back to the store later has not ended by our own word from now."""
+        if self.shelter.state() is not Host.WELL:
+            self._returning.note_told(owner)
 
     def _give_back_those_of(self, owner: str) -> None:
         if self.shelter.state() is Host.RETURNING:

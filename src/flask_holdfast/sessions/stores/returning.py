@@ -7,6 +7,9 @@ nothing more. Only an owner's or everyone's end does, so one process at a time t
 
 from __future__ import annotations
 
+import os
+import secrets
+import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -19,7 +22,6 @@ from ..record import Record, decode, encode, head, new_etag
 from . import budget, endings
 from .base import REVOKED, Answer, Outcome, Proof, Tombstone
 from .endings import Ended, Ending
-from .shelter import Host
 
 if TYPE_CHECKING:
     from .base import Store
@@ -42,6 +44,9 @@ class Returning:
     def __init__(self, store: Store, shelter: Shelter) -> None:
         self._store = store
         self._shelter = shelter
+        self._me = secrets.token_hex(8)
+        #: Seconds to wait for another process that tells a server what has ended.
+        self.patience = 0.1
         #: How often a server was found that may have lost something.
         self.heard = 0
 
@@ -52,7 +57,7 @@ class Returning:
 
         Raises too if that takes longer than a request may wait; what was told is told.
         """
-        if not self._shelter.claim():
+        if not self._shelter.claim(self._who()):
             return False
         try:
             while owed := self._shelter.owed():
@@ -61,7 +66,7 @@ class Returning:
                     self._tell(ending)
                     self._shelter.told(number)
         finally:
-            self._shelter.release()
+            self._shelter.release(self._who())
         return True
 
     def hear(self, news: News) -> None:
@@ -75,19 +80,14 @@ class Returning:
             return  # another process of this host was first
         lost = [tag for tag in tags if tag in known and known[tag][0] not in ("", news.marker)]
         if lost and news.marker:
-            with self._shelter.together():
-                self._shelter.lose(lost)
-                if self._shelter.state() is Host.WELL and self._shelter.pending(limit=1):
-                    self._shelter.become(Host.RETURNING)
+            self._shelter.lose(lost)
         if met:
             self._tell_again(run, news.covers)
         self._shelter.meet(tags, news.marker or (met[0][0] if met else ""), run)
 
     def _tell_again(self, run: str, covers: Callable[[str], bool]) -> None:
         """What ended lately, to a server that may have forgotten."""
-        while not self._shelter.claim():
-            _while_there_is_time()
-            time.sleep(0.005)
+        self._wait_for_claim()
         try:
             while recent := self._shelter.recent(run):
                 for number, ending in recent:
@@ -98,11 +98,26 @@ class Returning:
                         self._tell(ending)
                     self._shelter.told(number, run)
         finally:
-            self._shelter.release()
+            self._shelter.release(self._who())
+
+    def _wait_for_claim(self) -> None:
+        until = time.monotonic() + self.patience
+        while not self._shelter.claim(self._who()):
+            if time.monotonic() >= until:
+                raise StoreUnavailable("another process tells the store what has ended")
+            paying = budget.current()
+            if paying is not None:
+                paying.begin()
+            time.sleep(0.005)
+            if paying is not None:
+                paying.end()
+
+    def _who(self) -> str:
+        return f"{self._me} {os.getpid()} {threading.get_ident()}"
 
     def _go_on(self) -> None:
         _while_there_is_time()
-        if not self._shelter.claim():  # it was too slow, and another has taken over
+        if not self._shelter.claim(self._who()):  # it was too slow, and another has taken over
             raise StoreUnavailable("another process tells the store what has ended")
 
     def _tell(self, ending: Ending) -> None:
@@ -112,12 +127,15 @@ class Returning:
         now = self._shelter.now()
         sids = endings.tell(ending, self._store, now)
         if many:
-            _, moment = self._store.marked("", ending.name)
-            self._shelter.note_told(ending.name, moment)
+            self.note_told(ending.name)
         self._shelter.end(
             [msgspec.structs.replace(ending, what=Ended.SESSION, name=sid) for sid in sids],
             owed=False,
         )
+
+    def note_told(self, owner: str) -> None:
+        """The store has just ended all sessions of an owner ("": of everyone) because of us."""
+        self._shelter.note_told(owner, self._store.marked("", owner)[1])
 
     def _end_what_others_ended(self, ending: Ending) -> None:
         """What began here, and whose owner had all sessions ended by another host since then:
@@ -159,9 +177,11 @@ class Returning:
         return True
 
     def _give_back(self, pending: Pending) -> None:
-        asked = self._shelter.now()
+        asked, heard = self._shelter.now(), self.heard
         believed = asked < pending.since + self._shelter.max_age
         now, idle_left = self._given_back(pending, believed=believed)
+        if heard != self.heard:
+            return  # by a server that may have lost it meanwhile: once more, knowing that
         self._shelter.settle(pending, now, idle_left=idle_left, asked=asked)
 
     def _given_back(self, one: Pending, *, believed: bool) -> tuple[bytes | None, int]:
@@ -197,6 +217,10 @@ class Returning:
             there = decode(answer.data)
             if there is None or there.etag == current.etag:
                 return _there(answer)  # gone, or it was written, and only the answer was lost
+            # Another process may have been faster, and its person have written since: asked after
+            # that was read which is to be replaced.
+            if not self._shelter.is_pending(one):
+                return _there(answer)
             after = merged(there, base, current)
             data, idle = encode(after), max(one.idle_left, answer.idle_left)
             answer = self._store.replace(one.sid, data, etag=there.etag, idle=idle)
@@ -242,8 +266,8 @@ def merged(there: Record, base: Record | None, current: Record) -> Record:
 
 def _is_same(answer: Answer, current: Record, base: Record | None) -> bool:
     """Whether the store has that session and not another under its sid."""
-    secrets = {current.secret, base.secret if base is not None else current.secret}
-    return head(answer.data).secret in secrets
+    known = {current.secret, base.secret if base is not None else current.secret}
+    return head(answer.data).secret in known
 
 
 def _there(answer: Answer) -> tuple[bytes | None, int]:

@@ -12,7 +12,6 @@ shared by all processes of the host, and survives them. In memory it is one proc
 from __future__ import annotations
 
 import os
-import secrets
 import sqlite3
 import threading
 import time
@@ -44,7 +43,7 @@ _PAGE = 4096
 _RECENT = 10_000
 #: One in so many copies clears out what is too old to be believed.
 _CLEARED = 64
-#: How long (ms) a process may be at telling endings before another takes over.
+#: How long (ms) somebody may be at telling endings before another takes over.
 _CLAIM = 2_000
 
 _endings = msgspec.json.Decoder(Ending)
@@ -104,7 +103,6 @@ class Shelter(SQLiteStore):
         self._inside = threading.local()
         self._memory: sqlite3.Connection | None = None
         self._copied = 0
-        self._me = secrets.token_hex(8)
 
     def now(self) -> int:
         """Milliseconds since 1970, by this host's clock."""
@@ -151,58 +149,75 @@ class Shelter(SQLiteStore):
             if state is Host.WELL:
                 # Not the store's word: it kept time for these sessions by itself.
                 step.run("DELETE FROM tombstones WHERE why IN (?, ?)", (IDLE, ABSOLUTE))
-                step.run("DELETE FROM told")
+                step.run("DELETE FROM told WHERE moment <= ?", (step.now - self.window,))
             step.run("UPDATE host SET state = ?", (int(state),))
             self._flag[0] = state
 
-    def claim(self) -> bool:
-        """Whether this process alone tells endings from now on, for two seconds."""
+    def claim(self, who: str) -> bool:
+        """Whether `who` alone tells endings from now on, for two seconds."""
         with self._write(clean=0) as step:
             taken = step.run(
                 "UPDATE host SET claimed_by = ?, claimed_until = ?"
                 " WHERE claimed_by = ? OR claimed_until <= ?",
-                (self._who(), step.now + _CLAIM, self._who(), step.now),
+                (who, step.now + _CLAIM, who, step.now),
             )
             return taken.rowcount == 1
 
-    def release(self) -> None:
+    def release(self, who: str) -> None:
         with self._write(clean=0) as step:
             step.run(
-                "UPDATE host SET claimed_by = '', claimed_until = 0 WHERE claimed_by = ?",
-                (self._who(),),
+                "UPDATE host SET claimed_by = '', claimed_until = 0 WHERE claimed_by = ?", (who,)
             )
-
-    def _who(self) -> str:
-        return f"{self._me} {os.getpid()} {threading.get_ident()}"
 
     def servers(self) -> dict[str, tuple[str, str]]:
         """By tag: the marker of its data, and the server's run that knows what has ended."""
         with self._read() as step:
-            return {tag: (marker, run) for tag, marker, run in step.run("SELECT * FROM servers")}
+            rows = step.run("SELECT tag, marker, run FROM servers")
+            return {tag: (marker, run) for tag, marker, run in rows}
 
     def meet(self, tags: Iterable[str], marker: str, run: str) -> None:
         with self._write(clean=0) as step:
             for tag in tags:
-                step.run("INSERT OR REPLACE INTO servers VALUES (?, ?, ?)", (tag, marker, run))
+                step.run(
+                    "INSERT INTO servers VALUES (?, ?, ?, 0)"
+                    " ON CONFLICT (tag) DO UPDATE SET marker = excluded.marker, run = excluded.run",
+                    (tag, marker, run),
+                )
 
     # -- copies ------------------------------------------------------------------------
 
-    def keep(self, sid: str, data: bytes, *, idle_left: int, asked: int) -> bool:
-        """Keep a copy of what the store answered to a question `asked` then (ms).
+    def keep(
+        self, sid: str, data: bytes, *, idle_left: int, asked: int, was: str | None = None
+    ) -> bool:
+        """Keep a copy of what the store answered to a question `asked` then (ms); with `was`
+        of what was written over that etag, and is there since the answer.
 
-        Not of what has ended here meanwhile: False.
+        False for what has ended here meanwhile, and for what is older than the copy that is
+        there: answers may come in another order than they were given.
         """
         with self._write(clean=0) as step:
-            owner = head(data).owner
-            ended = step.ended_at(owner)
+            record = head(data)
+            ended = step.ended_at(record.owner)
             if (ended is not None and ended >= asked) or self._is_buried(step, sid):
                 return False
+            seen = asked if was is None else step.now
+            there = step.run("SELECT seen, was, data FROM copies WHERE sid = ?", (sid,)).fetchone()
+            if there is not None and there[2] != data:
+                if there[0] > seen or there[1] == record.etag:
+                    return False
+            elif there is not None:
+                seen, was = max(seen, there[0]), there[1]
             self._clear(step)
+            lost = step.run(
+                "SELECT 1 FROM servers WHERE tag IN ('', ?) AND lost_at >= ?", (sid[:2], asked)
+            ).fetchone()
             step.run(
-                "INSERT OR REPLACE INTO copies (sid, owner, expires, seen, lost, data)"
-                " VALUES (?, ?, ?, ?, 0, ?)",
-                (sid, owner, asked + idle_left, asked, data),
+                "INSERT OR REPLACE INTO copies (sid, owner, expires, seen, was, lost, data)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (sid, record.owner, seen + idle_left, seen, was or "", bool(lost), data),
             )
+            if lost:
+                self._return_if_lost()
             return True
 
     def drop(self, sid: str, *, ended: bool) -> None:
@@ -226,11 +241,17 @@ class Shelter(SQLiteStore):
         return not self._flag[1]
 
     def lose(self, tags: Iterable[str]) -> None:
-        """The servers of these tags have lost their data."""
+        """The servers of these tags have lost their data: all that they were asked before."""
         with self._write(clean=0) as step:
             for tag in tags:
+                step.run("UPDATE servers SET lost_at = ? WHERE tag = ?", (step.now, tag))
                 # No upper case in a sid: what begins with the tag lies between it and "tag~".
                 step.run("UPDATE copies SET lost = 1 WHERE sid >= ? AND sid < ?", (tag, f"{tag}~"))
+            self._return_if_lost()
+
+    def _return_if_lost(self) -> None:
+        if self.state() is Host.WELL and self.pending(limit=1):
+            self.become(Host.RETURNING)
 
     def _clear(self, step: Step) -> None:
         """Now and then: let go of copies that nobody would believe, and of endings."""
@@ -335,21 +356,31 @@ class Shelter(SQLiteStore):
             for name, _, data, left, base, lost, since in rows
         ]
 
+    def is_pending(self, one: Pending) -> bool:
+        """Whether nobody has given it back since it was read here."""
+        with self._read() as step:
+            there = step.run("SELECT data FROM sessions WHERE sid = ?", (one.sid,)).fetchone()
+            return there is not None and there[0] == one.data
+
     def settle(self, gone_back: Pending, now: bytes | None, *, idle_left: int, asked: int) -> None:
         """It went back, and the store has `now`, or (None) does not know it any more.
 
-        What was written here since it was read stays pending, on that base.
+        What was written here since it was read stays pending, on that base. Nothing happens
+        where another process was faster.
         """
         sid = gone_back.sid
         with self._write(clean=0) as step:
             there = step.run("SELECT data FROM sessions WHERE sid = ?", (sid,)).fetchone()
-            unchanged = there is not None and there[0] == gone_back.data
+            copy = step.run("SELECT data FROM copies WHERE sid = ?", (sid,)).fetchone()
+            if (copy[0] if copy else None) != gone_back.base:
+                return
+            unchanged = there is None or there[0] == gone_back.data
             if unchanged:
                 step.run("DELETE FROM sessions WHERE sid = ?", (sid,))
                 step.run("DELETE FROM begun WHERE sid = ?", (sid,))
             if now is not None:
                 self.keep(sid, now, idle_left=idle_left, asked=asked)
-            elif there is None or unchanged:
+            elif unchanged:
                 step.run("DELETE FROM copies WHERE sid = ?", (sid,))
 
     # -- endings -----------------------------------------------------------------------

@@ -1,10 +1,10 @@
 -- What a shelter has beside the tables of the SQLite store, one statement after each blank line.
 
--- Sessions as the store had them when this host saw them last, at `seen`. `lost`: the server
--- that had it lost its data since then.
+-- Sessions as the store had them when this host saw them last, at `seen`. `was`: the etag that
+-- they had before. `lost`: the server that had it lost its data since then.
 CREATE TABLE IF NOT EXISTS copies (
     sid TEXT PRIMARY KEY, owner TEXT NOT NULL, expires INTEGER NOT NULL, seen INTEGER NOT NULL,
-    lost INTEGER NOT NULL DEFAULT 0, data BLOB NOT NULL
+    was TEXT NOT NULL, lost INTEGER NOT NULL, data BLOB NOT NULL
 )
 
 CREATE INDEX IF NOT EXISTS copies_by_owner ON copies (owner)
@@ -29,8 +29,9 @@ CREATE INDEX IF NOT EXISTS endings_by_age ON endings (at)
 -- When the store ended all sessions of an owner ("": of everyone) because we told it, by its clock.
 CREATE TABLE IF NOT EXISTS told (owner TEXT PRIMARY KEY, moment INTEGER NOT NULL) WITHOUT ROWID
 
+-- By tag: the marker of its data, the run that knows what has ended, and when it lost its data.
 CREATE TABLE IF NOT EXISTS servers (
-    tag TEXT PRIMARY KEY, marker TEXT NOT NULL, run TEXT NOT NULL
+    tag TEXT PRIMARY KEY, marker TEXT NOT NULL, run TEXT NOT NULL, lost_at INTEGER NOT NULL
 ) WITHOUT ROWID
 
 CREATE TABLE IF NOT EXISTS host (
