@@ -20,7 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 from redis.exceptions import (
     AskError,
@@ -33,7 +33,7 @@ from redis.exceptions import (
 )
 
 from .budget import Budget
-from .connections import Command, Connections, receive, send, waiting
+from .connections import After, Command, Connections, receive, send, waiting
 from .news import Known
 from .slots import SLOT, TAGS
 from .trouble import NoMaster
@@ -81,15 +81,15 @@ class Cluster:
 
     # -- questions -----------------------------------------------------------------------
 
-    def ask(self, tag: str, *command: bytes | str | int) -> Any:
+    def ask(self, tag: str, /, *command: bytes | str | int) -> Any:
         """The reply of the tag's master. Raises what redis-py raises."""
-        reply = self.ask_many(tag, [command])[0]
+        reply, _ = self.ask_then(tag, command)
         if isinstance(reply, Exception):
             raise reply
         return reply
 
-    def ask_many(self, tag: str, commands: Sequence[Command]) -> list[Any]:
-        """The replies to commands sent at once; errors that are answers are among them."""
+    def ask_then(self, tag: str, command: Command, after: After | None = None) -> tuple[Any, Any]:
+        """See `Connections.ask_then`."""
         with waiting(self._timeout) as until:
             while True:
                 master = self._master(tag, until)
@@ -100,22 +100,26 @@ class Cluster:
                     if not self._moved(tag, master, until):
                         raise
                     continue
-                replies = self._exchange(node, connection, commands)
+                try:
+                    replies = node.exchange(connection, command, after)
+                except (RedisError, OSError):
+                    self._stale = True
+                    raise
                 if not self._again(tag, replies[0], until):
                     return replies
 
     def ask_all(
-        self, commands: Mapping[str, Command], last: Command | None = None
+        self, commands: Mapping[str, Command], after: After | None = None
     ) -> tuple[dict[str, Any], list[Any]]:
         """The reply for each tag, or the error in its place, from all masters at once; and each
-        master's to `last`, which follows the others there.
+        master's to what is asked `after` them, unless all of its replies are errors.
         """
         replies: dict[str, Any] = {}
-        lasts: list[Any] = []
+        afters: list[Any] = []
         with waiting(self._timeout) as until:
             left = dict(commands)
             while left:
-                got = self._round(left, last, until, lasts)
+                got = self._round(left, after, until, afters)
                 replies |= got
                 left = {
                     tag: command
@@ -125,7 +129,7 @@ class Cluster:
         return {
             tag: reply.trouble if isinstance(reply, _Unsent) else reply
             for tag, reply in replies.items()
-        }, lasts
+        }, afters
 
     def ping(self) -> None:
         """Raises unless every master answers."""
@@ -149,71 +153,68 @@ class Cluster:
 
     # -- one round -----------------------------------------------------------------------
 
-    def _exchange(
-        self, node: Connections, connection: Connection, commands: Sequence[Command]
-    ) -> list[Any]:
-        try:
-            send(connection, commands)
-            replies = receive(connection, len(commands))
-        except BaseException as trouble:
-            self._stale = True
-            node.drop(connection, trouble)
-            raise
-        node.give(connection, replies[0] if isinstance(replies[0], ResponseError) else None)
-        return replies
-
     def _round(
         self,
         commands: Mapping[str, Command],
-        last: Command | None,
+        after: After | None,
         until: float,
-        lasts: list[Any],
+        afters: list[Any],
     ) -> dict[str, Any]:
         """Each master is sent its tags' commands before any is waited for."""
         got: dict[str, Any] = {}
+        asked = self._sent(commands, until, got)
+        answered: list[_Asked] = []
+        for each in asked:
+            try:
+                got |= zip(each.tags, receive(each.connection, len(each.tags)), strict=True)
+                if after and not all(isinstance(got[tag], Exception) for tag in each.tags):
+                    send(each.connection, [after(each.connection.limit.left())])
+                    answered.append(each)
+                else:
+                    each.node.give(each.connection)
+            except (RedisError, OSError) as trouble:
+                self._failed(each, trouble, got)
+        for each in answered:
+            try:
+                reply = receive(each.connection, 1)[0]
+            except (RedisError, OSError) as trouble:
+                each.node.drop(each.connection, trouble)
+                afters.append(None)  # what came before it has been done all the same
+            else:
+                each.node.give(each.connection)
+                afters.append(reply)
+        return got
+
+    def _sent(
+        self, commands: Mapping[str, Command], until: float, got: dict[str, Any]
+    ) -> list[_Asked]:
+        """Who was asked; why others could not be is put in `got`."""
         by_master: dict[Address, list[str]] = {}
         for tag in commands:
             try:
                 by_master.setdefault(self._master(tag, until), []).append(tag)
             except (RedisError, OSError) as trouble:
                 got[tag] = trouble
-        asked: list[tuple[Connections, Connection, list[str]]] = []
+        asked: list[_Asked] = []
         # In one order for all threads, or two might hold what the other waits for.
         for master in sorted(by_master):
             tags, node = by_master[master], self._node(master)
             try:
-                connection = node.take(until)
+                each = _Asked(node, node.take(until), tags)
             except (RedisError, OSError) as trouble:
                 got |= dict.fromkeys(tags, _Unsent(master, trouble))
                 continue
             try:
-                send(connection, [commands[tag] for tag in tags] + ([last] if last else []))
+                send(each.connection, [commands[tag] for tag in tags])
+                asked.append(each)
             except (RedisError, OSError) as trouble:
-                self._failed(node, connection, tags, trouble, got)
-            else:
-                asked.append((node, connection, tags))
-        for node, connection, tags in asked:
-            try:
-                replies = receive(connection, len(tags) + bool(last))
-            except (RedisError, OSError) as trouble:
-                self._failed(node, connection, tags, trouble, got)
-                continue
-            node.give(connection)
-            got |= zip(tags, replies, strict=False)
-            lasts += replies[len(tags) :]
-        return got
+                self._failed(each, trouble, got)
+        return asked
 
-    def _failed(
-        self,
-        node: Connections,
-        connection: Connection,
-        tags: Iterable[str],
-        trouble: Exception,
-        got: dict[str, Any],
-    ) -> None:
+    def _failed(self, asked: _Asked, trouble: Exception, got: dict[str, Any]) -> None:
         self._stale = True
-        node.drop(connection, trouble)
-        got |= dict.fromkeys(tags, trouble)
+        asked.node.drop(asked.connection, trouble)
+        got |= dict.fromkeys(asked.tags, trouble)
 
     def _may_again(self, tag: str, reply: Any, until: float) -> bool:
         if isinstance(reply, _Unsent):
@@ -328,12 +329,19 @@ class Cluster:
 _IS_MOVING = "non local key"
 
 
-class _Unsent:
+class _Asked(NamedTuple):
+    """A master that was sent the commands of its tags."""
+
+    node: Connections
+    connection: Connection
+    tags: Sequence[str]
+
+
+class _Unsent(NamedTuple):
     """Why a master could not be asked at all."""
 
-    def __init__(self, master: Address, trouble: Exception) -> None:
-        self.master = master
-        self.trouble = trouble
+    master: Address
+    trouble: Exception
 
 
 def _paused(until: float) -> bool:

@@ -28,6 +28,8 @@ from .trouble import REFUSED, NoneFree, kind_of
 from .wire import Connection
 
 Command = tuple[bytes | str | int, ...]
+#: A command that depends on how many seconds are left for it.
+After = Callable[[float], Command]
 
 #: Seconds to wait, at least and at most, before a connection that was refused is tried once
 #: more: a server that restarts is away for a moment, and not all clients come at once.
@@ -97,18 +99,39 @@ class Connections:
             if budget:
                 budget.end()
 
-    def ask_many(self, commands: Sequence[Command]) -> list[Any]:
-        """The replies to all of them, sent at once; errors that are answers are among them."""
+    def ask_then(self, command: Command, after: After) -> tuple[Any, Any]:
+        """The reply to one command, or the error that is one; and then, unless that was an
+        error, the reply to what is asked after it on the same connection (None if it is lost).
+        """
         with waiting(self.timeout) as until:
-            connection = self.take(until)
-            try:
-                send(connection, commands)
-                replies = receive(connection, len(commands))
-            except BaseException as trouble:
-                self.drop(connection, trouble)
-                raise
-            self.give(connection)
-            return replies
+            return self.exchange(self.take(until), command, after)
+
+    def exchange(
+        self, connection: Connection, command: Command, after: After | None = None
+    ) -> tuple[Any, Any]:
+        """The same on a connection that was taken; it is given back, or dropped."""
+        try:
+            send(connection, [command])
+            first = receive(connection, 1)[0]
+        except BaseException as trouble:
+            self.drop(connection, trouble)
+            raise
+        if isinstance(first, ResponseError):
+            self.give(connection, first)
+            return first, None
+        second: Any = None
+        try:
+            if after is not None:
+                send(connection, [after(connection.limit.left())])
+                second = receive(connection, 1)[0]
+        except (RedisError, OSError) as trouble:
+            self.drop(connection, trouble)  # the first has been done all the same
+            return first, None
+        except BaseException as trouble:
+            self.drop(connection, trouble)
+            raise
+        self.give(connection)
+        return first, second
 
     # -- connections, for whoever asks more than one server --------------------------------
 

@@ -88,8 +88,9 @@ _PIECE = 500
 _PATIENCE = 2.0
 #: What replicas are waited for, where they are: ends, and what only follows a login.
 _CONFIRMED = frozenset({"rotate", "leave", "delete", "end_user", "end_everyone", "mark"})
-#: Seconds of the time that is left which are not given to replicas, but to their answer.
-_MARGIN = 0.02
+#: Seconds of the time that is left which are not given to replicas: Redis may look no more
+#: than ten times a second whose time is over.
+_MARGIN = 0.11
 
 logger = logging.getLogger("flask_holdfast.sessions")
 
@@ -439,21 +440,22 @@ class RedisStore(Store):
     def _ask_and_wait(self, at: _House, *command: bytes | str | int) -> Any:
         """The same, and wait for replicas with what is left of the time."""
         try:
-            with waiting(self._timeout) as until:
-                left = max(1, int((until - time.monotonic() - _MARGIN) * 1000))
-                commands = [command, ("WAIT", self._replicas, left)]
-                answer, reached = self._link.ask_many(at.tag, commands)
-                if isinstance(answer, Exception):
-                    raise answer
+            answer, reached = self._link.ask_then(at.tag, command, self._wait)
+            if isinstance(answer, Exception):
+                raise answer
         except NoScriptError:
             raise
         except (RedisError, OSError) as cause:
             raise unavailable(cause) from cause
-        self._confirmed(reached)
+        self._confirmed([reached])
         return answer
 
-    def _confirmed(self, reached: Any) -> None:
-        number = reached if isinstance(reached, int) else 0
+    def _wait(self, left: float) -> Command:
+        return "WAIT", self._replicas, max(1, int((left - _MARGIN) * 1000))
+
+    def _confirmed(self, reached: Iterable[Any]) -> None:
+        """The answers to WAIT, each from one server; `on_unconfirmed` is told if any lacks."""
+        number = min((each if isinstance(each, int) else 0 for each in reached), default=0)
         if number < self._replicas:
             logger.warning(
                 "replicas_missing wanted=%d reached=%d: a failover could lose an end or a login",
@@ -500,12 +502,10 @@ class RedisStore(Store):
         return replies
 
     def _ask_all(self, verb: str, commands: Mapping[str, Command]) -> dict[str, Any]:
-        wait: Command | None = None
-        if self._replicas and verb in _CONFIRMED:
-            wait = "WAIT", self._replicas, max(1, int((self._timeout / 2) * 1000))
-        replies, waited = self._link.ask_all(commands, wait)
-        if wait:
-            self._confirmed(min(waited, default=0))
+        waits = self._replicas and verb in _CONFIRMED
+        replies, reached = self._link.ask_all(commands, self._wait if waits else None)
+        if reached:
+            self._confirmed(reached)
         return replies
 
 

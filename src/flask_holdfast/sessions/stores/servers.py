@@ -28,7 +28,7 @@ from redis.exceptions import RedisError
 from redis.sentinel import SentinelConnectionPool, SentinelManagedConnection
 
 from .cluster import Address, Cluster, Remap
-from .connections import Command, Connections
+from .connections import After, Command, Connections
 from .news import Known
 from .sentinel import Watchers
 from .slots import TAGS
@@ -41,9 +41,9 @@ class Link(Protocol):
     known: Known
 
     def ask(self, tag: str, /, *command: bytes | str | int) -> Any: ...
-    def ask_many(self, tag: str, /, commands: Sequence[Command]) -> list[Any]: ...
+    def ask_then(self, tag: str, command: Command, after: After) -> tuple[Any, Any]: ...
     def ask_all(
-        self, commands: Mapping[str, Command], last: Command | None = None
+        self, commands: Mapping[str, Command], after: After | None = None
     ) -> tuple[dict[str, Any], list[Any]]: ...
     def together(self, tags: Iterable[str]) -> list[list[str]]: ...
     def ping(self) -> None: ...
@@ -117,18 +117,26 @@ class One:
     def ask(self, _tag: str, /, *command: bytes | str | int) -> Any:
         return self._server.ask(*command)
 
-    def ask_many(self, _tag: str, /, commands: Sequence[Command]) -> list[Any]:
-        return self._server.ask_many(commands)
+    def ask_then(self, _tag: str, command: Command, after: After) -> tuple[Any, Any]:
+        return self._server.ask_then(command, after)
 
     def ask_all(
-        self, commands: Mapping[str, Command], last: Command | None = None
+        self, commands: Mapping[str, Command], after: After | None = None
     ) -> tuple[dict[str, Any], list[Any]]:
-        asked = [*commands.values(), *([last] if last else [])]
-        try:
-            replies = self._server.ask_many(asked)
-        except (RedisError, OSError) as trouble:
-            return dict.fromkeys(commands, trouble), []
-        return dict(zip(commands, replies, strict=False)), replies[len(commands) :]
+        """There is one tag, and so one command."""
+        replies: dict[str, Any] = {}
+        afters: list[Any] = []
+        for tag, command in commands.items():
+            try:
+                if after is None:
+                    replies[tag] = self._server.ask(*command)
+                else:
+                    replies[tag], reply = self._server.ask_then(command, after)
+                    if not isinstance(replies[tag], Exception):
+                        afters.append(reply)
+            except (RedisError, OSError) as trouble:
+                replies[tag] = trouble
+        return replies, afters
 
     def together(self, tags: Iterable[str]) -> list[list[str]]:
         return [[*tags]]
