@@ -10,7 +10,7 @@ import hypothesis
 import pytest
 from playwright.sync_api import sync_playwright
 
-from tests import services
+from tests import services, topologies
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,6 +71,36 @@ def redis_url(redis_server: services.RedisServer) -> str:
     with redis_server.client() as client:
         client.flushall()
     return redis_server.url
+
+
+@pytest.fixture(scope="session")
+def all_sentinels() -> Iterator[topologies.Sentinels]:
+    """The run's master, replicas and Sentinels; tests ask for `sentinels`."""
+    with topologies.sentinels() as running:
+        yield running
+
+
+@pytest.fixture
+def sentinels(all_sentinels: topologies.Sentinels) -> Iterator[topologies.Sentinels]:
+    """Sentinels and what they watch, empty; what the test breaks is healed after it."""
+    all_sentinels.emptied()
+    yield all_sentinels
+    all_sentinels.heal()
+
+
+@pytest.fixture(scope="session")
+def all_of_cluster() -> Iterator[topologies.ClusterOf]:
+    """The run's Cluster; tests ask for `cluster`."""
+    with topologies.cluster() as running:
+        yield running
+
+
+@pytest.fixture
+def cluster(all_of_cluster: topologies.ClusterOf) -> Iterator[topologies.ClusterOf]:
+    """A Cluster of three masters and three replicas, empty; what the test breaks is healed."""
+    all_of_cluster.emptied()
+    yield all_of_cluster
+    all_of_cluster.heal()
 
 
 @pytest.fixture(scope="session")

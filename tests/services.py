@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import socket
 import ssl
 import subprocess
@@ -10,15 +11,19 @@ import tempfile
 import threading
 import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import redis
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from playwright.sync_api import Error as PlaywrightError
 from werkzeug.serving import make_server, make_ssl_devcert
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from flask import Flask
     from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Playwright
@@ -53,11 +58,16 @@ class RedisServer:
     """A real redis-server without persistence: what it held is gone when it stops.
 
     `stop` and `start` keep the port, so a test can take Redis away under a running application
-    and give it back.
+    and give it back. `options` are more of redis-server's own, after which they count.
     """
 
     directory: Path
     port: int = field(default_factory=free_port)
+    options: Sequence[str] = ()
+    #: What comes before all options, such as a file that the server rewrites.
+    config: Sequence[str] = ()
+    #: Where it takes TLS, if `options` say that it does.
+    tls_port: int = 0
     _process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -70,17 +80,30 @@ class RedisServer:
 
     def start(self) -> None:
         """Start the server and return once it answers."""
-        command = ["redis-server", "--bind", LOOPBACK, "--port", str(self.port)]
-        command += ["--dir", str(self.directory), "--save", "", "--appendonly", "no"]
+        self.launch()
+        assert self._process is not None
         log = self.directory / "redis.log"
-        with log.open("ab") as output:
-            self._process = subprocess.Popen(command, stdout=output, stderr=output)
         deadline = time.monotonic() + START_SECONDS
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.stop()
                 raise RuntimeError(f"redis-server did not start:\n{log.read_text()}")
             time.sleep(0.01)
+
+    def launch(self) -> None:
+        """Start the server, and wait for nothing."""
+        command = ["redis-server", *self.config, "--bind", LOOPBACK, "--port", str(self.port)]
+        command += ["--dir", str(self.directory)]
+        if "--sentinel" not in self.config:
+            command += ["--save", "", "--appendonly", "no"]
+        command += self.options
+        log = self.directory / "redis.log"
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(command, stdout=output, stderr=output)
+
+    def start_if_stopped(self) -> None:
+        if self._process is None:
+            self.start()
 
     def stop(self) -> None:
         """Kill the server at once, as a power cut would; a stopped one stays stopped."""
@@ -89,19 +112,32 @@ class RedisServer:
             self._process.wait()
             self._process = None
 
+    def freeze(self) -> None:
+        """It keeps its connections and answers nothing, until `thaw`."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(number)
+
     def _answers(self) -> bool:
         with self.client() as client:
             try:
                 return bool(client.ping())
+            except redis.AuthenticationError:
+                return True
             except redis.RedisError:
                 return False
 
 
 @contextlib.contextmanager
-def redis_process() -> Iterator[RedisServer]:
+def redis_process(*options: str) -> Iterator[RedisServer]:
     """Run a Redis of the caller's own, for tests that stop it or break it."""
     with tempfile.TemporaryDirectory(prefix="holdfast-redis-") as directory:
-        server = RedisServer(Path(directory))
+        server = RedisServer(Path(directory), options=options)
         server.start()
         try:
             yield server
@@ -120,6 +156,29 @@ class TLS:
     def make(cls, directory: Path) -> TLS:
         certificate, key = make_ssl_devcert(str(directory / "localhost"), host="localhost")
         return cls(Path(certificate), Path(key))
+
+    def client(self, directory: Path) -> TLS:
+        """A certificate for a client, which none but a server may demand that trusts it."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "client")])
+        now = datetime.now(UTC)
+        made = (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(days=1))
+            .not_valid_after(now + timedelta(days=1))
+            .sign(key, hashes.SHA256())
+        )
+        pem = serialization.Encoding.PEM
+        files = TLS(directory / "client.crt", directory / "client.key")
+        files.certificate.write_bytes(made.public_bytes(pem))
+        files.key.write_bytes(
+            key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        )
+        return files
 
     def server_context(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import logging
 from collections.abc import Callable, Container
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,16 +10,12 @@ from typing import Any, TypeVar, cast
 
 from flask import Flask, Request, current_app
 
-from . import cli, headers, login, settings, signals
+from . import cli, headers, login, settings
 from .csrf import CSRFProtect
-from .exceptions import SettingError, StoreUnavailable
-from .sessions.events import tell
 from .sessions.interface import SessionInterface
 from .sessions.manager import SessionManager
+from .sessions.opening import open_stores
 from .sessions.stores.base import Store
-from .sessions.stores.memory import MemoryStore
-from .sessions.stores.resilient import ResilientStore
-from .sessions.stores.url import open_store
 from .web import api, scripts
 
 _PASSIVE = "_holdfast_passive"
@@ -54,7 +49,7 @@ class Holdfast:
         """Install everything in `app`. Raises `SettingError`."""
         settings.harden(app.config)
         settings.check(app.config)
-        store = _open_store(app)
+        store = open_stores(app.config, Path(app.instance_path))
         remember = login.remember_duration(app).total_seconds()
         interface = SessionInterface(store)
         passive = settings.get(app.config, "SESSION_PASSIVE_ENDPOINTS")
@@ -117,46 +112,3 @@ def _isolates(request: Request) -> bool:
 
 def _remembered(request: Request) -> str | None:
     return login.sent_remember(current_app._get_current_object(), request)  # type: ignore[attr-defined]  # a proxy
-
-
-def _open_store(app: Flask) -> Store:
-    """The store that the settings name, with a stand-in where Redis is not required."""
-    named = [key for key in ("SESSION_STORE_URL", "REDIS_URL") if settings.get(app.config, key)]
-    key = named[0] if named else "SESSION_STORE_URL"
-    url = settings.get(app.config, key) or "sqlite:///sessions.sqlite"
-    try:
-        store = open_store(
-            url,
-            prefix=settings.get(app.config, "SESSION_KEY_PREFIX"),
-            max_connections=settings.get(app.config, "REDIS_MAX_CONNECTIONS"),
-            folder=Path(app.instance_path),
-        )
-        if store.name == "sqlite":
-            # A folder that is not there is a mistake in the setting; a server that is away is not.
-            store.ping()
-            store.close()
-    except StoreUnavailable as error:
-        raise SettingError(key, url, f"Name a file that can be made and written: {error}") from None
-    except SettingError as error:
-        if error.key != "SESSION_STORE_URL":
-            raise
-        raise SettingError(key, url, error.fix) from None
-    if store.name == "redis" and not settings.get(app.config, "REDIS_REQUIRED"):
-        resilient = ResilientStore(store, MemoryStore())
-        resilient.on_change = functools.partial(_store_changed, resilient)
-        store = resilient
-    store.on_expired = _session_expired
-    return store
-
-
-def _store_changed(store: ResilientStore, available: bool) -> None:
-    tell(
-        signals.store_changed,
-        logging.WARNING,
-        available=available,
-        trouble="" if available else store.trouble,
-    )
-
-
-def _session_expired(sid: str, reason: str) -> None:
-    tell(signals.session_expired, session_id=sid, reason=reason)

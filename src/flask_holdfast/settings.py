@@ -1,4 +1,4 @@
-"""Every setting: its key, its default, what it means, and what makes a value wrong.
+"""Every setting: its key, its default, what it means, and which check its values pass.
 
 `SessionInterface` and `CSRFProtect` on their own only read settings. `Holdfast(app)` also
 hardens what the app left at Flask's own defaults (`harden`) and checks it all (`check`).
@@ -6,17 +6,13 @@ hardens what the app left at Flask's own defaults (`harden`) and checks it all (
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
-from urllib.parse import urlsplit
 
+from . import checks
 from .exceptions import SettingError
-
-#: Returns what to write instead, or None if the value is right.
-Check = Callable[[Any], str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,132 +20,13 @@ class Setting:
     key: str
     default: Any
     meaning: str
-    wrong: Check
-
-
-def _one_of(*choices: str | int | None) -> Check:
-    listed = ", ".join(repr(choice) for choice in choices)
-    return lambda value: None if value in choices else f"Write one of {listed}."
-
-
-def _flag(value: Any) -> str | None:
-    return None if isinstance(value, bool) else "Write True or False."
-
-
-#: Deadlines have thirteen digits in a record.
-_LONGEST = 100 * 365 * 86_400
-
-
-def _seconds(value: Any) -> str | None:
-    ok = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if ok and 0 < value <= _LONGEST:  # false for NaN too
-        return None
-    return f"Write a number of seconds above 0, and at most {_LONGEST} (100 years)."
-
-
-def _count(value: Any) -> str | None:
-    ok = isinstance(value, int) and not isinstance(value, bool) and value > 0
-    return None if ok else "Write a whole number above 0."
-
-
-def _optional(check: Check) -> Check:
-    return lambda value: None if value is None else check(value)
-
-
-def _texts(value: Any, forbidden: str = "") -> bool:
-    """Whether `value` maps names to texts (or None) that fit into one header line."""
-    return isinstance(value, Mapping) and all(
-        _is_line(name) and (text is None or (_is_line(text) and not {*text} & {*forbidden}))
-        for name, text in value.items()
-    )
-
-
-def _is_line(value: Any) -> bool:
-    return isinstance(value, str) and value.isprintable() and value != ""
-
-
-def _headers(value: Any) -> str | None:
-    return (
-        None if _texts(value) else 'Write a dict of texts, or None to leave one out: {"X-A": "b"}.'
-    )
-
-
-def _csp(value: Any) -> str | None:
-    example = '{"img-src": "\'self\' https://img.example"}'
-    return None if _texts(value, ";,") else f"Write a dict of directives, one each: {example}."
-
-
-def _names(value: Any) -> str | None:
-    ok = isinstance(value, (list, tuple, set, frozenset)) and all(
-        isinstance(name, str) and name for name in value
-    )
-    return None if ok else 'Write a list of names, e.g. ["name"].'
-
-
-def _origins(value: Any) -> str | None:
-    return _names(value) and 'Write a list of origins: ["https://app.example"].'
-
-
-def _methods(value: Any) -> str | None:
-    ok = _names(value) is None and len(value) > 0 and all(name.isupper() for name in value)
-    return (
-        None if ok else 'Write a list of methods in capitals: ["POST", "PUT", "PATCH", "DELETE"].'
-    )
-
-
-def _some_names(value: Any) -> str | None:
-    ok = _names(value) is None and len(value) > 0
-    return None if ok else 'Write a list of at least one name: ["X-CSRFToken"].'
+    wrong: checks.Check
 
 
 def _kept(value: Any) -> str | None:
     known = sorted({key for key, _, _ in _HARDENED} | {"SESSION_COOKIE_NAME"})
-    ok = _names(value) is None and set(value) <= set(known)
+    ok = checks.names(value) is None and set(value) <= set(known)
     return None if ok else f"Write a list of keys, each one of {', '.join(known)}."
-
-
-def _cookie_name(value: Any) -> str | None:
-    """RFC 6265 section 4.1.1: a token."""
-    ok = isinstance(value, str) and re.fullmatch(r"[\w!#$%&'*+.^`|~-]+", value, re.ASCII)
-    return None if ok else 'Write a plain name, without blanks or any of ()<>@,;:\\"/[]?={}.'
-
-
-def _text(value: Any) -> str | None:
-    return None if _is_line(value) else "Write a text."
-
-
-def _ordered_names(value: Any) -> str | None:
-    ok = isinstance(value, (list, tuple)) and len(value) > 0
-    return _names(value) if ok else 'Write a list of at least one name, e.g. ["user_id"].'
-
-
-def _url_prefix(value: Any) -> str | None:
-    ok = isinstance(value, str) and re.fullmatch(r"(/[\w.~-]+)+", value, re.ASCII)
-    return None if ok else 'Write a plain path that begins with "/" and does not end with one.'
-
-
-def _function(value: Any) -> str | None:
-    return None if callable(value) else "Write a function that takes a text and returns one."
-
-
-def _key_prefix(value: Any) -> str | None:
-    if not isinstance(value, str) or not value:
-        return 'Write a text that is not empty, e.g. "session:".'
-    if f"holdfast:{value}".startswith(value) or any(c in value for c in "*?[]{}\\ \t\r\n"):
-        return 'Write a plain prefix, without blanks or any of *?[]{}\\, e.g. "session:".'
-    return None
-
-
-_STORE_SCHEMES = ("memory", "sqlite", "redis", "rediss", "unix")
-
-
-def _store_url(value: Any) -> str | None:
-    listed = ", ".join(f"{scheme}://" for scheme in _STORE_SCHEMES)
-    try:
-        scheme = urlsplit(value).scheme if isinstance(value, str) else ""
-    except ValueError:
-        scheme = ""
-    return None if scheme in _STORE_SCHEMES else f"Write a URL that begins with one of {listed}."
 
 
 #: What people keep to themselves, as forms spell it. A name matches by how one of its parts
@@ -165,146 +42,195 @@ _TABLE = (
         None,
         "Where sessions are kept. None: REDIS_URL if that is set, else SQLite in the instance "
         "folder.",
-        _optional(_store_url),
+        checks.optional(checks.store_url),
     ),
     Setting(
         "REDIS_URL",
         None,
         "Where Redis is, if SESSION_STORE_URL names no store.",
-        _optional(_store_url),
+        checks.optional(checks.store_url),
     ),
     Setting(
         "SESSION_KEY_PREFIX",
         "session:",
         "Records live under this prefix and nothing else does.",
-        _key_prefix,
+        checks.key_prefix,
     ),
     Setting(
         "SESSION_CACHE_TIMEOUT",
         86_400,
         "Absolute lifetime in seconds. None: a session lives as long as it is used.",
-        _optional(_seconds),
+        checks.optional(checks.seconds),
     ),
-    Setting("SESSION_USE_SIGNER", True, "Sign the cookie value.", _flag),
+    Setting("SESSION_USE_SIGNER", True, "Sign the cookie value.", checks.flag),
     Setting(
         "SESSION_USER_KEYS",
         ("_user_id", "user_id"),
         "Session keys that say who is signed in; the first that is there counts.",
-        _ordered_names,
+        checks.ordered_names,
     ),
     Setting(
         "SESSION_RENEW_SECRET_AFTER",
         None,
         "Seconds after which a session that is used gets a new secret under the same id. "
         "None: only a login or a privilege change gives it one.",
-        _optional(_seconds),
+        checks.optional(checks.seconds),
     ),
     Setting(
         "SESSION_MAX_PER_USER",
         None,
         "How many sessions one user may have at once. None: any number.",
-        _optional(_count),
+        checks.optional(checks.count),
     ),
     Setting(
         "SESSION_MAX_PER_USER_ACTION",
         "evict",
         "Whether a login beyond that ends the session longest unused, or is refused.",
-        _one_of("evict", "refuse"),
+        checks.one_of("evict", "refuse"),
     ),
     Setting(
         "SESSION_MAX_BYTES",
         1_048_576,
         "How large the data of one session may grow, in bytes of JSON. None: without limit.",
-        _optional(_count),
+        checks.optional(checks.count),
     ),
     Setting(
         "SESSION_ANONYMOUS_LIFETIME",
         None,
         "Idle timeout in seconds where nobody is signed in. None: PERMANENT_SESSION_LIFETIME.",
-        _optional(_seconds),
+        checks.optional(checks.seconds),
     ),
     Setting(
         "SESSION_PASSIVE_ENDPOINTS",
         (),
         "Endpoints that no person asks for (polling): they do not count as activity.",
-        _names,
+        checks.names,
     ),
     Setting(
         "SESSION_BIND_IP",
         "network",
         "How tightly a signed-in session is tied to its address.",
-        _one_of("off", "network", "exact"),
+        checks.one_of("off", "network", "exact"),
     ),
     Setting(
         "SESSION_BIND_USER_AGENT",
         "family",
         "How tightly a signed-in session is tied to its browser.",
-        _one_of("off", "family", "exact"),
+        checks.one_of("off", "family", "exact"),
     ),
     Setting(
         "SESSION_BINDING_ACTION",
         "challenge",
         "What happens when the client has changed.",
-        _one_of("log", "challenge", "revoke"),
+        checks.one_of("log", "challenge", "revoke"),
     ),
     Setting(
         "REDIS_REQUIRED",
         False,
-        "True: without Redis no sessions, 503. False: fall back to memory, and come back.",
-        _flag,
+        "True: without Redis no sessions, 503. False: fall back, and come back.",
+        checks.flag,
     ),
-    Setting("REDIS_MAX_CONNECTIONS", 50, "Size of the connection pool of a process.", _count),
+    Setting(
+        "SESSION_STARTUP_WAIT",
+        0,
+        "Seconds to wait at start for a Redis that is required; then the start is refused.",
+        checks.none_or_more,
+    ),
+    Setting(
+        "SESSION_FALLBACK",
+        None,
+        "Where sessions are while Redis is away and not required: in a file of the instance "
+        "folder that all processes of the host share, or in memory, each process for itself. "
+        "None: the file where it can be written.",
+        checks.one_of(None, "sqlite", "memory"),
+    ),
+    Setting(
+        "SESSION_FALLBACK_MAX_AGE",
+        300,
+        "Seconds for which the copy of a session is believed after Redis was last asked. 0: none is.",
+        checks.none_or_more,
+    ),
+    Setting(
+        "SESSION_FALLBACK_MAX_BYTES",
+        64 * 1024 * 1024,
+        "How large the fallback may grow.",
+        checks.mebibyte,
+    ),
+    Setting(
+        "REDIS_MAX_CONNECTIONS",
+        50,
+        "Size of the connection pool of a process, for each server.",
+        checks.count,
+    ),
+    Setting(
+        "REDIS_TIMEOUT",
+        0.25,
+        "Seconds that a request may wait for its sessions, all told.",
+        checks.patience,
+    ),
+    Setting(
+        "REDIS_WAIT_REPLICAS",
+        0,
+        "How many replicas must have an end or a login before it is answered, within "
+        "REDIS_TIMEOUT.",
+        checks.whole,
+    ),
     Setting(
         "CSRF_TRUSTED_ORIGINS",
         (),
         'Other origins whose forms are accepted, with scheme: "https://app.example".',
-        _origins,
+        checks.origins,
     ),
     Setting(
         "CSRF_EXPIRED_POLICY",
         "same-origin",
         "Whether an authentic but old token passes where the browser proves same origin.",
-        _one_of("same-origin", "refuse"),
+        checks.one_of("same-origin", "refuse"),
     ),
     Setting(
         "CSRF_BEARER",
         True,
         "Whether a Bearer credential lifts the check, and takes the session's power with it.",
-        _flag,
+        checks.flag,
     ),
     Setting(
         "CSRF_REPORT_ONLY",
         False,
         "True: refusals are logged and signalled, and the requests let through. For a rollout.",
-        _flag,
+        checks.flag,
     ),
     Setting(
         "CSRF_REFILL_SKIP",
         _SECRET_WORDS,
         "Words in the names of form fields that are never shown again after a refusal.",
-        _names,
+        checks.names,
     ),
-    Setting("CSRF_ERROR_STATUS", 400, "The status of a refusal, 400 or 403.", _one_of(400, 403)),
+    Setting(
+        "CSRF_ERROR_STATUS", 400, "The status of a refusal, 400 or 403.", checks.one_of(400, 403)
+    ),
     Setting(
         "CSRF_TRANSLATE",
         None,
         "A function from each English sentence of a refusal to another language, like gettext.",
-        _optional(_function),
+        checks.optional(checks.function),
     ),
     Setting(
-        "HOLDFAST_URL_PREFIX", "/session", "Where the extension's own endpoints live.", _url_prefix
+        "HOLDFAST_URL_PREFIX",
+        "/session",
+        "Where the extension's own endpoints live.",
+        checks.url_prefix,
     ),
     Setting(
         "HOLDFAST_HEADERS",
         {},
         "Response headers by name, over the recommended set; None leaves one out.",
-        _headers,
+        checks.headers,
     ),
     Setting(
         "HOLDFAST_CSP",
         {},
         "Content-Security-Policy directives over the recommended ones; None leaves one out.",
-        _csp,
+        checks.csp,
     ),
     Setting(
         "HOLDFAST_KEEP_FLASK_DEFAULTS",
@@ -319,14 +245,14 @@ SETTINGS: Mapping[str, Setting] = {setting.key: setting for setting in _TABLE}
 
 #: Keys of Flask, Flask-WTF and Flask-Login, which take them as they are and fail at the first
 #: page or form, or protect nothing.
-_OTHERS: Mapping[str, Check] = {
-    "WTF_CSRF_TIME_LIMIT": _optional(_seconds),
-    "WTF_CSRF_METHODS": _methods,
-    "WTF_CSRF_HEADERS": _some_names,
-    "WTF_CSRF_FIELD_NAME": _text,
-    "SESSION_COOKIE_NAME": _cookie_name,
-    "SESSION_COOKIE_DOMAIN": _optional(_text),
-    "SESSION_COOKIE_SAMESITE": _one_of(None, "Lax", "Strict", "None"),
+_OTHERS: Mapping[str, checks.Check] = {
+    "WTF_CSRF_TIME_LIMIT": checks.optional(checks.seconds),
+    "WTF_CSRF_METHODS": checks.methods,
+    "WTF_CSRF_HEADERS": checks.some_names,
+    "WTF_CSRF_FIELD_NAME": checks.text,
+    "SESSION_COOKIE_NAME": checks.cookie_name,
+    "SESSION_COOKIE_DOMAIN": checks.optional(checks.text),
+    "SESSION_COOKIE_SAMESITE": checks.one_of(None, "Lax", "Strict", "None"),
 }
 
 #: In the table below: a key that Flask itself gives no value.
@@ -459,11 +385,11 @@ def _check_cookie(config: Mapping[str, Any]) -> None:
 def _check_lifetimes(config: Mapping[str, Any]) -> None:
     idle = config["PERMANENT_SESSION_LIFETIME"]
     seconds = idle.total_seconds() if isinstance(idle, timedelta) else idle
-    if fix := _seconds(seconds):
+    if fix := checks.seconds(seconds):
         raise SettingError("PERMANENT_SESSION_LIFETIME", idle, fix)
     if "REMEMBER_COOKIE_DURATION" in config:
         remember = config["REMEMBER_COOKIE_DURATION"]
-        if fix := _seconds(
+        if fix := checks.seconds(
             remember.total_seconds() if isinstance(remember, timedelta) else remember
         ):
             raise SettingError("REMEMBER_COOKIE_DURATION", remember, fix)

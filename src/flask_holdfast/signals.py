@@ -51,7 +51,10 @@ secret_replayed = _signals.signal("secret-replayed")
 #: "client"), `action` taken.
 client_changed = _signals.signal("client-changed")
 
-#: The store stopped answering, or answers again. Arguments: `available`, `trouble` (why not).
+#: The breaker before the store changed. Arguments: `state` ("closed": all is well, "open": the store
+#: is away and left alone, "half-open": one request asks it), `previous`, `available` (whether it
+#: is closed now), `trouble` (one word for why it opened: "refused", "timeout", ...). Sent by each
+#: process for itself.
 store_changed = _signals.signal("store-changed")
 
 #: A request was refused by CSRF protection. Arguments: `reason`, `endpoint`, `method`,

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.sessions.outages import Outage
 from tests.sessions.site import Site
 
 if TYPE_CHECKING:
@@ -30,3 +31,9 @@ def site(store_url: str, tmp_path: Path) -> Site:
 def make_site(tmp_path: Path) -> Callable[..., Site]:
     """An application in memory, with settings of the test's own."""
     return lambda **config: Site("memory://", str(tmp_path), **config)
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def outage(request: pytest.FixtureRequest, tmp_path: Path) -> Outage:
+    """On each fallback in turn."""
+    return Outage(tmp_path / "fallback.sqlite" if request.param == "sqlite" else None)

@@ -12,7 +12,7 @@ from flask_holdfast.sessions import keeper, merge
 from flask_holdfast.sessions.keeper import Fate, Keeper, Kept
 from flask_holdfast.sessions.stores import memory as memory_store
 from flask_holdfast.sessions.stores import redis as redis_store
-from flask_holdfast.sessions.stores import sqlite as sqlite_store
+from flask_holdfast.sessions.stores import scripts, sqlite_steps
 from flask_holdfast.sessions.stores.base import Answer, Listed, Outcome
 from flask_holdfast.sessions.stores.memory import MemoryStore
 from tests.sessions.races.interleaving import race
@@ -144,11 +144,11 @@ def test_redis_with_a_check_taken_out_shows_a_fault(
     redis_arena: Arena, mutation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     verb, check, instead, told = SCRIPTS[mutation]
-    source = redis_store._SCRIPTS[verb].source
+    source = scripts.SCRIPTS[verb].source
     assert source.count(check) == 1
     changed = source.replace(check, instead)
     sha = hashlib.sha1(changed.encode(), usedforsecurity=False).hexdigest()
-    monkeypatch.setitem(redis_store._SCRIPTS, verb, redis_store._Script(sha, changed))
+    monkeypatch.setitem(scripts.SCRIPTS, verb, scripts.Script(sha, changed))
     if mutation == "no not-before mark":
         monkeypatch.setattr(redis_store.RedisStore, "marked", lambda *of: (None, None))
 
@@ -158,7 +158,7 @@ def test_redis_with_a_check_taken_out_shows_a_fault(
 def test_sqlite_without_its_etag_and_existence_checks_shows_a_fault(
     sqlite_arena: Callable[..., Arena], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_store._Step, "unless", lambda *of: None)
+    monkeypatch.setattr(sqlite_steps.Step, "unless", lambda *of: None)
 
     assert first_fault(sqlite_arena(), OVER)
 
@@ -166,7 +166,7 @@ def test_sqlite_without_its_etag_and_existence_checks_shows_a_fault(
 def test_sqlite_without_its_moments_shows_a_fault(
     sqlite_arena: Callable[..., Arena], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_store._Step, "moment", lambda *of: None)
+    monkeypatch.setattr(sqlite_steps.Step, "moment", lambda *of: None)
 
     assert first_fault(sqlite_arena(), OVER)
 

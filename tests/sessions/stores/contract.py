@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
-from flask_holdfast.sessions.record import NO_DEADLINE
+from flask_holdfast.sessions.ids import placed
+from flask_holdfast.sessions.record import NO_DEADLINE, head
 from flask_holdfast.sessions.stores import base
 from flask_holdfast.sessions.stores.base import (
     EVICTED,
@@ -58,8 +59,9 @@ class Now(Protocol):
     def __call__(self) -> int: ...
 
 
-def sid() -> str:
-    return str(uuid.uuid4())
+def sid(owner: str = "") -> str:
+    """A new one, for a session of that owner: all of a user's lie together."""
+    return placed(str(uuid.uuid4()), owner)
 
 
 def record(
@@ -98,8 +100,9 @@ def about(milliseconds: int) -> object:
 
 def filed(store: Store, owner: str = "", *, idle: int = IDLE, data: bytes = b"") -> str:
     """The sid of a new session."""
-    name = sid()
-    assert store.create(name, data or record(owner), idle=idle).outcome is Outcome.DONE
+    data = data or record(owner)
+    name = sid(head(data).owner)
+    assert store.create(name, data, idle=idle).outcome is Outcome.DONE
     return name
 
 
@@ -115,7 +118,7 @@ def log_in(
     store: Store, owner: str, *, over: str = "", waited: int = 0, limit: Limit | None = None
 ) -> tuple[str, Answer]:
     """The sid of a login that expects no record under `over`, and what came of it."""
-    new = sid()
+    new = sid(owner)
     answer = store.rotate(
         over or sid(),
         new,
@@ -147,7 +150,7 @@ FINDERS: dict[str, Callable[[Store, str, bytes], Answer | object]] = {
     ),
     "a first write": lambda store, name, data: store.create(name, record(), idle=IDLE),
     "a rotation": lambda store, name, data: store.rotate(
-        name, sid(), record("bob"), etag=etag(data), idle=IDLE, ended=TURNED
+        name, sid("bob"), record("bob"), etag=etag(data), idle=IDLE, ended=TURNED
     ),
     "a login": lambda store, name, data: log_in(store, "", over=name)[1].outcome,
     "a rotation to it": lambda store, name, data: (
@@ -320,7 +323,7 @@ class StoreContract:
 
     def test_a_life_of_nothing_is_not_kept_for_ever(self, store: Store, now: Now) -> None:
         for data, idle in [(record("alice", deadline=now() - 1), IDLE), (record("alice"), 0)]:
-            name = sid()
+            name = sid("alice")
 
             assert store.create(name, data, idle=idle).outcome is Outcome.MISSING
 
@@ -561,7 +564,7 @@ class StoreContract:
 
     def test_a_write_that_comes_after_the_rotation_revives_nothing(self, store: Store) -> None:
         before, after = record(), record("alice")
-        name, new = filed(store, data=before), sid()
+        name, new = filed(store, data=before), sid("alice")
         store.rotate(name, new, after, etag=etag(before), idle=IDLE, ended=TURNED)
 
         late = store.replace(name, record(), etag=etag(before), idle=IDLE)
@@ -617,7 +620,7 @@ class StoreContract:
 
     def test_a_login_goes_on_under_a_new_sid_and_the_old_is_dead(self, store: Store) -> None:
         before, after = record(text="cart"), record("alice", text="cart")
-        name, new = filed(store, data=before), sid()
+        name, new = filed(store, data=before), sid("alice")
 
         answer = store.rotate(name, new, after, etag=etag(before), idle=IDLE, ended=TURNED)
 
@@ -628,7 +631,7 @@ class StoreContract:
         assert (sids(store, "alice"), store.counts()) == ([new], Counts(1, 0, 1))
 
     def test_a_change_of_user_moves_the_session_to_the_new_user(self, store: Store) -> None:
-        before, name, new = record("alice"), sid(), sid()
+        before, name, new = record("alice"), sid("alice"), sid("bob")
         store.create(name, before, idle=IDLE)
 
         store.rotate(name, new, record("bob"), etag=etag(before), idle=IDLE, ended=TURNED)
@@ -649,7 +652,7 @@ class StoreContract:
         assert sids(store, "alice") == [name]
 
     def test_a_session_that_has_ended_does_not_go_on_under_a_new_sid(self, store: Store) -> None:
-        before, new = record("alice"), sid()
+        before, new = record("alice"), sid("alice")
         name = filed(store, data=before)
         store.delete(name, ended=BY_ADMIN, idle=IDLE)
 
@@ -664,7 +667,7 @@ class StoreContract:
     def test_after_a_login_the_unstored_session_before_it_is_never_filed(
         self, store: Store, advance: Advance, now: Now
     ) -> None:
-        unstored, new = sid(), sid()
+        unstored, new = sid(), sid("alice")
         signed_in = record("alice", deadline=now() + DAY)
         login = store.rotate(unstored, new, signed_in, etag=None, idle=IDLE, ended=TURNED)
         assert login.outcome is Outcome.DONE
@@ -677,7 +680,7 @@ class StoreContract:
         assert store.fetch(unstored).outcome is Outcome.MISSING
 
     def test_a_login_that_expects_no_record_meets_one(self, store: Store) -> None:
-        there, new = record(text="filed by another tab"), sid()
+        there, new = record(text="filed by another tab"), sid("alice")
         name = filed(store, data=there)
 
         answer = store.rotate(name, new, record("alice"), etag=None, idle=IDLE, ended=TURNED)
@@ -686,7 +689,7 @@ class StoreContract:
         assert store.fetch(new).outcome is Outcome.MISSING
 
     def test_a_login_over_an_ended_session_leaves_its_tombstone(self, store: Store) -> None:
-        name, new = filed(store), sid()
+        name, new = filed(store), sid("alice")
         store.delete(name, ended=BY_ADMIN, idle=IDLE)
 
         answer = store.rotate(name, new, record("alice"), etag=None, idle=IDLE, ended=TURNED)
@@ -696,7 +699,7 @@ class StoreContract:
 
     @pytest.mark.parametrize("taken_by", ["a session", "an ended session", "itself"])
     def test_a_rotation_never_takes_a_sid_that_was_given(self, store: Store, taken_by: str) -> None:
-        before, theirs = record("alice"), record("bob")
+        before, theirs = record("alice"), record("alfred")
         name, new = filed(store, data=before), filed(store, data=theirs)
         if taken_by == "an ended session":
             store.delete(new, ended=BY_ADMIN, idle=IDLE)
@@ -704,16 +707,16 @@ class StoreContract:
             new = name
         there = store.fetch(new)
 
-        answer = store.rotate(name, new, record("eve"), etag=etag(before), idle=IDLE, ended=TURNED)
+        answer = store.rotate(name, new, record("alma"), etag=etag(before), idle=IDLE, ended=TURNED)
 
         assert (answer.outcome, answer.data) == (Outcome.REFUSED, b"")
         assert store.fetch(name).data == before
         now_there = store.fetch(new)
         assert (now_there.data, now_there.tombstone) == (there.data, there.tombstone)
-        assert sids(store, "eve") == []
+        assert sids(store, "alma") == []
 
     def test_a_rotation_past_the_deadline_goes_nowhere(self, store: Store, now: Now) -> None:
-        before, new = record("alice"), sid()
+        before, new = record("alice"), sid("alice")
         name = filed(store, data=before)
         outlived = record("alice", deadline=now() - 1)
 
@@ -779,7 +782,7 @@ class StoreContract:
         """The password was changed because somebody knew it, who was just typing it in."""
         end(store)
         advance(5)
-        before, new = record(), sid()
+        before, new = record(), sid("alice")
         name = filed(store, data=before)
 
         for started in (etag(before), None):
@@ -862,7 +865,9 @@ class StoreContract:
             lambda name: store.replace(name, data, etag=etag(data), idle=IDLE),
             lambda name: store.replace(name, data, etag=etag(data), idle=IDLE, slide=False),
             lambda name: store.create(name, record(owner), idle=IDLE),
-            lambda name: store.rotate(name, sid(), data, etag=etag(data), idle=IDLE, ended=TURNED),
+            lambda name: store.rotate(
+                name, sid(head(data).owner), data, etag=etag(data), idle=IDLE, ended=TURNED
+            ),
         ]
         names = [filed(store, data=data) for _ in late]
         logged_out, logged_in_over, taken = (filed(store, data=data) for _ in range(3))
@@ -874,7 +879,7 @@ class StoreContract:
             assert (answer.outcome, answer.tombstone) == (Outcome.ENDED, BY_ADMIN)
         assert store.delete(logged_out, ended=LOGGED_OUT, idle=IDLE) is False
         _, login = log_in(store, "bob", over=logged_in_over)
-        onto = store.rotate(sid(), taken, record("bob"), etag=None, idle=IDLE, ended=TURNED)
+        onto = store.rotate(sid(), taken, record(owner), etag=None, idle=IDLE, ended=TURNED)
         assert (login.outcome, onto.outcome) == (Outcome.DONE, Outcome.REFUSED)
         assert list(store.end_user(owner, ended=LOGGED_OUT, idle=IDLE, remember=DAY)) == []
         for name in [*names, logged_out, logged_in_over, taken]:
@@ -1011,7 +1016,7 @@ class StoreContract:
         assert store.fetch(name).outcome is Outcome.MISSING
 
     def test_where_the_limit_refuses_a_login_changes_nothing(self, store: Store) -> None:
-        hers, before, new = {filed(store, "alice") for _ in range(2)}, record(), sid()
+        hers, before, new = {filed(store, "alice") for _ in range(2)}, record(), sid("alice")
         name = filed(store, data=before)
         limit = Limit(2, refuses=True)
 
@@ -1033,7 +1038,7 @@ class StoreContract:
         self, store: Store, refuses: bool
     ) -> None:
         before = record("alice")
-        name, other, new = filed(store, data=before), filed(store, "alice"), sid()
+        name, other, new = filed(store, data=before), filed(store, "alice"), sid("alice")
 
         answer = store.rotate(
             name,
@@ -1053,7 +1058,7 @@ class StoreContract:
     def test_a_session_that_was_somebody_elses_needs_a_place(
         self, store: Store, refuses: bool
     ) -> None:
-        before, hers, new = record("bob"), filed(store, "alice"), sid()
+        before, hers, new = record("bob"), filed(store, "alice"), sid("alice")
         name = filed(store, data=before)
 
         answer = store.rotate(
@@ -1101,16 +1106,17 @@ class StoreContract:
     ) -> None:
         store.end_user("alice", ended=BY_ADMIN, idle=IDLE, remember=DAY)
         advance(1)
-        name, there, data = filed(store, "alice"), filed(store), record("alice")
+        name, there, data = filed(store, "alice"), sid("alice"), record("alice")
+        store.create(there, record(), idle=IDLE)
         outlived = record("alice", deadline=now() - 1)
         move = functools.partial(store.rotate, idle=IDLE, ended=TURNED, limit=Limit(1))
 
         outcomes = [
             log_in(store, "alice", waited=DAY, limit=Limit(1))[1].outcome,
             log_in(store, "alice", over=there, limit=Limit(1))[1].outcome,
-            move(sid(), sid(), data, etag=etag(data)).outcome,
+            move(sid(), sid("alice"), data, etag=etag(data)).outcome,
             move(sid(), there, data, etag=None).outcome,
-            move(sid(), sid(), outlived, etag=None).outcome,
+            move(sid(), sid("alice"), outlived, etag=None).outcome,
         ]
 
         refused, missing = Outcome.REFUSED, Outcome.MISSING
@@ -1210,16 +1216,16 @@ class StoreContract:
         before = record("alice")
         name = filed(store, data=before)
 
-        store.replace(name, record("bob"), etag=etag(before), idle=IDLE)
+        store.replace(name, record("alma"), etag=etag(before), idle=IDLE)
 
-        assert (sids(store, "alice"), sids(store, "bob")) == ([], [name])
+        assert (sids(store, "alice"), sids(store, "alma")) == ([], [name])
         assert store.counts() == Counts(1, 0, 1)
 
     def test_pages_of_everyone_hold_each_session_once_the_last_used_first(
         self, store: Store, advance: Advance
     ) -> None:
         names: list[str] = []
-        for owner in ["", "a", "b", "", "", "a", "c", "", "a", "a", ""]:
+        for owner in ["", "ada", "bob", "", "", "ada", "cy", "", "ada", "ada", ""]:
             names.insert(0, filed(store, owner))
             advance(10)
 
@@ -1231,21 +1237,21 @@ class StoreContract:
         assert list(store.page(limit=0)) == []
 
     def test_colons_in_names_mix_nothing_up(self, store: Store) -> None:
-        owners = ["a", "a:b", "a:b:c", ":", "user:a"]
+        owners = ["aa", "aa:b", "aa:b:c", "a_:", "user:aa"]
         names = {owner: filed(store, owner) for owner in owners}
-        odd = "x:y:" + sid()
-        store.create(odd, record("a:b"), idle=IDLE)
+        odd = sid("aa:b") + ":x:y"
+        store.create(odd, record("aa:b"), idle=IDLE)
         assert store.fetch(odd).outcome is Outcome.FOUND
 
-        assert set(store.end_user("a:b", ended=BY_ADMIN, idle=IDLE, remember=DAY)) == {
-            names["a:b"],
+        assert set(store.end_user("aa:b", ended=BY_ADMIN, idle=IDLE, remember=DAY)) == {
+            names["aa:b"],
             odd,
         }
 
         left = [owner for owner in owners if sids(store, owner) == [names[owner]]]
-        assert left == ["a", "a:b:c", ":", "user:a"]
+        assert left == ["aa", "aa:b:c", "a_:", "user:aa"]
         assert store.fetch(odd).tombstone == BY_ADMIN
-        assert store.marked("x", "a") == (None, None)
+        assert store.marked("x", "aa") == (None, None)
 
     # Marks
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import redis
 
 from flask_holdfast.exceptions import SettingError
 from flask_holdfast.sessions.stores.memory import MemoryStore
 from flask_holdfast.sessions.stores.redis import RedisStore
 from flask_holdfast.sessions.stores.sqlite import SQLiteStore
 from flask_holdfast.sessions.stores.url import open_store
+from tests.sessions.stores.contract import filed
 
 
 def opened(url: str, folder: Path | None = None) -> object:
@@ -22,7 +25,17 @@ def opened(url: str, folder: Path | None = None) -> object:
 def test_a_url_names_the_store() -> None:
     assert isinstance(opened("memory://"), MemoryStore)
     assert isinstance(opened("sqlite:///sessions.sqlite"), SQLiteStore)
-    for url in ("redis://127.0.0.1:1/0", "rediss://127.0.0.1:1", "unix:///run/redis.sock?db=3"):
+    for url in (
+        "redis://127.0.0.1:1/0",
+        "rediss://127.0.0.1:1",
+        "unix:///run/redis.sock?db=3",
+        "valkey://me:secret@127.0.0.1:1/0",
+        "valkeys://127.0.0.1:1?ssl_certfile=a&ssl_keyfile=b&ssl_ca_certs=c",
+        "redis+sentinel://127.0.0.1:1,[::1]:2/service/3?sentinel_username=me&sentinel_password=x",
+        "rediss+sentinel://me:secret@127.0.0.1/service",
+        "valkey+cluster://127.0.0.1:1,127.0.0.2:1",
+        "REDISS+cluster://me:secret@127.0.0.1/0",
+    ):
         assert isinstance(opened(url), RedisStore)
 
 
@@ -41,8 +54,13 @@ def test_prefix_and_connections_reach_redis(redis_url: str) -> None:
     store = open_store(redis_url, prefix="app:", max_connections=3)
 
     assert isinstance(store, RedisStore)
-    assert (store._prefix, store._connections._pool.max_connections) == (b"app:", 3)
-    store.ping()
+    filed(store)
+    with ThreadPoolExecutor(8) as threads:
+        [*threads.map(lambda _: filed(store), range(200))]
+    with redis.Redis.from_url(redis_url) as client:
+        assert len([*client.scan_iter("app:*")]) == 201
+        ours = [one for one in client.client_list() if one["name"] == "flask-holdfast"]
+    assert len(ours) <= 3
     store.close()
 
 
@@ -54,8 +72,16 @@ def test_prefix_and_connections_reach_redis(redis_url: str) -> None:
         ("redis:127.0.0.1", "use memory://"),
         ("postgres://me:hunter2@db/app", "use memory://"),
         ("memory://somewhere", "use memory://"),
-        ("redis+sentinel://me:hunter2@host/0", "one Redis server"),
-        ("redis+cluster://me:hunter2@host/0", "one Redis server"),
+        ("redis+sentinel://me:hunter2@host:1", "/service"),
+        ("redis+sentinel://me:hunter2@host:1,/service", "/service"),
+        ("redis+sentinel://me:hunter2@host:1/service/zero", "/service"),
+        ("redis+sentinel://me:hunter2@host:1/service?no_such_option=1", "/service"),
+        ("redis+sentinel://me:hunter2@host:port/service", "/service"),
+        ("redis+cluster://me:hunter2@host/1", "number 0"),
+        ("redis+cluster://me:hunter2@host/?db=1", "number 0"),
+        ("redis+cluster://me:hunter2@", "number 0"),
+        ("valkeys+cluster://me:hunter2@host?no_such_option=1", "number 0"),
+        ("redis+proxy://me:hunter2@host", "use memory://"),
         ("redis://me:hunter2@host:port/0", "written as %XX"),
         ("redis://me:hunter2/hunter2@host/0", "written as %XX"),
         ("redis://me:hunter2@host/0?no_such_option=1", "written as %XX"),

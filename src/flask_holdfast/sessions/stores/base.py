@@ -21,6 +21,9 @@ Rules that hold for every store:
 - A signed-in session that expires leaves a tombstone too: IDLE or ABSOLUTE, `at` its end,
   written by whichever step finds it and kept for `EXPIRED_KEPT`. That step's own answer is
   ENDED already. Anonymous sessions expire without one: MISSING.
+- All of an owner's sessions lie together: what is filed for an owner has a sid as `ids.placed`
+  makes it. A store on many machines refuses another (`ValueError`); there a `rotate` to
+  another owner is two steps, the old sid's end first.
 - Times in and out are milliseconds; points in time are counted from 1970.
 
 Index: every record is listed under its owner (if it has one) and among all sessions.
@@ -35,11 +38,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 
 from ..record import NO_DEADLINE, Head
+
+if TYPE_CHECKING:
+    from .news import Listener
 
 
 class Outcome(Enum):
@@ -92,6 +98,8 @@ class Answer(msgspec.Struct, frozen=True):
     tombstone: Tombstone | None = None
     #: The sessions that made room (`rotate` with a `Limit`), the longest unused first.
     evicted: tuple[Listed, ...] = ()
+    #: True where a fallback answered in the place of a store that is away.
+    degraded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +167,11 @@ class Store(ABC):
     #: Called with the sid of each record that was found to have outlived its time, and with
     #: IDLE or ABSOLUTE, at least by `sweep`. Set by whoever wants to know; must not raise.
     on_expired: Callable[[str, str], None] | None = None
+
+    #: Told of each server that is not the one known before (see `news.News`), before it
+    #: answers anything else. May ask the store, and raise `StoreUnavailable`: then whoever
+    #: asked gets that, and is told again. Stores that are no server's never call it.
+    on_server: Listener | None = None
 
     @abstractmethod
     def create(self, sid: str, data: bytes, *, idle: int) -> Answer:

@@ -3,52 +3,75 @@
 redis-py's own client and pool spend more of this process on a command than the round trip
 takes (`make bench`, "the raw limit"). They are for every command and every kind of client; a
 store sends scripts. So what connects, signs in and reads is redis-py's, and only who uses
-which connection is decided here.
+which connection, and for how long, is decided here.
 """
 
 from __future__ import annotations
 
 import os
+import random
 import threading
+import time
 from collections import deque
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
 
 from redis.exceptions import ConnectionError as NoConnection
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import TimeoutError as TooLate
 
-if TYPE_CHECKING:
-    from redis.connection import ConnectionPool
+from . import markers
+from .budget import current
+from .news import Known, Seen
+from .trouble import REFUSED, NoneFree, kind_of
+from .wire import Connection
 
-#: Seconds to wait for another thread to give back a connection, where the pool names none.
-_PATIENCE = 0.25
+Command = tuple[bytes | str | int, ...]
+#: A command that depends on how many seconds are left for it.
+After = Callable[[float], Command]
 
-
-class Connection(Protocol):
-    """What is used of redis-py's connections."""
-
-    def connect(self) -> None: ...
-    def disconnect(self) -> None: ...
-    def can_read(self, timeout: float) -> bool: ...
-    def send_packed_command(self, command: list[bytes], check_health: bool) -> None: ...
-    def read_response(self, disable_decoding: bool) -> Any: ...
+#: Seconds to wait, at least and at most, before a connection that was refused is tried once
+#: more: a server that restarts is away for a moment, and not all clients come at once.
+_AGAIN_AFTER = 0.005, 0.03
 
 
 class Connections:
-    """As many as `pool` allows, made as it would make them; threads may share this.
+    """At most `most` of them, to be had from any thread; each is what `make` returns.
+
+    Outside a request's budget a question has `timeout` seconds, all told. `find` says where
+    the server is, each time that a connection is made, where that may change. What is met
+    there is told to `known`, with the markers that lie under `keys()`.
 
     A process that was forked from one that has connections makes its own.
     """
 
-    def __init__(self, pool: ConnectionPool) -> None:
-        self._pool = pool
-        self._patience: float | None = getattr(pool, "timeout", _PATIENCE)
+    def __init__(
+        self,
+        make: Callable[[], Connection],
+        *,
+        most: int,
+        timeout: float,
+        find: Callable[[float], tuple[str, int]] | None = None,
+        known: Known | None = None,
+        keys: Callable[[], Mapping[str, bytes]] = dict,
+    ) -> None:
+        self.most = most
+        self.timeout = timeout
+        self._make = make
+        self._find = find
+        self._known = known or Known()
+        self._keys = keys if known else None
         self._begin()
 
     def _begin(self) -> None:
         self._pid = os.getpid()
+        self._age = 0
         # The one that was used last is the one that is used next: the others may rest.
         self._idle: deque[Connection] = deque()
-        self._free = threading.BoundedSemaphore(self._pool.max_connections)
+        self._free = threading.BoundedSemaphore(self.most)
+
+    # -- questions -----------------------------------------------------------------------
 
     def ask(self, *command: bytes | str | int) -> Any:
         """The reply to one command, in bytes and integers whatever the client decodes.
@@ -57,51 +80,223 @@ class Connections:
         may have been done, and done twice it would look like somebody else's.
         """
         packed = pack(command)
-        if self._pid != os.getpid():
-            self._begin()
-        if not self._free.acquire(timeout=self._patience):
-            raise NoConnection("no connection is free")
+        budget = current()
+        until = budget.begin() if budget else time.monotonic() + self.timeout
         try:
-            connection = self._connected()
+            connection = self.take(until)
             try:
                 connection.send_packed_command([packed], check_health=False)
                 reply = connection.read_response(disable_decoding=True)
-            except ResponseError:
-                self._idle.append(connection)  # an answer like any other
+            except ResponseError as answer:
+                self.give(connection, answer)
                 raise
-            except BaseException:
-                connection.disconnect()  # half an answer may be on its way
+            except BaseException as trouble:
+                self.drop(connection, trouble)
                 raise
-            self._idle.append(connection)
+            self.give(connection)
             return reply
         finally:
-            self._free.release()
+            if budget:
+                budget.end()
 
-    def _connected(self) -> Connection:
-        """One that is free and that the server has not closed meanwhile."""
+    def ask_then(self, command: Command, after: After) -> tuple[Any, Any]:
+        """The reply to one command, or the error that is one; and then, unless that was an
+        error, the reply to what is asked after it on the same connection (None if it is lost).
+        """
+        with waiting(self.timeout) as until:
+            return self.exchange(self.take(until), command, after)
+
+    def exchange(
+        self, connection: Connection, command: Command, after: After | None = None
+    ) -> tuple[Any, Any]:
+        """The same on a connection that was taken; it is given back, or dropped."""
         try:
-            connection = self._idle.pop()
-        except IndexError:
-            made = self._pool.connection_class(**self._pool.connection_kwargs)
-            connection = cast(Connection, made)
-            connection.connect()
-            return connection
+            send(connection, [command])
+            first = receive(connection, 1)[0]
+        except BaseException as trouble:
+            self.drop(connection, trouble)
+            raise
+        if isinstance(first, ResponseError):
+            self.give(connection, first)
+            return first, None
+        second: Any = None
         try:
-            if not connection.can_read(timeout=0):
+            if after is not None:
+                send(connection, [after(connection.limit.left())])
+                second = receive(connection, 1)[0]
+        except (RedisError, OSError) as trouble:
+            self.drop(connection, trouble)  # the first has been done all the same
+            return first, None
+        except BaseException as trouble:
+            self.drop(connection, trouble)
+            raise
+        self.give(connection)
+        return first, second
+
+    # -- connections, for whoever asks more than one server --------------------------------
+
+    def take(self, until: float) -> Connection:
+        """One that nobody else uses, to be had `until` then and to wait no longer itself.
+
+        Nothing was sent where this raises. `give` or `drop` has to follow.
+        """
+        if self._pid != os.getpid():
+            self._begin()
+        free = self._free
+        while True:
+            if not free.acquire(False) and not free.acquire(timeout=until - time.monotonic()):
+                raise NoneFree("no connection is free")
+            try:
+                connection = self._rested(until)
+                if connection is not None:
+                    return connection
+                connection = self._make()
+                seen = self._connect(connection, until)
+            except BaseException:
+                free.release()
+                raise
+            if seen is None or self._meet(connection, seen, until):
                 return connection
-        except (RedisError, OSError):
-            pass
+
+    def give(self, connection: Connection, answer: ResponseError | None = None) -> None:
+        """It was answered, if only by an error."""
+        if isinstance(answer, ReadOnlyError):
+            # A master that was made a replica: others know who is master now.
+            connection.disconnect()
+            self.close()
+        elif connection.limit.age == self._age:
+            self._idle.append(connection)
+        else:
+            connection.disconnect()
+        self._free.release()
+
+    def drop(self, connection: Connection, trouble: BaseException) -> None:
+        """Half an answer may be on its way."""
         connection.disconnect()
-        connection.connect()
-        return connection
+        if isinstance(trouble, (TimeoutError, TooLate)):
+            self.close()  # who is silent on one is so on all, and each would be waited for
+        self._free.release()
 
     def close(self) -> None:
-        """Close those that nobody uses at this moment; others are made if need be."""
-        while self._idle:
-            self._idle.pop().disconnect()
+        """Close those that nobody uses at this moment, and the others when they are given
+        back; new ones are made if need be.
+        """
+        self._age += 1
+        with suppress(IndexError):  # there is none left
+            while True:
+                self._idle.pop().disconnect()
+
+    def _rested(self, until: float) -> Connection | None:
+        """One that is free, and that the server has not closed meanwhile."""
+        while True:
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                return None
+            teller = self._known.teller
+            if teller is not None and teller != threading.get_ident():
+                self._idle.append(connection)
+                with self._known.alone(until):
+                    continue
+            connection.limit.at = until
+            try:
+                if connection.is_quiet():
+                    return connection
+            except (RedisError, OSError):
+                pass
+            connection.disconnect()
+
+    def _connect(self, connection: Connection, until: float) -> Seen | None:
+        """Make it, and ask who is there."""
+        connection.limit.at = until
+        connection.limit.age = self._age
+        try:
+            try:
+                self._reach(connection)
+            except (NoConnection, OSError) as trouble:
+                pause = random.uniform(*_AGAIN_AFTER)  # noqa: S311  # it hides nothing
+                if kind_of(trouble) != REFUSED or time.monotonic() + pause >= until:
+                    raise
+                time.sleep(pause)
+                self._reach(connection)
+            if self._keys is None:
+                return None
+            keys = self._keys()
+            questions = markers.question(keys)
+            send(connection, questions)
+            replies = receive(connection, len(questions))
+            return markers.answer(keys, replies, master=self._find is not None)
+        except BaseException:
+            connection.disconnect()
+            raise
+
+    def _reach(self, connection: Connection) -> None:
+        if self._find is not None:
+            connection.host, connection.port = self._find(connection.limit.at)
+        connection.connect()
+
+    def _meet(self, connection: Connection, seen: Seen, until: float) -> bool:
+        """Tell what is new of the server. False: there was news, and now the connection lies
+        with those that are free. Where this raises it is closed, and nobody's.
+        """
+        lent = False
+
+        @contextmanager
+        def lend() -> Iterator[None]:
+            # Whoever is told may ask on this very connection: it may be the only one. The
+            # others are of another server, or of a life that is over.
+            nonlocal lent
+            self.close()
+            connection.limit.age = self._age
+            self._idle.append(connection)
+            self._free.release()
+            lent = True
+            try:
+                yield
+            except BaseException:
+                self.close()
+                raise
+
+        try:
+            with self._known.alone(until):
+                return not self._known.note(seen, lend)
+        except BaseException:
+            if not lent:
+                connection.disconnect()
+                self._free.release()
+            raise
 
 
-def pack(command: tuple[bytes | str | int, ...]) -> bytes:
+@contextmanager
+def waiting(timeout: float) -> Iterator[float]:
+    """A wait that is paid from the budget, or that has `timeout` seconds: until when."""
+    budget = current()
+    if budget is None:
+        yield time.monotonic() + timeout
+        return
+    until = budget.begin()
+    try:
+        yield until
+    finally:
+        budget.end()
+
+
+def send(connection: Connection, commands: Sequence[Command]) -> None:
+    connection.send_packed_command([b"".join(map(pack, commands))], check_health=False)
+
+
+def receive(connection: Connection, number: int) -> list[Any]:
+    """So many replies; errors that are answers are among them."""
+    replies: list[Any] = []
+    for _ in range(number):
+        try:
+            replies.append(connection.read_response(disable_decoding=True))
+        except ResponseError as answer:
+            replies.append(answer)
+    return replies
+
+
+def pack(command: Command) -> bytes:
     """A command as it is sent: an array of strings (the Redis serialization protocol)."""
     parts = [b"*%d\r\n" % len(command)]
     for each in command:

@@ -37,6 +37,12 @@ local function is_near(listed, ends, idle)
   return listed and math.abs(ends - listed) <= math.floor(idle / 20) and ends % 1 == listed % 1
 end
 
+-- In a Cluster: a slot that is being moved has only a part of its keys here. One that is
+-- nowhere then counts as moved, and asking for it ends the script before it writes.
+if string.sub(house, -2) == "}:" then
+  redis.call("EXISTS", house .. "nothing")
+end
+
 -- What almost every call needs is done before the rest of the script is even looked at: a
 -- record that is there and proved, whose place in the indexes need not change.
 
@@ -349,6 +355,24 @@ local function live_of(owner, but)
   return live
 end
 
+-- The record of a session that is about to go on under another sid, if it has one, and the
+-- answer if it may not: it must carry that etag, or with none there must be no record.
+local function leaving(sid, etag)
+  local present = record_of(sid)
+  if present then
+    return present, head(present).etag ~= etag and there("conflict", prefix .. sid, present)
+  end
+  lapse(sid)
+  return false, etag ~= "" and gone(sid)
+end
+
+-- It has gone on. Without a record it stands for itself in its cookie, for the idle time.
+local function left(sid, old, idle, tombstone)
+  if redis.call("EXISTS", tombstone_of(sid)) == 0 then
+    bury(sid, old and old.deadline or NO_DEADLINE, idle, tombstone)
+  end
+end
+
 -- Add a live session to what is listed: sid, data, idle left, and so on.
 local function add(listed, sid, left)
   local data = record_of(sid)
@@ -422,17 +446,17 @@ return file(sid, data, new, idle, old.owner)
 local sid, new_sid, data, etag = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local idle, tombstone, waited = tonumber(ARGV[7]), ARGV[8], tonumber(ARGV[9])
 local most, refuses, evicted = tonumber(ARGV[10]), ARGV[11] ~= "", ARGV[12]
-local present = record_of(sid)
-local old, new = present and head(present), head(data)
-if present and old.etag ~= etag then
-  return there("conflict", KEYS[1], present)
-end
-if not present then
-  lapse(sid)
-  if etag ~= "" then
-    return gone(sid)
+-- With "look" nothing is written: whether it would be done. Without a sid nobody goes on: in
+-- a Cluster the session that this one follows may lie elsewhere (see "leave").
+local look = ARGV[13] == "look"
+local present, refusal = false
+if sid ~= "" then
+  present, refusal = leaving(sid, etag)
+  if refusal then
+    return refusal
   end
 end
+local old, new = present and head(present), head(data)
 if waited > 0 and new.owner ~= "" then
   for _, mark in ipairs(redis.call("MGET", ended_at(new.owner), ended_at(""))) do
     if mark and tonumber(mark) >= now - waited then
@@ -454,6 +478,9 @@ if most > 0 and new.owner ~= "" then
   if refuses and #live >= most then
     return answer("full")
   end
+  if look then
+    return answer("done")
+  end
   for _, one in ipairs(live) do
     one.left = redis.call("PTTL", prefix .. one.sid)
   end
@@ -465,15 +492,31 @@ if most > 0 and new.owner ~= "" then
     room[#room + 1] = live[i].data
   end
 end
+if look then
+  return answer("done")
+end
 if present then
   end_life(sid, old.owner)
 end
 local filed = file(new_sid, data, new, idle)
-if redis.call("EXISTS", tombstone_of(sid)) == 0 then
-  -- A session without a record stands for itself in its cookie, for the idle time.
-  bury(sid, old and old.deadline or NO_DEADLINE, idle, tombstone)
+if sid ~= "" then
+  left(sid, old, idle, tombstone)
 end
 return filed .. table.concat(room, "\n")
+
+---- leave
+-- The first half of a rotation to another slot.
+local sid, etag, idle, tombstone = ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[6]
+local present, refusal = leaving(sid, etag)
+if refusal then
+  return refusal
+end
+local old = present and head(present)
+if present then
+  end_life(sid, old.owner)
+end
+left(sid, old, idle, tombstone)
+return answer("done")
 
 ---- delete
 local sid, tombstone, idle = ARGV[3], ARGV[4], tonumber(ARGV[5])
@@ -590,6 +633,48 @@ for _ = 1, limit do
     add(listed, those[j], math.floor(those[j + 1]) - now)
     j = j + 2
   end
+end
+return listed
+
+---- edges
+-- How many entries both indexes have, and the last and the first end of life in them.
+local number_of, last, first = 0, 0, math.huge
+for _, index in ipairs({ signed_in, anonymous }) do
+  local top = redis.call("ZRANGE", index, 0, 0, "REV", "WITHSCORES")[2]
+  if top then
+    number_of = number_of + redis.call("ZCARD", index)
+    last = math.max(last, math.ceil(top))
+    first = math.min(first, math.floor(redis.call("ZRANGE", index, 0, 0, "WITHSCORES")[2]))
+  end
+end
+return { number_of, last, number_of > 0 and first or 0 }
+
+---- above
+-- How many entries end after each of the given moments.
+local counts = {}
+for i = 3, #ARGV do
+  local after = "(" .. ARGV[i]
+  counts[#counts + 1] = redis.call("ZCOUNT", signed_in, after, "+inf")
+    + redis.call("ZCOUNT", anonymous, after, "+inf")
+end
+return counts
+
+---- between
+-- The entries that end after the one moment and not after the other: sid, end, and so on.
+local entries = {}
+for _, index in ipairs({ signed_in, anonymous }) do
+  local found = redis.call("ZRANGEBYSCORE", index, "(" .. ARGV[3], ARGV[4], "WITHSCORES")
+  for i = 1, #found do
+    entries[#entries + 1] = found[i]
+  end
+end
+return entries
+
+---- shown
+-- Those of the given sids that live, with the life left that goes with the end beside each.
+local listed = {}
+for i = 3, #ARGV, 2 do
+  add(listed, ARGV[i], math.floor(ARGV[i + 1]) - now)
 end
 return listed
 

@@ -1,4 +1,4 @@
-"""Sessions in Redis: one server (Redis 6.2 or later, Valkey), any number of hosts.
+"""Sessions in Redis or Valkey (6.2 or later): one server, one behind Sentinels, or a Cluster.
 
 With the prefix `session:` these keys exist, and no others. All of them expire:
 
@@ -13,6 +13,7 @@ With the prefix `session:` these keys exist, and no others. All of them expire:
                                              without an owner: when everyone's were
     holdfast:session:ending          STRING  while everyone's are being ended: as what
     holdfast:session:ending:signed-in, ...:anonymous  ZSET  the indexes as they were then
+    holdfast:session:marker          STRING  a random name of these data (see news.py)
 
 Every verb is one script and one round trip, `sweep` and `end_everyone` excepted; see
 redis.lua. A `fetch` that need not slide is one plain command. No command goes over all keys.
@@ -25,34 +26,32 @@ sessions if there is a write or a sweep every week. Redis must not evict (`maxme
 noeviction`): a lost index entry is a session that revoking all does not find until it is
 used again.
 
-For a Redis Cluster a script's keys must lie in one slot. The first two digits of a sid say
-in which: those of a session that somebody signed in to are made from its owner (`ids.placed`),
-so all of a user's sessions, their index and their tombstones can lie together:
+In a Cluster a script's keys must lie in one slot. The first two digits of a sid, its tag,
+say in which: those of a session that somebody signed in to are made from its owner
+(`ids.placed`), so all of a user's sessions, their index and their tombstones lie together,
+in one of 256 houses of which each is all of the above:
 
     session:{3f}:<sid>   holdfast:session:{3f}:user:<owner>   ...{3f}:signed-in   and so on
 
-and what goes over everyone (`page`, `counts`, `sweep`, `end_everyone`) asks each of the 256.
-Only a login leaves its slot: there the old sid ends first, then the new one is filed.
+What goes over everyone asks all of them (everyone.py). Only a session whose owner changes
+leaves its house: there the old sid ends first, then the new one is filed.
 """
 
 from __future__ import annotations
 
-import hashlib
-import re
+import logging
 import time
 from contextlib import suppress
-from importlib import resources
 from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
-import redis
-from redis.backoff import NoBackoff
-from redis.client import Pipeline
 from redis.exceptions import NoScriptError, RedisError
-from redis.retry import Retry
 
 from ...exceptions import SettingError, StoreUnavailable
+from ..ids import placed
+from ..record import head
+from . import everyone, servers
 from .base import (
     ABSOLUTE,
     EVICTED,
@@ -66,49 +65,36 @@ from .base import (
     Store,
     Tombstone,
 )
-from .connections import Connections
+from .connections import waiting
+from .scripts import SCRIPTS
+from .slides import Slides
+from .slots import tag_of
+from .trouble import unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-#: Seconds to wait for a connection, and for an answer on it.
-_TIMEOUT = 0.2
-#: Seconds to wait for another thread to give back a connection.
-_POOL_TIMEOUT = 0.25
-#: Milliseconds that a slide may be late, so that a page of many requests is one.
-SLIDE_LAG = 1000
-#: How many sessions a process keeps in mind for that.
-_SLIDES_KNOWN = 4096
+    import redis
+
+    from .connections import Command
+    from .news import Listener
+
+#: Seconds that a question may take outside a request's budget, connecting included.
+TIMEOUT = 0.25
 #: Index entries that one script of many looks at. Redis serves nobody else meanwhile, so it
 #: is a matter of a millisecond or two.
 _PIECE = 500
 #: Seconds for which the end of all sessions is waited for by whoever asked for it.
 _PATIENCE = 2.0
+#: What replicas are waited for, where they are: ends, and what only follows a login.
+_CONFIRMED = frozenset({"rotate", "leave", "delete", "end_user", "end_everyone", "mark"})
+#: Seconds of the time that is left which are not given to replicas: Redis may look no more
+#: than ten times a second whose time is over.
+_MARGIN = 0.11
+
+logger = logging.getLogger("flask_holdfast.sessions")
 
 
-class _Script(NamedTuple):
-    sha: str
-    source: str
-
-
-def _scripts() -> dict[str, _Script]:
-    """The scripts by their verbs, put together as redis.lua says."""
-    text = resources.files(__package__).joinpath("redis.lua").read_text("utf-8")
-    begin, *parts = re.split(r"^---- ([\w ]+)\n", text, flags=re.MULTILINE)
-    sections = dict(zip(parts[::2], parts[1::2], strict=True))
-    for_all = sections.pop("for all")
-    sources = {
-        verb: begin + sections.get(f"{verb} at once", "") + for_all + body
-        for verb, body in sections.items()
-        if " " not in verb
-    }
-    return {
-        verb: _Script(hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest(), source)
-        for verb, source in sources.items()
-    }
-
-
-_SCRIPTS = _scripts()
 _OUTCOMES = {outcome.value.encode(): outcome for outcome in Outcome}
 _tombstones = msgspec.json.Decoder(Tombstone)
 
@@ -123,95 +109,119 @@ class _Reply(NamedTuple):
     body: bytes
 
 
+class _House(NamedTuple):
+    """Where one tag's keys lie; in a single server there is one house, without a tag."""
+
+    tag: str
+    prefix: bytes
+    house: bytes
+
+    def of_user(self, owner: str) -> bytes:
+        return self.house + b"user:" + owner.encode()
+
+
+def _house(tag: str, prefix: str) -> _House:
+    name = f"{prefix}{{{tag}}}:" if tag else prefix
+    return _House(tag, name.encode(), f"holdfast:{name}".encode())
+
+
 class RedisStore(Store):
     """Sessions in the Redis that `client` speaks to, on connections like its own.
 
-    Its timeouts hold, and its retries where a connection is made. `from_url` makes a client
-    that answers or fails within half a second. With one of redis-py's defaults an outage
-    holds each request for many seconds.
+    `client` is a `redis.Redis` (one that Sentinels lead too) or a `redis.RedisCluster`. What
+    it was told of timeouts and retries is no matter: a question has what is left of the
+    request's budget (budget.py), or outside of one `timeout` seconds. With `wait_replicas`
+    ends and logins are answered when so many replicas have them, or when that time is over.
+
+    `on_server` is told of each server that is not the one known before, with or without the
+    data that it had, before that server answers anything else (news.py).
     """
 
     name = "redis"
 
+    #: Told how many replicas were wanted for an end or a login, and how many had it in time.
+    #: The master has it. A failover now could lose it.
+    on_unconfirmed: Callable[[int, int], None] | None = None
+
     def __init__(
         self,
-        client: redis.Redis,
+        client: redis.Redis | redis.RedisCluster | servers.Place,
         prefix: str = "session:",
         *,
+        timeout: float = TIMEOUT,
+        wait_replicas: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        # Never guess another server in place of a client that is not understood: sessions
-        # would be written where nobody looks for them.
-        if not _is_client(client):
-            raise TypeError(
-                "RedisStore needs a redis.Redis client (not an asyncio, cluster or pipeline "
-                f"one), got {type(client).__module__}.{type(client).__qualname__}."
-            )
-        house = f"holdfast:{prefix}"
-        if house.startswith(prefix):
+        place = client if isinstance(client, servers.Place) else servers.of_client(client)
+        if f"holdfast:{prefix}".startswith(prefix):
             raise SettingError(
                 "SESSION_KEY_PREFIX",
                 prefix,
                 'use one that is not empty and does not begin "holdfast:", such as "session:".',
             )
-        self._connections = Connections(client.connection_pool)
-        self._slides = _Slides(clock)
-        self._prefix = prefix.encode()
-        self._house = house.encode()
+        self._houses = {tag: _house(tag, prefix) for tag in place.tags}
+        self._only = self._houses.get("")
+        markers = {tag: house.house + b"marker" for tag, house in self._houses.items()}
+        self._link = servers.link(place, markers, timeout=timeout)
+        self._timeout = timeout
+        self._replicas = wait_replicas
+        self._slides = Slides(clock)
 
     @classmethod
     def from_url(
-        cls, url: str, *, prefix: str = "session:", max_connections: int = 50
+        cls,
+        url: str,
+        *,
+        prefix: str = "session:",
+        max_connections: int = 50,
+        timeout: float = TIMEOUT,
+        wait_replicas: int = 0,
     ) -> RedisStore:
         """A store with its own connections. `ValueError` for a URL that redis-py refuses.
 
         The message of that error may hold a part of the URL, and so of its password.
         """
-        pool = redis.BlockingConnectionPool.from_url(
-            url,
-            max_connections=max_connections,
-            timeout=_POOL_TIMEOUT,
-            socket_connect_timeout=_TIMEOUT,
-            socket_timeout=_TIMEOUT,
-            # A write whose answer was lost may have been done: done twice, it would look
-            # like somebody else's. A connection that the server closed is seen before use.
-            retry=Retry(NoBackoff(), 0),
-            health_check_interval=0,
-            client_name="flask-holdfast",
-        )
-        try:
-            pool.connection_class(**pool.connection_kwargs)
-        except TypeError as unknown_option:
-            raise ValueError(str(unknown_option)) from None
-        return cls(redis.Redis(connection_pool=pool), prefix)
+        place = servers.of_url(url, max_connections)
+        return cls(place, prefix, timeout=timeout, wait_replicas=wait_replicas)
+
+    @property
+    def on_server(self) -> Listener | None:
+        return self._link.known.listener
+
+    @on_server.setter
+    def on_server(self, listener: Listener | None) -> None:
+        self._link.known.listener = listener
+
+    # -- one session -----------------------------------------------------------------------
 
     def create(self, sid: str, data: bytes, *, idle: int) -> Answer:
-        return self._answer("create", sid, data, idle)
+        return self._answer("create", self._home(sid, data), sid, data, idle)
 
     def fetch(self, sid: str, *, slide: Proof | None = None, idle: int = 0) -> Answer:
+        at = self._only or self._at(sid)
         if slide is None:
-            return self._answer("fetch", sid, "", "", idle)
+            return self._answer("fetch", at, sid, "", "", idle)
         left = self._slides.left(sid, slide, idle)
         if left > 0:
-            found = self._glance(sid)
+            found = self._glance(at, sid)
             if found is not None:
                 return Answer(Outcome.FOUND, found, left)
-        answer = self._answer("fetch", sid, slide.secret, slide.mark, idle)
+        answer = self._answer("fetch", at, sid, slide.secret, slide.mark, idle)
         if answer.outcome is Outcome.FOUND:
             self._slides.note(sid, slide, idle, answer.idle_left)
         return answer
 
-    def _glance(self, sid: str) -> bytes | None:
+    def _glance(self, at: _House, sid: str) -> bytes | None:
         """The record by a plain command, which costs half of a script. None: ask the script,
         which also says what there is instead.
         """
-        ending = self._house + b"ending"
         found: tuple[bytes | None, bytes | None]
-        found = self._ask("MGET", self._prefix + sid.encode(), ending)
+        found = self._ask(at, "MGET", at.prefix + sid.encode(), at.house + b"ending")
         return None if found[1] is not None else found[0]
 
     def replace(self, sid: str, data: bytes, *, etag: str, idle: int, slide: bool = True) -> Answer:
-        return self._answer("replace", sid, data, etag, idle, "slide" if slide else "")
+        at = self._home(sid, data)
+        return self._answer("replace", at, sid, data, etag, idle, "slide" if slide else "")
 
     def rotate(
         self,
@@ -225,26 +235,64 @@ class RedisStore(Store):
         waited: int = 0,
         limit: Limit | None = None,
     ) -> Answer:
+        """In a Cluster, where the owner changes, three steps: ask whether the new one may be
+        filed; end the old one; file the new one. Where the last is refused, or nobody answers
+        it, the old one is over all the same, and no two sessions ever lived.
+        """
         tombstone = msgspec.json.encode(ended)
         most, refuses, evicted = 0, "", b""
         if limit is not None:
             most, refuses = limit.most, "refuses" if limit.refuses else ""
             evicted = msgspec.json.encode(Tombstone(EVICTED, ended.at))
-        arguments = (data, etag or "", idle, tombstone, waited, most, refuses, evicted)
-        return self._answer("rotate", sid, new_sid, *arguments)
+        old, new = self._only or self._at(sid), self._home(new_sid, data)
+        tag = etag or ""
+        rest = (idle, tombstone, waited, most, refuses, evicted)
+        if old is new:
+            return self._answer("rotate", new, sid, new_sid, data, tag, *rest)
+        may = self._answer("rotate", new, "", new_sid, data, "", *rest, "look")
+        if may.outcome is not Outcome.DONE:
+            return may
+        left = self._answer("leave", old, sid, tag, idle, tombstone)
+        if left.outcome is not Outcome.DONE:
+            return left
+        return self._answer("rotate", new, "", new_sid, data, "", *rest)
 
     def delete(self, sid: str, *, ended: Tombstone, idle: int) -> bool:
-        key = self._prefix + sid.encode()
-        return self._reply("delete", key, sid, msgspec.json.encode(ended), idle).outcome == b"done"
+        at = self._only or self._at(sid)
+        key = at.prefix + sid.encode()
+        reply = self._reply("delete", at, key, sid, msgspec.json.encode(ended), idle)
+        return reply.outcome == b"done"
+
+    # -- one user --------------------------------------------------------------------------
 
     def end_user(
         self, owner: str, *, ended: Tombstone, idle: int, remember: int, keep: str | None = None
     ) -> Sequence[str]:
-        tombstone = msgspec.json.encode(ended)
+        at, tombstone = self._of(owner), msgspec.json.encode(ended)
         reply = self._reply(
-            "end_user", self._of_user(owner), owner, tombstone, idle, remember, keep or ""
+            "end_user", at, at.of_user(owner), owner, tombstone, idle, remember, keep or ""
         )
         return [sid for why, sid in reply.over if why == "ended"]
+
+    def sessions_of(self, owner: str) -> Sequence[Listed]:
+        at = self._of(owner)
+        listed = _listed(self._run("sessions_of", at, at.of_user(owner), owner))
+        # The index may lag; the life that is left does not.
+        return sorted(listed, key=lambda one: one.idle_left, reverse=True)
+
+    def mark(self, name: str, *, life: int) -> None:
+        at = self._named(name)
+        self._run("mark", at, at.house + b"mark:" + name.encode(), life)
+
+    def marked(self, name: str, owner: str) -> tuple[int | None, int | None]:
+        there, at = self._named(name), self._of(owner)
+        key = there.house + b"mark:" + name.encode()
+        marked, *ended = self._run("marked", there, key, owner)
+        if there is not at:
+            ended = self._run("marked", at, at.house + b"mark:", owner)[1:]
+        return int(marked) if marked else None, max(map(int, filter(None, ended)), default=None)
+
+    # -- everyone --------------------------------------------------------------------------
 
     def end_everyone(
         self, *, ended: Tombstone, idle: int, remember: int, keep: str | None = None
@@ -252,63 +300,102 @@ class RedisStore(Store):
         """One script ends them all, as nobody finds them from there on; those after it only
         put away what is left, a piece at a time, for some seconds. What then is still left
         goes with the writes that come, and with `sweep`.
+
+        In a Cluster that is one script for each house. Where one of them does not answer, the
+        others' sessions have ended, and `StoreUnavailable` says that not all have.
         """
         tombstone = msgspec.json.encode(ended)
-        while True:
-            number = self._run(
-                "end_everyone", self._house + b"ending", tombstone, idle, remember, keep or ""
-            )
-            if number >= 0:
-                with suppress(StoreUnavailable):  # they have ended, whoever puts them away
-                    self._drain(for_at_most=_PATIENCE)
-                return int(number)
-            self._drain()  # somebody else's end of all was not through
-
-    def sessions_of(self, owner: str) -> Sequence[Listed]:
-        listed = _listed(self._run("sessions_of", self._of_user(owner), owner))
-        # The index may lag; the life that is left does not.
-        return sorted(listed, key=lambda one: one.idle_left, reverse=True)
+        kept = self._at(keep) if keep else None
+        number, left = 0, [*self._houses.values()]
+        while left:
+            ask = {
+                at.tag: (
+                    at.house + b"ending",
+                    tombstone,
+                    idle,
+                    remember,
+                    keep if keep and at is kept else "",
+                )
+                for at in left
+            }
+            ended_there = self._everywhere("end_everyone", ask)
+            number += sum(max(0, there) for there in ended_there.values())
+            # Somebody else's end of all was not through there.
+            left = [self._houses[tag] for tag, there in ended_there.items() if there < 0]
+            if left:
+                self._drain(left)
+        with suppress(StoreUnavailable):  # they have ended, whoever puts them away
+            self._drain(for_at_most=_PATIENCE)
+        return number
 
     def page(self, *, offset: int = 0, limit: int = 50) -> Sequence[Listed]:
-        return _listed(self._run("page", self._house + b"signed-in", offset, limit))
+        if self._only:
+            key = self._only.house + b"signed-in"
+            return _listed(self._run("page", self._only, key, offset, limit))
+        listed = everyone.page(self._in_each, [*self._houses], offset, limit)
+        return _listed(listed)
 
     def counts(self) -> Counts:
-        return Counts(*self._run("counts", self._house + b"signed-in"))
-
-    def mark(self, name: str, *, life: int) -> None:
-        self._run("mark", self._house + b"mark:" + name.encode(), life)
-
-    def marked(self, name: str, owner: str) -> tuple[int | None, int | None]:
-        key = self._house + b"mark:" + name.encode()
-        marked, *ended = self._run("marked", key, owner)
-        return int(marked) if marked else None, max(map(int, filter(None, ended)), default=None)
+        counts = self._in_each("counts", dict.fromkeys(self._houses, ())).values()
+        return Counts(*(sum(column) for column in zip(*counts, strict=True)))
 
     def sweep(self) -> int:
-        return self._in_pieces("sweep")
+        return self._in_pieces("sweep", [*self._houses.values()])
 
-    def _drain(self, *, for_at_most: float = inf) -> None:
-        self._in_pieces("drain", for_at_most)
+    def _drain(self, houses: Sequence[_House] = (), *, for_at_most: float = inf) -> None:
+        self._in_pieces("drain", houses or [*self._houses.values()], for_at_most)
 
-    def _in_pieces(self, verb: str, for_at_most: float = inf) -> int:
+    def _in_pieces(self, verb: str, houses: Sequence[_House], for_at_most: float = inf) -> int:
         """Run a script until there is nothing left for it; how many sessions it found over."""
-        found, until = 0, time.monotonic() + for_at_most
+        found, until, left = 0, time.monotonic() + for_at_most, [at.tag for at in houses]
         while True:
-            reply = self._reply(verb, self._house + b"signed-in", _PIECE)
-            found += len(reply.over)
-            if reply.outcome == b"done" or time.monotonic() > until:
+            texts = self._in_each(verb, dict.fromkeys(left, (_PIECE,)))
+            replies = {tag: self._read(text) for tag, text in texts.items()}
+            found += sum(len(reply.over) for reply in replies.values())
+            left = [tag for tag, reply in replies.items() if reply.outcome != b"done"]
+            if not left or time.monotonic() > until:
                 return found
 
     def ping(self) -> None:
-        self._ask("PING")
+        """Where there are many servers, each has to answer."""
+        try:
+            self._link.ping()
+        except (RedisError, OSError) as cause:
+            raise unavailable(cause) from cause
 
     def close(self) -> None:
-        self._connections.close()
+        self._link.close()
 
-    def _of_user(self, owner: str) -> bytes:
-        return self._house + b"user:" + owner.encode()
+    # -- where it lies ---------------------------------------------------------------------
 
-    def _answer(self, verb: str, sid: str, *arguments: bytes | str | int) -> Answer:
-        reply = self._reply(verb, self._prefix + sid.encode(), sid, *arguments)
+    def _at(self, sid: str) -> _House:
+        """The house of a sid; what is none lies nowhere, and so may be looked for anywhere."""
+        return self._only or self._houses.get(sid[:2]) or self._houses["00"]
+
+    def _of(self, owner: str) -> _House:
+        return self._only or self._houses[placed("00", owner)[:2]]
+
+    def _home(self, sid: str, data: bytes) -> _House:
+        """The house of a record that is to be filed; `ValueError` if it is not its owner's."""
+        if self._only:
+            return self._only
+        at, owner = self._at(sid), head(data).owner
+        if owner and self._of(owner) is not at:
+            # Nobody would find it who ends all of that user's sessions.
+            raise ValueError("a session must lie with its owner's others: see ids.placed")
+        return at
+
+    def _named(self, name: str) -> _House:
+        """The house of a mark: one whose name ends in ":<sid>" lies with that session, so that
+        its moment and those of its house are of one clock.
+        """
+        return self._only or self._houses[tag_of(name)]
+
+    # -- asking ----------------------------------------------------------------------------
+
+    def _answer(self, verb: str, at: _House, sid: str, *arguments: bytes | str | int) -> Answer:
+        key = at.prefix + (sid or str(arguments[0])).encode()
+        reply = self._reply(verb, at, key, sid, *arguments)
         outcome = _OUTCOMES[reply.outcome]
         if outcome is Outcome.ENDED:
             return Answer(outcome, tombstone=_tombstone(reply.body))
@@ -319,8 +406,11 @@ class RedisStore(Store):
             return Answer(outcome, b"", reply.idle_left, evicted=evicted)
         return Answer(outcome, reply.body, reply.idle_left)
 
-    def _reply(self, verb: str, key: bytes, *arguments: bytes | str | int) -> _Reply:
-        line, _, body = self._run(verb, key, *arguments).partition(b"\n")
+    def _reply(self, verb: str, at: _House, key: bytes, *arguments: bytes | str | int) -> _Reply:
+        return self._read(self._run(verb, at, key, *arguments))
+
+    def _read(self, text: bytes) -> _Reply:
+        line, _, body = text.partition(b"\n")
         outcome, idle_left, *words = line.split(b" ")
         over: list[tuple[str, str]] = []
         for word in words:
@@ -330,52 +420,93 @@ class RedisStore(Store):
                 self.on_expired(sid, why)
         return _Reply(outcome, int(idle_left), over, body)
 
-    def _run(self, verb: str, key: bytes, *arguments: bytes | str | int) -> Any:
-        script = _SCRIPTS[verb]
-        rest = (1, key, self._prefix, self._house, *arguments)
+    def _run(self, verb: str, at: _House, key: bytes, *arguments: bytes | str | int) -> Any:
+        script = SCRIPTS[verb]
+        rest = (1, key, at.prefix, at.house, *arguments)
+        ask = self._ask if not self._replicas or verb not in _CONFIRMED else self._ask_and_wait
         try:
-            return self._ask("EVALSHA", script.sha, *rest)
+            return ask(at, "EVALSHA", script.sha, *rest)
         except NoScriptError:  # a server that was restarted; EVAL also keeps the script
-            return self._ask("EVAL", script.source, *rest)
+            return ask(at, "EVAL", script.source, *rest)
 
-    def _ask(self, *command: bytes | str | int) -> Any:
+    def _ask(self, at: _House, *command: bytes | str | int) -> Any:
         try:
-            return self._connections.ask(*command)
+            return self._link.ask(at.tag, *command)
         except NoScriptError:
             raise
         except (RedisError, OSError) as cause:
-            # Only the kind: the cause's own text may name hosts and users.
-            raise StoreUnavailable(f"Redis did not do it: {type(cause).__name__}") from cause
+            raise unavailable(cause) from cause
 
+    def _ask_and_wait(self, at: _House, *command: bytes | str | int) -> Any:
+        """The same, and wait for replicas with what is left of the time."""
+        try:
+            answer, reached = self._link.ask_then(at.tag, command, self._wait)
+            if isinstance(answer, Exception):
+                raise answer
+        except NoScriptError:
+            raise
+        except (RedisError, OSError) as cause:
+            raise unavailable(cause) from cause
+        self._confirmed([reached])
+        return answer
 
-class _Slides:
-    """Which sessions this process has just let slide, so that a page of many requests is one
-    slide. Never for longer than that: an idle time that ends early would sign somebody out.
-    """
+    def _wait(self, left: float) -> Command:
+        return "WAIT", self._replicas, max(1, int((left - _MARGIN) * 1000))
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._known: dict[str, tuple[Proof, int, float, int]] = {}
+    def _confirmed(self, reached: Iterable[Any]) -> None:
+        """The answers to WAIT, each from one server; `on_unconfirmed` is told if any lacks."""
+        number = min((each if isinstance(each, int) else 0 for each in reached), default=0)
+        if number < self._replicas:
+            logger.warning(
+                "replicas_missing wanted=%d reached=%d: a failover could lose an end or a login",
+                *(self._replicas, number),
+            )
+            if self.on_unconfirmed is not None:
+                self.on_unconfirmed(self._replicas, number)
 
-    def left(self, sid: str, proof: Proof, idle: int) -> int:
-        """The life (ms) that a session has left which slid a moment ago, as it would now; else 0."""
-        known = self._known.get(sid)
-        if known is None or known[0] != proof or known[1] != idle:
-            return 0
-        since = int((self._clock() - known[2]) * 1000)
-        return known[3] - since if 0 <= since < min(SLIDE_LAG, idle // 20) else 0
+    def _in_each(
+        self, verb: str, arguments: Mapping[str, Sequence[bytes | str | int]]
+    ) -> dict[str, Any]:
+        """A script in each of those houses, on the key of an index there."""
+        on_index = {
+            tag: (self._houses[tag].house + b"signed-in", *each) for tag, each in arguments.items()
+        }
+        return self._everywhere(verb, on_index)
 
-    def note(self, sid: str, proof: Proof, idle: int, left: int) -> None:
-        if len(self._known) >= _SLIDES_KNOWN:
-            self._known.clear()
-        self._known[sid] = proof, idle, self._clock(), left
+    def _everywhere(
+        self, verb: str, ask: Mapping[str, Sequence[bytes | str | int]]
+    ) -> dict[str, Any]:
+        """The replies by tag; each of `ask` begins with the key. Where one is missing
+        `StoreUnavailable` is raised, but not before all were asked.
+        """
+        script, houses = SCRIPTS[verb], self._houses
 
-    def forget(self) -> None:
-        self._known.clear()
+        def commands(tags: Iterable[str], *call: str) -> dict[str, Command]:
+            return {
+                tag: (*call, 1, ask[tag][0], houses[tag].prefix, houses[tag].house, *ask[tag][1:])
+                for tag in tags
+            }
 
+        with waiting(self._timeout):
+            replies = self._ask_all(verb, commands(ask, "EVALSHA", script.sha))
+            unknown = [tag for tag, reply in replies.items() if isinstance(reply, NoScriptError)]
+            if unknown:
+                # Each server learns it from one house, and runs it for the others.
+                teachers = [tags[0] for tags in self._link.together(unknown)]
+                replies |= self._ask_all(verb, commands(teachers, "EVAL", script.source))
+                taught = set(unknown) - set(teachers)
+                replies |= self._ask_all(verb, commands(taught, "EVALSHA", script.sha))
+        for reply in replies.values():
+            if isinstance(reply, Exception):
+                raise unavailable(reply) from reply
+        return replies
 
-def _is_client(client: object) -> bool:
-    return isinstance(client, redis.Redis) and not isinstance(client, Pipeline)
+    def _ask_all(self, verb: str, commands: Mapping[str, Command]) -> dict[str, Any]:
+        waits = self._replicas and verb in _CONFIRMED
+        replies, reached = self._link.ask_all(commands, self._wait if waits else None)
+        if reached:
+            self._confirmed(reached)
+        return replies
 
 
 def _tombstone(text: bytes) -> Tombstone | None:

@@ -4,6 +4,9 @@ memory://                               this process alone
 sqlite:///sessions.sqlite               a file, relative to the application's own folder
 sqlite:////var/lib/app/sessions.sqlite  a file, absolute
 redis://[user:password@]host:port/db    also rediss:// (TLS) and unix:// (a socket's path)
+redis+sentinel://host:port[,host:port...]/service[/db]   the master that Sentinels tell of
+redis+cluster://host:port[,host:port...]/                a Redis Cluster
+valkey:// for redis:// in each of them; see servers.py
 """
 
 from __future__ import annotations
@@ -19,17 +22,25 @@ from .sqlite import SQLiteStore
 if TYPE_CHECKING:
     from .base import Store
 
-_REDIS = frozenset({"redis", "rediss", "unix"})
-_NOT_YET = frozenset({"redis+sentinel", "redis+cluster"})
+_BASES = ("redis", "rediss", "valkey", "valkeys")
+_REDIS = frozenset(
+    {"unix", *(base + many for base in _BASES for many in ("", "+sentinel", "+cluster"))}
+)
 
 
 def open_store(
-    url: str, *, prefix: str, max_connections: int = 50, folder: str | Path | None = None
+    url: str,
+    *,
+    prefix: str,
+    max_connections: int = 50,
+    folder: str | Path | None = None,
+    timeout: float = 0.25,
+    wait_replicas: int = 0,
 ) -> Store:
     """The store, not yet connected. `SettingError`, which never shows the URL, for any other.
 
-    `prefix` and `max_connections` are for Redis. A relative SQLite path is looked up in
-    `folder`, or in the working directory.
+    `prefix`, `max_connections`, `timeout` (seconds) and `wait_replicas` are for Redis: see
+    `RedisStore`. A relative SQLite path is looked up in `folder`, or in the working directory.
     """
     scheme, colon, rest = url.partition("://")
     scheme = scheme.lower()
@@ -38,10 +49,12 @@ def open_store(
     if scheme == "sqlite" and colon:
         return _sqlite(url, rest, Path(folder or ""))
     if scheme in _REDIS and colon:
-        return _redis(url, prefix, max_connections)
-    if scheme in _NOT_YET:
-        raise _wrong(url, "this version speaks to one Redis server: use redis:// or rediss://.")
-    raise _wrong(url, "use memory://, sqlite:///path, redis://, rediss:// or unix://.")
+        return _redis(url, prefix, max_connections, timeout, wait_replicas)
+    raise _wrong(
+        url,
+        "use memory://, sqlite:///path, redis://, rediss://, unix://, "
+        "redis+sentinel:// or redis+cluster://.",
+    )
 
 
 def _sqlite(url: str, rest: str, folder: Path) -> SQLiteStore:
@@ -63,28 +76,43 @@ def _sqlite(url: str, rest: str, folder: Path) -> SQLiteStore:
     return SQLiteStore(folder / path)
 
 
-def _redis(url: str, prefix: str, max_connections: int) -> Store:
+def _redis(
+    url: str, prefix: str, max_connections: int, timeout: float, wait_replicas: int
+) -> Store:
     try:
         from .redis import RedisStore
     except ModuleNotFoundError as missing:
-        if missing.name != "redis":
+        if (missing.name or "").partition(".")[0] != "redis":
             raise
         raise _wrong(url, 'install the client: pip install "flask-holdfast[redis]".') from None
+    many = url.partition("://")[0].lower().partition("+")[2]
     path = url.partition("://")[2].partition("?")[0].partition("/")[2]
     unknown = path and not path.isdecimal() and "@" not in path
-    if unknown and not url.lower().startswith("unix"):
+    if unknown and not many and not url.lower().startswith("unix"):
         raise _wrong(url, "name the database by its number: redis://host:port/0.")
     try:
-        return RedisStore.from_url(url, prefix=prefix, max_connections=max_connections)
+        return RedisStore.from_url(
+            url,
+            prefix=prefix,
+            max_connections=max_connections,
+            timeout=timeout,
+            wait_replicas=wait_replicas,
+        )
     except SettingError:
         raise
     except ValueError:
         # Its message may quote the URL, so neither it nor the cause is shown.
-        raise _wrong(
-            url,
-            "use redis://[user:password@]host:port/db, with special characters "
-            "of the password written as %XX.",
-        ) from None
+        raise _wrong(url, _SPELLED[many]) from None
+
+
+_ESCAPED = "with special characters of the password written as %XX."
+_SPELLED = {
+    "": f"use redis://[user:password@]host:port/db, {_ESCAPED}",
+    "sentinel": "use redis+sentinel://[user:password@]host:port[,host:port...]/service[/db], "
+    + _ESCAPED,
+    "cluster": "use redis+cluster://[user:password@]host:port[,host:port...]/ without a database "
+    f"(a Cluster has number 0 alone), {_ESCAPED}",
+}
 
 
 def _wrong(url: object, fix: str) -> SettingError:

@@ -1,0 +1,155 @@
+"""Opens the store that the settings name, with what stands by for the time that it is away."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import logging
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from .. import settings, signals
+from ..exceptions import SettingError, StoreUnavailable
+from .events import logger, tell
+from .stores.breaker import Breaker, Circuit
+from .stores.fallback import FallbackStore
+from .stores.resilient import ResilientStore
+from .stores.shelter import Shelter
+from .stores.url import open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .stores.base import Store
+
+#: How many failures in a row open the breaker where nothing stands in: one slow answer is one
+#: person's 503, and no more.
+_FAILURES = 3
+#: Seconds between two looks at a Redis that is waited for.
+_PAUSE = 0.2
+
+
+def open_stores(config: Mapping[str, Any], folder: Path) -> Store:
+    """The store, in front of what stands in for it. Raises `SettingError`.
+
+    `folder` is the application's own: where relative paths lead, and the fallback lies.
+    """
+    named = [key for key in ("SESSION_STORE_URL", "REDIS_URL") if settings.get(config, key)]
+    key = named[0] if named else "SESSION_STORE_URL"
+    url = settings.get(config, key) or "sqlite:///sessions.sqlite"
+    store = _opened(config, key, url, folder)
+    if store.name == "redis":
+        store = _resilient(config, store, key, url, folder)
+    store.on_expired = _session_expired
+    return store
+
+
+def _opened(config: Mapping[str, Any], key: str, url: str, folder: Path) -> Store:
+    try:
+        store = open_store(
+            url,
+            prefix=settings.get(config, "SESSION_KEY_PREFIX"),
+            max_connections=settings.get(config, "REDIS_MAX_CONNECTIONS"),
+            timeout=settings.get(config, "REDIS_TIMEOUT"),
+            wait_replicas=settings.get(config, "REDIS_WAIT_REPLICAS"),
+            folder=folder,
+        )
+        if store.name == "sqlite":
+            # A folder that is not there is a mistake in the setting; a server that is away is not.
+            store.ping()
+            store.close()
+    except StoreUnavailable as error:
+        raise SettingError(key, url, f"Name a file that can be made and written: {error}") from None
+    except SettingError as error:
+        if error.key != "SESSION_STORE_URL":
+            raise
+        raise SettingError(key, url, error.fix) from None
+    return store
+
+
+def _resilient(
+    config: Mapping[str, Any], store: Store, key: str, url: str, folder: Path
+) -> ResilientStore:
+    resilient: ResilientStore
+    if settings.get(config, "REDIS_REQUIRED"):
+        _wait_for(store, key, url, settings.get(config, "SESSION_STARTUP_WAIT"))
+        breaker = Breaker(threshold=_FAILURES)
+        resilient = ResilientStore(store, Shelter(None, max_age=0), breaker)
+    else:
+        breaker = Breaker()
+        resilient = FallbackStore(store, _shelter(config, url, folder), breaker)
+    breaker.on_change = _breaker_changed
+    return resilient
+
+
+def _wait_for(store: Store, key: str, url: str, seconds: float) -> None:
+    """Return once it answers; refuse to start if it does not within so many seconds."""
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            store.ping()
+        except StoreUnavailable as error:
+            left = until - time.monotonic()
+            if left <= 0:
+                raise SettingError(
+                    key,
+                    url,
+                    f"Redis is required, and does not answer ({error.kind}). Start it, let "
+                    "SESSION_STARTUP_WAIT be the seconds to wait for it, or set "
+                    "REDIS_REQUIRED = False to go on without it.",
+                ) from None
+            time.sleep(min(left, _PAUSE))
+        else:
+            store.close()  # a server that forks makes its own connections
+            return
+
+
+def _shelter(config: Mapping[str, Any], url: str, folder: Path) -> Shelter:
+    chosen = settings.get(config, "SESSION_FALLBACK")
+    make = functools.partial(
+        Shelter,
+        max_age=int(settings.get(config, "SESSION_FALLBACK_MAX_AGE") * 1000),
+        most=settings.get(config, "SESSION_FALLBACK_MAX_BYTES"),
+    )
+    if chosen == "memory":
+        return make(None)
+    # Of this store and of no other that the same folder may serve. No credential is in the name.
+    parts = urlsplit(url)
+    place = f"{parts.netloc.rpartition('@')[2]}{parts.path}"
+    data = f"{place} {settings.get(config, 'SESSION_KEY_PREFIX')}"
+    name = hashlib.sha256(data.encode()).hexdigest()[:12]
+    shelter = make(folder / f"session-fallback-1-{name}.sqlite")
+    try:
+        shelter.ping()
+        shelter.close()
+    except StoreUnavailable as error:
+        if chosen == "sqlite":
+            raise SettingError(
+                "SESSION_FALLBACK",
+                chosen,
+                f"The instance folder has to be one that can be made and written ({error}), or "
+                'write "memory".',
+            ) from None
+        logger.warning("the session fallback is in memory: the instance folder cannot be written")
+        return make(None)
+    return shelter
+
+
+def _breaker_changed(before: Circuit, now: Circuit, trouble: str) -> None:
+    available = now is Circuit.CLOSED
+    # Each trial while it is away is two changes: not worth a line each.
+    news = available or before is Circuit.CLOSED
+    tell(
+        signals.store_changed,
+        logging.WARNING if news else logging.DEBUG,
+        available=available,
+        trouble="" if available else trouble,
+        state=now.value,
+        previous=before.value,
+    )
+
+
+def _session_expired(sid: str, reason: str) -> None:
+    tell(signals.session_expired, session_id=sid, reason=reason)

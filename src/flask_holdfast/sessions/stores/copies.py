@@ -1,0 +1,82 @@
+"""What the shelter learns from each answer of the store while all is well.
+
+That costs a look into a dict, but where a session is new to this process, was changed, or was
+not confirmed for a quarter of the time for which its copy is believed.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ...exceptions import StoreUnavailable, printable
+
+if TYPE_CHECKING:
+    from .endings import Ending
+    from .shelter import Shelter
+
+logger = logging.getLogger("flask_holdfast.sessions")
+
+#: How many copies a process remembers to have made.
+_KNOWN = 20_000
+#: Where the etag stands in a record.
+_ETAG = slice(6, 22)
+
+
+class Copies:
+    """Keeps copies in `shelter`, and takes back those of what has ended. Never raises.
+
+    A copy that cannot be kept is one person's session less in an outage. An ending that cannot
+    be written down beside the copies is worse, so then no copy is believed any more.
+    """
+
+    def __init__(self, shelter: Shelter) -> None:
+        self._shelter = shelter
+        # The etag of the copy, and until when (ms) it needs no confirmation.
+        self._known: dict[str, tuple[bytes, int]] = {}
+
+    def confirm(self, sid: str, data: bytes, idle_left: int, asked: int) -> None:
+        """The store had this when it was `asked` (ms)."""
+        known = self._known.get(sid)
+        if known is None or known[0] != data[_ETAG] or known[1] <= asked:
+            self.keep(sid, data, idle_left, asked)
+
+    def keep(
+        self, sid: str, data: bytes, idle_left: int, asked: int, was: str | None = None
+    ) -> None:
+        """The same, and it is new, or was written over the etag `was`."""
+        max_age = self._shelter.max_age
+        if not max_age:
+            return
+        try:
+            if not self._shelter.keep(sid, data, idle_left=idle_left, asked=asked, was=was):
+                return
+        except StoreUnavailable as error:
+            # Not at once again either, else a full disk is asked with each request.
+            logger.debug("no copy was kept: %s", printable(error))
+        if len(self._known) >= _KNOWN:
+            self._known.clear()
+        self._known[sid] = data[_ETAG], asked + min(max_age, idle_left) // 4
+
+    def drop(self, sid: str, *, ended: bool) -> None:
+        """The store does not have it (any more), or says that it has `ended`."""
+        self._known.pop(sid, None)
+        try:
+            self._shelter.drop(sid, ended=ended)
+        except StoreUnavailable as error:
+            self._distrust(error)
+
+    def end(self, endings: Sequence[Ending]) -> None:
+        """The store was told that this ended, and knows it."""
+        for ending in endings:
+            self._known.pop(ending.name, None)
+        try:
+            self._shelter.end(endings, owed=False)
+        except StoreUnavailable as error:
+            self._distrust(error)
+
+    def _distrust(self, error: StoreUnavailable) -> None:
+        if self._shelter.is_trusted:
+            logger.warning("copies of sessions are not believed any more: %s", printable(error))
+        self._shelter.distrust()

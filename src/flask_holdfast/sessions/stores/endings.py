@@ -1,0 +1,104 @@
+"""What was ended, written down so that it can be told to a store that does not know, or that
+may have forgotten: one that was away, or a server that lost its last writes.
+"""
+
+from __future__ import annotations
+
+import secrets
+from enum import Enum
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ..ids import secret_hash
+from ..record import NO_DEADLINE, VERSION, Record, encode, new_etag
+from .base import Outcome, Tombstone
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .base import Store
+
+#: How long (ms) the place of a session that is not there is taken, on the way to its tombstone.
+_MOMENT = 10_000
+#: How long (ms) the tombstone is kept of a session of which nothing was known here.
+_UNKNOWN = 86_400_000
+
+
+class Ended(Enum):
+    """What a step ended."""
+
+    SESSION = "session"
+    USER = "user"
+    EVERYONE = "everyone"
+    MARK = "mark"  # a remember cookie
+
+
+class Ending(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One step that ended something; times are milliseconds, `at` since 1970 by this host.
+
+    `name` is the sid, the owner, or the name of the mark.
+    """
+
+    what: Ended
+    at: int
+    name: str = ""
+    ended: Tombstone | None = None
+    idle: int = 0
+    #: How long it is to be remembered: of everyone's and of an owner's end, and of a mark.
+    life: int = 0
+    keep: str | None = None
+    #: The deadline of the session, where it is known.
+    deadline: int = 0
+
+
+def tell(ending: Ending, store: Store, now: int) -> Sequence[str]:
+    """End it in the store too; the sids of an owner that it ended there.
+
+    Telling the end of a session or a mark again is harmless. An owner's or everyone's ends
+    also what has begun since.
+    """
+    if ending.what is Ended.MARK:
+        store.mark(ending.name, life=ending.life)
+        return ()
+    assert ending.ended is not None
+    if ending.what is Ended.SESSION:
+        end_session(
+            store, ending.name, ending.ended, idle=ending.idle, deadline=ending.deadline, now=now
+        )
+        return ()
+    if ending.what is Ended.USER:
+        return store.end_user(
+            ending.name,
+            ended=ending.ended,
+            idle=ending.idle,
+            remember=ending.life,
+            keep=ending.keep,
+        )
+    store.end_everyone(ended=ending.ended, idle=ending.idle, remember=ending.life, keep=ending.keep)
+    return ()
+
+
+def end_session(
+    store: Store, sid: str, ended: Tombstone, *, idle: int, deadline: int, now: int
+) -> None:
+    """End a session; where the store has none, leave its tombstone all the same.
+
+    Another host may have a copy, and bring it back to a store that has lost its data: it must
+    find that the session has ended. A store leaves tombstones only where something was, so
+    for a moment something is there, which nobody has the secret of.
+    """
+    if store.delete(sid, ended=ended, idle=idle):
+        return
+    known = now < deadline < NO_DEADLINE
+    nobodys = Record(
+        etag=new_etag(),
+        secret=secret_hash(secrets.token_bytes(32)),
+        deadline=deadline if known else now + _UNKNOWN,
+        owner="",
+        mark="",
+        version=VERSION,
+        created=now,
+    )
+    if store.create(sid, encode(nobodys), idle=_MOMENT).outcome is Outcome.DONE:
+        store.delete(sid, ended=ended, idle=idle)

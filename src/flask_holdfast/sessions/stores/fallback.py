@@ -1,0 +1,118 @@
+"""A store, and what answers in its place while it is away.
+
+All is well: the store answers, and the shelter keeps copies of what it said and remembers what
+ended. The store fails: from then on, for all processes of the host, the shelter answers for
+what it has a copy of that is still believed, for what begins meanwhile, and for what has
+ended; of anything else it is not known whether it stands (UNAVAILABLE), and nobody is taken for
+anyone. Now and then one request asks the store. If it answers, it is told what has ended, before
+it is asked anything else; then each session goes back to it before its next step, and the
+others a few at a time.
+
+What is in no copy, and what other hosts end meanwhile, cannot be known here: docs/outages.md
+has the bounds in one table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import msgspec
+
+from ...exceptions import StoreUnavailable
+from .base import Answer, Outcome
+from .breaker import TOLD, Circuit
+from .resilient import ResilientStore
+from .shelter import Host
+
+T = TypeVar("T")
+
+#: How often one step may find the store there, and gone again.
+_TURNS = 4
+
+
+class FallbackStore(ResilientStore):
+    """`primary`, or `shelter` while `primary` is away, for all processes that share it.
+
+    The breaker has to open at the first failure: a step that failed is made in the shelter.
+    """
+
+    @property
+    def degraded(self) -> bool:  # type: ignore[override]  # a plain attribute in the others
+        return self.shelter.state() is Host.AWAY
+
+    def ping(self) -> None:
+        """Asks the store if it is time to; being degraded is no error."""
+        self._many(self.primary.ping, lambda: None)
+
+    def _many(self, ask: Callable[[], T], stand: Callable[[], T], *, ends: bool = False) -> T:
+        for _ in range(_TURNS):
+            before, heard = self.shelter.state(), self._returning.heard
+            if before is Host.AWAY:
+                self._try_to_return()
+            if self.shelter.state() is not Host.AWAY:
+                try:
+                    answer = ask()
+                except StoreUnavailable as error:
+                    self._went_away(error)
+                else:
+                    self.breaker.succeeded()
+                    # Its server was found to have lost its data on the way: what it did not find
+                    # may be here.
+                    if heard != self._returning.heard and _found_nothing(answer):
+                        continue
+                    self._go_on_returning()
+                    return answer
+            # On the disk before it is answered, where something ends.
+            with self.shelter.together(durable=ends):
+                if self.shelter.state() is Host.AWAY:
+                    return _degraded(stand())
+        raise StoreUnavailable("the session store comes and goes")
+
+    def _try_to_return(self) -> None:
+        """One request asks the store, once in a while; if it answers, it is told what has ended."""
+        if self.breaker.circuit is Circuit.CLOSED:
+            self.breaker.failed(TOLD)
+        if not self.breaker.allows():
+            return
+        try:
+            self.primary.ping()
+            if not self._returning.tell_owed():
+                self.breaker.failed(TOLD)
+                return
+            with self.shelter.together():
+                # Another process of this host may have been first.
+                if self.shelter.state() is Host.AWAY and not self.shelter.owed(1):
+                    self.shelter.become(Host.RETURNING)
+        except StoreUnavailable as error:
+            self.breaker.failed(error.kind)
+        else:
+            self.breaker.succeeded()
+
+    def _go_on_returning(self) -> None:
+        """A few more of the sessions go back; after the last one all is well."""
+        if self.shelter.state() is not Host.RETURNING:
+            return
+        try:
+            if not self._returning.give_back_some():
+                return
+            with self.shelter.together():
+                if self.shelter.state() is Host.RETURNING and not self.shelter.pending(limit=1):
+                    self.shelter.become(Host.WELL)
+        except StoreUnavailable as error:
+            self._went_away(error)
+
+    def _went_away(self, error: StoreUnavailable) -> None:
+        self.breaker.failed(error.kind)
+        with self.shelter.together():
+            self.shelter.become(Host.AWAY)
+
+
+def _found_nothing(answer: object) -> bool:
+    return answer is False or (isinstance(answer, Answer) and answer.outcome is Outcome.MISSING)
+
+
+def _degraded(answer: T) -> T:
+    if isinstance(answer, Answer):
+        return msgspec.structs.replace(answer, degraded=True)
+    return answer

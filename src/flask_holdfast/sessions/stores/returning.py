@@ -1,0 +1,285 @@
+"""How a store that was away gets back what it missed: first all that has ended, then the
+sessions, each merged key by key with what other hosts have made of it meanwhile.
+
+Nothing here is done twice in vain: giving back a session again, or telling its end, changes
+nothing more. Only an owner's or everyone's end does, so one process at a time tells endings.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ...exceptions import StoreUnavailable
+from ..merge import Changes, RawData, apply
+from ..record import Record, decode, encode, head, new_etag
+from . import budget, endings
+from .base import REVOKED, Answer, Outcome, Proof, Tombstone
+from .endings import Ended, Ending
+
+if TYPE_CHECKING:
+    from .base import Store
+    from .news import News
+    from .shelter import Pending, Shelter
+
+#: Seconds of a request's budget that are left to the request itself.
+_RESERVE = 0.1
+#: Seconds that one request spends on other people's sessions.
+_HELP = 0.02
+_ATTEMPTS = 16
+
+#: What a session has become that the store does not know, or not any more.
+_GONE: tuple[bytes | None, int] = (None, 0)
+
+
+class Returning:
+    """Tells `store` what is in `shelter`. Every method may raise `StoreUnavailable`."""
+
+    def __init__(self, store: Store, shelter: Shelter) -> None:
+        self._store = store
+        self._shelter = shelter
+        self._me = secrets.token_hex(8)
+        #: Seconds to wait for another process that tells a server what has ended.
+        self.patience = 0.1
+        #: How often a server was found that may have lost something.
+        self.heard = 0
+
+    # -- what has ended ----------------------------------------------------------------
+
+    def tell_owed(self) -> bool:
+        """What ended while the store was away; False if another process is at it.
+
+        Raises too if that takes longer than a request may wait; what was told is told.
+        """
+        if not self._shelter.claim(self._who()):
+            return False
+        try:
+            while owed := self._shelter.owed():
+                for number, ending in owed:
+                    self._go_on()
+                    self._tell(ending)
+                    self._shelter.told(number)
+        finally:
+            self._shelter.release(self._who())
+        return True
+
+    def hear(self, news: News) -> None:
+        """A server is new: it may have lost what it was told last, or everything."""
+        tags = sorted(news.tags) if news.tags is not None else [""]
+        known = self._shelter.servers()
+        run = f"{news.run} {news.marker}"
+        met = [known[tag] for tag in tags if tag in known]
+        self.heard += 1
+        if len(met) == len(tags) and all(each == (news.marker, run) for each in met):
+            return  # another process of this host was first
+        lost = [tag for tag in tags if tag in known and known[tag][0] not in ("", news.marker)]
+        if lost and news.marker:
+            self._shelter.lose(lost)
+        if met:
+            self._tell_again(run, news.covers)
+        self._shelter.meet(tags, news.marker or (met[0][0] if met else ""), run)
+
+    def _tell_again(self, run: str, covers: Callable[[str], bool]) -> None:
+        """What ended lately, to a server that may have forgotten."""
+        self._wait_for_claim()
+        try:
+            while recent := self._shelter.recent(run):
+                for number, ending in recent:
+                    self._go_on()
+                    one = ending.what is Ended.SESSION
+                    # Of an owner's end each session was written down, and ends again by itself.
+                    if ending.what is not Ended.USER and (not one or covers(ending.name)):
+                        self._tell(ending)
+                    self._shelter.told(number, run)
+        finally:
+            self._shelter.release(self._who())
+
+    def _wait_for_claim(self) -> None:
+        until = time.monotonic() + self.patience
+        while not self._shelter.claim(self._who()):
+            if time.monotonic() >= until:
+                raise StoreUnavailable("another process tells the store what has ended")
+            paying = budget.current()
+            if paying is not None:
+                paying.begin()
+            time.sleep(0.005)
+            if paying is not None:
+                paying.end()
+
+    def _who(self) -> str:
+        return f"{self._me} {os.getpid()} {threading.get_ident()}"
+
+    def _go_on(self) -> None:
+        _while_there_is_time()
+        if not self._shelter.claim(self._who()):  # it was too slow, and another has taken over
+            raise StoreUnavailable("another process tells the store what has ended")
+
+    def _tell(self, ending: Ending) -> None:
+        many = ending.what in (Ended.USER, Ended.EVERYONE)
+        if many:
+            self._end_what_others_ended(ending)
+        now = self._shelter.now()
+        sids = endings.tell(ending, self._store, now)
+        if many:
+            self.note_told(ending.name)
+        self._shelter.end(
+            [msgspec.structs.replace(ending, what=Ended.SESSION, name=sid) for sid in sids],
+            owed=False,
+        )
+
+    def note_told(self, owner: str) -> None:
+        """The store has just ended all sessions of an owner ("": of everyone) because of us."""
+        self._shelter.note_told(owner, self._store.marked("", owner)[1])
+
+    def _end_what_others_ended(self, ending: Ending) -> None:
+        """What began here, and whose owner had all sessions ended by another host since then:
+        once the store is told of our end, the moment of theirs is not to be seen any more.
+        """
+        owners = self._shelter.owners() if ending.what is Ended.EVERYONE else [ending.name]
+        for owner in owners:
+            ended = self._ended_ago(f"now:{ending.name or 'everyone'}", owner)
+            if ended is not None:
+                self._shelter.end_what_began(owner, before=self._shelter.now() - ended)
+
+    def _ended_ago(self, name: str, owner: str) -> int | None:
+        """How long ago (ms, by the store's clock) others ended all of the owner's sessions."""
+        self._store.mark(name, life=60_000)
+        now, ended = self._store.marked(name, owner)
+        if ended is None or self._shelter.is_ours(owner, ended):
+            return None
+        return 0 if now is None else max(0, now - ended)
+
+    # -- sessions ----------------------------------------------------------------------
+
+    def give_back_one(self, sid: str) -> None:
+        for each in self._shelter.pending(sid=sid):
+            self._give_back(each)
+
+    def give_back_those_of(self, owner: str) -> None:
+        while pending := self._shelter.pending(owner=owner):
+            for each in pending:
+                self._give_back(each)
+
+    def give_back_some(self) -> bool:
+        """A few of all; whether none is left."""
+        until = time.monotonic() + _HELP
+        while pending := self._shelter.pending():
+            for each in pending:
+                self._give_back(each)
+                if time.monotonic() > until or not _is_time():
+                    return False
+        return True
+
+    def _give_back(self, pending: Pending) -> None:
+        asked, heard = self._shelter.now(), self.heard
+        believed = asked < pending.since + self._shelter.max_age
+        now, idle_left = self._given_back(pending, believed=believed)
+        if heard != self.heard:
+            return  # by a server that may have lost it meanwhile: once more, knowing that
+        self._shelter.settle(pending, now, idle_left=idle_left, asked=asked)
+
+    def _given_back(self, one: Pending, *, believed: bool) -> tuple[bytes | None, int]:
+        """What the store has of it after that, and for how long; `_GONE` if nothing."""
+        current, base = decode(one.data), decode(one.base) if one.base else None
+        if current is None or one.idle_left <= 0:
+            return _GONE
+        changed = base is None or base.etag != current.etag
+        if base is None or one.lost:
+            if not (changed or believed):
+                return _GONE
+            answer = self._store.create(one.sid, one.data, idle=one.idle_left)
+            if answer.outcome is Outcome.DONE:
+                return _GONE if self._ended_meanwhile(one) else (one.data, answer.idle_left)
+            if answer.outcome is not Outcome.CONFLICT or not _is_same(answer, current, base):
+                return _GONE
+        else:
+            answer = self._found(one, base)
+        return self._merged(one, current, base, answer) if changed else _there(answer)
+
+    def _found(self, one: Pending, base: Record) -> Answer:
+        """What is there; touched, if its person was here since then."""
+        answer = self._store.fetch(one.sid)
+        if answer.outcome is not Outcome.FOUND or answer.idle_left + 1000 >= one.idle_left:
+            return answer
+        proof = Proof(base.secret, base.mark)
+        return self._store.fetch(one.sid, slide=proof, idle=one.idle_left)
+
+    def _merged(
+        self, one: Pending, current: Record, base: Record | None, answer: Answer
+    ) -> tuple[bytes | None, int]:
+        for _ in range(_ATTEMPTS):
+            there = decode(answer.data)
+            if there is None or there.etag == current.etag:
+                return _there(answer)  # gone, or it was written, and only the answer was lost
+            # Another process may have been faster, and its person have written since: asked after
+            # that was read which is to be replaced.
+            if not self._shelter.is_pending(one):
+                return _there(answer)
+            after = merged(there, base, current)
+            data, idle = encode(after), max(one.idle_left, answer.idle_left)
+            answer = self._store.replace(one.sid, data, etag=there.etag, idle=idle)
+            if answer.outcome is Outcome.DONE:
+                return data, answer.idle_left
+        raise StoreUnavailable("a session that goes back is being changed all the time")
+
+    def _ended_meanwhile(self, one: Pending) -> bool:
+        """Whether another host ended it with all of its owner's, or everyone's, since it was
+        seen. Asked after filing: whoever ends them later finds it there.
+        """
+        now = self._shelter.now()
+        ended = self._ended_ago(f"now:{one.sid}", head(one.data).owner)
+        if ended is None or ended > now - one.since:
+            return False
+        gone = Tombstone(REVOKED, now - ended)
+        self._store.delete(one.sid, ended=gone, idle=one.idle_left)
+        return True
+
+
+def merged(there: Record, base: Record | None, current: Record) -> Record:
+    """`there` with what was made of `base` here: `current`."""
+    if base is not None and there.etag == base.etag:
+        return current
+    before: RawData = base.data if base is not None else {}
+    changes = Changes(
+        removed=before.keys() - current.data.keys(),
+        assigned={
+            key: bytes(raw)
+            for key, raw in current.data.items()
+            if key not in before or bytes(before[key]) != bytes(raw)
+        },
+    )
+    after = msgspec.structs.replace(there, etag=new_etag(), data=apply(changes, there.data))
+    if base is not None and current.secret != base.secret:
+        # Its browser has the secret that it was given here.
+        after.secret, after.previous = current.secret, current.previous
+        after.until, after.renewed = current.until, current.renewed
+    if after.client is None:
+        after.client, after.mark = current.client, current.mark
+    return after
+
+
+def _is_same(answer: Answer, current: Record, base: Record | None) -> bool:
+    """Whether the store has that session and not another under its sid."""
+    known = {current.secret, base.secret if base is not None else current.secret}
+    return head(answer.data).secret in known
+
+
+def _there(answer: Answer) -> tuple[bytes | None, int]:
+    found = answer.outcome in (Outcome.FOUND, Outcome.CONFLICT)
+    return (answer.data, answer.idle_left) if found else _GONE
+
+
+def _is_time() -> bool:
+    paying = budget.current()
+    return paying is None or paying.left > _RESERVE
+
+
+def _while_there_is_time() -> None:
+    if not _is_time():
+        raise StoreUnavailable("the store is back, and is still being told what has ended")

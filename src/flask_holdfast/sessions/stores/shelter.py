@@ -1,0 +1,539 @@
+"""What a host keeps for itself, for the time that the store is away.
+
+Copies of the sessions that it saw lately, and what ended; while the store is away, those of
+its sessions that are used or begin, each as in any SQLite store; and whether it is away, which all
+processes of the host must agree on: one that is back already would not see a logout in one
+that is not. Nothing here asks the store.
+
+In a file (0600: it holds what is in the sessions, and the hashes of their secrets) it is
+shared by all processes of the host, and survives them. In memory it is one process's own.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import IntEnum
+from importlib import resources
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ...exceptions import StoreUnavailable
+from ..record import head
+from .base import ABSOLUTE, IDLE, REVOKED, Outcome, Tombstone
+from .endings import Ended, Ending
+from .flag import FileFlag
+from .sqlite import SQLiteStore, _inherited
+from .sqlite_steps import Step, patiently, prepare
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from .flag import Flag
+
+_SCHEMA = resources.files(__package__).joinpath("shelter.sql").read_text("utf-8").split("\n\n")
+_PAGE = 4096
+#: How many endings are remembered that the store knows of.
+_RECENT = 10_000
+#: One in so many copies clears out what is too old to be believed.
+_CLEARED = 64
+#: How long (ms) somebody may be at telling endings before another takes over.
+_CLAIM = 2_000
+
+_endings = msgspec.json.Decoder(Ending)
+
+
+class Host(IntEnum):
+    """How the host stands to the store."""
+
+    WELL = 0
+    #: The store is away: the shelter answers.
+    AWAY = 1
+    #: It is back, and knows all that has ended; sessions still go back to it.
+    RETURNING = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A session that the store has to get back, or at least to be asked about.
+
+    `base` is what the store had when it was seen last; None for one that began here. `since`
+    is when that was (ms).
+    """
+
+    sid: str
+    data: bytes
+    idle_left: int
+    base: bytes | None
+    lost: bool
+    since: int
+
+
+class Shelter(SQLiteStore):
+    """A SQLite store with copies, endings and the state of the host.
+
+    `path` None: in memory. A copy is believed for `max_age` ms after it was seen. `most`
+    bytes are kept at most; where that is too little, copies are let go of first, and then
+    nothing begins any more: `StoreUnavailable`.
+    """
+
+    name = "shelter"
+
+    def __init__(
+        self,
+        path: Path | None,
+        *,
+        max_age: int = 300_000,
+        most: int = 64 * 1024 * 1024,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        super().__init__(path or "in memory", clock)
+        self.max_age = max_age
+        #: How long (ms) what has ended is remembered: longer than any copy of it is believed.
+        self.window = max(max_age, 60_000) + 60_000
+        self.shared = path is not None
+        self._flag: Flag = FileFlag(self._path.with_suffix(".flag")) if path else bytearray(2)
+        self._most = most
+        self._inside = threading.local()
+        self._memory: sqlite3.Connection | None = None
+        self._copied = 0
+
+    def now(self) -> int:
+        """Milliseconds since 1970, by this host's clock."""
+        return self._now()
+
+    # -- one step ----------------------------------------------------------------------
+
+    def state(self) -> Host:
+        """At a glance; inside `together` it stays so."""
+        return Host(self._flag[0])
+
+    @contextmanager
+    def together(self, *, durable: bool = False) -> Iterator[Step]:
+        """All that this thread asks inside is one step, and no other process is at it."""
+        with self._write(durable=durable, clean=0) as step:
+            yield step
+
+    @contextmanager
+    def _write(self, *, durable: bool = False, clean: int = 8) -> Iterator[Step]:
+        outer: Step | None = getattr(self._inside, "step", None)
+        if outer is not None:
+            yield outer
+            return
+        with super()._write(durable=durable, clean=clean) as step:
+            self._inside.step = step
+            try:
+                yield step
+            finally:
+                del self._inside.step
+
+    @contextmanager
+    def _read(self) -> Iterator[Step]:
+        if not self.shared or getattr(self._inside, "step", None) is not None:
+            with self._write(clean=0) as step:  # in memory there is but one connection
+                yield step
+        else:
+            with super()._read() as step:
+                yield step
+
+    # -- the state of the host ---------------------------------------------------------
+
+    def become(self, state: Host) -> None:
+        with self._write(clean=0) as step:
+            if state is Host.WELL:
+                # Not the store's word: it kept time for these sessions by itself.
+                step.run("DELETE FROM tombstones WHERE why IN (?, ?)", (IDLE, ABSOLUTE))
+                step.run("DELETE FROM told WHERE moment <= ?", (step.now - self.window,))
+            step.run("UPDATE host SET state = ?", (int(state),))
+            self._flag[0] = state
+
+    def claim(self, who: str) -> bool:
+        """Whether `who` alone tells endings from now on, for two seconds."""
+        with self._write(clean=0) as step:
+            taken = step.run(
+                "UPDATE host SET claimed_by = ?, claimed_until = ?"
+                " WHERE claimed_by = ? OR claimed_until <= ?",
+                (who, step.now + _CLAIM, who, step.now),
+            )
+            return taken.rowcount == 1
+
+    def release(self, who: str) -> None:
+        with self._write(clean=0) as step:
+            step.run(
+                "UPDATE host SET claimed_by = '', claimed_until = 0 WHERE claimed_by = ?", (who,)
+            )
+
+    def servers(self) -> dict[str, tuple[str, str]]:
+        """By tag: the marker of its data, and the server's run that knows what has ended."""
+        with self._read() as step:
+            rows = step.run("SELECT tag, marker, run FROM servers")
+            return {tag: (marker, run) for tag, marker, run in rows}
+
+    def meet(self, tags: Iterable[str], marker: str, run: str) -> None:
+        with self._write(clean=0) as step:
+            for tag in tags:
+                step.run(
+                    "INSERT INTO servers VALUES (?, ?, ?, 0)"
+                    " ON CONFLICT (tag) DO UPDATE SET marker = excluded.marker, run = excluded.run",
+                    (tag, marker, run),
+                )
+
+    # -- copies ------------------------------------------------------------------------
+
+    def keep(
+        self, sid: str, data: bytes, *, idle_left: int, asked: int, was: str | None = None
+    ) -> bool:
+        """Keep a copy of what the store answered to a question `asked` then (ms); with `was`
+        of what was written over that etag, and is there since the answer.
+
+        False for what has ended here meanwhile, and for what is older than the copy that is
+        there: answers may come in another order than they were given.
+        """
+        with self._write(clean=0) as step:
+            record = head(data)
+            ended = step.ended_at(record.owner)
+            if (ended is not None and ended >= asked) or self._is_buried(step, sid):
+                return False
+            seen = asked if was is None else step.now
+            there = step.run("SELECT seen, was, data FROM copies WHERE sid = ?", (sid,)).fetchone()
+            if there is not None and there[2] != data:
+                if there[0] > seen or there[1] == record.etag:
+                    return False
+            elif there is not None:
+                seen, was = max(seen, there[0]), there[1]
+            self._clear(step)
+            lost = step.run(
+                "SELECT 1 FROM servers WHERE tag IN ('', ?) AND lost_at >= ?", (sid[:2], asked)
+            ).fetchone()
+            step.run(
+                "INSERT OR REPLACE INTO copies (sid, owner, expires, seen, was, lost, data)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (sid, record.owner, seen + idle_left, seen, was or "", bool(lost), data),
+            )
+            if lost:
+                self._return_if_lost()
+            return True
+
+    def drop(self, sid: str, *, ended: bool) -> None:
+        """Forget a copy: the store does not have that session any more.
+
+        One that a server lost with its data stays, unless the store says that it has `ended`.
+        """
+        with self._read() as step:
+            copy = step.run("SELECT lost FROM copies WHERE sid = ?", (sid,)).fetchone()
+            if copy is None or (copy[0] and not ended):
+                return
+        with self._write(clean=0) as step:
+            step.run("DELETE FROM copies WHERE sid = ? AND (? OR NOT lost)", (sid, ended))
+
+    def distrust(self) -> None:
+        """Believe no copy any more: an ending could not be written down beside them."""
+        self._flag[1] = 1
+
+    @property
+    def is_trusted(self) -> bool:
+        return not self._flag[1]
+
+    def lose(self, tags: Iterable[str]) -> None:
+        """The servers of these tags have lost their data: all that they were asked before."""
+        with self._write(clean=0) as step:
+            for tag in tags:
+                step.run("UPDATE servers SET lost_at = ? WHERE tag = ?", (step.now, tag))
+                # No upper case in a sid: what begins with the tag lies between it and "tag~".
+                step.run("UPDATE copies SET lost = 1 WHERE sid >= ? AND sid < ?", (tag, f"{tag}~"))
+            self._return_if_lost()
+
+    def _return_if_lost(self) -> None:
+        if self.state() is Host.WELL and self.pending(limit=1):
+            self.become(Host.RETURNING)
+
+    def _clear(self, step: Step) -> None:
+        """Now and then: let go of copies that nobody would believe, and of endings."""
+        self._copied += 1
+        if self._copied % _CLEARED != 1:
+            return
+        step.clean(_CLEARED * 2)
+        step.run(
+            "DELETE FROM copies WHERE seen <= ? AND sid NOT IN (SELECT sid FROM sessions)",
+            (step.now - self.max_age,),
+        )
+        step.run("DELETE FROM endings WHERE at <= ? AND NOT owed", (step.now - self.window,))
+        step.run(
+            "DELETE FROM endings WHERE NOT owed AND number <="
+            " (SELECT max(number) FROM endings) - ?",
+            (_RECENT,),
+        )
+        used, free = (_number(step, f"PRAGMA {what}") for what in ("page_count", "freelist_count"))
+        if (used - free) * _PAGE > self._most * 3 // 4:
+            step.run(
+                "DELETE FROM copies WHERE sid IN (SELECT sid FROM copies WHERE NOT lost"
+                " AND sid NOT IN (SELECT sid FROM sessions) ORDER BY seen LIMIT"
+                " (SELECT count(*) / 4 FROM copies))"
+            )
+
+    @staticmethod
+    def _is_buried(step: Step, sid: str) -> bool:
+        there = step.look(sid)
+        return there is not None and there.outcome is Outcome.ENDED
+
+    # -- sessions while the store is away ----------------------------------------------
+
+    def adopt(self, sid: str) -> bool:
+        """Whether the shelter can answer for `sid`: it began or ended here, or there is a copy
+        that is believed. From the first answer on it is one of the sessions here.
+        """
+        with self._write(clean=0) as step:
+            there = step.state(sid)
+            if there.outcome is Outcome.ENDED:
+                return True
+            copy = step.run("SELECT seen FROM copies WHERE sid = ?", (sid,)).fetchone()
+            if copy is None:
+                return there.outcome is Outcome.FOUND
+            if copy[0] + self.max_age <= step.now or not self.is_trusted:
+                return False
+            if there.outcome is Outcome.MISSING:
+                self._adopt(step, "sid = ?", sid)
+            return True
+
+    def adopt_those_of(self, owner: str | None) -> None:
+        """The same for all sessions of an owner; None: of everyone."""
+        with self._write(clean=0) as step:
+            self._adopt(step, "owner = ?" if owner is not None else "? IS NULL", owner)
+
+    def _adopt(self, step: Step, which: str, value: str | None) -> None:
+        if self.is_trusted:
+            step.run(
+                f"""
+                INSERT OR IGNORE INTO sessions (sid, owner, expires, data)
+                SELECT sid, owner, expires, data FROM copies
+                WHERE {which} AND seen > ? AND expires > ?
+                    AND sid NOT IN (SELECT sid FROM tombstones)""",  # noqa: S608  # `which` is a constant of ours
+                (value, step.now - self.max_age, step.now),
+            )
+
+    def began(self, sid: str) -> None:
+        with self._write(clean=0) as step:
+            step.run("INSERT OR REPLACE INTO begun VALUES (?, ?)", (sid, step.now))
+
+    # -- going back --------------------------------------------------------------------
+
+    def pending(
+        self, *, sid: str | None = None, owner: str | None = None, limit: int = 50
+    ) -> Sequence[Pending]:
+        """Sessions that have to go back to the store: this one, an owner's, or any."""
+        which = "sid = :sid" if sid is not None else "owner = :owner" if owner else "1"
+        # What has outlived its time is buried first, and told.
+        with self._write(clean=limit) as step:
+            rows = step.run(
+                f"""
+                SELECT * FROM (SELECT sessions.sid AS sid, sessions.owner AS owner, sessions.data,
+                    sessions.expires - :now, copies.data, coalesce(copies.lost, 0),
+                    coalesce(copies.seen, begun.at, 0)
+                FROM sessions LEFT JOIN copies USING (sid) LEFT JOIN begun USING (sid))
+                WHERE {which}
+                UNION ALL
+                SELECT sid, owner, data, expires - :now, data, 1, seen FROM copies
+                WHERE {which} AND lost AND seen > :believed AND expires > :now
+                    AND sid NOT IN (SELECT sid FROM sessions)
+                    AND sid NOT IN (SELECT sid FROM tombstones)
+                LIMIT :limit""",  # noqa: S608  # `which` is a constant of ours
+                {
+                    "sid": sid,
+                    "owner": owner,
+                    "now": step.now,
+                    "believed": step.now - self.max_age if self.is_trusted else step.now,
+                    "limit": limit,
+                },
+            ).fetchall()
+        return [
+            Pending(name, data, left, base, lost=bool(lost), since=since)
+            for name, _, data, left, base, lost, since in rows
+        ]
+
+    def is_pending(self, one: Pending) -> bool:
+        """Whether nobody has given it back since it was read here."""
+        with self._read() as step:
+            there = step.run("SELECT data FROM sessions WHERE sid = ?", (one.sid,)).fetchone()
+            return there is not None and there[0] == one.data
+
+    def settle(self, gone_back: Pending, now: bytes | None, *, idle_left: int, asked: int) -> None:
+        """It went back, and the store has `now`, or (None) does not know it any more.
+
+        What was written here since it was read stays pending, on that base. Nothing happens
+        where another process was faster.
+        """
+        sid = gone_back.sid
+        with self._write(clean=0) as step:
+            there = step.run("SELECT data FROM sessions WHERE sid = ?", (sid,)).fetchone()
+            copy = step.run("SELECT data FROM copies WHERE sid = ?", (sid,)).fetchone()
+            if (copy[0] if copy else None) != gone_back.base:
+                return
+            unchanged = there is None or there[0] == gone_back.data
+            if unchanged:
+                step.run("DELETE FROM sessions WHERE sid = ?", (sid,))
+                step.run("DELETE FROM begun WHERE sid = ?", (sid,))
+            if now is not None:
+                self.keep(sid, now, idle_left=idle_left, asked=asked)
+            elif unchanged:
+                step.run("DELETE FROM copies WHERE sid = ?", (sid,))
+
+    # -- endings -----------------------------------------------------------------------
+
+    def end(self, endings: Iterable[Ending], *, owed: bool) -> None:
+        """Write down what has ended, and forget its copies. `owed`: the store is not told yet."""
+        with self._write(clean=0) as step:
+            for ending in endings:
+                self._forget(step, ending)
+                sid = ending.name if ending.what is Ended.SESSION else ""
+                step.run(
+                    "INSERT INTO endings (at, owed, sid, ending) VALUES (?, ?, ?, ?)",
+                    (step.now, owed, sid, msgspec.json.encode(ending)),
+                )
+            if not self.is_trusted and self.state() is Host.WELL:
+                step.run("DELETE FROM copies")
+                self._flag[1] = 0
+
+    def _forget(self, step: Step, ending: Ending) -> None:
+        if ending.what is Ended.SESSION:
+            assert ending.ended is not None
+            step.run("DELETE FROM copies WHERE sid = ?", (ending.name,))
+            if not self._is_buried(step, ending.name):
+                step.run("DELETE FROM sessions WHERE sid = ?", (ending.name,))
+                step.bury(ending.name, ending.ended, step.now + max(self.window, ending.idle))
+        elif ending.what is not Ended.MARK:
+            everyone = ending.what is Ended.EVERYONE
+            step.run(
+                "DELETE FROM copies WHERE (owner = ? OR ?) AND sid IS NOT ?",
+                (ending.name, everyone, ending.keep),
+            )
+            if everyone:
+                step.remember("everyone", "", ending.life)
+            else:
+                step.remember("ended", ending.name, ending.life)
+
+    def end_what_began(self, owner: str, *, before: int) -> None:
+        """The owner's sessions that began here before then (ms) were ended by another host."""
+        with self._write(clean=0) as step:
+            for (sid,) in step.run(
+                "SELECT sid FROM sessions JOIN begun USING (sid) WHERE owner = ? AND at <= ?",
+                (owner, before),
+            ).fetchall():
+                step.bury(sid, Tombstone(REVOKED, before), step.now + self.window)
+                step.run("DELETE FROM sessions WHERE sid = ?", (sid,))
+
+    def owners(self) -> Sequence[str]:
+        """Whose sessions began here."""
+        with self._read() as step:
+            rows = step.run("SELECT DISTINCT owner FROM sessions JOIN begun USING (sid)").fetchall()
+        return [owner for (owner,) in rows]
+
+    def ended_at(self, owner: str) -> int | None:
+        """When all of the owner's sessions, or everyone's, were ended from this host."""
+        with self._read() as step:
+            return step.ended_at(owner)
+
+    def owed(self, limit: int = 50) -> Sequence[tuple[int, Ending]]:
+        """The oldest endings that the store has to be told, by number."""
+        with self._read() as step:
+            rows = step.run(
+                "SELECT number, ending FROM endings WHERE owed ORDER BY number LIMIT ?", (limit,)
+            ).fetchall()
+        return [(number, _endings.decode(raw)) for number, raw in rows]
+
+    def recent(self, run: str, limit: int = 50) -> Sequence[tuple[int, Ending]]:
+        """The oldest endings of late that the server's `run` was not told again, by number."""
+        with self._read() as step:
+            rows = step.run(
+                "SELECT number, ending FROM endings WHERE NOT owed AND run <> ? AND at > ?"
+                " ORDER BY number LIMIT ?",
+                (run, step.now - self.window, limit),
+            ).fetchall()
+        return [(number, _endings.decode(raw)) for number, raw in rows]
+
+    def told(self, number: int, run: str = "") -> None:
+        """The store knows this one now."""
+        with self._write(clean=0) as step:
+            step.run("UPDATE endings SET owed = 0, run = ? WHERE number = ?", (run, number))
+
+    def note_told(self, owner: str, moment: int | None) -> None:
+        """The store's moment of an end that it was told by us; "" is everyone's."""
+        with self._write(clean=0) as step:
+            step.run("INSERT OR REPLACE INTO told VALUES (?, ?)", (owner, moment or 0))
+
+    def is_ours(self, owner: str, moment: int) -> bool:
+        """Whether the store knows an end of that moment from us."""
+        with self._read() as step:
+            return bool(
+                step.run(
+                    "SELECT 1 FROM told WHERE owner IN (?, '') AND moment = ?", (owner, moment)
+                ).fetchone()
+            )
+
+    def waiting(self) -> tuple[int, int]:
+        """How many endings and how many sessions the store does not know of."""
+        with self._read() as step:
+            owed = _number(step, "SELECT count(*) FROM endings WHERE owed")
+            return owed, _number(step, "SELECT count(*) FROM sessions")
+
+    # -- connections -------------------------------------------------------------------
+
+    def _open(self) -> sqlite3.Connection:
+        if self.shared:
+            connection = super()._open()
+        else:
+            connection = sqlite3.connect(
+                ":memory:", timeout=0, isolation_level=None, check_same_thread=False
+            )
+            prepare(connection)
+        try:
+            self._furnish(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _leave_to_parent(self) -> None:
+        if self._pid != os.getpid() and self._memory is not None:
+            _inherited.append(self._memory)
+            self._memory = None
+        super()._leave_to_parent()
+
+    def __del__(self) -> None:
+        if getattr(self, "_memory", None) is not None and self._pid == os.getpid():
+            self._memory.close()  # type: ignore[union-attr]  # looked at above
+        super().__del__()
+
+    def _furnish(self, connection: sqlite3.Connection) -> None:
+        """Make the tables, and say to the processes what the file says of the host."""
+        connection.execute(f"PRAGMA max_page_count = {max(256, self._most // _PAGE)}")
+        patiently(connection, "BEGIN IMMEDIATE")
+        for statement in _SCHEMA:
+            connection.execute(statement)
+        self._flag[0] = connection.execute("SELECT state FROM host").fetchone()[0]
+        connection.execute("COMMIT")
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        if self.shared:
+            with super()._connection() as connection:
+                yield connection
+            return
+        # Its content would end with it, so it is kept whatever happens.
+        self._leave_to_parent()
+        if self._memory is None:
+            self._memory = self._open()
+        try:
+            yield self._memory
+        except sqlite3.Error as cause:
+            kind = getattr(cause, "sqlite_errorname", type(cause).__name__)
+            raise StoreUnavailable(f"The fallback in memory did not do it: {kind}") from cause
+
+
+def _number(step: Step, question: str) -> int:
+    return int(step.run(question).fetchone()[0])

@@ -1,0 +1,42 @@
+-- What a shelter has beside the tables of the SQLite store, one statement after each blank line.
+
+-- Sessions as the store had them when this host saw them last, at `seen`. `was`: the etag that
+-- they had before. `lost`: the server that had it lost its data since then.
+CREATE TABLE IF NOT EXISTS copies (
+    sid TEXT PRIMARY KEY, owner TEXT NOT NULL, expires INTEGER NOT NULL, seen INTEGER NOT NULL,
+    was TEXT NOT NULL, lost INTEGER NOT NULL, data BLOB NOT NULL
+)
+
+CREATE INDEX IF NOT EXISTS copies_by_owner ON copies (owner)
+
+CREATE INDEX IF NOT EXISTS copies_by_age ON copies (seen)
+
+CREATE INDEX IF NOT EXISTS copies_lost ON copies (seen) WHERE lost
+
+-- When sessions began here that the store does not know.
+CREATE TABLE IF NOT EXISTS begun (sid TEXT PRIMARY KEY, at INTEGER NOT NULL) WITHOUT ROWID
+
+-- `owed`: the store does not know of it yet. `run`: the last server that it was told again.
+CREATE TABLE IF NOT EXISTS endings (
+    number INTEGER PRIMARY KEY, at INTEGER NOT NULL, owed INTEGER NOT NULL,
+    run TEXT NOT NULL DEFAULT '', sid TEXT NOT NULL, ending BLOB NOT NULL
+)
+
+CREATE INDEX IF NOT EXISTS endings_owed ON endings (number) WHERE owed
+
+CREATE INDEX IF NOT EXISTS endings_by_age ON endings (at)
+
+-- When the store ended all sessions of an owner ("": of everyone) because we told it, by its clock.
+CREATE TABLE IF NOT EXISTS told (owner TEXT PRIMARY KEY, moment INTEGER NOT NULL) WITHOUT ROWID
+
+-- By tag: the marker of its data, the run that knows what has ended, and when it lost its data.
+CREATE TABLE IF NOT EXISTS servers (
+    tag TEXT PRIMARY KEY, marker TEXT NOT NULL, run TEXT NOT NULL, lost_at INTEGER NOT NULL
+) WITHOUT ROWID
+
+CREATE TABLE IF NOT EXISTS host (
+    one INTEGER PRIMARY KEY CHECK (one = 1), state INTEGER NOT NULL, claimed_by TEXT NOT NULL,
+    claimed_until INTEGER NOT NULL
+)
+
+INSERT OR IGNORE INTO host VALUES (1, 0, '', 0)

@@ -1,0 +1,20 @@
+"""The 256 tags by which a Redis Cluster's sessions are kept together, and their hash slots."""
+
+from __future__ import annotations
+
+import re
+
+from redis.crc import key_slot
+
+#: Two hex digits: the first of a sid.
+TAGS = tuple(f"{number:02x}" for number in range(256))
+#: The hash slot of each, and so of every key with that tag in braces (Redis Cluster, "hash tags").
+SLOT = {tag: key_slot(tag.encode()) for tag in TAGS}
+
+_ENDS_IN_SID = re.compile(r":([0-9a-f]{2})[0-9a-f]{6}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
+
+
+def tag_of(name: str) -> str:
+    """The tag of a mark's name: that of the sid that it ends in, else any, but always the same."""
+    found = _ENDS_IN_SID.search(name)
+    return found[1] if found else f"{key_slot(name.encode()) % 256:02x}"

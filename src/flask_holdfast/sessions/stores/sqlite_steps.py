@@ -1,0 +1,278 @@
+"""What the steps of the SQLite store do to its tables, each on one connection at one moment."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from functools import partial
+from importlib import resources
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ..record import NO_DEADLINE, Head, head
+from .base import (
+    ABSOLUTE,
+    EXPIRED_KEPT,
+    IDLE,
+    Answer,
+    Counts,
+    Limit,
+    Listed,
+    Outcome,
+    Proof,
+    Tombstone,
+    life,
+    remembered_until,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    _Values = Sequence[object] | Mapping[str, object]
+
+#: Seconds to wait for another process, or another thread, to finish its write.
+BUSY_TIMEOUT = 1.0
+#: Seconds between two tries. SQLite's own wait tries less and less often, so that a busy
+#: process starves the others.
+_BUSY_PAUSE = 0.001
+#: Milliseconds that a touch may be late, so that a page of many requests is one write.
+_TOUCH_LAG = 1000
+
+_VERSION = 1
+_SCHEMA = resources.files(__package__).joinpath("sqlite.sql").read_text("utf-8").split("\n\n")
+
+#: Records that have outlived their time. The deadline stands at the same place in each.
+_OUTLIVED = """
+    SELECT sid, owner, CAST(substr(data, 79, 13) AS INTEGER), expires FROM sessions
+    WHERE expires <= ?"""
+
+
+class Step:
+    """What one method does to the tables, on one connection at one moment."""
+
+    def __init__(self, connection: sqlite3.Connection, now: int) -> None:
+        self.now = now
+        self.expired: list[tuple[str, str]] = []
+        self.run = partial(patiently, connection)
+
+    def state(self, sid: str) -> Answer:
+        """What is under `sid`: FOUND, ENDED or MISSING. What has outlived its time is buried."""
+        there = self.look(sid)
+        while there is None:
+            self._bury_outlived(" AND sid = ?", sid)
+            there = self.look(sid)
+        return there
+
+    def look(self, sid: str) -> Answer | None:
+        """The same without a write: None for a record that has outlived its time."""
+        row = self.run("SELECT data, expires FROM sessions WHERE sid = ?", (sid,)).fetchone()
+        if row is not None:
+            left = row[1] - self.now
+            return Answer(Outcome.FOUND, row[0], left) if left > 0 else None
+        row = self.run(
+            "SELECT why, at, by, successor FROM tombstones WHERE sid = ? AND expires > ?",
+            (sid, self.now),
+        ).fetchone()
+        return Answer(Outcome.ENDED, tombstone=Tombstone(*row)) if row else Answer(Outcome.MISSING)
+
+    def unless(self, sid: str, etag: str | None) -> Answer | None:
+        """Why a write that expects `etag` under `sid` (None: no record) must not happen."""
+        there = self.state(sid)
+        if there.outcome is not Outcome.FOUND:
+            return None if etag is None else there
+        fits = head(there.data).etag == etag
+        return None if fits else Answer(Outcome.CONFLICT, there.data, there.idle_left)
+
+    def would_slide(self, there: Answer, proof: Proof | None, idle: int) -> bool:
+        """Whether a touch moves this record's end by more than nothing to speak of."""
+        if proof is None or there.outcome is not Outcome.FOUND:
+            return False
+        record = head(there.data)
+        if not proof.matches(record, self.now):
+            return False
+        moved = life(record, idle, self.now) - there.idle_left
+        return not 0 <= moved < min(_TOUCH_LAG, idle // 20 + 1)
+
+    def slide(self, sid: str, data: bytes, idle: int) -> Answer:
+        record = head(data)
+        lives = life(record, idle, self.now)
+        if lives <= 0:
+            return self._run_out(sid, record, lives)
+        self.run("UPDATE sessions SET expires = ? WHERE sid = ?", (self.now + lives, sid))
+        return Answer(Outcome.FOUND, data, lives)
+
+    def file(self, sid: str, data: bytes, idle: int) -> Answer:
+        """Write a record; without life what was there expires (ENDED, MISSING)."""
+        record = head(data)
+        lives = life(record, idle, self.now)
+        if lives <= 0:
+            return self._run_out(sid, record, lives)
+        changed = self.run(
+            "UPDATE sessions SET data = ?, expires = ? WHERE sid = ? AND owner = ?",
+            (data, self.now + lives, sid, record.owner),
+        )
+        if changed.rowcount == 0:
+            self._remove(sid)
+            self.run(
+                "INSERT INTO sessions (sid, owner, expires, data) VALUES (?, ?, ?, ?)",
+                (sid, record.owner, self.now + lives, data),
+            )
+        return Answer(Outcome.DONE, idle_left=lives)
+
+    def end(self, sid: str, record: Head, ended: Tombstone, idle: int) -> None:
+        """End a live record."""
+        self._remove(sid)
+        self.bury(sid, ended, remembered_until(record, idle, self.now))
+
+    def bury(self, sid: str, ended: Tombstone, until: int) -> None:
+        self.run(
+            "INSERT OR REPLACE INTO tombstones (sid, expires, why, at, by, successor)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            (sid, until, ended.why, ended.at, ended.by, ended.to),
+        )
+
+    def beyond(self, limit: Limit, owner: str, but: str) -> list[Listed]:
+        """Whose place one more session of the owner's needs, the longest unused first."""
+        others = [one for one in self.sessions_of(owner) if one.sid != but]
+        return others[max(0, limit.most - 1) :][::-1]
+
+    def end_everyone(self, ended: Tombstone, idle: int, keep: str | None) -> int:
+        """What has outlived its time is left to be buried as that."""
+        self.run(
+            """INSERT OR REPLACE INTO tombstones (sid, expires, why, at, by, successor)
+            SELECT sid, CASE deadline WHEN ? THEN ? ELSE deadline END, ?, ?, ?, ? FROM (
+                SELECT sid, CAST(substr(data, 79, 13) AS INTEGER) AS deadline FROM sessions
+                WHERE expires > ? AND sid IS NOT ? ORDER BY sid
+            )""",
+            (NO_DEADLINE, self.now + idle, *msgspec.structs.astuple(ended), self.now, keep),
+        )
+        return self.run(
+            "DELETE FROM sessions WHERE expires > ? AND sid IS NOT ?", (self.now, keep)
+        ).rowcount
+
+    def sessions_of(self, owner: str) -> list[Listed]:
+        return self._listed(
+            "SELECT sid, data, expires FROM sessions WHERE owner = ? AND expires > ?"
+            " ORDER BY expires DESC",
+            (owner, self.now),
+        )
+
+    def page(self, offset: int, limit: int) -> list[Listed]:
+        return self._listed(
+            "SELECT sid, data, expires FROM sessions WHERE expires > ?"
+            " ORDER BY expires DESC LIMIT ? OFFSET ?",
+            (self.now, limit, offset),
+        )
+
+    def counts(self) -> Counts:
+        """The totals, less what has expired and waits to be removed."""
+        signed_in, anonymous, users = self.run(
+            """SELECT
+                signed_in - (SELECT count(*) FROM sessions WHERE expires <= :now AND owner <> ''),
+                anonymous - (SELECT count(*) FROM sessions WHERE expires <= :now AND owner = ''),
+                users - (
+                    SELECT count(*) FROM (
+                        SELECT DISTINCT owner FROM sessions WHERE expires <= :now AND owner <> ''
+                    ) AS was WHERE NOT EXISTS (
+                        SELECT 1 FROM sessions WHERE owner = was.owner AND expires > :now
+                    )
+                )
+            FROM totals""",
+            {"now": self.now},
+        ).fetchone()
+        return Counts(signed_in, anonymous, users)
+
+    def remember(self, kind: str, name: str, life: int) -> None:
+        self.run(
+            "INSERT OR REPLACE INTO moments (kind, name, at, expires) VALUES (?, ?, ?, ?)",
+            (kind, name, self.now, self.now + life),
+        )
+
+    def moment(self, kind: str, name: str) -> int | None:
+        row = self.run(
+            "SELECT at FROM moments WHERE kind = ? AND name = ? AND expires > ?",
+            (kind, name, self.now),
+        ).fetchone()
+        return None if row is None else int(row[0])
+
+    def ended_at(self, owner: str) -> int | None:
+        """When all of the owner's sessions were ended last, alone or with everyone's."""
+        moments = (self.moment("ended", owner), self.moment("everyone", ""))
+        return max((moment for moment in moments if moment is not None), default=None)
+
+    def clean(self, limit: int) -> int:
+        """Remove rows that have ended, at most `limit` of each table; the most removed of one."""
+        buried = self._bury_outlived(" ORDER BY expires LIMIT ?", limit)
+        dead = (self.now, limit)
+        tombstones = self.run(
+            "DELETE FROM tombstones WHERE sid IN"
+            " (SELECT sid FROM tombstones WHERE expires <= ? ORDER BY expires LIMIT ?)",
+            dead,
+        )
+        moments = self.run(
+            "DELETE FROM moments WHERE (kind, name) IN"
+            " (SELECT kind, name FROM moments WHERE expires <= ? ORDER BY expires LIMIT ?)",
+            dead,
+        )
+        return max(buried, tombstones.rowcount, moments.rowcount)
+
+    def _bury_outlived(self, which: str, value: str | int) -> int:
+        rows = self.run(_OUTLIVED + which, (self.now, value)).fetchall()
+        for row in rows:
+            self._expire(*row)
+        return len(rows)
+
+    def _run_out(self, sid: str, record: Head, lives: int) -> Answer:
+        """A step left a record no life: the one that was there, if any, has expired."""
+        there = self.look(sid)
+        if there is not None and there.outcome is Outcome.FOUND:
+            self._expire(sid, record.owner, record.deadline, self.now + lives)
+        return self.state(sid)
+
+    def _expire(self, sid: str, owner: str, deadline: int, ended: int) -> None:
+        """A record's life has come to its end: bury it, and tell."""
+        why = ABSOLUTE if ended >= deadline else IDLE
+        self._remove(sid)
+        if owner:
+            self.bury(sid, Tombstone(why, ended), self.now + EXPIRED_KEPT)
+        self.expired.append((sid, why))
+
+    def _remove(self, sid: str) -> None:
+        self.run("DELETE FROM sessions WHERE sid = ?", (sid,))
+
+    def _listed(self, query: str, arguments: tuple[str | int, ...]) -> list[Listed]:
+        rows = self.run(query, arguments)
+        return [Listed(sid, data, expires - self.now) for sid, data, expires in rows]
+
+
+def prepare(connection: sqlite3.Connection) -> None:
+    """Turn on WAL and make the tables, whichever process comes first."""
+    patiently(connection, "PRAGMA journal_mode = WAL")
+    if _version(connection) == 0:
+        patiently(connection, "BEGIN IMMEDIATE")
+        if _version(connection) == 0:
+            for statement in (*_SCHEMA, f"PRAGMA user_version = {_VERSION}"):
+                connection.execute(statement)
+        connection.execute("COMMIT")
+    if _version(connection) != _VERSION:
+        raise sqlite3.DatabaseError("made by another version")
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(patiently(connection, "PRAGMA user_version").fetchone()[0])
+
+
+def patiently(
+    connection: sqlite3.Connection, statement: str, values: _Values = ()
+) -> sqlite3.Cursor:
+    """Execute, trying again while another process is in the way, at most `BUSY_TIMEOUT`."""
+    give_up = time.monotonic() + BUSY_TIMEOUT
+    while True:
+        try:
+            return connection.execute(statement, values)
+        except sqlite3.OperationalError as error:
+            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not busy or time.monotonic() > give_up:
+                raise
+        time.sleep(_BUSY_PAUSE)

@@ -1,0 +1,105 @@
+"""The ways in which Redis does not do what it was asked, each by a word for logs and metrics."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+
+from redis import exceptions
+
+from ...exceptions import StoreUnavailable
+
+#: No connection could be made: nobody listens, or the network says so.
+REFUSED = "refused"
+#: The time was over, wherever it went.
+TIMEOUT = "timeout"
+#: The connection ended before the answer did: what was asked may have been done.
+CLOSED = "closed"
+#: All connections that this process may have are in use.
+BUSY = "busy"
+#: Wrong or no password, or an ACL that forbids it.
+AUTH = "auth"
+#: The server reads its data in.
+LOADING = "loading"
+#: A replica, or a master that was made one.
+READONLY = "readonly"
+#: `maxmemory` is reached and nothing may be evicted.
+FULL = "full"
+#: A replica without its master.
+MASTERDOWN = "masterdown"
+#: The server cannot save, and takes no writes for that.
+MISCONF = "misconf"
+#: Fewer replicas than `min-replicas-to-write`.
+REPLICAS = "replicas"
+#: The Cluster is down, or nobody serves that slot; no Sentinel knows a master.
+CLUSTER = "cluster"
+TLS = "tls"
+#: The host's name was not found.
+NAME = "name"
+#: The server has as many clients as it takes.
+CLIENTS = "clients"
+#: Any other answer that is not one to the question.
+PROTOCOL = "protocol"
+
+
+class NoneFree(exceptions.ConnectionError):
+    """All connections are in use, and stayed so."""
+
+
+class NoMaster(exceptions.ConnectionError):
+    """Nobody is known who takes writes."""
+
+
+#: The first that fits: subclasses before their bases.
+_BY_CLASS: tuple[tuple[type[BaseException], str], ...] = (
+    (NoneFree, BUSY),
+    (exceptions.MaxConnectionsError, BUSY),
+    (NoMaster, CLUSTER),
+    (exceptions.BusyLoadingError, LOADING),
+    (exceptions.AuthenticationError, AUTH),
+    (exceptions.AuthenticationWrongNumberOfArgsError, AUTH),
+    (exceptions.NoPermissionError, AUTH),
+    (exceptions.ReadOnlyError, READONLY),
+    (exceptions.OutOfMemoryError, FULL),
+    (exceptions.MasterDownError, MASTERDOWN),
+    (exceptions.ClusterDownError, CLUSTER),
+    (exceptions.MovedError, CLUSTER),
+    (exceptions.AskError, CLUSTER),
+    (exceptions.TryAgainError, CLUSTER),
+    (exceptions.ClusterError, CLUSTER),
+    (exceptions.TimeoutError, TIMEOUT),
+    (TimeoutError, TIMEOUT),
+    (ssl.SSLError, TLS),
+    (socket.gaierror, NAME),
+)
+#: By the word with which an answer begins, of those that redis-py has no class for.
+_BY_WORD = {"MISCONF": MISCONF, "NOREPLICAS": REPLICAS, "BUSY": TIMEOUT, "DENIED": AUTH}
+_TOO_MANY = "max number of clients reached"
+
+
+def kind_of(error: BaseException) -> str:
+    """The word for what redis-py, or the socket beneath it, has raised."""
+    for each, kind in _BY_CLASS:
+        if isinstance(error, each):
+            return kind
+    text = str(error)
+    if isinstance(error, exceptions.ResponseError):
+        # A script reports what stopped it behind a word or two of its own.
+        return next((kind for word, kind in _BY_WORD.items() if word in text[:40]), PROTOCOL)
+    if isinstance(error, (exceptions.ConnectionError, OSError)):
+        if _TOO_MANY in text:
+            return CLIENTS
+        below = error.__context__
+        if isinstance(below, (ssl.SSLError, socket.gaierror)):
+            return kind_of(below)
+        if isinstance(below, ConnectionRefusedError) or "connecting to" in text:
+            return REFUSED
+        return CLOSED
+    return PROTOCOL
+
+
+def unavailable(cause: BaseException) -> StoreUnavailable:
+    """What the caller gets. Only the kind: the cause's own text may name hosts and users."""
+    error = StoreUnavailable(f"Redis did not do it: {type(cause).__name__}")
+    error.kind = kind_of(cause)
+    return error

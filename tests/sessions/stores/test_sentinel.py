@@ -1,0 +1,253 @@
+"""The store behind Sentinels: the contract, and what happens when the master is another."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import redis
+import redis.sentinel
+
+from flask_holdfast.exceptions import StoreUnavailable
+from flask_holdfast.sessions.stores import trouble
+from flask_holdfast.sessions.stores.base import Outcome
+from flask_holdfast.sessions.stores.budget import Budget
+from flask_holdfast.sessions.stores.news import Change, News
+from flask_holdfast.sessions.stores.redis import RedisStore
+from tests import links, services
+from tests.sessions.stores.contract import BY_ADMIN, DAY, IDLE, StoreContract, filed, record, sid
+from tests.sessions.stores.test_redis import milliseconds, passed
+from tests.sessions.stores.test_time import BUDGET, SLACK
+from tests.topologies import SERVICE, Sentinels, told, until
+
+if TYPE_CHECKING:
+    from tests.sessions.stores.contract import Advance, Now
+
+
+@pytest.fixture
+def client(sentinels: Sentinels) -> Iterator[redis.Redis]:
+    with sentinels.master().client() as client:
+        yield client
+
+
+@pytest.fixture
+def store(sentinels: Sentinels) -> Iterator[RedisStore]:
+    store = RedisStore.from_url(sentinels.url)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def now(client: redis.Redis) -> Now:
+    return lambda: milliseconds(client)
+
+
+@pytest.fixture
+def advance(client: redis.Redis, store: RedisStore) -> Advance:
+    return lambda seconds: passed(store, client, seconds)
+
+
+class TestSentinel(StoreContract):
+    pass
+
+
+def once_back(store: RedisStore, name: str) -> Outcome:
+    """What a session is, as soon as that can be asked; no question is too slow meanwhile."""
+    ends = time.monotonic() + services.START_SECONDS
+    while True:
+        began = time.monotonic()
+        try:
+            with Budget(BUDGET):
+                return store.fetch(name).outcome
+        except StoreUnavailable:
+            assert links.elapsed(began) < BUDGET + SLACK
+            assert time.monotonic() < ends
+            time.sleep(0.02)
+
+
+@pytest.mark.parametrize("how", ["killed", "frozen"])
+def test_another_master_is_found_and_told_of(
+    sentinels: Sentinels, store: RedisStore, how: str
+) -> None:
+    news: list[News] = []
+    store.on_server = news.append
+    name, revoked = filed(store, "alice"), filed(store, "alice")
+    store.delete(revoked, ended=BY_ADMIN, idle=IDLE)
+    lost = sentinels.master()
+    with lost.client() as client:
+        assert client.wait(2, 2000) == 2
+    if how == "killed":
+        lost.stop()
+    else:
+        lost.freeze()
+
+    assert once_back(store, name) is Outcome.FOUND
+
+    until(lambda: sentinels.master() is not lost, "all Sentinels to know")
+    assert store.fetch(revoked).outcome is Outcome.ENDED
+    assert [one.change for one in news] == [Change.FIRST, Change.RESTARTED]
+    # The one that was lost comes back as a replica, and takes no part.
+    sentinels.heal()
+    assert store.fetch(name).outcome is Outcome.FOUND
+    assert filed(store)
+
+
+def test_a_master_that_was_made_a_replica_is_left_at_once(
+    sentinels: Sentinels, store: RedisStore
+) -> None:
+    """It still answers: with what was true a moment ago."""
+    name = filed(store, "alice")
+    sentinels.fail_over()
+
+    assert once_back(store, name) is Outcome.FOUND
+    assert store.delete(name, ended=BY_ADMIN, idle=IDLE) is True
+    assert filed(store)
+
+
+def test_a_server_that_is_no_master_any_more_is_not_believed(
+    sentinels: Sentinels, store: RedisStore
+) -> None:
+    """A Sentinel that was cut off names the master of before."""
+    replica = next(each for each in sentinels.servers if each is not sentinels.master())
+    store._link._server._find = lambda at: (services.LOOPBACK, replica.port)  # type: ignore[attr-defined]
+
+    with pytest.raises(StoreUnavailable) as caught:
+        store.ping()
+
+    assert caught.value.kind == trouble.READONLY
+
+
+@pytest.mark.parametrize("how", ["killed", "frozen"])
+def test_sentinels_that_are_away_take_no_more_than_their_part_of_the_time(
+    sentinels: Sentinels, store: RedisStore, how: str
+) -> None:
+    for each in sentinels.sentinels[:2]:
+        if how == "killed":
+            each.stop()
+        else:
+            each.freeze()
+    with Budget(BUDGET):
+        store.ping()
+    store.close()
+    began = time.monotonic()
+
+    with Budget(BUDGET):
+        store.ping()
+
+    assert links.elapsed(began) < 0.05, "the one that answers is asked first now"
+
+
+def test_a_service_that_nobody_knows_is_told_as_such(sentinels: Sentinels) -> None:
+    store = RedisStore.from_url(sentinels.url.replace(f"/{SERVICE}/", "/another/"))
+    with pytest.raises(StoreUnavailable) as caught:
+        store.ping()
+    assert caught.value.kind == trouble.CLUSTER
+    store.close()
+
+
+def test_no_sentinel_at_all_is_an_outage_like_any_other() -> None:
+    store = RedisStore.from_url(f"redis+sentinel://{services.LOOPBACK}:{services.free_port()}/x")
+    with pytest.raises(StoreUnavailable) as caught:
+        store.ping()
+    assert caught.value.kind == trouble.REFUSED
+    store.close()
+
+
+def test_a_client_that_sentinels_lead_is_followed_too(sentinels: Sentinels) -> None:
+    watched: Any = redis.sentinel.Sentinel(  # type: ignore[no-untyped-call]
+        [(services.LOOPBACK, each.port) for each in sentinels.sentinels], decode_responses=True
+    )
+    with watched.master_for(SERVICE) as client:
+        store = RedisStore(client)
+        name = filed(store, "alice")
+        with sentinels.master().client() as look:
+            assert look.exists(f"session:{name}")
+        lost = sentinels.master()
+        with lost.client() as look:
+            assert look.wait(2, 2000) == 2
+        lost.stop()
+        assert once_back(store, name) is Outcome.FOUND
+        store.close()
+    with watched.slave_for(SERVICE) as replica, pytest.raises(TypeError, match="master_for"):
+        RedisStore(replica)
+
+
+def test_a_sentinel_s_own_user_and_the_server_s_are_told_apart(sentinels: Sentinels) -> None:
+    told(sentinels.master(), "ACL", "SETUSER", "app", "on", ">of-the-app", "~*", "+@all")
+    for each in sentinels.sentinels:
+        told(each, "ACL", "SETUSER", "watch", "on", ">of-the-watch", "+@all")
+    url = sentinels.url.replace("//", "//app:of-the-app@")
+    store = RedisStore.from_url(
+        url + "?sentinel_username=watch&sentinel_password=of-the-watch&db=1"
+    )
+    name = filed(store)
+    with sentinels.master().client() as client:
+        client.select(1)
+        assert store.fetch(name).outcome is Outcome.FOUND
+    wrong = RedisStore.from_url(url + "?sentinel_username=watch&sentinel_password=guessed")
+    with pytest.raises(StoreUnavailable) as caught:
+        wrong.ping()
+    assert caught.value.kind == trouble.AUTH
+    store.close()
+    wrong.close()
+
+
+# -- Replicas --------------------------------------------------------------------------------
+
+
+def test_an_end_waits_for_as_many_replicas_as_it_shall(sentinels: Sentinels) -> None:
+    store = RedisStore.from_url(sentinels.url, wait_replicas=2, timeout=2)
+    missing: list[tuple[int, int]] = []
+    store.on_unconfirmed = lambda wanted, reached: missing.append((wanted, reached))
+    replicas = [each for each in sentinels.servers if each is not sentinels.master()]
+    for _ in range(20):
+        name, new = filed(store, "alice"), sid("bob")
+        store.rotate(name, new, record("bob"), etag=None, idle=IDLE, ended=BY_ADMIN)
+        name = filed(store, "alice")
+        store.delete(name, ended=BY_ADMIN, idle=IDLE)
+        for each in replicas:
+            with each.client() as client:
+                assert not client.exists(f"session:{name}")
+                assert client.exists(f"holdfast:session:ended:{name}")
+    assert missing == []
+    store.close()
+
+
+@pytest.mark.parametrize("verb", ["delete", "end_user", "end_everyone", "rotate", "mark"])
+def test_an_end_that_too_few_replicas_have_is_told_of_and_holds(
+    sentinels: Sentinels, verb: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = RedisStore.from_url(sentinels.url, wait_replicas=2)
+    missing: list[tuple[int, int]] = []
+    store.on_unconfirmed = lambda wanted, reached: missing.append((wanted, reached))
+    data = record("alice")
+    name = filed(store, data=data)
+    frozen = next(each for each in sentinels.servers if each is not sentinels.master())
+    frozen.freeze()
+    began = time.monotonic()
+    with Budget(BUDGET):
+        steps: dict[str, Callable[[], object]] = {
+            "delete": lambda: store.delete(name, ended=BY_ADMIN, idle=IDLE),
+            "end_user": lambda: store.end_user("alice", ended=BY_ADMIN, idle=IDLE, remember=DAY),
+            "end_everyone": lambda: store.end_everyone(ended=BY_ADMIN, idle=IDLE, remember=DAY),
+            "mark": lambda: store.mark("x", life=DAY),
+            "rotate": lambda: store.rotate(
+                name, sid("alice"), data, etag=None, idle=IDLE, ended=BY_ADMIN
+            ),
+        }
+        ended = steps[verb]()
+
+    assert links.elapsed(began) < BUDGET + SLACK
+    assert missing == [(2, 1)]
+    assert "replicas_missing wanted=2 reached=1" in caplog.text
+    if verb == "mark":
+        assert store.marked("x", "alice")[0] is not None
+    elif verb != "rotate":
+        assert ended
+        assert store.fetch(name).outcome is Outcome.ENDED
+    frozen.thaw()
+    with suppress(StoreUnavailable):
+        store.close()
