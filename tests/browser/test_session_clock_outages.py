@@ -108,7 +108,10 @@ class TestTheBackButton:
             args=list(services.CHROMIUM_ARGS),
             ignore_default_args=["--disable-back-forward-cache"],
         )
-        with contextlib.closing(chromium), world(tmp_path, chromium.new_context) as server:
+        with (
+            contextlib.closing(chromium),
+            world(tmp_path, lambda **_: chromium.new_context()) as server,
+        ):
             page = chromium.new_context().new_page()
             server.sign_in(page)
             note(page).fill("half a thought")

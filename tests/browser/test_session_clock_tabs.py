@@ -136,8 +136,12 @@ def test_a_sign_in_of_which_no_tab_tells_is_found_when_the_page_is_looked_at(
     expect(cover(page)).to_be_visible()
     server.settle()
     browser, login = page.context.request, f"{server.url}/auth/login"
-    fields = {"username": "ada", "password": PASSWORD}
-    fields["csrf_token"] = token_in(browser.get(login).text())
+    token = token_in(browser.get(login).text())
+    fields: dict[str, str | float | bool] = {
+        "username": "ada",
+        "password": PASSWORD,
+        "csrf_token": token,
+    }
     assert browser.post(login, form=fields, headers={"Origin": server.url}).ok
 
     page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
@@ -151,7 +155,8 @@ def test_what_another_release_says_on_the_channel_does_no_harm(server: World) ->
     page.evaluate(
         """async () => {
           const channel = new BroadcastChannel('holdfast-session:/session/status')
-          for (const news of [null, 'x', {}, { subject: 'x' }, { at: 1e15, idleEnd: null }]) {
+          const { subject } = document.querySelector('meta[name="csrf-token"]').dataset
+          for (const news of [null, 'x', {}, { subject }, { subject, at: 1e15, ends: 1e15 }]) {
             channel.postMessage(news)
           }
           await new Promise(resolve => setTimeout(resolve, 50))
