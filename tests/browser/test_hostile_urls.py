@@ -279,8 +279,9 @@ class TestAnotherOrigin:
         assert other.received()[0].body == "csrf_token=theirs"
 
     def test_a_refresh_address_elsewhere_is_not_asked(
-        self, opened: Opened, site: Site, other: Site
+        self, opened: Opened, page_problems: Problems, site: Site, other: Site
     ) -> None:
+        page_problems.expect("the URL's origin is not same as the request origin")
         site.meta = {"content": "token-page", "data-refresh-url": f"//{other.host}/x"}
         page = opened()
 

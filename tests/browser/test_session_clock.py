@@ -81,6 +81,7 @@ JUDGED = {
     "no absolute end": (60, None, "idle"),
     "the absolute end is near, and staying leads to it": (299, 300, "absolute"),
     "both are the same": (300, 300, "absolute"),
+    "both are the same, and near": (100, 100, "absolute"),
     "the idle end comes first and can be put off": (100, 250, "idle"),
     "the absolute end is near, the idle end is not": (200, 250, "absolute"),
     "nothing ends": (None, None, None),
@@ -360,6 +361,7 @@ class TestTheEnd:
     def test_the_person_signs_in_again_and_goes_on(self, server: World) -> None:
         page = server.signed_in()
         note(page).fill("half a thought")
+        warned(server, page)
         ended(server, page)
 
         with page.context.expect_page() as opened:
@@ -373,6 +375,24 @@ class TestTheEnd:
         server.shot(page, "resumed")
         page.get_by_role("button", name="Add note").click()
         expect(page.locator("#notes .text")).to_have_text(["half a thought"])
+
+    def test_it_does_not_open_before_the_page_has_a_token(
+        self, server: World, page_problems: Problems
+    ) -> None:
+        """Or what is sent first would be refused."""
+        page_problems.expect("net::ERR_")
+        page = ended(server, server.signed_in())
+        server.settle()
+        page.route("**/session/csrf-token", lambda route: route.abort("connectionrefused"))
+        with page.expect_response("**/session/status"):
+            server.sign_in(page.context.new_page())
+        server.settle()
+        expect(cover(page)).to_be_visible()
+
+        page.unroute("**/session/csrf-token")
+        server.pass_time(2 * MINUTE)
+
+        expect(cover(page)).to_have_count(0)
 
     def test_a_tab_in_which_they_signed_in_by_themselves_stays_open(self, server: World) -> None:
         page = ended(server, server.signed_in())

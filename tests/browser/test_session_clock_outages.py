@@ -88,7 +88,7 @@ class TestASleepingMachine:
     def test_a_clock_that_is_set_back_does_not_stop_the_count(self, server: World) -> None:
         page = server.signed_in()
         server.settle()
-        page.clock.set_system_time((server.time() - 5 * 60 * MINUTE) * 1000)
+        page.clock.set_system_time(server.time() - 5 * 60 * MINUTE)
 
         server.pass_time(IDLE - WARNING + 1)
         expect(warning(page)).to_be_visible()
@@ -108,7 +108,10 @@ class TestTheBackButton:
             args=list(services.CHROMIUM_ARGS),
             ignore_default_args=["--disable-back-forward-cache"],
         )
-        with contextlib.closing(chromium), world(tmp_path, chromium.new_context) as server:
+        with (
+            contextlib.closing(chromium),
+            world(tmp_path, lambda **_: chromium.new_context()) as server,
+        ):
             page = chromium.new_context().new_page()
             server.sign_in(page)
             note(page).fill("half a thought")
@@ -199,13 +202,14 @@ class TestAServerThatIsAway:
     def test_it_is_not_hammered(self, server: World, page_problems: Problems) -> None:
         page = server.signed_in()
         server.settle()
-        page.route("**/session/**", lambda route: route.fulfill(status=503))
+        page.route("**/session/**", lambda route: route.fulfill(status=503, json={"error": "x"}))
         page_problems.expect("status of 503")
         asked: list[str] = []
         page.on("request", lambda request: asked.append(request.url))
 
         server.pass_time(IDLE + 10 * MINUTE, steps=40)
 
+        expect(cover(page).get_by_role("heading")).to_have_text("Your session has run out")
         # Warned, covered, and asked again after at most a minute.
         assert 6 <= len([url for url in asked if url.endswith("/status")]) <= 14
 

@@ -20,6 +20,7 @@ from tests.browser.clock_world import (
     warning,
     world,
 )
+from tests.server.visitor import PASSWORD, token_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -125,6 +126,46 @@ def test_a_sign_out_in_one_tab_covers_the_others_when_they_are_looked_at(server:
     tabs[0].evaluate("document.dispatchEvent(new Event('visibilitychange'))")
 
     expect(cover(tabs[0])).to_be_visible()
+
+
+def test_a_sign_in_of_which_no_tab_tells_is_found_when_the_page_is_looked_at(
+    server: World,
+) -> None:
+    page = server.signed_in()
+    server.pass_time(IDLE + 10)
+    expect(cover(page)).to_be_visible()
+    server.settle()
+    browser, login = page.context.request, f"{server.url}/auth/login"
+    token = token_in(browser.get(login).text())
+    fields: dict[str, str | float | bool] = {
+        "username": "ada",
+        "password": PASSWORD,
+        "csrf_token": token,
+    }
+    assert browser.post(login, form=fields, headers={"Origin": server.url}).ok
+
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+
+    expect(cover(page)).to_have_count(0)
+
+
+def test_what_another_release_says_on_the_channel_does_no_harm(server: World) -> None:
+    page = server.signed_in()
+    server.settle()
+    page.evaluate(
+        """async () => {
+          const channel = new BroadcastChannel('holdfast-session:/session/status')
+          const { subject } = document.querySelector('meta[name="csrf-token"]').dataset
+          for (const news of [null, 'x', {}, { subject }, { subject, at: 1e15, ends: 1e15 }]) {
+            channel.postMessage(news)
+          }
+          await new Promise(resolve => setTimeout(resolve, 50))
+        }"""
+    )
+
+    server.pass_time(IDLE - WARNING + 1)
+
+    expect(warning(page)).to_be_visible()
 
 
 def test_a_page_for_nobody_is_left_alone_when_somebody_signs_in(server: World) -> None:

@@ -25,8 +25,7 @@ PERIOD = 300
 WITHOUT_LOCKS = "Object.defineProperty(Navigator.prototype, 'locks', { get: () => undefined })"
 #: Sends what another tab might, whatever its age or origin.
 TELL = """async news => {
-  const url = new URL('/session/csrf-token', location)
-  const channel = new BroadcastChannel('holdfast-csrf:' + url)
+  const channel = new BroadcastChannel('holdfast-csrf:/session/csrf-token')
   channel.postMessage(news)
   // Whatever is posted now is heard after that.
   await new Promise(resolve => setTimeout(resolve, 100))
@@ -94,7 +93,7 @@ def test_where_there_are_no_locks_each_gets_a_token_all_the_same(tabs: Tabs, sit
     site.answering.set()
 
     assert all(page.evaluate("asked").startswith("token-") for page in pages)
-    assert site.refreshes == 2
+    assert 1 <= site.refreshes <= 2
 
 
 @pytest.mark.parametrize("init", ["", WITHOUT_LOCKS], ids=["with locks", "on plain http"])
@@ -140,9 +139,9 @@ def test_one_tab_finds_out_for_all_that_the_server_is_away(
     page_problems.expect("Failed to load resource")
     pages = tabs(4, clock=True)
     site.available = False
-    Clock(pages[0].context).run(3600, step=30)
+    Clock(pages[0].context).run(1200, step=4)
 
-    assert 8 <= site.refreshes <= 24, "an hour of outage"
+    assert 5 <= site.refreshes <= 12, "20 minutes of outage"
     site.available = True
     pages[0].evaluate("window.dispatchEvent(new Event('online'))")
     for page in pages:
@@ -163,7 +162,7 @@ class TestAChangeOfSession:
         second.get_by_text("Save").click()
 
         assert token(first) == token(second) == ""
-        assert second.get_by_role("alert").inner_text().startswith("This was not sent, because who")
+        assert second.get_by_role("alert").inner_text().startswith("This was not sent: who")
         assert [(a.path, a.token) for a in site.received()] == [("/x", None)]
 
     def test_a_page_of_another_person_does_not_take_over_this_one_s_token(

@@ -5,27 +5,20 @@ import { destination, patch, setting, words } from './csrf_page.js'
 /**
  * Gives the token to forms that a person or a script sends, and holds those that would go without
  * a valid one until it is there.
- *
- * What it needs of the manager. `token`: to send now, may be empty. `isFresh`: whether it is good.
- * `refresh`: a new one, or rejects. `isIssued`: whether a text is a token that this page ever had.
- * `isChanged`: whether somebody else is signed in. `fail`: says that a form was not sent; whether
- * the person is still to be told.
- * @typedef {object} Keeper
- * @property {() => string} token
- * @property {() => boolean} isFresh
- * @property {() => Promise<string>} refresh
- * @property {(text: string) => boolean} isIssued
- * @property {() => boolean} isChanged
- * @property {(form: HTMLFormElement) => boolean} fail
  */
+
+/** @typedef {import('./csrf_page.js').Keeper} Keeper */
+
+/** Reason of csrf:failed. */
+const REFRESH_FAILED = 'refresh_failed'
 
 /** Replaced by data-words of the meta element, or by `new CSRFManager({ words })`. */
 export const WORDS = {
   sending: 'Sending…',
-  notSent: 'This was not sent, because the server could not be reached. What you typed is still ' +
-    'here: please try again.',
-  notSentChanged: 'This was not sent, because who is signed in has changed. Keep a copy of what ' +
-    'you typed, then reload the page.'
+  notSent: 'This was not sent: the server could not be reached. What you typed is still here, ' +
+    'please try again.',
+  notSentChanged: 'This was not sent: who is signed in has changed. Copy what you typed, then ' +
+    'reload the page.'
 }
 
 /** Milliseconds. What is sent sooner needs no words. */
@@ -129,17 +122,17 @@ export class Forms {
     notice.remove()
     this.#held.delete(form)
     if (!token && !this.#signal.aborted) return this.#giveBack(form)
-    const isButton = submitter instanceof HTMLButtonElement || submitter instanceof HTMLInputElement
-    const button = isButton && submitter.form === form ? submitter : null
+    const button = /** @type {HTMLButtonElement | null} */ (submitter)
     this.#released = form
-    HTMLFormElement.prototype.requestSubmit.call(form, button)
+    HTMLFormElement.prototype.requestSubmit.call(form, button?.form === form ? button : null)
     this.#released = undefined
   }
 
   /** @param {HTMLFormElement} form */
   #giveBack (form) {
-    if (!this.#keeper.fail(form)) return
-    const text = this.#text(this.#keeper.isChanged() ? 'notSentChanged' : 'notSent')
+    const reason = this.#keeper.fail(REFRESH_FAILED, { form })
+    if (!reason) return
+    const text = this.#text(reason === REFRESH_FAILED ? 'notSent' : 'notSentChanged')
     this.#note(form, 'alert').textContent = text
   }
 

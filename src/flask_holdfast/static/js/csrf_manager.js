@@ -35,29 +35,25 @@
  */
 
 import { Forms } from './csrf_forms.js'
-import { asGrant, isOwnOrigin, metaElement, pageTimes, setting, tokenFields } from './csrf_page.js'
+import { asGrant, metaElement, pageTimes, setting, tokenFields } from './csrf_page.js'
 import { patchRequests } from './csrf_requests.js'
 import { Tabs, alone } from './csrf_tabs.js'
 
 /** The one manager that runs in a window, whichever copy of this file it came from. */
 const RUNNING = Symbol.for('flask_holdfast.csrf_manager')
 
-/** Reasons of csrf:failed. */
-const REFUSED = 'refused'
-const REFRESH_FAILED = 'refresh_failed'
+/** Reason of csrf:failed, whatever else it would be. */
 const SESSION_CHANGED = 'session_changed'
 
 /** Milliseconds. Wake-ups that come together (visible, restored, online) make one refresh. */
 const CALM = 1_000
-const SOONEST_REFRESH = 30_000
 const FIRST_BACK_OFF = 10_000
 const ANSWER_WITHIN = 10_000 // a person waits for a held form
-/** Timers sleep with the machine and not with the clock, so that is looked at this often. */
-const HEARTBEAT = 30_000
+/** The shortest time between refreshes. The clock is looked at as often: timers, unlike it, sleep
+ * with the machine. */
+const BEAT = 30_000
 /** How much later than the tab that was answered the others ask, should that one be gone. */
 const AFTER_OTHERS = 5_000
-/** How long the word of another tab may be under way. */
-const WORD_OF_MOUTH = 50
 
 /** @typedef {import('./csrf_page.js').Grant} Grant */
 
@@ -118,22 +114,20 @@ export class CSRFManager extends EventTarget {
     this.#life = new AbortController()
     const { signal } = this.#life
     this.#tabs = new Tabs(channelName(), news => this.#hear(news), signal)
-    const token = () => this.token
-    patchRequests({
-      token,
-      // A server that is away is asked by the timer, not by every request.
-      ready: async () => { if (!this.#isFresh() && this.#mayAsk()) await this.#refreshQuietly() },
-      refused: (grant, askedAt) => this.#acceptRefusal(grant, askedAt),
-      fail: response => { this.#fail(REFUSED, { response }) }
-    }, signal)
-    new Forms({
-      token,
+    const keeper = {
+      token: () => this.token,
       isFresh: () => this.#isFresh(),
       refresh: () => this.refresh(),
-      isIssued: text => this.#issued.has(text),
-      isChanged: () => this.#stranger !== undefined,
-      fail: form => this.#fail(REFRESH_FAILED, { form })
-    }, this.#words, signal)
+      refreshIfDue: async () => {
+        // A server that is away is asked by the timer, not by every request.
+        if (!this.#isFresh() && Date.now() >= this.#retryAt) await this.#refreshQuietly()
+      },
+      refused: this.#acceptRefusal.bind(this),
+      fail: this.#fail.bind(this),
+      isIssued: this.#issued.has.bind(this.#issued)
+    }
+    patchRequests(keeper, signal)
+    new Forms(keeper, this.#words, signal)
 
     document.addEventListener('visibilitychange', () => this.#wake(), { signal })
     window.addEventListener('pageshow', event => { if (event.persisted) this.#wake() }, { signal })
@@ -206,8 +200,6 @@ export class CSRFManager extends EventTarget {
 
   #isFresh () { return this.token !== '' && Date.now() < this.#expiresAt }
 
-  #mayAsk () { return Date.now() >= this.#retryAt }
-
   async #refresh () {
     const life = this.#life
     const since = this.#attemptedAt = Date.now()
@@ -216,12 +208,9 @@ export class CSRFManager extends EventTarget {
       this.#emit('csrf:expired', {})
     }
     await alone(channelName(), async hasWaited => {
-      // Whoever has waited for another tab has most likely heard its answer by now.
-      if (hasWaited && this.#knownAt < since) await pause(WORD_OF_MOUTH)
-      if (hasWaited && this.#knownAt >= since) return
-      await this.#ask(life)
+      if (!hasWaited || this.#knownAt < since) await this.#ask(life)
     })
-    return life?.signal.aborted ? '' : this.token
+    return this.token
   }
 
   /** @param {AbortController | undefined} life */
@@ -234,7 +223,7 @@ export class CSRFManager extends EventTarget {
       this.#backOff(error)
       throw error
     } finally {
-      if (life === this.#life) this.#plan()
+      this.#plan()
     }
   }
 
@@ -251,9 +240,13 @@ export class CSRFManager extends EventTarget {
     this.#tabs?.tell({ failures: this.#failures, retryAt: this.#retryAt })
   }
 
-  /** Sets when to ask next. @param {number} [later]  Milliseconds after the usual time. */
-  #plan (later = 0) {
-    const regular = Math.min(this.#interval, Math.max(SOONEST_REFRESH, this.#lifetime * 0.8))
+  /**
+   * Sets when to ask next. Those that know by word of mouth ask later, and not all at once.
+   * @param {boolean} [wasTold]
+   */
+  #plan (wasTold) {
+    const later = wasTold ? AFTER_OTHERS * (1 + Math.random()) : 0
+    const regular = Math.min(this.#interval, Math.max(BEAT, this.#lifetime * 0.8))
     this.#plannedAt = Date.now()
     this.#dueAt = (this.#failures ? this.#retryAt : this.#plannedAt + regular) + later
     this.#tick()
@@ -266,14 +259,14 @@ export class CSRFManager extends EventTarget {
     const wasSetBack = now < this.#plannedAt
     if (now >= this.#dueAt || wasSetBack) this.#refreshQuietly()
     else {
-      const wait = Math.min(this.#dueAt - now, HEARTBEAT)
+      const wait = Math.min(this.#dueAt - now, BEAT)
       this.#timer = window.setTimeout(() => this.#tick(), wait)
     }
   }
 
   /** The page is looked at again or the network is back: ask now, whatever the timer says. */
   #wake () {
-    const isDue = this.#failures > 0 || Math.abs(Date.now() - this.#attemptedAt) >= CALM
+    const isDue = this.#failures || Math.abs(Date.now() - this.#attemptedAt) >= CALM
     if (isDue && document.visibilityState === 'visible') this.#refreshQuietly()
   }
 
@@ -283,10 +276,8 @@ export class CSRFManager extends EventTarget {
   #learn (grant, askedAt) {
     this.#failures = this.#retryAt = 0
     this.#knownAt = Date.now()
-    const isAccepted = this.#accept(grant, askedAt)
-    const { csrf_token, expires_in, subject } = grant
-    this.#tabs?.tell({ csrf_token, expires_in, subject, askedAt })
-    return isAccepted
+    this.#tabs?.tell({ ...grant, askedAt })
+    return this.#accept(grant, askedAt)
   }
 
   /**
@@ -296,10 +287,10 @@ export class CSRFManager extends EventTarget {
    * @param {any} news
    */
   #hear (news) {
-    if (typeof news?.retryAt === 'number') {
+    if (news?.retryAt) {
       this.#failures = Math.max(this.#failures, news.failures)
       this.#retryAt = news.retryAt
-      return this.#plan(someTime())
+      return this.#plan(true)
     }
     const grant = asGrant(news)
     this.#readPage()
@@ -307,7 +298,7 @@ export class CSRFManager extends EventTarget {
     this.#failures = this.#retryAt = 0
     this.#knownAt = this.#attemptedAt = Date.now()
     this.#accept(grant, news.askedAt)
-    this.#plan(someTime())
+    this.#plan(true)
   }
 
   /**
@@ -340,10 +331,10 @@ export class CSRFManager extends EventTarget {
     return this.#subject !== undefined && this.#learn(grant, askedAt)
   }
 
-  /** @param {string} reason @param {{ form?: HTMLFormElement, response?: Response }} about */
+  /** @param {string} reason @param {{ form?: HTMLFormElement, response?: Response }} [about] */
   #fail (reason, about) {
     if (this.#stranger !== undefined) reason = SESSION_CHANGED
-    return this.#emit('csrf:failed', { reason, ...about })
+    return this.#emit('csrf:failed', { reason, ...about }) ? reason : ''
   }
 
   /** @param {string} type @param {object} detail @returns {boolean} Nobody prevented it. */
@@ -357,24 +348,14 @@ export class CSRFManager extends EventTarget {
 const slot = /** @type {{ [RUNNING]?: CSRFManager }} */ (/** @type {unknown} */ (window))
 
 /** One for each session: applications that share an origin have refresh addresses of their own. */
-function channelName () { return 'holdfast-csrf:' + new URL(setting('refreshUrl'), document.baseURI) }
-
-/** So that the tabs that were answered by word of mouth do not all ask at once. */
-function someTime () { return AFTER_OTHERS * (1 + Math.random()) }
-
-/** @param {number} time  Milliseconds. */
-function pause (time) { return new Promise(resolve => setTimeout(resolve, time)) }
+function channelName () { return 'holdfast-csrf:' + setting('refreshUrl') }
 
 /** @returns {Promise<Grant>} Rejects with CSRFRefreshError. */
 async function requestGrant () {
-  const url = setting('refreshUrl')
-  if (!isOwnOrigin(url)) throw new CSRFRefreshError('The refresh address is of another origin.')
-  const response = await fetch(url, {
+  const response = await fetch(setting('refreshUrl'), {
     mode: 'same-origin',
-    credentials: 'same-origin',
     redirect: 'error',
     cache: 'no-store',
-    headers: { Accept: 'application/json' },
     signal: AbortSignal.timeout(ANSWER_WITHIN)
   }).catch(cause => { throw new CSRFRefreshError('The server was not reached.', { cause }) })
   const grant = response.ok && asGrant(await response.json().catch(() => null))

@@ -18,6 +18,24 @@ const DEFAULTS = {
  * @typedef {{ csrf_token: string, expires_in: number | null, subject: string }} Grant
  */
 
+/**
+ * What requests and forms need of the manager. `token`: to send now, may be empty. `isFresh`:
+ * whether it is good. `refresh`: a new one, or rejects; `refreshIfDue` does so if it is not good
+ * and the server may be asked, and never rejects. `refused` takes what a refusal brought, and says
+ * whether the request may be sent again. `fail` says what was not sent, or refused for good, and
+ * why: the reason that the person is still to be told, empty where the page does that. `isIssued`:
+ * a text is a token that this page ever had.
+ * @typedef {object} Keeper
+ * @property {() => string} token
+ * @property {() => boolean} isFresh
+ * @property {() => Promise<string>} refresh
+ * @property {() => Promise<void>} refreshIfDue
+ * @property {(grant: Grant, askedAt: number) => boolean} refused
+ * @property {(reason: string, about?: { form?: HTMLFormElement, response?: Response }) => string}
+ *   fail
+ * @property {(text: string) => boolean} isIssued
+ */
+
 /** @returns {HTMLMetaElement | null} */
 export function metaElement () {
   return document.querySelector('meta[name="csrf-token"]')

@@ -1,8 +1,3 @@
-export type Keeper = {
-    token: () => string;
-    ready: () => Promise<void> | undefined;
-    refused: (grant: import('./csrf_page.js').Grant, askedAt: number) => boolean;
-    fail: (response?: Response) => void;
-};
+export type Keeper = import('./csrf_page.js').Keeper;
 /** Until the signal aborts. @param {Keeper} keeper @param {AbortSignal} signal */
 export declare function patchRequests(keeper: Keeper, signal: AbortSignal): void;

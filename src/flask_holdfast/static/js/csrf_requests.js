@@ -4,17 +4,12 @@ import { concernsUs, isOwnOrigin, patch, readRefusal, readRefusalOf, setting } f
 
 /**
  * Gives the token to what scripts send to our own origin: fetch, XMLHttpRequest, sendBeacon.
- *
- * What they need of the manager. `token`: to send now, may be empty. `ready`: resolves when a token
- * is fresh, or cannot be had now. `refused`: takes what a refusal brought, and says whether the
- * request may be sent again. `fail`: says that it was refused for good.
- * @typedef {object} Keeper
- * @property {() => string} token
- * @property {() => Promise<void> | undefined} ready
- * @property {(grant: import('./csrf_page.js').Grant, askedAt: number) => boolean} refused
- * @property {(response?: Response) => void} fail
  */
 
+/** @typedef {import('./csrf_page.js').Keeper} Keeper */
+
+/** Reason of csrf:failed. */
+const REFUSED = 'refused'
 /** Bytes that Fetch lets all requests of a page together carry past its end. */
 const KEEPALIVE_BYTES = 65_536
 /** More than what stands around one field of a form's data. */
@@ -45,7 +40,6 @@ function patchFetch (keeper, signal) {
  */
 async function fetchWithToken (keeper, input, init, original) {
   const asked = new Request(input, init)
-  if (!isOwnOrigin(asked.url)) return original(asked)
   // A redirect to another origin would carry the header along, wherever CORS there allows it.
   const { referrer, referrerPolicy } = asked
   const request = new Request(asked, { mode: 'same-origin', referrer, referrerPolicy })
@@ -53,7 +47,7 @@ async function fetchWithToken (keeper, input, init, original) {
   if (request.headers.has(header)) return original(request)
 
   // A page that is being left waits for nothing.
-  if (!request.keepalive) await keeper.ready()
+  if (!request.keepalive) await keeper.refreshIfDue()
   // The first attempt uses the body up. A stream would have to be kept in memory whole.
   const again = init?.body instanceof ReadableStream ? undefined : request.clone()
   if (keeper.token()) request.headers.set(header, keeper.token())
@@ -62,12 +56,12 @@ async function fetchWithToken (keeper, input, init, original) {
   const grant = await readRefusal(response)
   if (!grant) return response
   if (!keeper.refused(grant, askedAt) || !again) {
-    keeper.fail(response)
+    keeper.fail(REFUSED, { response })
     return response
   }
   again.headers.set(header, keeper.token())
   const second = await original(again)
-  if (await readRefusal(second)) keeper.fail(second)
+  if (await readRefusal(second)) keeper.fail(REFUSED, { response: second })
   return second
 }
 
@@ -100,7 +94,7 @@ function patchXHR (keeper, signal) {
         const grant = readRefusalOf(request)
         if (!grant) return
         keeper.refused(grant, askedAt)
-        keeper.fail()
+        keeper.fail(REFUSED)
       }, { signal, once: true })
     }
     original(...args)
@@ -124,7 +118,6 @@ function patchBeacon (keeper, fetch, signal) {
       method: 'POST',
       body: data,
       keepalive: true,
-      credentials: 'include',
       mode: 'same-origin',
       headers: { [setting('header')]: token }
     }).catch(() => {}) // nobody waits for an answer

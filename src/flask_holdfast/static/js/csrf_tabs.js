@@ -8,26 +8,31 @@
 
 /** Milliseconds. Nobody waits longer for another tab, which may have been put to sleep. */
 const PATIENCE = 10_000
+/** A lock may be handed on before a message that was sent first. */
+const WORD_OF_MOUTH = 50
 
 /**
  * Runs it while no other tab runs the same. Where tabs cannot be told apart (plain http has no Web
  * Locks), or one sleeps in the middle of it, runs it all the same.
- * @param {string} name @param {(hasWaited: boolean) => unknown} run
+ * @param {string} name
+ * @param {(hasWaited: boolean) => unknown} run  Who has waited has heard of what the one before was
+ *   answered, if it told.
  */
 export async function alone (name, run) {
   let began = false
-  const once = async (/** @type {boolean} */ hasWaited) => {
+  const once = async (hasWaited = true) => {
     began = true
+    if (hasWaited) await new Promise(resolve => setTimeout(resolve, WORD_OF_MOUTH))
     await run(hasWaited)
   }
   try {
     const { locks } = navigator
     await locks.request(name, { ifAvailable: true }, lock => lock && once(false))
     const signal = AbortSignal.timeout(PATIENCE)
-    if (!began) await locks.request(name, { signal }, () => once(true))
+    if (!began) await locks.request(name, { signal }, () => once())
   } catch (error) {
     if (began) throw error
-    await once(true)
+    await once()
   }
 }
 

@@ -58,7 +58,6 @@ const SHARE_OF_IDLE = 1 / 20
 const SECOND = 1_000
 const HEARTBEAT = 10_000
 const JUST_NOW = 5_000
-const A_WHILE = 60_000
 const WORD_OF_MOUTH = 50
 
 /**
@@ -250,7 +249,8 @@ export class SessionClock extends EventTarget {
     }
     if (reason === null) {
       this.#withdraw()
-      return Math.min(HEARTBEAT, Math.min(idleEnd - leads.idle, absoluteEnd - leads.absolute) - now)
+      const due = Math.min(idleEnd - leads.idle, absoluteEnd - leads.absolute) - now
+      return Math.max(SECOND, Math.min(HEARTBEAT, due))
     }
     if (this.#warned !== reason) {
       const isKnown = now - this.#knownAt < JUST_NOW || now < this.#client.retryAt
@@ -335,7 +335,7 @@ export class SessionClock extends EventTarget {
    * @returns {Promise<boolean>}  Whether the server was reached.
    */
   async #keepAlive () {
-    if (this.#ends) {
+    if (this.#ends && this.#idle) {
       const { absoluteEnd } = this.#ends
       this.#ends = { idleEnd: Math.min(Date.now() + this.#idle, absoluteEnd), absoluteEnd }
     }
@@ -383,15 +383,15 @@ export class SessionClock extends EventTarget {
       this.#subject = /** @type {CustomEvent} */ (event).detail.subject
       this.#ends = undefined
     }
-    if (event.defaultPrevented || this.#isPersonal()) this.#askAgain()
+    this.#askAgain()
   }
 
   /** The page is looked at again or the network is back. */
   #wake () {
     if (document.visibilityState !== 'visible') return
     this.#tick()
-    const isOld = this.#ends && Math.abs(Date.now() - this.#knownAt) > A_WHILE
-    if (this.#over || this.#warned || isOld) this.#askAgain()
+    // Whether somebody else is signed in now, or nobody, the manager asks for both.
+    if (this.#over || this.#warned) this.#askAgain()
   }
 
   // -- The person
@@ -466,9 +466,11 @@ export class SessionClock extends EventTarget {
     })
   }
 
-  /** @param {{ subject: string, isNew: boolean, at: number, idle: number } & Ends} news */
-  #onNews ({ subject, isNew, at, idle, idleEnd, absoluteEnd }) {
-    if (!this.#ends && !this.#over) return
+  /** @param {any} news  What `#tell` of another tab sends, maybe of another release. */
+  #onNews (news) {
+    const { subject, isNew, at, idle, idleEnd, absoluteEnd } = news ?? {}
+    const isOurs = [at, idle, idleEnd, absoluteEnd].every(time => typeof time === 'number')
+    if (!isOurs || (!this.#ends && !this.#over)) return
     this.#hasArrived = isNew && Date.now() - at < JUST_NOW
     if (this.#over || subject !== this.#subject) return this.#askAgain()
     if (at < this.#knownAt) return

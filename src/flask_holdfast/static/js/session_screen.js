@@ -214,6 +214,8 @@ export class SessionScreen {
     const newTab = element('span', 'heard', ` (${this.words.newTab})`)
     link.append(newTab)
     link.addEventListener('click', event => {
+      // With an opener, so that it can be closed again. Cross-Origin-Opener-Policy cuts the tie
+      // where the sign-in leads to another origin.
       const isPlain = !(event.ctrlKey || event.metaKey || event.shiftKey || event.altKey)
       const tab = isPlain ? window.open(link.href, '_blank') : null
       if (!tab) return
@@ -227,8 +229,7 @@ export class SessionScreen {
       content.append(element('p', 'text', this.words.reloadText))
     }
     const dialog = this.#dialog('cover', title, text, content)
-    // Escape opens nothing. Chromium lets a second one close the dialog whatever we say.
-    dialog.setAttribute('closedby', 'none')
+    // Escape opens nothing. Of two in a row browsers obey the second, whatever we say to it.
     dialog.addEventListener('cancel', event => event.preventDefault())
     dialog.addEventListener('close', () => {
       if (this.#open === dialog && dialog.isConnected) dialog.showModal()

@@ -53,7 +53,7 @@ export class StatusClient {
       signal: AbortSignal.timeout(ANSWER_WITHIN),
       ...init
     }).catch(() => null)
-    const status = response?.ok ? asStatus(await response.json().catch(() => null)) : null
+    const status = asStatus(await response?.json().catch(() => null))
     if (!status) {
       this.lastRefusal = response?.status ?? 0
       this.backOff(Number(response?.headers.get('Retry-After')) * 1000)
