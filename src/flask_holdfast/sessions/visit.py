@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 
 from flask import Flask, Request
 
+from .. import settings
 from .binding import Client
+from .stores.budget import Budget
 
 
 class Visit:
@@ -25,6 +27,11 @@ class Visit:
     @functools.cached_property
     def is_passive(self) -> bool:
         return self._is_passive(self.request)
+
+    @functools.cached_property
+    def budget(self) -> Budget:
+        """What this request may wait for its session, from the first question to the last."""
+        return Budget(settings.get(self.app.config, "REDIS_TIMEOUT"))
 
     def cookies_named(self, name: str) -> Iterator[str]:
         """The values of all cookies of that name: ours are never quoted, and need no more
