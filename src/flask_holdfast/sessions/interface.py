@@ -35,12 +35,13 @@ from .events import Once, tell
 from .keeper import Fate, Keeper, Kept
 from .session import Loaded, Session, State
 from .stores.base import REVOKED, Outcome, Proof, Store, Tombstone
-from .stores.url import open_store
+from .stores.url import open_store, store_of
 from .visit import Visit
 
 if TYPE_CHECKING:
     from flask import Flask, Request, Response
     from flask.sessions import SessionMixin
+    from redis import Redis, RedisCluster
 
 #: What a client is told to wait after a 503, in seconds.
 RETRY_AFTER = 5
@@ -93,8 +94,10 @@ class SessionInterface(FlaskSessionInterface):
 
     session_class = Session
 
-    def __init__(self, store: Store, *, use_signer: bool | None = None) -> None:
-        self.store = store
+    def __init__(
+        self, store: Store | Redis | RedisCluster, *, use_signer: bool | None = None
+    ) -> None:
+        self.store = store_of(store)
         self._use_signer = use_signer
         self._changes_told = Once()
         self._replays_told = Once()

@@ -15,6 +15,7 @@ writes (redis.lua).
 
 from __future__ import annotations
 
+import os
 import random
 import select
 import threading
@@ -78,9 +79,13 @@ class Cluster:
         self._nodes: dict[Address, Connections] = {}
         # What only asks where everything is needs no marker, and must not be kept waiting.
         self._scouts: dict[Address, Connections] = {}
-        self._looking = threading.Lock()
+        self._begin()
         self._looked = 0.0
         self._stale = True
+
+    def _begin(self) -> None:
+        self._pid = os.getpid()
+        self._looking = threading.Lock()
 
     # -- questions -----------------------------------------------------------------------
 
@@ -285,6 +290,8 @@ class Cluster:
 
     def _look(self, until: float) -> None:
         """Learn where everything is, unless somebody has just done so."""
+        if self._pid != os.getpid():  # forked from one whose threads are not here
+            self._begin()
         if not self._looking.acquire(timeout=max(0.0, until - time.monotonic())):
             raise TimeoutError("where everything is, is being asked for")
         try:
