@@ -352,6 +352,21 @@ def test_a_master_that_is_lost_is_followed_by_its_replica(
     assert not any(one.covers(elsewhere) for one in news if one.change is Change.RESTARTED)
 
 
+def test_who_comes_after_the_change_of_masters_notices_nothing(
+    cluster: ClusterOf, store: RedisStore
+) -> None:
+    """Connections and the map are of before; no question that was not sent is lost."""
+    lost = cluster.masters()[0]
+    owner = on(cluster, lost)
+    names = [filed(store, owner) for _ in range(3)]
+    with lost.client() as client:
+        assert client.wait(1, 2000) == 1
+    lost.stop()
+    until(lambda: cluster.master_of(names[0][:2]) is not lost, "a failover")
+
+    assert [store.fetch(name).outcome for name in names] == [Outcome.FOUND] * 3
+
+
 def test_a_master_that_lost_its_data_is_told_of_for_its_tags_alone(
     cluster: ClusterOf, store: RedisStore
 ) -> None:
@@ -416,6 +431,30 @@ def test_nothing_is_half_done_while_a_slot_is_moving(
 
     assert {*sids(store, owner)} == {name, *names}
     assert set(store.end_user(owner, ended=BY_ADMIN, idle=IDLE, remember=DAY)) == {name, *names}
+
+
+def test_a_moving_slot_stops_a_script_before_it_writes(
+    cluster: ClusterOf, store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While all are being ended a script meets no other key that is missing before its first
+    write, and the tombstone that it would leave is one: the session would end without it.
+    """
+    owner = owner_of("ada")
+    for _ in range(20):
+        filed(store, owner)
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(RedisStore, "_drain", lambda *of, **more: None)
+        store.end_everyone(ended=BY_ADMIN, idle=IDLE, remember=DAY)
+    name = filed(store, owner)
+    tag = name[:2]
+    cluster.move(tag, part=0.0)
+    with Budget(BUDGET), pytest.raises(StoreUnavailable):
+        store.delete(name, ended=TURNED, idle=IDLE)
+    cluster.end_move(tag)
+
+    assert store.fetch(name).outcome is Outcome.FOUND
+    assert store.delete(name, ended=TURNED, idle=IDLE) is True
+    assert store.fetch(name).tombstone == TURNED
 
 
 def test_who_asks_while_a_slot_moves_waits_a_moment_and_is_answered(
