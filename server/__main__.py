@@ -109,7 +109,7 @@ def store_trouble(app: Flask) -> str | None:
     if not found["degraded"]:
         return None
     if found["ok"]:
-        return "Redis does not answer: until it does, sessions live in the memory of this process"
+        return "Redis does not answer: until it does, sessions live in the fallback of this host"
     return (
         f"the session store ({found['store']}) does not answer: until it does, nobody can sign in"
     )

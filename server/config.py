@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 MOST_PROXIES = 10
 # Passed on as they are; the extension checks them at start.
-TEXT_KEYS = ("SECRET_KEY", "SESSION_STORE_URL", "REDIS_URL", "DATABASE_URL")
+TEXT_KEYS = ("SECRET_KEY", "SESSION_STORE_URL", "REDIS_URL", "DATABASE_URL", "SESSION_FALLBACK")
+NUMBER_KEYS = ("SESSION_FALLBACK_MAX_AGE", "SESSION_STARTUP_WAIT")
 # Where `make run` and `flask run` listen.
 HOST_KEYS = ("HOST", "FLASK_RUN_HOST")
 YES = frozenset({"1", "true", "yes", "on"})
@@ -71,6 +72,9 @@ def from_environment(environ: Mapping[str, str]) -> dict[str, object]:
     config: dict[str, object] = {key: environ[key] for key in TEXT_KEYS if environ.get(key)}
     if fallbacks := environ.get("SECRET_KEY_FALLBACKS"):
         config["SECRET_KEY_FALLBACKS"] = fallbacks.split()
+    for key in NUMBER_KEYS:
+        if environ.get(key):
+            config[key] = number(environ, key)
     if "REDIS_REQUIRED" in environ:
         config["REDIS_REQUIRED"] = switch(environ, "REDIS_REQUIRED")
     config["PROXY_HOPS"] = proxy_hops(environ)
@@ -111,6 +115,13 @@ def switch(environ: Mapping[str, str], key: str) -> bool:
     if value in NO:
         return False
     raise SettingError(key, environ[key], "say 1 or 0")
+
+
+def number(environ: Mapping[str, str], key: str) -> float:
+    try:
+        return float(environ[key])
+    except ValueError:
+        raise SettingError(key, environ[key], "write a number of seconds, such as 30") from None
 
 
 def proxy_hops(environ: Mapping[str, str]) -> int:

@@ -10,6 +10,7 @@ import flask_login
 from flask import abort, jsonify, redirect, request, url_for
 from flask_login import LoginManager
 
+from flask_holdfast import require_durable_session
 from server.models import MAX_ID, User, database, user_of_token
 
 if TYPE_CHECKING:
@@ -68,13 +69,19 @@ def login_required(view: Callable[P, R]) -> Callable[P, R]:
 
 
 def admin_required(view: Callable[P, R]) -> Callable[P, R]:
-    """For administrators only; asked of the database each time, so that demotion acts at once."""
+    """For administrators only; asked of the database each time, so that demotion acts at once.
+
+    Not while a fallback answers for sessions: an administrator's that was ended elsewhere would
+    open this here.
+    """
+
+    durable = require_durable_session(view)
 
     @functools.wraps(view)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
         if not me().is_admin:
             abort(403)
-        return view(*args, **kwargs)
+        return durable(*args, **kwargs)
 
     return login_required(guarded)
 

@@ -75,6 +75,9 @@ def error_page(error: HTTPException) -> ResponseReturnValue | HTTPException:
         return error
     if isinstance(error, CSRFError):
         return csrf_answer(error)
+    if isinstance(error, SessionUnavailable) and not is_api():
+        # The extension's page, in this application's shell: with the form that was sent.
+        return error
     answer: AnyResponse = error.get_response()
     if wants_json():
         answer.headers["Cache-Control"] = "no-store"

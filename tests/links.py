@@ -21,6 +21,7 @@ class Link:
     `to`        the port to which the connections that come from now on lead
     `delay`     seconds by which each piece from the server is late
     `trickle`   seconds between each two bytes from the server; 0: all at once
+    `extra`     what comes behind the next piece from the server, though nobody asked for it
     `silent`    nothing from the server arrives any more, and no connection ends
     `cut_after` bytes of the next answer after which the connection is reset; None: never
     """
@@ -29,6 +30,7 @@ class Link:
         self.delay = 0.0
         self.trickle = 0.0
         self.silent = False
+        self.extra = b""
         self.cut_after: int | None = None
         self.to = port
         self._listener = socket.create_server((LOOPBACK, 0))
@@ -89,7 +91,8 @@ class Link:
                     # Reset, not ended: what was sent last may be lost with it.
                     near.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                     break
-                self._send(near, data)
+                self._send(near, data + self.extra)
+                self.extra = b""
         _end(near)
         _end(far)
 

@@ -10,7 +10,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -192,6 +192,7 @@ class ClusterOf:
     """Three masters, then a replica of each."""
 
     servers: Sequence[RedisServer]
+    _moving: dict[str, RedisServer] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
@@ -232,6 +233,32 @@ class ClusterOf:
 
         until(is_settled, "the Cluster to agree")
 
+    def move(self, tag: str, *, part: float = 1.0) -> RedisServer:
+        """Move a tag's slot to another master, who is returned; with a smaller `part` only so
+        much of its keys, and the move is not ended (see `end_move`).
+        """
+        slot, source = SLOT[tag], self.master_of(tag)
+        target = next(each for each in self.masters() if each is not source)
+        told(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", told(source, "CLUSTER", "MYID"))
+        told(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", told(target, "CLUSTER", "MYID"))
+        number = told(source, "CLUSTER", "COUNTKEYSINSLOT", slot)
+        keys = told(source, "CLUSTER", "GETKEYSINSLOT", slot, int(number * part))
+        if keys:
+            told(source, "MIGRATE", LOOPBACK, target.port, "", 0, 5000, "KEYS", *keys)
+        self._moving[tag] = target
+        if part == 1:
+            self.end_move(tag)
+        return target
+
+    def end_move(self, tag: str) -> None:
+        """The rest of the slot's keys follow, and all masters know."""
+        slot, source, target = SLOT[tag], self.master_of(tag), self._moving.pop(tag)
+        keys = told(source, "CLUSTER", "GETKEYSINSLOT", slot, 1_000_000)
+        if keys:
+            told(source, "MIGRATE", LOOPBACK, target.port, "", 0, 5000, "KEYS", *keys)
+        for each in (target, source, *self.masters()):
+            told(each, "CLUSTER", "SETSLOT", slot, "NODE", told(target, "CLUSTER", "MYID"))
+
     def _slots(self) -> list[Any]:
         for server in self.servers:
             with contextlib.suppress(redis.RedisError):
@@ -246,6 +273,8 @@ class ClusterOf:
         for each in self.servers:
             each.thaw()
             each.start_if_stopped()
+        for tag in [*self._moving]:
+            self.end_move(tag)
         self.settled()
 
     def emptied(self) -> None:

@@ -1,6 +1,7 @@
 """Server-side sessions on a Redis client that the caller already has.
 
-Three names for programs that hold a `redis.Redis` and want sessions on it, without `Holdfast`:
+Three names for programs that hold a `redis.Redis` or a `redis.RedisCluster` and want sessions
+there, without `Holdfast`:
 
     app.session_interface = RedisSessionInterface(client, key_prefix="session:")
     SessionManager(client, key_prefix="session:").delete_user_sessions("42")
@@ -16,7 +17,7 @@ import flask_holdfast
 from flask_holdfast.sessions.stores.redis import RedisStore
 
 if TYPE_CHECKING:
-    from redis import Redis
+    from redis import Redis, RedisCluster
 
 KEY_PREFIX = "session:"
 
@@ -28,7 +29,10 @@ class RedisSessionInterface(flask_holdfast.SessionInterface):
     """Flask's session interface over Redis: `open_session`, `save_session`, `generate_sid`."""
 
     def __init__(
-        self, redis_client: Redis, key_prefix: str = KEY_PREFIX, use_signer: bool = True
+        self,
+        redis_client: Redis | RedisCluster,
+        key_prefix: str = KEY_PREFIX,
+        use_signer: bool = True,
     ) -> None:
         super().__init__(RedisStore(redis_client, prefix=key_prefix), use_signer=use_signer)
 
@@ -36,5 +40,5 @@ class RedisSessionInterface(flask_holdfast.SessionInterface):
 class SessionManager(flask_holdfast.SessionManager):
     """Look at sessions and end them, with or without a request at hand."""
 
-    def __init__(self, redis_client: Redis, key_prefix: str = KEY_PREFIX) -> None:
+    def __init__(self, redis_client: Redis | RedisCluster, key_prefix: str = KEY_PREFIX) -> None:
         super().__init__(RedisStore(redis_client, prefix=key_prefix))

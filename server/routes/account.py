@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from flask import Blueprint, abort, flash, jsonify, redirect, render_template, url_for
 
+from flask_holdfast import require_durable_session
 from server.forms import TokenForm
 from server.login import login_required, me
 from server.middleware import wants_json
@@ -54,12 +55,14 @@ def end_other_sessions() -> ResponseReturnValue:
 
 @blueprint.get("/tokens")
 @login_required
+@require_durable_session
 def tokens() -> ResponseReturnValue:
     return render_template("account/tokens.html", form=TokenForm(), tokens=tokens_of(me()))
 
 
 @blueprint.post("/tokens")
 @login_required
+@require_durable_session
 def create_token() -> ResponseReturnValue:
     """Make a Bearer token and show it, this once: in the answer itself, so that no session, no
     redirect and no log ever holds it.
@@ -81,6 +84,7 @@ def create_token() -> ResponseReturnValue:
 
 @blueprint.post(f"/tokens/<int(max={MAX_ID}):token_id>/revoke")
 @login_required
+@require_durable_session
 def end_token(token_id: int) -> ResponseReturnValue:
     if not revoke_token(me(), token_id):
         abort(404)

@@ -41,6 +41,7 @@ def sessions() -> ResponseReturnValue:
         user=user,
         names=usernames({info.user_id for info in page.sessions if info.user_id}),
         stats=stats,
+        condition=session_manager().store.condition(),
     )
 
 

@@ -21,6 +21,7 @@ from flask import (
 )
 from flask_login import current_user, login_user, logout_user
 
+from flask_holdfast import require_durable_session
 from flask_holdfast.exceptions import printable
 from server.ended import ended_session
 from server.forms import ChangePasswordForm, LoginForm, RegisterForm, refuse, said
@@ -84,6 +85,7 @@ def logout() -> ResponseReturnValue:
 
 @blueprint.route("/change-password", methods=["GET", "POST"])
 @login_required
+@require_durable_session
 def change_password() -> ResponseReturnValue:
     """A new password ends every other session of this user: whoever knew the old one is out."""
     user = me()

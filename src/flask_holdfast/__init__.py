@@ -11,7 +11,7 @@ from .exceptions import (
     SettingError,
     StoreUnavailable,
 )
-from .extension import Holdfast, session_passive
+from .extension import Holdfast, require_durable_session, session_passive
 from .sessions.interface import SessionInterface
 from .sessions.manager import SessionInfo, SessionManager
 from .sessions.session import Session
@@ -31,6 +31,7 @@ __all__ = [
     "SettingError",
     "StoreUnavailable",
     "__version__",
+    "require_durable_session",
     "session_passive",
 ]
 

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from flask import Flask, Request, current_app
+from flask import Flask, Request, current_app, session
 
 from . import cli, headers, login, settings
 from .csrf import CSRFProtect
-from .sessions.interface import SessionInterface
+from .sessions.interface import SessionInterface, SessionNotDurable
 from .sessions.manager import SessionManager
 from .sessions.opening import open_stores
 from .sessions.stores.base import Store
-from .web import api, scripts
+from .web import api, scripts, unavailable
 
 _PASSIVE = "_holdfast_passive"
 View = TypeVar("View", bound=Callable[..., Any])
@@ -56,6 +56,7 @@ class Holdfast:
         interface.is_passive = functools.partial(_is_passive, api.PASSIVE_ENDPOINTS.union(passive))
         interface.isolates = _isolates
         interface.remembered = _remembered
+        interface.unavailable = unavailable.page
         interface.default_lifetime = settings.SETTINGS["SESSION_CACHE_TIMEOUT"].default
         interface.remember_life = int(remember * 1000)
         manager = SessionManager(
@@ -95,6 +96,28 @@ def session_passive(view: View) -> View:
     """
     setattr(view, _PASSIVE, True)
     return view
+
+
+def require_durable_session(view: View) -> View:
+    """Let a view wait, with a 503, while a fallback answers for sessions: what it does is worth
+    more than that. Put it below the decorator that routes, so that it runs inside.
+
+    For changing a password, making a token, administration: the session that asks may have
+    been ended elsewhere, and nobody here would know until the store is back.
+    """
+
+    @functools.wraps(view)
+    def waiting(*args: Any, **kwargs: Any) -> Any:
+        check_durable_session()
+        return current_app.ensure_sync(view)(*args, **kwargs)
+
+    return cast(View, waiting)
+
+
+def check_durable_session() -> None:
+    """The same as a step: for `before_request` of a blueprint. Raises `SessionNotDurable`."""
+    if getattr(session, "degraded", False):
+        raise SessionNotDurable
 
 
 def _is_passive(endpoints: Container[str], request: Request) -> bool:

@@ -30,6 +30,7 @@ PUBLIC = {
     "SessionValueError",
     "SettingError",
     "StoreUnavailable",
+    "require_durable_session",
     "session_passive",
 }
 OPTIONAL = ("redis", "flask_login", "sqlalchemy", "argon2", "email_validator", "gunicorn")

@@ -23,6 +23,7 @@ from flask_holdfast import (
     SessionTooLarge,
     SettingError,
     StoreUnavailable,
+    require_durable_session,
     session_passive,
 )
 
@@ -84,6 +85,15 @@ def use(session: Session) -> None:
 @session_passive
 def poll() -> str:
     return "a view marked passive does not slide the idle time"
+
+
+@app.get("/change-password")
+@require_durable_session
+def change_password() -> str:
+    return "a view that waits until the store is back keeps its type"
+
+
+assert_type(change_password(), str)
 
 
 @csrf.exempt

@@ -211,7 +211,8 @@ def test_a_person_whose_cookie_was_copied_is_told(new_app: NewApp) -> None:
 def test_a_person_is_told_when_nobody_can_see_who_is_signed_in(
     new_app: NewApp, own_redis: services.RedisServer
 ) -> None:
-    app = new_app(SESSION_STORE_URL=own_redis.url)
+    # Without copies: his session was used at another host.
+    app = new_app(SESSION_STORE_URL=own_redis.url, SESSION_FALLBACK_MAX_AGE=0)
     bob = Visitor(app)
     bob.register("bob")
 

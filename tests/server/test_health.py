@@ -24,7 +24,15 @@ def test_a_server_on_its_own_store_is_well(anyone: Visitor) -> None:
 def test_a_server_on_redis_says_so(new_app: NewApp, redis_url: str) -> None:
     answer = Visitor(new_app(SESSION_STORE_URL=redis_url)).get("/health")
 
-    assert answer.get_json() == {"store": "redis", "ok": True, "degraded": False}
+    assert answer.get_json() == {
+        "store": "redis",
+        "ok": True,
+        "degraded": False,
+        "breaker": "closed",
+        "outages": 0,
+        "trouble": "",
+        "waiting": 0,
+    }
 
 
 def test_a_server_that_must_have_redis_is_not_well_without_it(new_app: NewApp) -> None:

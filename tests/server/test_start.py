@@ -202,7 +202,9 @@ def test_a_second_start_says_that_the_demo_accounts_exist(
     assert app.instance_path in said
 
 
-@pytest.mark.parametrize(("required", "told"), [(False, "in the memory"), (True, "nobody can")])
+@pytest.mark.parametrize(
+    ("required", "told"), [(False, "in the fallback of this host"), (True, "nobody can")]
+)
 def test_a_start_without_redis_says_so(new_app: NewApp, required: bool, told: str) -> None:
     with services.redis_process() as redis:
         app = new_app(SESSION_STORE_URL=redis.url, REDIS_REQUIRED=required)

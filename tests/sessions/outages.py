@@ -58,7 +58,7 @@ class Client(MemoryStore):
         super().__init__()
         self._server = server
         self._run: str | None = None
-        self._marker: str | None = None
+        self.marker: str | None = None
         self.telling = False
         #: The network between this process and the server is cut.
         self.cut = False
@@ -90,16 +90,16 @@ class Client(MemoryStore):
         server = self._server
         if self._run == server.run or self.telling:
             return
-        change = Change.RESTARTED if self._marker == server.marker else Change.EMPTIED
+        change = Change.RESTARTED if self.marker == server.marker else Change.EMPTIED
         change = Change.FIRST if self._run is None else change
-        news = News(change, server.marker, self._marker, made=False, run=server.run)
+        news = News(change, server.marker, self.marker, made=False, run=server.run)
         if self.on_server is not None:
             self.telling = True
             try:
                 self.on_server(news)
             finally:
                 self.telling = False
-        self._run, self._marker = news.run, news.marker
+        self._run, self.marker = news.run, news.marker
 
 
 def _step(name: str) -> Callable[..., Any]:

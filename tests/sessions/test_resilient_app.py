@@ -144,6 +144,7 @@ def test_a_remember_cookie_waits_for_the_store(site: Site, outage: Outage) -> No
 
 
 def test_health_says_degraded_and_not_dead(site: Site, outage: Outage) -> None:
-    assert site.manager.health() == {"store": "memory", "ok": True, "degraded": False}
+    assert site.manager.health()["degraded"] is False
     outage.begin()
-    assert site.manager.health() == {"store": "memory", "ok": True, "degraded": True}
+    health = site.manager.health()
+    assert (health["ok"], health["degraded"], health["breaker"]) == (True, True, "open")

@@ -226,7 +226,7 @@ class Day:
         keep = self._some(hers) if self.lots.random() < 0.5 else None
         self.busy |= hers
         # A login of hers that is under way inside this, likewise.
-        before = set(self.alive)
+        before, known = set(self.alive), one.primary.marker
         try:
             ended = Tombstone("revoked", self.outage.clock.milliseconds())
             self.outage.clock.advance(0.001)
@@ -236,6 +236,10 @@ class Day:
             for name in hers - {keep}:
                 self._end(name)
             self._doubt(before)
+            if keep and known != one.primary.marker:
+                # All was lost in the very moment in which hers were ended, and this one was
+                # given back before it was written down that it was to be kept: ended too.
+                self.alive.pop(keep, None)
         except StoreUnavailable as error:
             self.note(f"end all of hers: {error}")
             for name in hers - {keep}:

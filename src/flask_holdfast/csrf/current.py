@@ -77,6 +77,16 @@ def verdict(token: str, time_limit: float | None) -> Reason | None:
     return reason
 
 
+def kind_of(token: str) -> tokens.Kind | None:
+    """What `token` says of itself if it is authentic for the session that the cookie names, else
+    None. Asks no store; with sessions of another package, which have to be asked, always None.
+    """
+    session = _session()
+    if not hasattr(session, "csrf_scope") or session.cookie is None:
+        return None
+    return tokens.kind_of(_keys(), session.sid, token, time.time())
+
+
 def form_token() -> str | None:
     """The token in the form of this request. Reads the body."""
     form = request.form

@@ -162,6 +162,38 @@ def offer(reason: Reason, proof: Proof | None) -> Refill | None:
     )
 
 
+def offer_unasked(proof: Proof | None) -> Refill | None:
+    """The current request's form, filled again, while the session cannot be asked.
+
+    Its token has to be authentic for the session that the cookie names. Whether that still
+    stands, and whose it is, is found out when the form is sent once more.
+    """
+    if proof is None or not proof.is_same_origin or not _is_form() or _is_kept_out():
+        return None
+    sent = _ticket()
+    token = current.form_token() or ""
+    kind = current.kind_of(token)
+    if kind is None and sent is None:
+        return None
+    fields = list(islice(_fields(), MAX_FIELDS + 1))
+    if not _is_small(fields):
+        return None
+    ticket = sent
+    if ticket is None and kind is tokens.Kind.SIGNED_IN:
+        ticket = _Ticket(Author(tokens.mark_in(token), ""), "")
+    return Refill(
+        fields,
+        request.mimetype,
+        Step.SEND,
+        "",
+        current.issue(),
+        current.field_name(),
+        # A page that was made without asking whose it is says nothing of its author: a session
+        # of this package has but one, and the token is good for that session alone.
+        _sealed(ticket) if ticket is not None else "",
+    )
+
+
 def objection() -> Reason | None:
     """Why a form that came back filled must not run its view yet, though its token is good.
 

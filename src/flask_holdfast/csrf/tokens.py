@@ -20,6 +20,7 @@ import hmac
 import re
 import secrets
 from collections.abc import Sequence
+from enum import Enum
 from typing import NamedTuple
 
 from .reasons import Reason
@@ -149,6 +150,30 @@ def check(
     if time_limit is not None and age > time_limit:
         return Reason.TOKEN_EXPIRED
     return None
+
+
+class Kind(Enum):
+    """Whose page a token was on."""
+
+    NOBODYS = 0
+    SIGNED_IN = 1
+    #: Nobody asked.
+    UNASKED = _UNASKED
+
+
+def kind_of(keys: Sequence[Key], sid: str, token: str, now: float) -> Kind | None:
+    """What an authentic token of the session `sid` says of itself, whatever its age; None for
+    any other.
+    """
+    wrong = {
+        signed_in: check(keys, Scope(sid, signed_in), token, now, None)
+        for signed_in in (True, False)
+    }
+    if wrong[True] is None and wrong[False] is None:
+        return Kind.UNASKED
+    if wrong[True] is None:
+        return Kind.SIGNED_IN
+    return Kind.NOBODYS if wrong[False] is None else None
 
 
 def subject(key: Key, user_id: str | None) -> str:

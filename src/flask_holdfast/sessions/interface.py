@@ -17,11 +17,12 @@ import hmac
 import logging
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from flask import request
+from flask import current_app, has_request_context, request
 from flask.sessions import SessionInterface as FlaskSessionInterface
 from werkzeug.exceptions import Forbidden, HTTPException, ServiceUnavailable
 
@@ -34,24 +35,44 @@ from .events import Once, tell
 from .keeper import Fate, Keeper, Kept
 from .session import Loaded, Session, State
 from .stores.base import REVOKED, Outcome, Proof, Store, Tombstone
-from .stores.url import open_store
+from .stores.url import open_store, store_of
 from .visit import Visit
 
 if TYPE_CHECKING:
     from flask import Flask, Request, Response
     from flask.sessions import SessionMixin
+    from redis import Redis, RedisCluster
 
 #: What a client is told to wait after a 503, in seconds.
 RETRY_AFTER = 5
 
 
 class SessionUnavailable(StoreUnavailable, ServiceUnavailable):
-    """`StoreUnavailable` as Flask answers it: 503 with Retry-After."""
+    """`StoreUnavailable` as Flask answers it: 503 with Retry-After.
+
+    `late` says that the view had run already, so that what was asked may have been done.
+    """
 
     description = "Sessions are not available at the moment. Please try again shortly."
 
-    def __init__(self) -> None:
+    def __init__(self, *, late: bool = False) -> None:
         ServiceUnavailable.__init__(self, retry_after=RETRY_AFTER)
+        self.late = late
+
+    def get_response(self, environ: Any = None, scope: Any = None) -> Any:
+        """As `SessionInterface.unavailable` has it."""
+        page = getattr(current_app.session_interface, "unavailable", None) if current_app else None
+        if page is None or not has_request_context():
+            return super().get_response(environ, scope)
+        return page(self)
+
+
+class SessionNotDurable(SessionUnavailable):
+    """What was asked for waits until the store is back: the session is one that a fallback
+    answers for, and so may be one that was ended elsewhere.
+    """
+
+    description = "This is not possible at the moment. Please try again shortly."
 
 
 class TooManySessions(SessionLimitReached, Forbidden):
@@ -73,8 +94,10 @@ class SessionInterface(FlaskSessionInterface):
 
     session_class = Session
 
-    def __init__(self, store: Store, *, use_signer: bool | None = None) -> None:
-        self.store = store
+    def __init__(
+        self, store: Store | Redis | RedisCluster, *, use_signer: bool | None = None
+    ) -> None:
+        self.store = store_of(store)
         self._use_signer = use_signer
         self._changes_told = Once()
         self._replays_told = Once()
@@ -84,6 +107,8 @@ class SessionInterface(FlaskSessionInterface):
         self.isolates: Callable[[Request], bool] = lambda request: False
         #: The id of the genuine remember cookie that a request carries, if any.
         self.remembered: Callable[[Request], str | None] = lambda request: None
+        #: What answers where the store did not; None for Werkzeug's own page.
+        self.unavailable: Callable[[SessionUnavailable], Response] | None = None
         #: Absolute lifetime in seconds where SESSION_CACHE_TIMEOUT is not configured.
         self.default_lifetime: float | None = None
         #: How long a remember cookie may live, in milliseconds: as long are ended ones known.
@@ -174,16 +199,17 @@ class SessionInterface(FlaskSessionInterface):
         proof = Proof(hashed, "" if action == "log" else binding.mark(client))
         anonymous = cookie.kind is ids.Kind.STORED
         try:
-            answer = self.store.fetch(
-                cookie.sid,
-                slide=proof if slide and not visit.is_passive else None,
-                idle=self._anonymous_idle(app) if anonymous else self._idle(app),
-            )
-            now = self._now()
+            with visit.budget:
+                answer = self.store.fetch(
+                    cookie.sid,
+                    slide=proof if slide and not visit.is_passive else None,
+                    idle=self._anonymous_idle(app) if anonymous else self._idle(app),
+                )
+            now, away = self._now(), answer.degraded
             found = record.decode(answer.data) if answer.outcome is Outcome.FOUND else None
             if found is None or found.deadline <= now:
-                return Loaded(State.GONE, at=now, tombstone=answer.tombstone)
-            loaded = Loaded(State.LIVE, found, now, answer.idle_left)
+                return Loaded(State.GONE, at=now, tombstone=answer.tombstone, degraded=away)
+            loaded = Loaded(State.LIVE, found, now, answer.idle_left, degraded=away)
             if not hmac.compare_digest(found.secret, hashed):
                 if found.previous is None or not hmac.compare_digest(found.previous, hashed):
                     return Loaded(State.GONE, at=now)
@@ -274,10 +300,10 @@ class SessionInterface(FlaskSessionInterface):
         if session.state is State.ISOLATED:
             return
         try:
-            kept = self._keep(app, session)
+            with session.visit.budget if session.visit else nullcontext():
+                kept = self._keep(app, session)
         except StoreUnavailable as error:
-            known = error if isinstance(error, SessionUnavailable) else SessionUnavailable()
-            _answer_instead(app, response, known, error)
+            _answer_instead(app, response, SessionUnavailable(late=True), error)
             return
         except SessionLimitReached as error:
             _answer_instead(app, response, TooManySessions(), error)

@@ -47,6 +47,8 @@ class SessionInfo:
     authenticated_at: datetime | None = None
     #: Whether it is the session of the current request; False where there is none.
     current: bool = False
+    #: Whether a fallback tells of it, as its store is away: it may have been ended elsewhere.
+    degraded: bool = False
 
 
 class SessionManager:
@@ -210,12 +212,19 @@ class SessionManager:
         return self.store.sweep()
 
     def health(self) -> dict[str, Any]:
-        """`store` (its kind), `ok`, and `degraded`: true while a fallback stands in."""
+        """`store` (its kind), `ok`, and `degraded`: true while a fallback stands in. For Redis
+        also `breaker` ("closed", "open", "half-open"), `outages`: how often this process
+        saw it open, `trouble`: why it did last, in a word, and `waiting`: how many sessions and
+        endings have to go back to it.
+        """
+        well = True
         try:
             self.store.ping()
         except StoreUnavailable:
-            return {"store": self.store.name, "ok": False, "degraded": True}
-        return {"store": self.store.name, "ok": True, "degraded": self.store.degraded}
+            well = False
+        degraded = self.store.degraded or not well
+        found = {"store": self.store.name, "ok": well, "degraded": degraded}
+        return found | self.store.condition()
 
     # -- remember cookies --------------------------------------------------------------
 
@@ -272,6 +281,7 @@ class SessionManager:
             user_agent=found.client[1] if found.client else "",
             authenticated_at=_moment(found.authenticated) if found.authenticated else None,
             current=listed.sid == here,
+            degraded=self.store.degraded,
         )
 
 

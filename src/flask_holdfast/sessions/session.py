@@ -58,6 +58,8 @@ class Loaded(msgspec.Struct, frozen=True):
     overlay: dict[str, Any] = msgspec.field(default_factory=dict)
     #: A client to bind the session to, where it was bound to none.
     rebind: Client | None = None
+    #: Whether a fallback answered in the place of a store that is away.
+    degraded: bool = False
 
 
 def _raise_if_away(tombstone: Tombstone | None) -> None:
@@ -205,6 +207,13 @@ class Session(SessionMixin, MutableMapping[str, Any]):
     def is_known(self) -> bool:
         """Whether what is stored of this session is known, so that reading asks nobody."""
         return self.state is not State.UNASKED
+
+    @property
+    def degraded(self) -> bool:
+        """Whether a fallback answers for this session, as its store is away: it may have been
+        ended elsewhere, and nobody here would know. Asks the store.
+        """
+        return self.load().degraded or (self._store is not None and self._store.degraded)
 
     @property
     def stored_user_id(self) -> str | None:

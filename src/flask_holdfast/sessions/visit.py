@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 
 from flask import Flask, Request
 
+from .. import settings
 from .binding import Client
+from .stores.budget import Budget
 
 
 class Visit:
@@ -41,6 +43,11 @@ class Visit:
             return bool(site == "cross-site")
         sender = request.environ.get("HTTP_ORIGIN")
         return sender is not None and sender.partition("://")[2] != request.environ.get("HTTP_HOST")
+
+    @functools.cached_property
+    def budget(self) -> Budget:
+        """What this request may wait for its session, from the first question to the last."""
+        return Budget(settings.get(self.app.config, "REDIS_TIMEOUT"))
 
     def cookies_named(self, name: str) -> Iterator[str]:
         """The values of all cookies of that name: ours are never quoted, and need no more

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,11 +17,11 @@ from tests.sessions.site import Site
 from tests.sessions.stores.clock import Clock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from flask_holdfast.sessions.stores.base import Store
-    from tests import services
+    from tests import services, topologies
 
 
 @pytest.fixture(autouse=True)
@@ -39,6 +40,7 @@ class Arena:
 
     world: World
     empty: Callable[[], Store]
+    name: str = ""
 
     def cleared(self) -> World:
         self.world.use(self.empty())
@@ -90,12 +92,37 @@ def redis_arena(redis_server: services.RedisServer, tmp_path: Path) -> Iterator[
         yield Arena(World(Site("memory://", str(tmp_path)), store, None), empty)
 
 
-@pytest.fixture(params=["memory", "sqlite", "redis"])
+def _of_many(url: str, masters: Sequence[services.RedisServer], folder: Path) -> Iterator[Arena]:
+    with ExitStack() as stack:
+        clients = [stack.enter_context(each.client()) for each in masters]
+        store = RedisStore.from_url(url, timeout=5)
+        stack.callback(store.close)
+
+        def empty() -> Store:
+            for client in clients:
+                client.flushall()
+            return store
+
+        yield Arena(World(Site("memory://", str(folder)), store, None), empty)
+
+
+@pytest.fixture
+def sentinel_arena(sentinels: topologies.Sentinels, tmp_path: Path) -> Iterator[Arena]:
+    yield from _of_many(sentinels.url, [sentinels.master()], tmp_path)
+
+
+@pytest.fixture
+def cluster_arena(cluster: topologies.ClusterOf, tmp_path: Path) -> Iterator[Arena]:
+    yield from _of_many(cluster.url, cluster.masters(), tmp_path)
+
+
+@pytest.fixture(params=["memory", "sqlite", "redis", "sentinel", "cluster"])
 def arena(request: pytest.FixtureRequest) -> Arena:
     """Each store in turn."""
     arena: Arena
-    if request.param == "redis":
-        arena = request.getfixturevalue("redis_arena")
+    if request.param in {"redis", "sentinel", "cluster"}:
+        arena = request.getfixturevalue(f"{request.param}_arena")
+        arena.name = request.param
     else:
         maker = "make_arena" if request.param == "memory" else "sqlite_arena"
         arena = request.getfixturevalue(maker)()

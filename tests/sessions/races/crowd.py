@@ -125,7 +125,8 @@ class Crowd:
 
 def main() -> None:
     url, folder = sys.argv[1:]
-    crowd = Crowd(Site(url, folder, REDIS_REQUIRED=True))
+    # A machine that others use may stand still for longer than a request should wait.
+    crowd = Crowd(Site(url, folder, REDIS_REQUIRED=True, REDIS_TIMEOUT=10))
     orders: dict[str, Callable[..., list[dict[str, Any]]]] = {
         "hammer": crowd.hammer,
         "log in": crowd.log_in,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import tempfile
 import time
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
-import redis
 from flask import session
 from flask_login import current_user, login_user, logout_user
 from hypothesis import strategies as st
@@ -29,11 +29,11 @@ from tests.sessions.stores.clock import Clock
 from tests.sessions.stores.test_redis import passed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from flask_holdfast.sessions.stores.base import Store
-    from tests import services
+    from tests import services, topologies
 
 IDLE, ABSOLUTE = 1800, 4 * 1800
 KEYS = st.sampled_from(["a", "b", "c"])
@@ -333,21 +333,45 @@ def test_sqlite_agrees_with_the_model(
 
 
 @pytest.mark.timeout(3600)
+@pytest.mark.parametrize("where", ["redis", "sentinel", "cluster"])
 def test_redis_agrees_with_the_model(
-    redis_server: services.RedisServer,
+    where: str,
+    request: pytest.FixtureRequest,
     tmp_path: Path,
     full: bool,
     record_property: Callable[[str, object], None],
 ) -> None:
-    with redis.Redis.from_url(redis_server.url) as client:
+    url, masters = _place(where, request)
+    with ExitStack() as stack:
+        clients = [stack.enter_context(each.client()) for each in masters]
+        store = RedisStore.from_url(url, timeout=5)
+        stack.callback(store.close)
+
+        def advance(seconds: float) -> None:
+            for client in clients:
+                passed(store, client, seconds)
 
         def site() -> tuple[Site, Callable[[float], object]]:
-            client.flushall()
-            store = RedisStore(client)
+            for client in clients:
+                client.flushall()
+            store._slides.forget()
             site, _ = with_clock(store, Clock(), tmp_path)
             site.interface.clock = site.manager._clock = time.time
-            return site, lambda seconds: passed(store, client, seconds)
+            return site, advance
 
-        examples = 500 if full else 20
+        examples = 500 if full else {"redis": 20}.get(where, 4)
         check(site, examples, outlives=False)
     record_property("ran", f"{examples:,} lives of 25 steps")
+
+
+def _place(
+    where: str, request: pytest.FixtureRequest
+) -> tuple[str, Sequence[services.RedisServer]]:
+    if where == "redis":
+        server: services.RedisServer = request.getfixturevalue("redis_server")
+        return server.url, [server]
+    if where == "sentinel":
+        sentinels: topologies.Sentinels = request.getfixturevalue("sentinels")
+        return sentinels.url, [sentinels.master()]
+    cluster: topologies.ClusterOf = request.getfixturevalue("cluster")
+    return cluster.url, cluster.masters()

@@ -2,20 +2,45 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from random import Random
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import redis
 
+from flask_holdfast.exceptions import StoreUnavailable
+from flask_holdfast.sessions.ids import placed
+from flask_holdfast.sessions.record import owner_of
+from flask_holdfast.sessions.stores import trouble
 from flask_holdfast.sessions.stores.base import IDLE as IDLE_END
+from flask_holdfast.sessions.stores.base import Counts, Outcome
+from flask_holdfast.sessions.stores.budget import Budget
+from flask_holdfast.sessions.stores.news import Change, News
 from flask_holdfast.sessions.stores.redis import RedisStore
-from tests.sessions.stores.contract import StoreContract, filed
+from flask_holdfast.sessions.stores.slots import TAGS, tag_of
+from tests import links, services
+from tests.sessions.stores.contract import (
+    BY_ADMIN,
+    DAY,
+    IDLE,
+    TURNED,
+    StoreContract,
+    etag,
+    filed,
+    record,
+    sid,
+    sids,
+)
 from tests.sessions.stores.test_redis import milliseconds, shift
+from tests.sessions.stores.test_sentinel import once_back
+from tests.sessions.stores.test_time import BUDGET, SLACK
+from tests.topologies import told, until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    import redis
+    from collections.abc import Callable, Iterator, Sequence
 
     from flask_holdfast.sessions.stores.base import Store
     from tests.sessions.stores.contract import Advance, Now
@@ -54,8 +79,8 @@ def advance(masters: Sequence[redis.Redis], store: RedisStore) -> Advance:
 class TestCluster(StoreContract):
     def test_expiry_is_told_of_by_ordinary_work_too(self, store: Store, advance: Advance) -> None:
         """By that in the same house: each has indexes of its own."""
-        told: list[tuple[str, str]] = []
-        store.on_expired = lambda name, why: told.append((name, why))
+        told_of: list[tuple[str, str]] = []
+        store.on_expired = lambda name, why: told_of.append((name, why))
         gone = {filed(store, owner) for owner in ["alice", "alma", "alfred"]}
         elsewhere = filed(store, "bob")
         advance(30 * 60)
@@ -63,5 +88,436 @@ class TestCluster(StoreContract):
         for _ in range(3):
             filed(store, "alan")
 
-        assert (len(told), set(told)) == (3, {(name, IDLE_END) for name in gone})
-        assert (store.sweep(), told[-1]) == (1, (elsewhere, IDLE_END))
+        assert (len(told_of), set(told_of)) == (3, {(name, IDLE_END) for name in gone})
+        assert (store.sweep(), told_of[-1]) == (1, (elsewhere, IDLE_END))
+
+
+def keys_of(masters: Sequence[redis.Redis]) -> list[str]:
+    return [key.decode() for each in masters for key in each.scan_iter()]
+
+
+def on(cluster: ClusterOf, server: services.RedisServer) -> str:
+    """An owner whose sessions lie there."""
+    for number in range(10_000):
+        owner = owner_of(str(number))
+        if cluster.master_of(placed("00", owner)[:2]) is server:
+            return owner
+    raise AssertionError("it has no slot")
+
+
+# -- Where sessions lie ----------------------------------------------------------------------
+
+
+def test_all_of_a_user_s_sessions_lie_in_one_house_and_everyone_in_256(
+    store: RedisStore, masters: Sequence[redis.Redis]
+) -> None:
+    owner = owner_of("ada")
+    tag = placed("00", owner)[:2]
+    for _ in range(5):
+        filed(store, owner)
+    for _ in range(500):
+        filed(store, owner_of(str(_)))
+
+    keys = [key for key in keys_of(masters) if not key.endswith(":marker")]
+    assert len([key for key in keys if key.startswith(f"session:{{{tag}}}:{tag}")]) >= 5
+    assert f"holdfast:session:{{{tag}}}:user:{owner}" in keys
+    assert len({key.partition("{")[2][:2] for key in keys}) > 200
+    assert all(each.dbsize() > 100 for each in masters)
+
+
+def test_a_session_that_does_not_lie_with_its_owner_s_is_refused(store: RedisStore) -> None:
+    """Whoever ended all of that user's would not find it."""
+    elsewhere = "00" + sid()[2:]
+    writes: list[Callable[[], object]] = [
+        lambda: store.create(elsewhere, record("alice"), idle=IDLE),
+        lambda: store.replace(elsewhere, record("alice"), etag="0" * 16, idle=IDLE),
+        lambda: store.rotate(sid(), elsewhere, record("alice"), etag=None, idle=IDLE, ended=TURNED),
+    ]
+    for write in writes:
+        with pytest.raises(ValueError, match="placed"):
+            write()
+    assert store.fetch(elsewhere).outcome is Outcome.MISSING
+
+
+def test_what_is_no_sid_is_nothing_that_could_be_found(store: RedisStore) -> None:
+    for name in ("", "x", "no such session", "{ff}:a", "zz" + sid()[2:]):
+        assert store.fetch(name).outcome is Outcome.MISSING
+        assert store.delete(name, ended=BY_ADMIN, idle=IDLE) is False
+
+
+def test_a_mark_that_names_a_session_lies_with_it() -> None:
+    """Its moment and that of the end of all are compared: they must be of one clock."""
+    name = sid()
+    assert tag_of(f"now:{name}") == name[:2]
+    assert tag_of("forgotten:x") == tag_of("forgotten:x") in TAGS
+    assert len({tag_of(f"forgotten:{number}") for number in range(5000)}) == 256
+
+
+def test_a_login_leaves_no_moment_in_which_both_sessions_live(store: RedisStore) -> None:
+    before = record()
+    name, new = filed(store, data=before), sid("alice")
+    seen: list[tuple[Outcome, Outcome]] = []
+    answer = store._answer
+
+    def watched(*asked: Any) -> Any:
+        found = answer(*asked)
+        seen.append((answer_of(name), answer_of(new)))
+        return found
+
+    def answer_of(one: str) -> Outcome:
+        return answer("fetch", store._at(one), one, "", "", 0).outcome
+
+    store._answer = watched  # type: ignore[method-assign,assignment]
+    store.rotate(name, new, record("alice"), etag=etag(before), idle=IDLE, ended=TURNED)
+
+    assert seen == [
+        (Outcome.FOUND, Outcome.MISSING),
+        (Outcome.ENDED, Outcome.MISSING),
+        (Outcome.ENDED, Outcome.FOUND),
+    ]
+
+
+def test_all_sessions_that_end_between_the_two_steps_of_a_login_take_it_along(
+    store: RedisStore,
+) -> None:
+    ends: dict[str, Callable[[], object]] = {
+        "alice": lambda: store.end_user("alice", ended=BY_ADMIN, idle=IDLE, remember=DAY),
+        "bob": lambda: store.end_everyone(ended=BY_ADMIN, idle=IDLE, remember=DAY),
+    }
+    for owner, end in ends.items():
+        before = record()
+        name, new, answer = filed(store, data=before), sid(owner), store._answer
+
+        def ended_after(verb: str, *asked: Any, end: Any = end, answer: Any = answer) -> Any:
+            found = answer(verb, *asked)
+            if verb == "leave":
+                end()
+            return found
+
+        store._answer = ended_after  # type: ignore[method-assign,assignment]
+        login = store.rotate(
+            name, new, record(owner), etag=etag(before), idle=IDLE, ended=TURNED, waited=10_000
+        )
+        store._answer = answer  # type: ignore[method-assign]
+
+        assert login.outcome is Outcome.REFUSED
+        assert store.fetch(name).outcome is Outcome.ENDED
+        assert sids(store, owner) == []
+
+
+# -- Everyone --------------------------------------------------------------------------------
+
+
+def test_a_page_from_anywhere_holds_what_a_list_of_all_does(
+    store: RedisStore, masters: Sequence[redis.Redis], full: bool
+) -> None:
+    """Twelve houses of each hundred are empty, others hold many of the same moment."""
+    chance = Random(7)
+    number = 20_000 if full else 900
+    scores: dict[str, float] = {}
+    now = milliseconds(masters[0])
+    lines: dict[str, list[tuple[str, str, float, str]]] = {}
+    for _ in range(number):
+        owner = chance.choice(["", *(owner_of(str(n)) for n in range(200))])
+        name = placed(sid(), owner)
+        ends = (
+            now + chance.choice([chance.randrange(60_000, IDLE), 600_000]) + chance.choice([0, 0.5])
+        )
+        scores[name] = ends
+        lines.setdefault(name[:2], []).append((name, owner, ends, record(owner).decode()))
+    for tag, there in lines.items():
+        for name, owner, ends, data in there:
+            store._link.ask(tag, "SET", f"session:{{{tag}}}:{name}", data, "PX", IDLE)
+            index = "signed-in" if owner else "anonymous"
+            store._link.ask(tag, "ZADD", f"holdfast:session:{{{tag}}}:{index}", str(ends), name)
+
+    in_order = sorted(scores, key=lambda name: (-scores[name], name))
+    for offset in (0, 1, 49, 50, 700, number // 2, number - 60, number - 1):
+        page = store.page(offset=offset, limit=50)
+        assert [one.sid for one in page] == in_order[offset : offset + 50]
+        assert all(abs(one.idle_left - (scores[one.sid] - now)) < 20_000 for one in page)
+    assert store.page(offset=number) == store.page(limit=0) == []
+    assert store.counts().signed_in + store.counts().anonymous == number
+
+
+def test_a_late_page_costs_what_the_first_does(
+    store: RedisStore, masters: Sequence[redis.Redis]
+) -> None:
+    for owner in [owner_of(str(n)) for n in range(900)]:
+        filed(store, owner)
+
+    def round_trips(offset: int) -> int:
+        asked: list[str] = []
+        in_each = store._in_each
+
+        def counted(verb: str, arguments: Any) -> Any:
+            asked.append(verb)
+            return in_each(verb, arguments)
+
+        store._in_each = counted  # type: ignore[method-assign]
+        store.page(offset=offset, limit=10)
+        del store._in_each
+        return len(asked)
+
+    assert max(round_trips(0), round_trips(450), round_trips(890)) <= 25
+
+
+def test_the_end_of_everyone_s_is_no_success_while_a_master_is_away(
+    cluster: ClusterOf, store: RedisStore
+) -> None:
+    away = cluster.masters()[0]
+    there = on(cluster, cluster.masters()[1])
+    hers, theirs = filed(store, on(cluster, away)), filed(store, there)
+    away.freeze()
+    with Budget(BUDGET), pytest.raises(StoreUnavailable) as caught:
+        store.end_everyone(ended=BY_ADMIN, idle=IDLE, remember=DAY)
+    assert caught.value.kind == trouble.TIMEOUT
+    assert store.fetch(theirs).outcome is Outcome.ENDED
+
+    cluster.heal()  # here, or by a replica that is the master now
+    ends = time.monotonic() + services.START_SECONDS
+    while True:
+        try:
+            store.end_everyone(ended=BY_ADMIN, idle=IDLE, remember=DAY)
+            break
+        except StoreUnavailable:
+            assert time.monotonic() < ends
+    assert store.fetch(hers).outcome in (Outcome.ENDED, Outcome.MISSING)
+    assert store.counts() == Counts(0, 0, 0)
+
+
+def test_no_login_passes_an_end_of_everyone_s_in_any_house(store: RedisStore) -> None:
+    """Some log in, in every house, while all are ended: nobody is signed in afterwards."""
+    filed_since: list[str] = []
+    stop = threading.Event()
+
+    def log_in(number: int) -> None:
+        chance = Random(number)
+        while not stop.is_set():
+            owner = owner_of(str(chance.randrange(10_000)))
+            new, began = placed(sid(), owner), time.monotonic()
+            answer = store.rotate(
+                sid(), new, record(owner), etag=None, idle=IDLE, ended=TURNED, waited=60_000
+            )
+            assert time.monotonic() - began < 50
+            if answer.outcome is Outcome.DONE:
+                filed_since.append(new)
+
+    threads = [threading.Thread(target=log_in, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    until(lambda: len(filed_since) > 300, "some logins")
+    store.end_everyone(ended=BY_ADMIN, idle=IDLE, remember=DAY)
+    stop.set()
+    for thread in threads:
+        thread.join()
+
+    assert len(filed_since) > 300
+    assert {store.fetch(name).outcome for name in filed_since} == {Outcome.ENDED}
+    assert store.counts() == Counts(0, 0, 0)
+
+
+# -- When the Cluster changes ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["killed", "frozen"])
+def test_a_master_that_is_lost_is_followed_by_its_replica(
+    cluster: ClusterOf, store: RedisStore, how: str
+) -> None:
+    news: list[News] = []
+    store.on_server = news.append
+    lost, other = cluster.masters()[:2]
+    owner = on(cluster, lost)
+    name, revoked, elsewhere = (
+        filed(store, owner),
+        filed(store, owner),
+        filed(store, on(cluster, other)),
+    )
+    store.delete(revoked, ended=BY_ADMIN, idle=IDLE)
+    with lost.client() as client:
+        assert client.wait(1, 2000) == 1
+    told(other, "CLUSTER", "INFO")
+    if how == "killed":
+        lost.stop()
+    else:
+        lost.freeze()
+    with Budget(BUDGET):
+        assert store.fetch(elsewhere).outcome is Outcome.FOUND, "the others go on"
+
+    assert once_back(store, name) is Outcome.FOUND
+    assert store.fetch(revoked).outcome is Outcome.ENDED
+    assert filed(store, owner)
+    about = [one for one in news if one.covers(name)]
+    assert [one.change for one in about] == [Change.FIRST, Change.RESTARTED]
+    assert not any(one.covers(elsewhere) for one in news if one.change is Change.RESTARTED)
+
+
+def test_who_comes_after_the_change_of_masters_notices_nothing(
+    cluster: ClusterOf, store: RedisStore
+) -> None:
+    """Connections and the map are of before; no question that was not sent is lost."""
+    lost = cluster.masters()[0]
+    owner = on(cluster, lost)
+    names = [filed(store, owner) for _ in range(3)]
+    with lost.client() as client:
+        assert client.wait(1, 2000) == 1
+    lost.stop()
+    until(lambda: cluster.master_of(names[0][:2]) is not lost, "a failover")
+
+    assert [store.fetch(name).outcome for name in names] == [Outcome.FOUND] * 3
+
+
+def test_a_master_that_lost_its_data_is_told_of_for_its_tags_alone(
+    cluster: ClusterOf, store: RedisStore
+) -> None:
+    news: list[News] = []
+    emptied, other = cluster.masters()[:2]
+    name, elsewhere = filed(store, on(cluster, emptied)), filed(store, on(cluster, other))
+    store.on_server = news.append
+    told(emptied, "FLUSHALL")
+    store.close()
+
+    assert store.fetch(elsewhere).outcome is Outcome.FOUND
+    assert store.fetch(name).outcome is Outcome.MISSING
+
+    assert {one.change for one in news} == {Change.EMPTIED}
+    assert all(one.covers(name) and not one.covers(elsewhere) for one in news)
+
+
+def test_a_slot_that_moves_takes_its_sessions_along(cluster: ClusterOf, store: RedisStore) -> None:
+    owner = owner_of("ada")
+    tag = placed("00", owner)[:2]
+    names = [filed(store, owner) for _ in range(20)]
+    target = cluster.move(tag)
+
+    for name in names:
+        assert store.fetch(name).outcome is Outcome.FOUND
+    assert cluster.master_of(tag) is target
+    assert filed(store, owner)
+    assert len(store.end_user(owner, ended=BY_ADMIN, idle=IDLE, remember=DAY)) == 21
+    assert store.counts() == Counts(0, 0, 0)
+
+
+@pytest.mark.parametrize("part", [0.0, 0.3, 0.5, 0.9])
+def test_nothing_is_half_done_while_a_slot_is_moving(
+    cluster: ClusterOf, store: RedisStore, part: float
+) -> None:
+    """Each of two masters has some of the keys: a script would take the others for gone, and
+    an end of all sessions would end those it sees.
+    """
+    owner = owner_of("ada")
+    tag = placed("00", owner)[:2]
+    data = record(owner)
+    name, names = filed(store, data=data), [filed(store, owner) for _ in range(20)]
+    cluster.move(tag, part=part)
+
+    steps: list[Callable[[], object]] = [
+        lambda: store.end_user(owner, ended=BY_ADMIN, idle=IDLE, remember=DAY),
+        lambda: store.create(placed(sid(), owner), record(owner), idle=IDLE),
+        lambda: store.rotate(
+            name, placed(sid(), owner), data, etag=etag(data), idle=IDLE, ended=TURNED
+        ),
+        lambda: store.delete(name, ended=BY_ADMIN, idle=IDLE),
+        lambda: store.sessions_of(owner),
+        store.sweep,
+    ]
+    for step in steps:
+        began = time.monotonic()
+        with Budget(BUDGET), pytest.raises(StoreUnavailable) as caught:
+            step()
+        assert links.elapsed(began) < BUDGET + SLACK
+        assert caught.value.kind in (trouble.CLUSTER, trouble.TIMEOUT)
+    cluster.end_move(tag)
+
+    assert {*sids(store, owner)} == {name, *names}
+    assert set(store.end_user(owner, ended=BY_ADMIN, idle=IDLE, remember=DAY)) == {name, *names}
+
+
+def test_a_moving_slot_stops_a_script_before_it_writes(
+    cluster: ClusterOf, store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While all are being ended a script meets no other key that is missing before its first
+    write, and the tombstone that it would leave is one: the session would end without it.
+    """
+    owner = owner_of("ada")
+    for _ in range(20):
+        filed(store, owner)
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(RedisStore, "_drain", lambda *of, **more: None)
+        store.end_everyone(ended=BY_ADMIN, idle=IDLE, remember=DAY)
+    name = filed(store, owner)
+    tag = name[:2]
+    cluster.move(tag, part=0.0)
+    with Budget(BUDGET), pytest.raises(StoreUnavailable):
+        store.delete(name, ended=TURNED, idle=IDLE)
+    cluster.end_move(tag)
+
+    assert store.fetch(name).outcome is Outcome.FOUND
+    assert store.delete(name, ended=TURNED, idle=IDLE) is True
+    assert store.fetch(name).tombstone == TURNED
+
+
+def test_who_asks_while_a_slot_moves_waits_a_moment_and_is_answered(
+    cluster: ClusterOf, store: RedisStore
+) -> None:
+    owner = owner_of("ada")
+    tag = placed("00", owner)[:2]
+    names = [filed(store, owner) for _ in range(10)]
+    cluster.move(tag, part=0.5)
+    later = threading.Timer(0.1, cluster.end_move, (tag,))
+    later.start()
+
+    assert {*store.end_user(owner, ended=BY_ADMIN, idle=IDLE, remember=DAY)} == {*names}
+    later.join()
+
+
+# -- Clients ---------------------------------------------------------------------------------
+
+
+def test_a_client_of_the_application_s_own_is_understood(cluster: ClusterOf) -> None:
+    client: Any = cluster.client()
+    with client:
+        store = RedisStore(client)
+        name = filed(store, "alice")
+        assert client.exists(f"session:{{{name[:2]}}}:{name}")
+        assert store.fetch(name).outcome is Outcome.FOUND
+        with client.pipeline() as pipeline, pytest.raises(TypeError, match="needs a redis"):
+            RedisStore(pipeline)
+        store.close()
+
+
+def test_the_first_node_that_answers_is_enough(cluster: ClusterOf) -> None:
+    nobody = f"{services.LOOPBACK}:{services.free_port()}"
+    store = RedisStore.from_url(cluster.url.replace("//", f"//{nobody},"))
+    for _ in range(5):
+        filed(store)
+    store.close()
+    nowhere = RedisStore.from_url(f"redis+cluster://{nobody}")
+    with pytest.raises(StoreUnavailable) as caught:
+        nowhere.ping()
+    assert caught.value.kind == trouble.REFUSED
+    nowhere.close()
+
+
+def test_a_server_that_is_no_cluster_is_told_as_such(redis_url: str) -> None:
+    store = RedisStore.from_url(redis_url.replace("redis://", "redis+cluster://"))
+    with pytest.raises(StoreUnavailable):
+        store.ping()
+    store.close()
+
+
+def test_ends_wait_for_replicas_on_every_master(cluster: ClusterOf) -> None:
+    store = RedisStore.from_url(cluster.url, wait_replicas=1, timeout=2)
+    missing: list[tuple[int, int]] = []
+    store.on_unconfirmed = lambda wanted, reached: missing.append((wanted, reached))
+    names = [filed(store, owner_of(str(n))) for n in range(50)]
+
+    assert store.end_everyone(ended=BY_ADMIN, idle=IDLE, remember=DAY) == 50
+
+    assert missing == []
+    replicas = [each for each in cluster.servers if each not in cluster.masters()]
+    marks = sum(len(told(each, "KEYS", "holdfast:*:ended-at:")) for each in replicas)
+    assert marks == 256
+    store.close()
+    assert {store.fetch(name).outcome for name in names} == {Outcome.ENDED}
+    store.close()

@@ -593,8 +593,11 @@ class TestRedisStore(StoreContract):
         name = filed(store)
         with own_redis.client() as client:
             client.replicaof(services.LOOPBACK, services.free_port())
-        with pytest.raises(StoreUnavailable, match="ReadOnlyError"):
+        with pytest.raises(StoreUnavailable, match="ReadOnlyError") as caught:
             touch(store, name)
+        assert caught.value.kind == trouble.READONLY
+        # It may go on answering what takes no write: with what was true when it was master.
+        assert not store._link._server._idle  # type: ignore[attr-defined]
         store.close()
 
     def test_a_full_redis_files_nothing_but_still_reads_and_revokes(

@@ -38,7 +38,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
@@ -287,6 +287,10 @@ class Store(ABC):
     @abstractmethod
     def ping(self) -> None:
         """Raise `StoreUnavailable` if the store cannot be asked."""
+
+    def condition(self) -> dict[str, Any]:
+        """What else an operator should see. Asks nobody."""
+        return {}
 
     def close(self) -> None:
         """Let go of connections. The store opens new ones if it is used again."""

@@ -15,10 +15,12 @@ writes (redis.lua).
 
 from __future__ import annotations
 
+import os
 import random
+import select
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -42,8 +44,10 @@ from .wire import Connection
 Address = tuple[str, int]
 Remap = Callable[[Address], Address]
 
-#: Seconds to wait, at least and at most, before somebody is asked again who said "not now".
+#: Seconds to wait, at least and at most, before somebody is asked again who said "not now",
+#: and how many must be left then for it to be worth asking.
 _PAUSE = 0.005, 0.02
+_WORTH = 0.02
 #: Seconds within which nobody looks twice where everything is.
 _FRESH = 0.05
 
@@ -75,9 +79,13 @@ class Cluster:
         self._nodes: dict[Address, Connections] = {}
         # What only asks where everything is needs no marker, and must not be kept waiting.
         self._scouts: dict[Address, Connections] = {}
-        self._looking = threading.Lock()
+        self._begin()
         self._looked = 0.0
         self._stale = True
+
+    def _begin(self) -> None:
+        self._pid = os.getpid()
+        self._looking = threading.Lock()
 
     # -- questions -----------------------------------------------------------------------
 
@@ -164,7 +172,7 @@ class Cluster:
         got: dict[str, Any] = {}
         asked = self._sent(commands, until, got)
         answered: list[_Asked] = []
-        for each in asked:
+        for each in _as_they_answer(asked, until):
             try:
                 got |= zip(each.tags, receive(each.connection, len(each.tags)), strict=True)
                 if after and not all(isinstance(got[tag], Exception) for tag in each.tags):
@@ -174,7 +182,7 @@ class Cluster:
                     each.node.give(each.connection)
             except (RedisError, OSError) as trouble:
                 self._failed(each, trouble, got)
-        for each in answered:
+        for each in _as_they_answer(answered, until):
             try:
                 reply = receive(each.connection, 1)[0]
             except (RedisError, OSError) as trouble:
@@ -196,11 +204,14 @@ class Cluster:
             except (RedisError, OSError) as trouble:
                 got[tag] = trouble
         asked: list[_Asked] = []
-        # In one order for all threads, or two might hold what the other waits for.
-        for master in sorted(by_master):
-            tags, node = by_master[master], self._node(master)
+        # In one order for all threads, or two might hold what the other waits for. One that
+        # hangs takes its part of the time, not all.
+        for number, master in enumerate(sorted(by_master)):
+            tags, node, now = by_master[master], self._node(master), time.monotonic()
             try:
-                each = _Asked(node, node.take(until), tags)
+                part = (until - now) / (len(by_master) - number + 1)
+                each = _Asked(node, node.take(now + part), tags)
+                each.connection.limit.at = until
             except (RedisError, OSError) as trouble:
                 got |= dict.fromkeys(tags, _Unsent(master, trouble))
                 continue
@@ -279,6 +290,8 @@ class Cluster:
 
     def _look(self, until: float) -> None:
         """Learn where everything is, unless somebody has just done so."""
+        if self._pid != os.getpid():  # forked from one whose threads are not here
+            self._begin()
         if not self._looking.acquire(timeout=max(0.0, until - time.monotonic())):
             raise TimeoutError("where everything is, is being asked for")
         try:
@@ -337,6 +350,20 @@ class _Asked(NamedTuple):
     tags: Sequence[str]
 
 
+def _as_they_answer(asked: Sequence[_Asked], until: float) -> Iterator[_Asked]:
+    """Whoever has answered first; in the end those that have not."""
+    left = {each.connection.fileno(): each for each in asked}
+    poll = select.poll()
+    for number in left:
+        poll.register(number, select.POLLIN)
+    while left:
+        patience = max(0.0, until - time.monotonic())
+        ready = [number for number, _ in poll.poll(patience * 1000)] or [*left]
+        for number in ready:
+            poll.unregister(number)
+            yield left.pop(number)
+
+
 class _Unsent(NamedTuple):
     """Why a master could not be asked at all."""
 
@@ -347,7 +374,7 @@ class _Unsent(NamedTuple):
 def _paused(until: float) -> bool:
     """Whether there was time to wait for a moment; then it has passed."""
     pause = random.uniform(*_PAUSE)  # noqa: S311  # it hides nothing
-    if time.monotonic() + pause >= until:
+    if time.monotonic() + pause + _WORTH >= until:
         return False
     time.sleep(pause)
     return True

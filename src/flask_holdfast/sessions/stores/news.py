@@ -15,6 +15,7 @@ In a Redis Cluster each of the 256 tags has its marker, as tags move from master
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -71,13 +72,20 @@ class Known:
         self.listener: Listener | None = None
         #: The thread that is telling the listener, while it does.
         self.teller: int | None = None
-        self._lock = threading.RLock()
+        self._begin()
         self._run: dict[str, str] = {}
         self._marker: dict[str, str] = {}
+
+    def _begin(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.RLock()
 
     @contextmanager
     def alone(self, until: float) -> Iterator[None]:
         """Nobody tells news inside, unless this thread does. `TimeoutError` after `until`."""
+        if self._pid != os.getpid():  # forked from one whose threads are not here
+            self._begin()
+            self.teller = None
         if not self._lock.acquire(timeout=max(0.0, until - time.monotonic())):
             raise TimeoutError("what is new of the server is still being dealt with")
         try:

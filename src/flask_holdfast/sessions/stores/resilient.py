@@ -12,7 +12,7 @@ revoked stays revoked.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...exceptions import StoreUnavailable
 from ..record import head
@@ -313,6 +313,15 @@ class ResilientStore(Store):
     def ping(self) -> None:
         """Asks the store if it is time to; being degraded is no error."""
         self._many(self.primary.ping, lambda: None)
+
+    def condition(self) -> dict[str, Any]:
+        waiting = (0, 0) if self.shelter.state() is Host.WELL else self.shelter.waiting()
+        return {
+            "breaker": self.breaker.circuit.value,
+            "outages": self.breaker.opened,
+            "trouble": self.breaker.trouble,
+            "waiting": sum(waiting),
+        }
 
     def close(self) -> None:
         self.primary.close()

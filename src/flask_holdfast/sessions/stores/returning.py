@@ -33,6 +33,8 @@ _RESERVE = 0.1
 #: Seconds that one request spends on other people's sessions.
 _HELP = 0.02
 _ATTEMPTS = 16
+#: Milliseconds within which a step was done whose answer was lost.
+_LOST = 1000
 
 #: What a session has become that the store does not know, or not any more.
 _GONE: tuple[bytes | None, int] = (None, 0)
@@ -124,8 +126,7 @@ class Returning:
         many = ending.what in (Ended.USER, Ended.EVERYONE)
         if many:
             self._end_what_others_ended(ending)
-        now = self._shelter.now()
-        sids = endings.tell(ending, self._store, now)
+        sids = endings.tell(ending, self._store, self._shelter.now())
         if many:
             self.note_told(ending.name)
         self._shelter.end(
@@ -135,7 +136,7 @@ class Returning:
 
     def note_told(self, owner: str) -> None:
         """The store has just ended all sessions of an owner ("": of everyone) because of us."""
-        self._shelter.note_told(owner, self._store.marked("", owner)[1])
+        self._shelter.note_told(owner, self._store.marked("", owner)[1] or 0)
 
     def _end_what_others_ended(self, ending: Ending) -> None:
         """What began here, and whose owner had all sessions ended by another host since then:
@@ -143,9 +144,15 @@ class Returning:
         """
         owners = self._shelter.owners() if ending.what is Ended.EVERYONE else [ending.name]
         for owner in owners:
-            ended = self._ended_ago(f"now:{ending.name or 'everyone'}", owner)
+            ended = self._ended_ago(f"now:{owner}", owner)
             if ended is not None:
                 self._shelter.end_what_began(owner, before=self._shelter.now() - ended)
+        # If the answer to what comes now is lost, what it did is ours all the same.
+        name = f"now:{ending.name}"
+        self._store.mark(name, life=60_000)
+        now = self._store.marked(name, ending.name)[0]
+        if now is not None:
+            self._shelter.note_told(ending.name, now, within=_LOST)
 
     def _ended_ago(self, name: str, owner: str) -> int | None:
         """How long ago (ms, by the store's clock) others ended all of the owner's sessions."""

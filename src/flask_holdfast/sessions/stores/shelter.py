@@ -461,19 +461,23 @@ class Shelter(SQLiteStore):
         with self._write(clean=0) as step:
             step.run("UPDATE endings SET owed = 0, run = ? WHERE number = ?", (run, number))
 
-    def note_told(self, owner: str, moment: int | None) -> None:
-        """The store's moment of an end that it was told by us; "" is everyone's."""
+    def note_told(self, owner: str, moment: int, *, within: int = 0) -> None:
+        """The store ends all of an owner's ("": everyone's) because of us at that moment of its
+        clock, or `within` so long after it (ms).
+        """
         with self._write(clean=0) as step:
-            step.run("INSERT OR REPLACE INTO told VALUES (?, ?)", (owner, moment or 0))
+            step.run(
+                "INSERT OR REPLACE INTO told VALUES (?, ?, ?)", (owner, moment, moment + within)
+            )
 
     def is_ours(self, owner: str, moment: int) -> bool:
         """Whether the store knows an end of that moment from us."""
         with self._read() as step:
-            return bool(
-                step.run(
-                    "SELECT 1 FROM told WHERE owner IN (?, '') AND moment = ?", (owner, moment)
-                ).fetchone()
+            ours = step.run(
+                "SELECT 1 FROM told WHERE owner IN (?, '') AND ? BETWEEN moment AND latest",
+                (owner, moment),
             )
+            return ours.fetchone() is not None
 
     def waiting(self) -> tuple[int, int]:
         """How many endings and how many sessions the store does not know of."""

@@ -26,8 +26,11 @@ CREATE INDEX IF NOT EXISTS endings_owed ON endings (number) WHERE owed
 
 CREATE INDEX IF NOT EXISTS endings_by_age ON endings (at)
 
--- When the store ended all sessions of an owner ("": of everyone) because we told it, by its clock.
-CREATE TABLE IF NOT EXISTS told (owner TEXT PRIMARY KEY, moment INTEGER NOT NULL) WITHOUT ROWID
+-- When the store ended all sessions of an owner ("": of everyone) because we told it, by its clock;
+-- somewhere from `moment` until `latest`, where its answer was lost.
+CREATE TABLE IF NOT EXISTS told (
+    owner TEXT PRIMARY KEY, moment INTEGER NOT NULL, latest INTEGER NOT NULL
+) WITHOUT ROWID
 
 -- By tag: the marker of its data, the run that knows what has ended, and when it lost its data.
 CREATE TABLE IF NOT EXISTS servers (

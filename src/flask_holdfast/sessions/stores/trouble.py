@@ -73,7 +73,13 @@ _BY_CLASS: tuple[tuple[type[BaseException], str], ...] = (
     (socket.gaierror, NAME),
 )
 #: By the word with which an answer begins, of those that redis-py has no class for.
-_BY_WORD = {"MISCONF": MISCONF, "NOREPLICAS": REPLICAS, "BUSY": TIMEOUT, "DENIED": AUTH}
+_BY_WORD = {
+    "MISCONF": MISCONF,
+    "NOREPLICAS": REPLICAS,
+    "BUSY": TIMEOUT,
+    "DENIED": AUTH,
+    "non local key": CLUSTER,
+}
 _TOO_MANY = "max number of clients reached"
 
 
@@ -85,7 +91,7 @@ def kind_of(error: BaseException) -> str:
     text = str(error)
     if isinstance(error, exceptions.ResponseError):
         # A script reports what stopped it behind a word or two of its own.
-        return next((kind for word, kind in _BY_WORD.items() if word in text[:40]), PROTOCOL)
+        return next((kind for word, kind in _BY_WORD.items() if word in text[:100]), PROTOCOL)
     if isinstance(error, (exceptions.ConnectionError, OSError)):
         if _TOO_MANY in text:
             return CLIENTS

@@ -12,15 +12,13 @@ valkey:// for redis:// in each of them; see servers.py
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 from urllib.parse import unquote
 
 from ...exceptions import SettingError
+from .base import Store
 from .memory import MemoryStore
 from .sqlite import SQLiteStore
-
-if TYPE_CHECKING:
-    from .base import Store
 
 _BASES = ("redis", "rediss", "valkey", "valkeys")
 _REDIS = frozenset(
@@ -55,6 +53,20 @@ def open_store(
         "use memory://, sqlite:///path, redis://, rediss://, unix://, "
         "redis+sentinel:// or redis+cluster://.",
     )
+
+
+def store_of(given: Any) -> Store:
+    """A store as it is; around a client of redis-py's, a store. `TypeError` for anything else,
+    an asynchronous client or a pipeline: see `RedisStore`.
+    """
+    if isinstance(given, Store):
+        return given
+    try:
+        from .redis import RedisStore
+    except ModuleNotFoundError:
+        kind = f"{type(given).__module__}.{type(given).__qualname__}"
+        raise TypeError(f"Sessions need a store or a Redis client, got {kind}.") from None
+    return RedisStore(given)
 
 
 def _sqlite(url: str, rest: str, folder: Path) -> SQLiteStore:

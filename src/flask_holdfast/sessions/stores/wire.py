@@ -49,6 +49,7 @@ class Connection(Protocol):
     def connect(self) -> None: ...
     def disconnect(self) -> None: ...
     def is_quiet(self) -> bool: ...
+    def fileno(self) -> int: ...
     def send_packed_command(self, command: list[bytes], check_health: bool) -> None: ...
     def read_response(self, disable_decoding: bool) -> Any: ...
 
@@ -125,6 +126,7 @@ class _Bounded:
 
     limit: Limit
     _sock: _Socket | None
+    _parser: object
 
     def __init__(self, **options: Any) -> None:
         self.limit = Limit()
@@ -157,15 +159,23 @@ class _Bounded:
         timed = _Timed(connected, self.limit)
         return super()._wrap_socket_with_ssl(timed)  # type: ignore[misc,no-any-return]
 
+    def fileno(self) -> int:
+        """For `select`; of a connection that is made."""
+        return cast(int, cast(_Socket, self._sock).fileno())
+
     def is_quiet(self) -> bool:
         """Whether the server has neither closed it nor said anything that nobody asked for."""
         connected = self._sock
-        if connected is None:
-            return False
-        if connected.is_silent():
-            return True
-        # What there is to read may be TLS's own business.
-        return not self.can_read(timeout=0)  # type: ignore[attr-defined]
+        return connected is not None and connected.is_silent() and self._has_read_all()
+
+    def _has_read_all(self) -> bool:
+        """Whether nothing came behind the last answer: it would be taken for the next one, which
+        may be somebody else's. Redis-py's own look asks the network as well, and takes longer
+        than all else that is done here.
+        """
+        buffer = getattr(self._parser, "_buffer", None)
+        unread = getattr(buffer, "unread_bytes", None)
+        return not unread() if unread else not self.can_read(timeout=0)  # type: ignore[attr-defined]
 
 
 @cache

@@ -1,0 +1,163 @@
+"""Redis is killed and started again, round after round, under people at work on SERVER: two
+workers of gunicorn, real processes, and nobody repairs anything.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests import services
+from tests.faults.people import Answer, Client, Ghost, Person, at_work, by_status
+from tests.faults.test_faults import gunicorn, name_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+PEOPLE = 4
+#: Those who sign in and out again, round by round.
+GUESTS = (PEOPLE, PEOPLE + 1, PEOPLE + 2)
+#: Seconds after which all has to be well again once Redis is.
+WELL_AGAIN = 2.0
+#: What a request may wait for its session; and what a machine that runs all of this may add.
+BUDGET, SLACK = 0.25, 0.25
+
+
+@pytest.fixture
+def redis() -> Iterator[services.RedisServer]:
+    """One that writes down what it is told before it answers, so that a kill takes nothing."""
+    with services.redis_process("--appendonly", "yes", "--appendfsync", "always") as server:
+        yield server
+
+
+def restart(redis: services.RedisServer, *, empty: bool) -> None:
+    if empty:
+        shutil.rmtree(redis.directory / "appendonlydir")
+    redis.start()
+
+
+@dataclass
+class Rounds:
+    """What was seen in all of them."""
+
+    port: int
+    lots: random.Random
+    answers: list[Answer] = field(default_factory=list)
+    #: From a kill to the start, by the monotonic clock.
+    outages: list[tuple[float, float]] = field(default_factory=list)
+    ghosts: list[Ghost] = field(default_factory=list)
+
+    def person(self, number: int) -> Client:
+        return Client(self.port, self.answers)
+
+    def ends(self, client: Client) -> Ghost | None:
+        """Sign out, if SERVER says so; who has a copy of the cookie tries it from then on."""
+        ghost = Ghost(client, [])
+        if not client.sign_out():
+            return None
+        self.ghosts.append(ghost)
+        return ghost
+
+    def one(self, redis: services.RedisServer, begin: Callable[..., None], *, empty: bool) -> None:
+        early, late, meanwhile = (Client(self.port, self.answers) for _ in range(3))
+        assert early.sign_in(name_of(GUESTS[0]))
+        assert late.sign_in(name_of(GUESTS[1]))
+        if (ghost := self.ends(early)) is not None:  # a moment before the kill
+            begin(ghost.work)
+        redis.stop()
+        killed = time.monotonic()
+        time.sleep(self.lots.uniform(0.2, 0.6))
+        if meanwhile.sign_in(name_of(GUESTS[2])) and (ghost := self.ends(meanwhile)) is not None:
+            begin(ghost.work)
+        if (ghost := self.ends(late)) is not None:
+            begin(ghost.work)
+        time.sleep(self.lots.uniform(0.2, 0.6))
+        restart(redis, empty=empty)
+        self.outages.append((killed, time.monotonic()))
+        time.sleep(WELL_AGAIN + 0.5)
+
+    def is_outage(self, answer: Answer) -> bool:
+        """Whether it was asked while Redis was away, or in the time that it has to be seen."""
+        return any(
+            killed - 0.5 <= answer.ended and answer.begun <= back + WELL_AGAIN
+            for killed, back in self.outages
+        )
+
+    def slowest(self) -> float:
+        return max(a.seconds for a in self.answers if self.is_outage(a))
+
+    def told(self) -> str:
+        return (
+            f"{len(self.outages)} rounds, {len(self.answers):,} requests: {by_status(self.answers)}; "
+            f"slowest {self.slowest() * 1000:.0f} ms; {len(self.ghosts)} ended sessions tried "
+            f"{sum(ghost.tried for ghost in self.ghosts):,} times"
+        )
+
+    def check(self, people: list[Person], *, allowed: set[int]) -> None:
+        told = self.told()
+        for ghost in self.ghosts:
+            ghost.tries()
+        assert sum(ghost.accepted for ghost in self.ghosts) == 0, told
+        assert len(self.ghosts) >= len(self.outages), told
+        statuses = {answer.status for answer in self.answers}
+        assert 0 not in statuses, told
+        assert statuses & set(range(500, 600)) <= allowed, told
+        assert all(a.is_well for a in self.answers if not self.is_outage(a)), told
+        assert not any(answer.signed_in is False for answer in self.answers), told
+        assert [person.lost() for person in people] == [0] * len(people), told
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("required", [False, True], ids=["falls back", "REDIS_REQUIRED"])
+def test_redis_is_killed_and_started_again_round_after_round(
+    redis: services.RedisServer,
+    tmp_path: Path,
+    required: bool,
+    full: bool,
+    record_property: Callable[[str, object], None],
+) -> None:
+    number = 20 if full else 3
+    with gunicorn(tmp_path, redis.url, required=required) as port:
+        rounds = Rounds(port, random.Random(6))
+        people = [Person(name_of(n), Client(port, rounds.answers), n) for n in range(PEOPLE)]
+        for person in people:
+            assert person.client.sign_in(person.name)
+        with at_work(*(person.work for person in people)) as begin:
+            for each in range(number):
+                # What is lost with Redis cannot be there where nothing stands in for it.
+                rounds.one(redis, begin, empty=not required and each % 2 == 0)
+        rounds.check(people, allowed={503} if required else set())
+        assert rounds.slowest() < BUDGET + SLACK, rounds.told()
+    mode = "REDIS_REQUIRED" if required else "falls back"
+    record_property("ran", f"{mode}: {rounds.told()}")
+
+
+def test_a_503_is_kept_by_no_cache_and_says_when_to_come_back(
+    redis: services.RedisServer, tmp_path: Path
+) -> None:
+    with gunicorn(tmp_path, redis.url, required=True) as port:
+        client = Client(port, [])
+        assert client.sign_in(name_of(0))
+        redis.stop()
+        asked = urllib.request.Request(
+            f"http://{services.LOOPBACK}:{port}/dashboard",
+            headers={"Cookie": f"session={client.cookie}", "Accept": "text/html"},
+        )
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(asked, timeout=5)
+
+        answer = caught.value
+        page = answer.read().decode()
+    assert answer.code == 503
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert int(answer.headers["Retry-After"]) > 0
+    assert answer.headers["Set-Cookie"] is None
+    assert "You have not been signed out" in page
