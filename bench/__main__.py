@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tests.services import RedisServer, redis_process
 
-from . import growth, machine, peers, plot, redis_costs, rounds, throughput
+from . import browser, growth, machine, peers, plot, redis_costs, rounds, throughput
 from .contenders import CONTENDERS, ROUTES, Place
 from .extent import FULL, QUICK, Extent
 from .page import page
@@ -56,7 +56,8 @@ def main() -> int:
             ("counting commands and bytes", 0.03),
             ("serving many clients", 0.35),
             ("filling Redis", 0.28),
-            ("measuring with many sessions", 0.06),
+            ("measuring with many sessions", 0.04),
+            ("measuring in the browser", 0.02),
         ]
     )
     progress.within(0)
@@ -123,8 +124,10 @@ def measure(
         progress.next()
         grown = growth.measure(folder, extent, progress)
         progress.next()
+        shown = browser.measure(extent.browser_rounds, extent.browser_seconds, progress.within)
+        progress.next()
         facts = machine.facts(client, began, extent.command)
-    return Results(facts, samples, commands, kept, extent.people, loads, grown)
+    return Results(facts, samples, commands, kept, extent.people, loads, grown, shown)
 
 
 if __name__ == "__main__":

@@ -21,8 +21,13 @@ class Extent(NamedTuple):
     #: Sessions in Redis, the smallest number first: the others are compared with it.
     sizes: tuple[int, ...]
     growth_rounds: int
+    #: In the browser: rounds, and the seconds after which no further one begins.
+    browser_rounds: int
+    browser_seconds: float
 
 
-FULL = Extent("make bench", 3, 80, 45, 1000, 5, 3, (1_000, 10_000, 100_000, 1_000_000), 30)
+FULL = Extent("make bench", 3, 80, 45, 1000, 5, 3, (1_000, 10_000, 100_000, 1_000_000), 30, 200, 60)
 #: Enough to see that everything works. The figures are rough, and are kept apart.
-QUICK = Extent("HOLDFAST_BENCH=quick make bench", 1, 10, 10, 200, 3, 1, (1_000, 100_000), 10)
+QUICK = Extent(
+    "HOLDFAST_BENCH=quick make bench", 1, 10, 10, 200, 3, 1, (1_000, 100_000), 10, 20, 10
+)

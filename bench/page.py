@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from . import clients, targets, throughput
+from . import browser, clients, targets, throughput
 from .contenders import CONTENDERS, ROUTES
 from .growth import OPERATIONS
 from .results import OURS, SLOW, STACK, STACKS, Results
@@ -48,6 +48,7 @@ def page(results: Results) -> str:
         section("Bytes in Redis for each session", _bytes(results), _bytes_text(results)),
         section("Tokens", _tokens(results)),
         section("The raw limit: one round trip to Redis", _round_trips(results)),
+        section("In the browser", in_browser(results.browser)),
     ]
     return "\n".join(part for part in parts if part)
 
@@ -108,6 +109,8 @@ def _targets(results: Results) -> str:
             (targets.EVERYTHING, ours.everything / theirs.everything),
         ):
             add(target, found, f"{found:.2f}", of)
+    module = results.browser.whole / 1024
+    add(targets.MODULE, module, f"{module:.2f}")
     if targets.GROWN in results.growth.sizes:
         fewest = results.growth.sizes[0]
         for operation, what in OPERATIONS.items():
@@ -307,3 +310,35 @@ def _round_trips(results: Results) -> str:
         for task, name in names.items()
     ]
     return table(["", "microseconds", "as a multiple of the first"], rows)
+
+
+def in_browser(found: browser.InBrowser) -> str:
+    sizes = [
+        (name, f"{s.without_comments:,}", f"{s.as_shipped:,}") for name, s in found.files.items()
+    ]
+    files = found.files.values()
+    sums = sum(size.without_comments for size in files), sum(size.as_shipped for size in files)
+    sizes += [("**as they are sent**", f"{sums[0]:,}", f"{sums[1]:,}")]
+    sizes += [("in one piece, without the imports", f"{found.whole:,}", "")]
+    times = [
+        (
+            what,
+            micro(found.time(what, patched=False)),
+            micro(found.compared(what, lambda ours, plain: ours - plain)),
+            part(found.compared(what, lambda ours, plain: ours / plain)),
+        )
+        for what in browser.TIMED
+    ]
+    text = (
+        "Time in microseconds, in Chromium, for one call: of `fetch` until its answer is there, "
+        "from a server on the same machine that does nothing; of `requestSubmit` until the browser "
+        f"has what it sends. A figure is the median of rounds of {browser.COUNT} calls; two tabs, "
+        "one with the manager, take turns.\n"
+    )
+    return "\n".join(
+        (
+            table(["bytes, gzipped", "without comments", "as shipped"], sizes),
+            table(["", "without us", "added", "as a multiple"], times),
+            text,
+        )
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from .browser import InBrowser
 from .clients import Load
 from .contenders import CONTENDERS
 from .growth import Growth
@@ -28,6 +29,7 @@ class Results:
     people: int
     loads: Loads
     growth: Growth
+    browser: InBrowser
 
     @property
     def measured(self) -> list[str]:

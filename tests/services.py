@@ -192,9 +192,13 @@ def live_server(app: Flask, *, tls: TLS | None = None) -> Iterator[str]:
 
     With `tls` the URL is `https://localhost:...`, the name in the certificate.
     """
-    server = make_server(
-        LOOPBACK, 0, app, threaded=True, ssl_context=tls.server_context() if tls else None
-    )
+    server = make_server(LOOPBACK, 0, app, threaded=True)
+    if tls:
+        server.ssl_context = tls.server_context()
+        # Each thread shakes hands for itself: whoever is slow at it keeps nobody else waiting.
+        server.socket = server.ssl_context.wrap_socket(
+            server.socket, server_side=True, do_handshake_on_connect=False
+        )
     # A browser keeps idle connections open; they must not hold the end of a test.
     server.daemon_threads = True  # type: ignore[attr-defined]
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})

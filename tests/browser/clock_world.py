@@ -198,3 +198,15 @@ def cover(page: Page) -> Locator:
 
 def note(page: Page) -> Locator:
     return page.get_by_label("Note", exact=True)
+
+
+def warned(server: World, page: Page) -> Page:
+    server.pass_time(IDLE - WARNING + 1)
+    expect(warning(page)).to_be_visible()
+    return page
+
+
+def ended(server: World, page: Page) -> Page:
+    server.pass_time(IDLE + 10)
+    expect(cover(page)).to_be_visible()
+    return page

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.browser.acts import FETCH, FORM, POST, XHR, Opened, events, sent
 from tests.browser.site import Site
 
@@ -25,6 +27,35 @@ class TestRefusals:
             ("token-page", "once"),
             ("token-1", "once"),
         ]
+
+    @pytest.mark.parametrize(
+        ("body", "arrives"),
+        [
+            pytest.param("'once'", "once", id="text"),
+            pytest.param("new Blob(['once'])", "once", id="a blob"),
+            pytest.param("new URLSearchParams({ a: 'once' })", "a=once", id="fields"),
+            pytest.param("new TextEncoder().encode('once')", "once", id="bytes"),
+        ],
+    )
+    def test_what_is_sent_again_is_what_was_sent_whatever_became_of_it_meanwhile(
+        self, opened: Opened, site: Site, page_problems: Problems, body: str, arrives: str
+    ) -> None:
+        """A caller uses its objects for the next request, while the first is under way."""
+        site.refuse = {"token-page"}
+        page = opened()
+        page.evaluate(f"""async () => {{
+          const init = {{ method: 'POST', body: {body}, headers: new Headers({{ 'X-A': 'first' }}) }}
+          const answer = fetch('/x', init)
+          init.method = 'PUT'
+          init.headers.set('X-A', 'second')
+          init.body.append?.('a', 'second')
+          init.body.fill?.(0)
+          init.body = 'second'
+          return (await answer).status
+        }}""")
+        page_problems.expect("Failed to load resource")
+
+        assert [(a.body, a.headers["x-a"]) for a in site.received()] == [(arrives, "first")] * 2
 
     def test_never_more_than_once(
         self, opened: Opened, site: Site, page_problems: Problems

@@ -48,7 +48,7 @@ class TestFreshness:
     def test_being_hidden_is_no_reason(self, opened: Opened, site: Site) -> None:
         page = opened()
         page.evaluate("""() => {
-          Object.defineProperty(document, 'visibilityState', { value: 'hidden' })
+          Object.defineProperty(document, 'hidden', { value: true })
           document.dispatchEvent(new Event('visibilitychange'))
           window.dispatchEvent(new PageTransitionEvent('pageshow', { persisted: false }))
         }""")

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 PERIOD = 300
 #: As on plain http, where a browser has no Web Locks.
 WITHOUT_LOCKS = "Object.defineProperty(Navigator.prototype, 'locks', { get: () => undefined })"
+COUNT_TIMERS = """{
+  const set = window.setTimeout
+  window.timers = 0
+  window.setTimeout = (...args) => (timers++, set(...args))
+}"""
 #: Sends what another tab might, whatever its age or origin.
 TELL = """async news => {
   const channel = new BroadcastChannel('holdfast-csrf:/session/csrf-token')
@@ -277,15 +282,18 @@ class TestAChangeOfSession:
         told(askedAt=1e15, csrf_token=7),
         told(askedAt=1e15, subject=None),
         told(askedAt=1e15, expires_in="long"),
+        {"retryAt": "soon", "failures": 1},
+        {"retryAt": None, "failures": 1},
     ],
 )
 def test_what_is_no_word_of_a_manager_changes_nothing(tabs: Tabs, site: Site, news: object) -> None:
-    page, other = tabs(2)
+    page, other = tabs(2, init=COUNT_TIMERS)
     other.evaluate(TELL, news)
     page.evaluate(FETCH, ["/x", POST])
 
     assert site.received()[0].token == "token-page"
     assert events(page) == []
+    assert page.evaluate("timers") < 20, "it does not spin"
 
 
 def test_another_application_on_this_origin_is_not_ours(

@@ -87,7 +87,7 @@ export class Forms {
       for (const node of event.composedPath()) if (node instanceof ShadowRoot) this.#watch(node)
     }
     for (const act of ['click', 'keydown']) {
-      window.addEventListener(act, onAct, { signal, capture: true, passive: true })
+      window.addEventListener(act, onAct, { signal, capture: true })
     }
   }
 

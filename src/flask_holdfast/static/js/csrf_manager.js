@@ -227,7 +227,7 @@ export class CSRFManager extends EventTarget {
     }
   }
 
-  async #refreshQuietly () { await this.refresh().catch(() => {}) }
+  #refreshQuietly () { return this.refresh().catch(() => '') }
 
   /** @param {unknown} error */
   #backOff (error) {
@@ -266,8 +266,8 @@ export class CSRFManager extends EventTarget {
 
   /** The page is looked at again or the network is back: ask now, whatever the timer says. */
   #wake () {
-    const isDue = this.#failures || Math.abs(Date.now() - this.#attemptedAt) >= CALM
-    if (isDue && document.visibilityState === 'visible') this.#refreshQuietly()
+    const isDue = this.#failures || Date.now() - this.#attemptedAt >= CALM
+    if (isDue && !document.hidden) this.#refreshQuietly()
   }
 
   // -- What was answered
@@ -287,8 +287,8 @@ export class CSRFManager extends EventTarget {
    * @param {any} news
    */
   #hear (news) {
-    if (news?.retryAt) {
-      this.#failures = Math.max(this.#failures, news.failures)
+    if (Number.isFinite(news?.retryAt)) {
+      this.#failures = Math.max(this.#failures, news.failures) || 1
       this.#retryAt = news.retryAt
       return this.#plan(true)
     }
@@ -339,7 +339,7 @@ export class CSRFManager extends EventTarget {
 
   /** @param {string} type @param {object} detail @returns {boolean} Nobody prevented it. */
   #emit (type, detail) {
-    const init = { detail, cancelable: type === 'csrf:failed' || type === 'session:changed' }
+    const init = { detail, cancelable: /failed|changed/.test(type) }
     const here = this.dispatchEvent(new CustomEvent(type, init))
     return document.dispatchEvent(new CustomEvent(type, init)) && here
   }
@@ -359,6 +359,6 @@ async function requestGrant () {
     signal: AbortSignal.timeout(ANSWER_WITHIN)
   }).catch(cause => { throw new CSRFRefreshError('The server was not reached.', { cause }) })
   const grant = response.ok && asGrant(await response.json().catch(() => null))
-  if (!grant) throw new CSRFRefreshError('The server did not answer with a token.', { response })
+  if (!grant) throw new CSRFRefreshError('The server gave no token.', { response })
   return grant
 }

@@ -126,9 +126,9 @@ export function asGrant (body) {
   return isToken && isTime && typeof subject === 'string' ? body : null
 }
 
-/** @param {string | undefined} text */
+/** @param {any} text  Null of what is no JSON, or no text. */
 function parsed (text) {
-  try { return JSON.parse(text ?? 'null') } catch { return null }
+  try { return JSON.parse(text) } catch { return null }
 }
 
 /**
@@ -141,8 +141,8 @@ export function patch (target, name, signal, instead) {
   const method = target[name]
   /** @this {unknown} */
   function ours (/** @type {any[]} */ ...args) {
-    if (signal.aborted) return Reflect.apply(method, this, args)
-    return instead(this, args, (...passed) => Reflect.apply(method, this, passed))
+    const original = (/** @type {any[]} */ ...passed) => Reflect.apply(method, this, passed)
+    return signal.aborted ? original(...args) : instead(this, args, original)
   }
   target[name] = ours
   signal.addEventListener('abort', () => { if (target[name] === ours) target[name] = method })

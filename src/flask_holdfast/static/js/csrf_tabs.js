@@ -58,7 +58,7 @@ export class Tabs {
   tell (news) { this.#channel?.postMessage(news) }
 
   #open () {
-    if (this.#channel || !self.BroadcastChannel) return
+    if (this.#channel) return
     this.#channel = new BroadcastChannel(this.#name)
     this.#channel.onmessage = ({ data }) => this.#hear(data)
   }
