@@ -214,9 +214,15 @@ class ResilientStore(Store):
             return sids
 
         def ask() -> Sequence[str]:
+            heard = self._returning.heard
             self._give_back_those_of(owner)
             sids = on(self.primary)
             self._note_told(owner)
+            if heard != self._returning.heard:
+                # Its server was found to have lost its data on the way: hers go back, and end.
+                self._give_back_those_of(owner)
+                sids = [*sids, *on(self.primary)]
+                self._note_told(owner)
             self._copies.end([ending, *(_ending(sid, ended, idle, 0) for sid in sids)])
             return sids
 

@@ -187,10 +187,18 @@ class Shelter(SQLiteStore):
     # -- copies ------------------------------------------------------------------------
 
     def keep(
-        self, sid: str, data: bytes, *, idle_left: int, asked: int, was: str | None = None
+        self,
+        sid: str,
+        data: bytes,
+        *,
+        idle_left: int,
+        asked: int,
+        was: str | None = None,
+        settled: bool = False,
     ) -> bool:
         """Keep a copy of what the store answered to a question `asked` then (ms); with `was`
-        of what was written over that etag, and is there since the answer.
+        of what was written over that etag, and is there since the answer. `settled`: it has just
+        gone back to a server that is known to be the one that is there.
 
         False for what has ended here meanwhile, and for what is older than the copy that is
         there: answers may come in another order than they were given.
@@ -209,7 +217,8 @@ class Shelter(SQLiteStore):
                 seen, was = max(seen, there[0]), there[1]
             self._clear(step)
             lost = step.run(
-                "SELECT 1 FROM servers WHERE tag IN ('', ?) AND lost_at >= ?", (sid[:2], asked)
+                "SELECT 1 FROM servers WHERE tag IN ('', ?) AND lost_at >= ?",
+                (sid[:2], asked + settled),
             ).fetchone()
             step.run(
                 "INSERT OR REPLACE INTO copies (sid, owner, expires, seen, was, lost, data)"
@@ -299,7 +308,8 @@ class Shelter(SQLiteStore):
                 return False
             if there.outcome is Outcome.MISSING:
                 self._adopt(step, "sid = ?", sid)
-            return True
+                there = step.state(sid)
+            return there.outcome is Outcome.FOUND
 
     def adopt_those_of(self, owner: str | None) -> None:
         """The same for all sessions of an owner; None: of everyone."""
@@ -330,6 +340,9 @@ class Shelter(SQLiteStore):
         which = "sid = :sid" if sid is not None else "owner = :owner" if owner else "1"
         # What has outlived its time is buried first, and told.
         with self._write(clean=limit) as step:
+            # Away again: what begins now waits until the store is told what ends now.
+            if self.state() is Host.AWAY:
+                return []
             rows = step.run(
                 f"""
                 SELECT * FROM (SELECT sessions.sid AS sid, sessions.owner AS owner, sessions.data,
@@ -379,7 +392,7 @@ class Shelter(SQLiteStore):
                 step.run("DELETE FROM sessions WHERE sid = ?", (sid,))
                 step.run("DELETE FROM begun WHERE sid = ?", (sid,))
             if now is not None:
-                self.keep(sid, now, idle_left=idle_left, asked=asked)
+                self.keep(sid, now, idle_left=idle_left, asked=asked, settled=True)
             elif unchanged:
                 step.run("DELETE FROM copies WHERE sid = ?", (sid,))
 
