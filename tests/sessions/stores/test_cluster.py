@@ -56,7 +56,7 @@ def masters(cluster: ClusterOf) -> Iterator[Sequence[redis.Redis]]:
 
 @pytest.fixture
 def store(cluster: ClusterOf) -> Iterator[RedisStore]:
-    store = RedisStore.from_url(cluster.url, timeout=2)
+    store = RedisStore.from_url(cluster.url, timeout=5)
     yield store
     store.close()
 
@@ -422,10 +422,13 @@ def test_nothing_is_half_done_while_a_slot_is_moving(
         store.sweep,
     ]
     for step in steps:
-        began = time.monotonic()
-        with Budget(BUDGET), pytest.raises(StoreUnavailable) as caught:
+        with (
+            links.Stopwatch() as took,
+            Budget(BUDGET),
+            pytest.raises(StoreUnavailable) as caught,
+        ):
             step()
-        assert links.elapsed(began) < BUDGET + SLACK
+        assert took.seconds < BUDGET + SLACK
         assert caught.value.kind in (trouble.CLUSTER, trouble.TIMEOUT)
     cluster.end_move(tag)
 
@@ -442,6 +445,7 @@ def test_a_moving_slot_stops_a_script_before_it_writes(
     owner = owner_of("ada")
     for _ in range(20):
         filed(store, owner)
+        store.create(placed(sid(), owner), record(), idle=IDLE)
     with monkeypatch.context() as interrupted:
         interrupted.setattr(RedisStore, "_drain", lambda *of, **more: None)
         store.end_everyone(ended=BY_ADMIN, idle=IDLE, remember=DAY)
