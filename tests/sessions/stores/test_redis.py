@@ -600,6 +600,28 @@ class TestRedisStore(StoreContract):
         assert not store._link._server._idle  # type: ignore[attr-defined]
         store.close()
 
+    def test_an_acl_user_needs_no_more_than_the_documents_say(
+        self, own_redis: services.RedisServer
+    ) -> None:
+        page = (services.ROOT / "docs" / "scaling.md").read_text()
+        said = page[page.index("An ACL user needs") :].partition("Without `+info`")[0]
+        rights = [
+            word
+            for words in re.findall("`([^`]+)`", said)
+            for word in words.split()
+            if word[0] in "~+-"
+        ]
+        with own_redis.client() as client:
+            client.execute_command("ACL", "SETUSER", "app", "on", ">pass", *rights)
+        store = RedisStore.from_url(own_redis.url.replace("//", "//app:pass@"), wait_replicas=1)
+        with own_redis.client() as client:
+            for verb in everything(store, client).values():
+                verb()
+            store.end_everyone(ended=BY_ADMIN, idle=IDLE, remember=DAY)
+            log: Any = client.acl_log()
+        assert log == []
+        store.close()
+
     def test_a_full_redis_files_nothing_but_still_reads_and_revokes(
         self, own_redis: services.RedisServer, advance: Advance
     ) -> None:
