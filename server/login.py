@@ -74,7 +74,6 @@ def admin_required(view: Callable[P, R]) -> Callable[P, R]:
     Not while a fallback answers for sessions: an administrator's that was ended elsewhere would
     open this here.
     """
-
     durable = require_durable_session(view)
 
     @functools.wraps(view)

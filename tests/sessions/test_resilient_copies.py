@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def with_data(owner: str = ADA, **values: object) -> bytes:
+def with_data(owner: str = ADA, /, **values: object) -> bytes:
     members = json.loads(record(owner))
     members["d"] = values
     return json.dumps(members, separators=(",", ":")).encode()
@@ -394,12 +394,13 @@ class TestAServerThatForgotItsLastWrites:
         name = filed(store, data=data)
         old = self.snapshot(outage, name)
         outage.clock.advance(1)
-        {
+        ends: dict[str, Callable[[], object]] = {
             "logout": lambda: store.delete(name, ended=LOGGED_OUT, idle=IDLE),
             "login": lambda: log_in(store, name, known=etag(data)),
             "one user": lambda: end_user(store),
             "everyone": lambda: end_everyone(store),
-        }[end]()
+        }
+        ends[end]()
         outage.clock.advance(100)
 
         outage.server.restore(old)
