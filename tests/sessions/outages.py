@@ -9,9 +9,10 @@ from flask_holdfast import StoreUnavailable
 from flask_holdfast.sessions.stores.base import Limit, Outcome, Store
 from flask_holdfast.sessions.stores.breaker import Breaker, Circuit
 from flask_holdfast.sessions.stores.fallback import FallbackStore
+from flask_holdfast.sessions.stores.host import Host
 from flask_holdfast.sessions.stores.memory import MemoryStore
 from flask_holdfast.sessions.stores.news import Change, News
-from flask_holdfast.sessions.stores.shelter import Host, Shelter
+from flask_holdfast.sessions.stores.shelter import Shelter
 from tests.sessions.stores.clock import Clock
 from tests.sessions.stores.contract import BY_ADMIN, DAY, IDLE, TURNED, record, sid
 

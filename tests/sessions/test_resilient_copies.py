@@ -14,9 +14,10 @@ from flask_holdfast import StoreUnavailable
 from flask_holdfast.sessions.stores import base
 from flask_holdfast.sessions.stores.base import Outcome, Proof, Store
 from flask_holdfast.sessions.stores.breaker import Breaker
+from flask_holdfast.sessions.stores.host import Host
 from flask_holdfast.sessions.stores.memory import MemoryStore
 from flask_holdfast.sessions.stores.resilient import ResilientStore
-from flask_holdfast.sessions.stores.shelter import Host, Shelter
+from flask_holdfast.sessions.stores.shelter import Shelter
 from tests.sessions.outages import (
     ADA,
     MAX_AGE,

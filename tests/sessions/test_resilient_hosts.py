@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from flask_holdfast.sessions.stores.base import Outcome
-from flask_holdfast.sessions.stores.shelter import Host
+from flask_holdfast.sessions.stores.host import Host
 from tests.sessions.outages import ADA, MAX_AGE, PAUSE, Outage, end_user, is_well, log_in
 from tests.sessions.stores.contract import (
     BY_ADMIN,
@@ -84,10 +84,13 @@ def test_one_worker_brings_back_what_another_began(outage: Outage, other: Proces
     outage.end()
 
     assert other.fetch(name).data == data
+    outage.clock.advance(PAUSE)  # it has only now learnt that the store was away
+    assert other.fetch(name).degraded is False
     # One step gives back a few at most, and less on a busy machine.
     for _ in range(20):
         other.ping()
     assert is_well(other)
+    assert outage.data.fetch(name).data == data
 
 
 def test_a_worker_that_starts_in_the_outage_is_in_it_at_once(outage: Outage) -> None:

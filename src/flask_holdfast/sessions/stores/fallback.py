@@ -22,8 +22,8 @@ import msgspec
 from ...exceptions import StoreUnavailable
 from .base import Answer, Outcome
 from .breaker import TOLD, Circuit
+from .host import Host
 from .resilient import ResilientStore
-from .shelter import Host
 
 T = TypeVar("T")
 

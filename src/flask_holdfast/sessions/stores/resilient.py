@@ -31,8 +31,8 @@ from .base import (
 from .breaker import Breaker
 from .copies import Copies
 from .endings import Ended, Ending
+from .host import Host
 from .returning import Returning
-from .shelter import Host
 
 if TYPE_CHECKING:
     from .shelter import Shelter
