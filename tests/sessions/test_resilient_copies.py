@@ -144,16 +144,37 @@ class TestHowLongACopyIsBelieved:
 
         assert read(outage.store, name) is None
 
-    def test_not_from_an_answer_that_was_under_way_when_it_was_ended(self, outage: Outage) -> None:
-        """One request reads the session, another ends all: the first files its copy last."""
+    @pytest.mark.parametrize("end", ["logout", "one user", "everyone"])
+    def test_not_from_an_answer_that_was_under_way_when_it_was_ended(
+        self, outage: Outage, end: str
+    ) -> None:
+        """One request reads the session, another ends it: the first files its copy last."""
         name, other = filed(outage.elsewhere(), ADA), outage.process()
-        outage.store.primary.meanwhile = lambda: end_user(other)
+        ends: dict[str, Callable[[], object]] = {
+            "logout": lambda: other.delete(name, ended=LOGGED_OUT, idle=IDLE),
+            "one user": lambda: end_user(other),
+            "everyone": lambda: end_everyone(other),
+        }
+        outage.store.primary.meanwhile = ends[end]
 
         assert outage.store.fetch(name).outcome is Outcome.FOUND
 
         outage.store.primary.meanwhile = lambda: None
         outage.begin()
         assert read(outage.store, name) is None
+
+    def test_a_write_is_not_forgotten_for_an_answer_from_before_it(self, outage: Outage) -> None:
+        """One request reads, another writes: the first files its copy last."""
+        data, new = record(ADA), record(ADA, text="new")
+        name, other = filed(outage.elsewhere(), data=data), outage.process()
+        outage.store.primary.meanwhile = lambda: other.replace(
+            name, new, etag=etag(data), idle=IDLE
+        )
+
+        assert outage.store.fetch(name).data == data
+
+        outage.begin()
+        assert outage.store.fetch(name).data == new
 
     def test_nor_any_once_an_end_could_not_be_written_down(
         self, outage: Outage, monkeypatch: pytest.MonkeyPatch
@@ -171,6 +192,10 @@ class TestHowLongACopyIsBelieved:
         assert read(outage.store, name) is None
         assert read(outage.store, other) is None
 
+        outage.end()
+        used = filed(outage.store, ADA)
+        outage.begin()
+        assert read(outage.store, used) is None
         outage.end()
         again = filed(outage.store, ADA)
         outage.store.delete(filed(outage.store, ADA), ended=LOGGED_OUT, idle=IDLE)

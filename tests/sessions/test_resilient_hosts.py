@@ -112,6 +112,7 @@ def test_no_session_is_asked_for_before_the_store_knows_all_that_ended(
     for name in names:
         outage.store.delete(name, ended=BY_ADMIN, idle=IDLE)
     outage.end()
+    other.breaker.failed("refused")  # it does not look for itself
     seen: list[Outcome] = []
     outage.store.primary.meanwhile = lambda: seen.append(other.fetch(names[-1]).outcome)
 
