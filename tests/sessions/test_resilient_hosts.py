@@ -185,6 +185,40 @@ def test_a_session_that_was_given_back_late_overwrites_nothing(
     assert outage.data.fetch(name).data == after
 
 
+def test_nothing_goes_back_while_the_host_is_away_again(outage: Outage, other: Process) -> None:
+    """What began after an end of all must not be there when the store is told of that end."""
+    outage.begin()
+    name, _ = log_in(outage.store, sid())
+    outage.end()
+    shelter = other.shelter
+    shelter.become(Host.RETURNING)
+    assert [each.sid for each in shelter.pending()] == [name]
+
+    outage.store.shelter.become(Host.AWAY)
+
+    assert shelter.pending() == []
+    assert shelter.pending(sid=name) == []
+
+
+def test_who_gives_back_second_leaves_the_copy_as_the_first_has_made_it(
+    outage: Outage, other: Process
+) -> None:
+    outage.begin()
+    name, data = log_in(outage.store, sid())
+    outage.end()
+    outage.store.shelter.become(Host.RETURNING)
+    (pending,) = outage.store.shelter.pending()
+    assert other.fetch(name).data == data
+    written = record(ADA, text="since")
+    other.replace(name, written, etag=etag(data), idle=IDLE)
+
+    asked = outage.clock.milliseconds()
+    outage.store.shelter.settle(pending, record(ADA), idle_left=IDLE, asked=asked)
+
+    outage.begin()
+    assert other.fetch(name).data == written
+
+
 def test_two_hosts_that_were_cut_off_from_each_other_agree_afterwards(outage: Outage) -> None:
     elsewhere = outage.elsewhere()
     name = filed(outage.store, ADA)
@@ -198,3 +232,19 @@ def test_two_hosts_that_were_cut_off_from_each_other_agree_afterwards(outage: Ou
 
     for process in (outage.store, elsewhere):
         assert process.fetch(name).tombstone == LOGGED_OUT
+
+
+def test_an_end_of_all_at_another_host_is_not_hidden_by_one_of_ours(outage: Outage) -> None:
+    """She ended all here and signed in again; then, elsewhere, all was ended: a thief may be in."""
+    elsewhere = outage.elsewhere()
+    outage.store.primary.cut = True
+    end_user(outage.store)
+    outage.clock.advance(1)
+    name, _ = log_in(outage.store, sid())
+    outage.clock.advance(1)
+    end_user(elsewhere)
+    outage.clock.advance(1)
+    outage.store.primary.cut = False
+
+    assert outage.store.fetch(name).outcome is not Outcome.FOUND
+    assert elsewhere.fetch(name).outcome is not Outcome.FOUND

@@ -52,6 +52,10 @@ class HostStore(SQLiteStore):
     `window` ms long what has ended is remembered.
     """
 
+    #: Longer than elsewhere: who cannot be answered from here is answered by nobody, and a crowd
+    #: that signs out at once waits for the disk one after another.
+    patience = 5.0
+
     def __init__(
         self, path: Path | None, *, most: int, window: int, clock: Callable[[], float] = time.time
     ) -> None:

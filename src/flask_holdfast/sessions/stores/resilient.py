@@ -164,8 +164,7 @@ class ResilientStore(Store):
             asked = self.shelter.now()
             answer = on(self.primary, etag)
             if answer.outcome is Outcome.DONE:
-                self._copies.end(endings(answer))
-                self._copies.keep(new_sid, data, answer.idle_left, asked)
+                self._copies.moved(endings(answer), new_sid, data, answer.idle_left, asked)
             return answer
 
         return self._one(sid, ask, stand, ends=True)
