@@ -7,7 +7,7 @@ import socket
 import struct
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from tests.services import LOOPBACK
 
@@ -121,5 +121,29 @@ def link(port: int) -> Iterator[Link]:
         made.close()
 
 
-def elapsed(began: float) -> float:
-    return time.monotonic() - began
+class Stopwatch:
+    """How long something takes, less what the machine takes for others meanwhile: a thread
+    that only sleeps tells how late it is called.
+    """
+
+    _NAP = 0.005
+
+    def __enter__(self) -> Self:
+        self._late = 0.0
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._doze)
+        self._thread.start()
+        self._began = time.monotonic()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.seconds = time.monotonic() - self._began
+        self._over.set()
+        self._thread.join()
+        self.seconds -= min(self._late, self.seconds)
+
+    def _doze(self) -> None:
+        while not self._over.is_set():
+            called = time.monotonic() + self._NAP
+            time.sleep(self._NAP)
+            self._late += max(0.0, time.monotonic() - called - 0.001)

@@ -20,14 +20,22 @@ def install(app: Flask) -> None:
     app.cli.add_command(sessions)
 
 
-def _manager() -> SessionManager:
-    """The manager, if the store itself answers. A stand-in would show nothing that is there,
-    and forget what it owes with this process.
+def _manager(*, ends: bool = False) -> SessionManager:
+    """The manager, if the store itself answers: a fallback would show what this host knows as if
+    it were all. What `ends` something may be owed, where that outlives this process.
     """
     manager = cast("SessionManager", current_app.extensions["holdfast"].sessions)
-    if manager.health()["degraded"]:
+    if manager.health()["degraded"] and not (ends and manager.store.owes_durably):
         raise click.ClickException("The session store is not available. Nothing was done.")
     return manager
+
+
+def _say_if_owed(manager: SessionManager) -> None:
+    if manager.store.degraded:
+        click.echo(
+            "The session store is not available: that holds on this host now, and on the others "
+            "from the moment at which the store is back and this host asks it."
+        )
 
 
 @sessions.command("list")
@@ -60,25 +68,31 @@ def stats() -> None:
 @click.argument("session_id")
 def revoke(session_id: str) -> None:
     """End one session at once."""
-    if not _manager().revoke_session(session_id, by="terminal"):
+    manager = _manager(ends=True)
+    if not manager.revoke_session(session_id, by="terminal") and not manager.store.degraded:
         raise click.ClickException("There is no live session of that id.")
     click.echo("Ended.")
+    _say_if_owed(manager)
 
 
 @sessions.command("revoke-user")
 @click.argument("user_id")
 def revoke_user(user_id: str) -> None:
     """End all of a user's sessions and remember cookies at once."""
-    number = _manager().delete_user_sessions(user_id, by="terminal")
+    manager = _manager(ends=True)
+    number = manager.delete_user_sessions(user_id, by="terminal")
     click.echo(f"Ended {number}.")
+    _say_if_owed(manager)
 
 
 @sessions.command("revoke-all")
 @click.confirmation_option(prompt="End every session of everyone, and every remember cookie?")
 def revoke_all() -> None:
     """End all sessions and remember cookies of everyone at once."""
-    number = _manager().delete_all_sessions(by="terminal")
+    manager = _manager(ends=True)
+    number = manager.delete_all_sessions(by="terminal")
     click.echo(f"Ended {number}.")
+    _say_if_owed(manager)
 
 
 @sessions.command("sweep")

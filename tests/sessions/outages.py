@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import itertools
+import json
 from typing import TYPE_CHECKING, Any
 
 from flask_holdfast import StoreUnavailable
 from flask_holdfast.sessions.stores.base import Limit, Outcome, Store
 from flask_holdfast.sessions.stores.breaker import Breaker, Circuit
 from flask_holdfast.sessions.stores.fallback import FallbackStore
+from flask_holdfast.sessions.stores.host import Host
 from flask_holdfast.sessions.stores.memory import MemoryStore
 from flask_holdfast.sessions.stores.news import Change, News
-from flask_holdfast.sessions.stores.shelter import Host, Shelter
+from flask_holdfast.sessions.stores.shelter import Shelter
 from tests.sessions.stores.clock import Clock
-from tests.sessions.stores.contract import BY_ADMIN, DAY, IDLE, TURNED, record, sid
+from tests.sessions.stores.contract import (
+    BY_ADMIN,
+    DAY,
+    IDLE,
+    PROOF,
+    TURNED,
+    etag,
+    record,
+    sid,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -188,3 +199,25 @@ def log_in(
     answer = store.rotate(old, new, data, etag=known, idle=IDLE, ended=TURNED, limit=limit)
     assert answer.outcome is Outcome.DONE
     return new, data
+
+
+def with_data(owner: str = ADA, /, **values: object) -> bytes:
+    members = json.loads(record(owner))
+    members["d"] = values
+    return json.dumps(members, separators=(",", ":")).encode()
+
+
+def data_in(raw: bytes) -> dict[str, object]:
+    return dict(json.loads(raw)["d"])
+
+
+def read(store: Store, name: str) -> dict[str, object] | None:
+    answer = store.fetch(name, slide=PROOF, idle=IDLE)
+    return data_in(answer.data) if answer.outcome is Outcome.FOUND else None
+
+
+def write(store: Store, name: str, **values: object) -> None:
+    """As a request does it: what it changes on top of what is there."""
+    there = store.fetch(name).data
+    data = with_data(json.loads(there)["k"], **(data_in(there) | values))
+    assert store.replace(name, data, etag=etag(there), idle=IDLE).outcome is Outcome.DONE

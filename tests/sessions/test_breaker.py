@@ -90,6 +90,15 @@ class TestByItself:
         clock.advance(0.1)
         assert breaker.allows()
 
+    def test_what_another_process_found_is_believed_and_one_looks_at_once(
+        self, clock: Clock
+    ) -> None:
+        breaker = self.breaker(clock)
+        breaker.told()
+
+        assert (breaker.circuit, breaker.trouble, breaker.opened) == (Circuit.OPEN, "host", 1)
+        assert [breaker.allows() for _ in range(3)] == [True, False, False]
+
     def test_each_transition_is_told_once(self, clock: Clock) -> None:
         told: list[tuple[str, str, str]] = []
         breaker = self.breaker(clock)

@@ -228,10 +228,13 @@ def test_sweep_removes_what_has_expired(make_site: Callable[..., Site]) -> None:
 
 
 class TestWhileRedisIsAway:
-    @pytest.fixture(params=[True, False], ids=["required", "not required"])
-    def away(self, request: pytest.FixtureRequest, tmp_path: Path) -> Site:
-        url = f"redis://{services.LOOPBACK}:{services.free_port()}/0"
-        return Site(url, str(tmp_path), REDIS_REQUIRED=request.param)
+    @pytest.fixture(params=[{"REDIS_REQUIRED": True}, {"SESSION_FALLBACK": "memory"}], ids=str)
+    def away(
+        self, request: pytest.FixtureRequest, own_redis: services.RedisServer, tmp_path: Path
+    ) -> Site:
+        site = Site(own_redis.url, str(tmp_path), **request.param)
+        own_redis.stop()
+        return site
 
     @pytest.mark.parametrize(
         "command",
@@ -241,7 +244,7 @@ class TestWhileRedisIsAway:
     def test_an_end_that_could_not_be_made_is_not_reported_as_made(
         self, away: Site, command: list[str]
     ) -> None:
-        """The stand-in writes down what it owes in this process, which ends right after."""
+        """In memory is written down what this process owes, and it ends right after."""
         result = flask(away, *command)
 
         assert result.exit_code != 0
@@ -256,3 +259,25 @@ class TestWhileRedisIsAway:
         assert result.exit_code == 1
         assert isinstance(result.exception, SystemExit)
         assert re.fullmatch(r"Error: .*not available.*\n", result.output)
+
+    @pytest.mark.parametrize("command", ["revoke", "revoke-user", "revoke-all"])
+    def test_an_end_that_is_owed_holds_here_and_then_everywhere(
+        self, own_redis: services.RedisServer, tmp_path: Path, command: str
+    ) -> None:
+        site = Site(own_redis.url, str(tmp_path / "one"), REDIS_TIMEOUT=0.25)
+        elsewhere = Site(own_redis.url, str(tmp_path / "other"))
+        tab = site.tab()
+        tab.log_in("ada")
+        name = tab.sid()
+        own_redis.freeze()
+        arguments = {"revoke": [name], "revoke-user": ["ada"], "revoke-all": ["--yes"]}[command]
+
+        result = flask(site, command, *arguments)
+
+        assert result.exit_code == 0
+        assert "Ended" in result.output
+        assert "not available" in result.output
+        assert tab.who() is None
+        own_redis.thaw()
+        Site(own_redis.url, str(tmp_path / "one")).manager.health()  # another process of the host
+        assert elsewhere.manager.get_session_data(name) is None

@@ -56,7 +56,7 @@ def masters(cluster: ClusterOf) -> Iterator[Sequence[redis.Redis]]:
 
 @pytest.fixture
 def store(cluster: ClusterOf) -> Iterator[RedisStore]:
-    store = RedisStore.from_url(cluster.url, timeout=2)
+    store = RedisStore.from_url(cluster.url, timeout=5)
     yield store
     store.close()
 
@@ -422,10 +422,13 @@ def test_nothing_is_half_done_while_a_slot_is_moving(
         store.sweep,
     ]
     for step in steps:
-        began = time.monotonic()
-        with Budget(BUDGET), pytest.raises(StoreUnavailable) as caught:
+        with (
+            links.Stopwatch() as took,
+            Budget(BUDGET),
+            pytest.raises(StoreUnavailable) as caught,
+        ):
             step()
-        assert links.elapsed(began) < BUDGET + SLACK
+        assert took.seconds < BUDGET + SLACK
         assert caught.value.kind in (trouble.CLUSTER, trouble.TIMEOUT)
     cluster.end_move(tag)
 
@@ -442,6 +445,7 @@ def test_a_moving_slot_stops_a_script_before_it_writes(
     owner = owner_of("ada")
     for _ in range(20):
         filed(store, owner)
+        store.create(placed(sid(), owner), record(), idle=IDLE)
     with monkeypatch.context() as interrupted:
         interrupted.setattr(RedisStore, "_drain", lambda *of, **more: None)
         store.end_everyone(ended=BY_ADMIN, idle=IDLE, remember=DAY)
@@ -469,55 +473,3 @@ def test_who_asks_while_a_slot_moves_waits_a_moment_and_is_answered(
 
     assert {*store.end_user(owner, ended=BY_ADMIN, idle=IDLE, remember=DAY)} == {*names}
     later.join()
-
-
-# -- Clients ---------------------------------------------------------------------------------
-
-
-def test_a_client_of_the_application_s_own_is_understood(cluster: ClusterOf) -> None:
-    client: Any = cluster.client()
-    with client:
-        store = RedisStore(client)
-        name = filed(store, "alice")
-        assert client.exists(f"session:{{{name[:2]}}}:{name}")
-        assert store.fetch(name).outcome is Outcome.FOUND
-        with client.pipeline() as pipeline, pytest.raises(TypeError, match="needs a redis"):
-            RedisStore(pipeline)
-        store.close()
-
-
-def test_the_first_node_that_answers_is_enough(cluster: ClusterOf) -> None:
-    nobody = f"{services.LOOPBACK}:{services.free_port()}"
-    store = RedisStore.from_url(cluster.url.replace("//", f"//{nobody},"))
-    for _ in range(5):
-        filed(store)
-    store.close()
-    nowhere = RedisStore.from_url(f"redis+cluster://{nobody}")
-    with pytest.raises(StoreUnavailable) as caught:
-        nowhere.ping()
-    assert caught.value.kind == trouble.REFUSED
-    nowhere.close()
-
-
-def test_a_server_that_is_no_cluster_is_told_as_such(redis_url: str) -> None:
-    store = RedisStore.from_url(redis_url.replace("redis://", "redis+cluster://"))
-    with pytest.raises(StoreUnavailable):
-        store.ping()
-    store.close()
-
-
-def test_ends_wait_for_replicas_on_every_master(cluster: ClusterOf) -> None:
-    store = RedisStore.from_url(cluster.url, wait_replicas=1, timeout=2)
-    missing: list[tuple[int, int]] = []
-    store.on_unconfirmed = lambda wanted, reached: missing.append((wanted, reached))
-    names = [filed(store, owner_of(str(n))) for n in range(50)]
-
-    assert store.end_everyone(ended=BY_ADMIN, idle=IDLE, remember=DAY) == 50
-
-    assert missing == []
-    replicas = [each for each in cluster.servers if each not in cluster.masters()]
-    marks = sum(len(told(each, "KEYS", "holdfast:*:ended-at:")) for each in replicas)
-    assert marks == 256
-    store.close()
-    assert {store.fetch(name).outcome for name in names} == {Outcome.ENDED}
-    store.close()

@@ -139,6 +139,33 @@ def test_an_answer_waits_until_whoever_was_told_has_done_what_it_must(
     store.close()
 
 
+def test_whoever_is_told_gets_the_last_connection_though_others_wait_for_it(
+    own_redis: services.RedisServer,
+) -> None:
+    store = RedisStore.from_url(own_redis.url, max_connections=1, timeout=5)
+    listening, asking = threading.Event(), threading.Event()
+
+    def asks(news: News) -> None:
+        listening.set()
+        asking.wait(5)
+        time.sleep(0.1)  # the other is on its way to the connection now
+        with Budget(1):
+            store.ping()
+
+    def other() -> None:
+        listening.wait(5)
+        asking.set()
+        store.ping()
+
+    store.on_server = asks
+    with ThreadPoolExecutor(4) as threads:
+        waiting = [threads.submit(other) for _ in range(3)]
+        store.ping()
+        for each in waiting:
+            each.result()
+    store.close()
+
+
 def test_others_wait_for_that_no_longer_than_they_may(own_redis: services.RedisServer) -> None:
     store = RedisStore.from_url(own_redis.url, timeout=5)
     listening, go_on = threading.Event(), threading.Event()

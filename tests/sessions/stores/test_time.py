@@ -34,6 +34,7 @@ class Scene:
     server: services.RedisServer
     link: links.Link
     store: RedisStore
+    url: str
     known: str = ""
     undo: ExitStack = field(default_factory=ExitStack)
 
@@ -48,8 +49,10 @@ class Scene:
 @pytest.fixture
 def scene(own_redis: services.RedisServer) -> Iterator[Scene]:
     with links.link(own_redis.port) as link:
-        store = RedisStore.from_url(f"redis://me:secret@{services.LOOPBACK}:{link.port}/0")
-        scene = Scene(own_redis, link, store)
+        url = f"redis://me:secret@{services.LOOPBACK}:{link.port}/0"
+        # Such a time is for the preparations, on a machine that others use.
+        store = RedisStore.from_url(url, timeout=5)
+        scene = Scene(own_redis, link, store, url)
         scene.tell("ACL", "SETUSER", "me", "on", ">secret", "~*", "+@all")
         scene.known = filed(store, "alice")
         try:
@@ -240,12 +243,10 @@ def a_request(store: RedisStore, name: str) -> list[StoreUnavailable]:
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_a_request_waits_no_longer_than_it_may(scene: Scene, case: Case) -> None:
     case.breaks(scene)
-    began = time.monotonic()
-
-    with Budget(BUDGET):
+    with links.Stopwatch() as took, Budget(BUDGET):
         errors = a_request(scene.store, scene.known)
 
-    assert links.elapsed(began) < BUDGET + SLACK
+    assert took.seconds < BUDGET + SLACK
     assert errors
     # Once the time is over, that is what is told of.
     assert errors[0].kind in case.kinds
@@ -259,14 +260,16 @@ def test_a_request_waits_no_longer_than_it_may(scene: Scene, case: Case) -> None
     "case", [case for case in CASES if case.breaks in {frozen, trickling, slow, killed}], ids=str
 )
 def test_what_is_asked_outside_a_request_has_a_time_of_its_own(scene: Scene, case: Case) -> None:
+    store = RedisStore.from_url(scene.url)
+    store.counts()
     case.breaks(scene)
 
     for _ in range(2):
-        began = time.monotonic()
-        with suppress(StoreUnavailable):
-            scene.store.fetch(scene.known, slide=PROOF, idle=IDLE)
-        assert links.elapsed(began) < BUDGET + SLACK
+        with links.Stopwatch() as took, suppress(StoreUnavailable):
+            store.fetch(scene.known, slide=PROOF, idle=IDLE)
+        assert took.seconds < BUDGET + SLACK
     assert current() is None
+    store.close()
 
 
 @pytest.mark.parametrize(
@@ -285,14 +288,14 @@ def test_all_is_well_again_when_redis_is(scene: Scene, case: Case) -> None:
 
 
 def test_what_the_view_does_between_two_questions_is_not_waited_for_sessions(scene: Scene) -> None:
-    budget = Budget(0.1)
+    budget = Budget(0.5)
     with budget:
         scene.store.fetch(scene.known)
-    time.sleep(0.15)
+    time.sleep(0.5)
     with budget:
         assert scene.store.fetch(scene.known).outcome is Outcome.FOUND
 
-    assert 0 < budget.left < 0.1
+    assert 0 < budget.left < 0.5
 
 
 def test_a_budget_that_is_spent_sends_nothing(scene: Scene) -> None:
@@ -372,7 +375,7 @@ def test_one_hung_connection_does_not_make_each_of_fifty_be_waited_for(scene: Sc
     idle = scene.store._link._server._idle  # type: ignore[attr-defined]
     assert len(idle) >= 2
     scene.link.silent = True
-    with pytest.raises(StoreUnavailable):
+    with Budget(0.1), pytest.raises(StoreUnavailable):
         scene.store.ping()
 
     assert not idle
@@ -406,7 +409,7 @@ def over_tls(port: int, tls: services.TLS, client: services.TLS | None) -> str:
 def test_a_client_certificate_opens_what_asks_for_one(
     tls_redis: services.RedisServer, tls: services.TLS, client_tls: services.TLS
 ) -> None:
-    store = RedisStore.from_url(over_tls(tls_redis.tls_port, tls, client_tls))
+    store = RedisStore.from_url(over_tls(tls_redis.tls_port, tls, client_tls), timeout=5)
     name = filed(store, data=record("alice", text="x" * 100_000))
 
     with tls_redis.client() as client:
@@ -440,14 +443,13 @@ def test_tls_is_waited_for_no_longer_either(
     connected: bool,
 ) -> None:
     with links.link(tls_redis.tls_port) as link:
-        store = RedisStore.from_url(over_tls(link.port, tls, client_tls))
+        store = RedisStore.from_url(over_tls(link.port, tls, client_tls), timeout=5)
         if connected:
             store.ping()
         setattr(link, what, {"trickle": 0.01, "silent": True, "delay": 0.09}[what])
-        began = time.monotonic()
-        with Budget(BUDGET):
+        with links.Stopwatch() as took, Budget(BUDGET):
             errors = a_request(store, sid())
 
-        assert links.elapsed(began) < BUDGET + SLACK
+        assert took.seconds < BUDGET + SLACK
         assert errors[-1].kind == trouble.TIMEOUT
         store.close()

@@ -164,6 +164,9 @@ class Store(ABC):
     #: True while this store stands in for one that does not answer.
     degraded: bool = False
 
+    #: True where what is ended while the store is away outlives this process.
+    owes_durably: bool = False
+
     #: Called with the sid of each record that was found to have outlived its time, and with
     #: IDLE or ABSOLUTE, at least by `sweep`. Set by whoever wants to know; must not raise.
     on_expired: Callable[[str, str], None] | None = None

@@ -27,8 +27,8 @@ class Circuit(Enum):
 #: Called with the circuit before, the one now, and why; must not raise.
 Listener = Callable[[Circuit, Circuit, str], None]
 
-#: Why a breaker opens that did not ask itself.
-TOLD = "told by another process of this host"
+#: Why a breaker opens that did not ask itself: another process of this host found it away.
+TOLD = "host"
 
 
 class Breaker:
@@ -99,6 +99,17 @@ class Breaker:
             if self._circuit is Circuit.CLOSED:
                 self.opened += 1
             self.trouble = trouble
+            before = self._become(Circuit.OPEN)
+        self._tell(before, Circuit.OPEN)
+
+    def told(self) -> None:
+        """Another process found it away: that is believed, and one request may look at once."""
+        with self._lock:
+            if self._circuit is not Circuit.CLOSED:
+                return
+            self.opened += 1
+            self.trouble = TOLD
+            self._due = self._clock()
             before = self._become(Circuit.OPEN)
         self._tell(before, Circuit.OPEN)
 

@@ -80,6 +80,7 @@ class Cluster:
         # What only asks where everything is needs no marker, and must not be kept waiting.
         self._scouts: dict[Address, Connections] = {}
         self._begin()
+        self._silent: set[Address] = set()
         self._looked = 0.0
         self._stale = True
 
@@ -310,6 +311,7 @@ class Cluster:
         trouble: Exception = NoMaster("no node of the Cluster is known")
         nodes = [*dict.fromkeys([*set(self._masters.values()), *self._seeds])]
         random.shuffle(nodes)
+        nodes.sort(key=self._silent.__contains__)  # who had nothing to say comes last
         for number, address in enumerate(nodes):
             left = until - time.monotonic()
             scout = self._scouts.get(address) or self._scouts.setdefault(
@@ -318,9 +320,13 @@ class Cluster:
             )
             try:
                 with Budget(left / min(3, len(nodes) - number)):
-                    return self._map(scout.ask("CLUSTER", "SLOTS"), address)
+                    masters = self._map(scout.ask("CLUSTER", "SLOTS"), address)
             except (RedisError, OSError) as error:
+                self._silent.add(address)
                 trouble = error
+            else:
+                self._silent.discard(address)
+                return masters
         raise trouble
 
     def _map(self, ranges: Sequence[Any], asked: Address) -> dict[str, Address]:

@@ -144,10 +144,19 @@ class Connections:
             self._begin()
         free = self._free
         while True:
+            if self._is_told_elsewhere():
+                with self._known.alone(until):
+                    pass
             if not free.acquire(False) and not free.acquire(timeout=until - time.monotonic()):
                 raise NoneFree("no connection is free")
             try:
                 connection = self._rested(until)
+                if self._is_told_elsewhere():
+                    # Not while holding what whoever is told may need.
+                    if connection is not None:
+                        self._idle.append(connection)
+                    free.release()
+                    continue
                 if connection is not None:
                     return connection
                 connection = self._make()
@@ -186,6 +195,11 @@ class Connections:
             while True:
                 self._idle.pop().disconnect()
 
+    def _is_told_elsewhere(self) -> bool:
+        """Whether another thread deals with what is new of a server."""
+        teller = self._known.teller
+        return teller is not None and teller != threading.get_ident()
+
     def _rested(self, until: float) -> Connection | None:
         """One that is free, and that the server has not closed meanwhile."""
         while True:
@@ -193,11 +207,6 @@ class Connections:
                 connection = self._idle.pop()
             except IndexError:
                 return None
-            teller = self._known.teller
-            if teller is not None and teller != threading.get_ident():
-                self._idle.append(connection)
-                with self._known.alone(until):
-                    continue
             connection.limit.at = until
             try:
                 if connection.is_quiet():

@@ -67,6 +67,17 @@ class Copies:
         except StoreUnavailable as error:
             self._distrust(error)
 
+    def moved(
+        self, endings: Sequence[Ending], sid: str, data: bytes, idle_left: int, asked: int
+    ) -> None:
+        """A session goes on under the new `sid`; in one step, as a login is a step of a person."""
+        try:
+            with self._shelter.together():
+                self.end(endings)
+                self.keep(sid, data, idle_left, asked)
+        except StoreUnavailable as error:
+            self._distrust(error)
+
     def end(self, endings: Sequence[Ending]) -> None:
         """The store was told that this ended, and knows it."""
         for ending in endings:

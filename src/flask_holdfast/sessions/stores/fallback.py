@@ -21,9 +21,9 @@ import msgspec
 
 from ...exceptions import StoreUnavailable
 from .base import Answer, Outcome
-from .breaker import TOLD, Circuit
+from .breaker import TOLD
+from .host import Host
 from .resilient import ResilientStore
-from .shelter import Host
 
 T = TypeVar("T")
 
@@ -40,6 +40,10 @@ class FallbackStore(ResilientStore):
     @property
     def degraded(self) -> bool:  # type: ignore[override]  # a plain attribute in the others
         return self.shelter.state() is Host.AWAY
+
+    @property
+    def owes_durably(self) -> bool:  # type: ignore[override]  # a plain attribute in the others
+        return self.shelter.shared
 
     def ping(self) -> None:
         """Asks the store if it is time to; being degraded is no error."""
@@ -71,8 +75,7 @@ class FallbackStore(ResilientStore):
 
     def _try_to_return(self) -> None:
         """One request asks the store, once in a while; if it answers, it is told what has ended."""
-        if self.breaker.circuit is Circuit.CLOSED:
-            self.breaker.failed(TOLD)
+        self.breaker.told()
         if not self.breaker.allows():
             return
         try:

@@ -31,8 +31,8 @@ from .base import (
 from .breaker import Breaker
 from .copies import Copies
 from .endings import Ended, Ending
+from .host import Host
 from .returning import Returning
-from .shelter import Host
 
 if TYPE_CHECKING:
     from .shelter import Shelter
@@ -164,8 +164,7 @@ class ResilientStore(Store):
             asked = self.shelter.now()
             answer = on(self.primary, etag)
             if answer.outcome is Outcome.DONE:
-                self._copies.end(endings(answer))
-                self._copies.keep(new_sid, data, answer.idle_left, asked)
+                self._copies.moved(endings(answer), new_sid, data, answer.idle_left, asked)
             return answer
 
         return self._one(sid, ask, stand, ends=True)
@@ -214,9 +213,15 @@ class ResilientStore(Store):
             return sids
 
         def ask() -> Sequence[str]:
+            heard = self._returning.heard
             self._give_back_those_of(owner)
             sids = on(self.primary)
             self._note_told(owner)
+            if heard != self._returning.heard:
+                # Its server was found to have lost its data on the way: hers go back, and end.
+                self._give_back_those_of(owner)
+                sids = [*sids, *on(self.primary)]
+                self._note_told(owner)
             self._copies.end([ending, *(_ending(sid, ended, idle, 0) for sid in sids)])
             return sids
 

@@ -169,9 +169,12 @@ class Returning:
             self._give_back(each)
 
     def give_back_those_of(self, owner: str) -> None:
-        while pending := self._shelter.pending(owner=owner):
+        for _ in range(_ATTEMPTS):
+            pending = self._shelter.pending(owner=owner)
             for each in pending:
                 self._give_back(each)
+            if not pending:
+                return
 
     def give_back_some(self) -> bool:
         """A few of all; whether none is left."""

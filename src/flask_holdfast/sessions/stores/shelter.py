@@ -1,62 +1,34 @@
 """What a host keeps for itself, for the time that the store is away.
 
 Copies of the sessions that it saw lately, and what ended; while the store is away, those of
-its sessions that are used or begin, each as in any SQLite store; and whether it is away, which all
-processes of the host must agree on: one that is back already would not see a logout in one
-that is not. Nothing here asks the store.
-
-In a file (0600: it holds what is in the sessions, and the hashes of their secrets) it is
-shared by all processes of the host, and survives them. In memory it is one process's own.
+its sessions that are used or begin, each as in any SQLite store. Nothing here asks the store.
 """
 
 from __future__ import annotations
 
-import os
-import sqlite3
-import threading
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import IntEnum
-from importlib import resources
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from ...exceptions import StoreUnavailable
 from ..record import head
-from .base import ABSOLUTE, IDLE, REVOKED, Outcome, Tombstone
+from .base import REVOKED, Outcome, Tombstone
 from .endings import Ended, Ending
-from .flag import FileFlag
-from .sqlite import SQLiteStore, _inherited
-from .sqlite_steps import Step, patiently, prepare
+from .host import PAGE, Host, HostStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
-    from .flag import Flag
+    from .sqlite_steps import Step
 
-_SCHEMA = resources.files(__package__).joinpath("shelter.sql").read_text("utf-8").split("\n\n")
-_PAGE = 4096
 #: How many endings are remembered that the store knows of.
 _RECENT = 10_000
 #: One in so many copies clears out what is too old to be believed.
 _CLEARED = 64
-#: How long (ms) somebody may be at telling endings before another takes over.
-_CLAIM = 2_000
 
 _endings = msgspec.json.Decoder(Ending)
-
-
-class Host(IntEnum):
-    """How the host stands to the store."""
-
-    WELL = 0
-    #: The store is away: the shelter answers.
-    AWAY = 1
-    #: It is back, and knows all that has ended; sessions still go back to it.
-    RETURNING = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +47,12 @@ class Pending:
     since: int
 
 
-class Shelter(SQLiteStore):
-    """A SQLite store with copies, endings and the state of the host.
+class Shelter(HostStore):
+    """The sessions of a host while the store is away, and what it keeps for that time.
 
-    `path` None: in memory. A copy is believed for `max_age` ms after it was seen. `most`
-    bytes are kept at most; where that is too little, copies are let go of first, and then
-    nothing begins any more: `StoreUnavailable`.
+    A copy is believed for `max_age` ms after it was seen. `most` bytes are kept at most; where
+    that is too little, copies are let go of first, and then nothing begins any more:
+    `StoreUnavailable`.
     """
 
     name = "shelter"
@@ -93,104 +65,26 @@ class Shelter(SQLiteStore):
         most: int = 64 * 1024 * 1024,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        super().__init__(path or "in memory", clock)
+        # What has ended is remembered for longer than any copy of it is believed.
+        super().__init__(path, most=most, window=max(max_age, 60_000) + 60_000, clock=clock)
         self.max_age = max_age
-        #: How long (ms) what has ended is remembered: longer than any copy of it is believed.
-        self.window = max(max_age, 60_000) + 60_000
-        self.shared = path is not None
-        self._flag: Flag = FileFlag(self._path.with_suffix(".flag")) if path else bytearray(2)
-        self._most = most
-        self._inside = threading.local()
-        self._memory: sqlite3.Connection | None = None
         self._copied = 0
-
-    def now(self) -> int:
-        """Milliseconds since 1970, by this host's clock."""
-        return self._now()
-
-    # -- one step ----------------------------------------------------------------------
-
-    def state(self) -> Host:
-        """At a glance; inside `together` it stays so."""
-        return Host(self._flag[0])
-
-    @contextmanager
-    def together(self, *, durable: bool = False) -> Iterator[Step]:
-        """All that this thread asks inside is one step, and no other process is at it."""
-        with self._write(durable=durable, clean=0) as step:
-            yield step
-
-    @contextmanager
-    def _write(self, *, durable: bool = False, clean: int = 8) -> Iterator[Step]:
-        outer: Step | None = getattr(self._inside, "step", None)
-        if outer is not None:
-            yield outer
-            return
-        with super()._write(durable=durable, clean=clean) as step:
-            self._inside.step = step
-            try:
-                yield step
-            finally:
-                del self._inside.step
-
-    @contextmanager
-    def _read(self) -> Iterator[Step]:
-        if not self.shared or getattr(self._inside, "step", None) is not None:
-            with self._write(clean=0) as step:  # in memory there is but one connection
-                yield step
-        else:
-            with super()._read() as step:
-                yield step
-
-    # -- the state of the host ---------------------------------------------------------
-
-    def become(self, state: Host) -> None:
-        with self._write(clean=0) as step:
-            if state is Host.WELL:
-                # Not the store's word: it kept time for these sessions by itself.
-                step.run("DELETE FROM tombstones WHERE why IN (?, ?)", (IDLE, ABSOLUTE))
-                step.run("DELETE FROM told WHERE moment <= ?", (step.now - self.window,))
-            step.run("UPDATE host SET state = ?", (int(state),))
-            self._flag[0] = state
-
-    def claim(self, who: str) -> bool:
-        """Whether `who` alone tells endings from now on, for two seconds."""
-        with self._write(clean=0) as step:
-            taken = step.run(
-                "UPDATE host SET claimed_by = ?, claimed_until = ?"
-                " WHERE claimed_by = ? OR claimed_until <= ?",
-                (who, step.now + _CLAIM, who, step.now),
-            )
-            return taken.rowcount == 1
-
-    def release(self, who: str) -> None:
-        with self._write(clean=0) as step:
-            step.run(
-                "UPDATE host SET claimed_by = '', claimed_until = 0 WHERE claimed_by = ?", (who,)
-            )
-
-    def servers(self) -> dict[str, tuple[str, str]]:
-        """By tag: the marker of its data, and the server's run that knows what has ended."""
-        with self._read() as step:
-            rows = step.run("SELECT tag, marker, run FROM servers")
-            return {tag: (marker, run) for tag, marker, run in rows}
-
-    def meet(self, tags: Iterable[str], marker: str, run: str) -> None:
-        with self._write(clean=0) as step:
-            for tag in tags:
-                step.run(
-                    "INSERT INTO servers VALUES (?, ?, ?, 0)"
-                    " ON CONFLICT (tag) DO UPDATE SET marker = excluded.marker, run = excluded.run",
-                    (tag, marker, run),
-                )
 
     # -- copies ------------------------------------------------------------------------
 
     def keep(
-        self, sid: str, data: bytes, *, idle_left: int, asked: int, was: str | None = None
+        self,
+        sid: str,
+        data: bytes,
+        *,
+        idle_left: int,
+        asked: int,
+        was: str | None = None,
+        settled: bool = False,
     ) -> bool:
         """Keep a copy of what the store answered to a question `asked` then (ms); with `was`
-        of what was written over that etag, and is there since the answer.
+        of what was written over that etag, and is there since the answer. `settled`: it has just
+        gone back to a server that is known to be the one that is there.
 
         False for what has ended here meanwhile, and for what is older than the copy that is
         there: answers may come in another order than they were given.
@@ -209,7 +103,8 @@ class Shelter(SQLiteStore):
                 seen, was = max(seen, there[0]), there[1]
             self._clear(step)
             lost = step.run(
-                "SELECT 1 FROM servers WHERE tag IN ('', ?) AND lost_at >= ?", (sid[:2], asked)
+                "SELECT 1 FROM servers WHERE tag IN ('', ?) AND lost_at >= ?",
+                (sid[:2], asked + settled),
             ).fetchone()
             step.run(
                 "INSERT OR REPLACE INTO copies (sid, owner, expires, seen, was, lost, data)"
@@ -270,7 +165,7 @@ class Shelter(SQLiteStore):
             (_RECENT,),
         )
         used, free = (_number(step, f"PRAGMA {what}") for what in ("page_count", "freelist_count"))
-        if (used - free) * _PAGE > self._most * 3 // 4:
+        if (used - free) * PAGE > self.most * 3 // 4:
             step.run(
                 "DELETE FROM copies WHERE sid IN (SELECT sid FROM copies WHERE NOT lost"
                 " AND sid NOT IN (SELECT sid FROM sessions) ORDER BY seen LIMIT"
@@ -299,7 +194,8 @@ class Shelter(SQLiteStore):
                 return False
             if there.outcome is Outcome.MISSING:
                 self._adopt(step, "sid = ?", sid)
-            return True
+                there = step.state(sid)
+            return there.outcome is Outcome.FOUND
 
     def adopt_those_of(self, owner: str | None) -> None:
         """The same for all sessions of an owner; None: of everyone."""
@@ -330,6 +226,9 @@ class Shelter(SQLiteStore):
         which = "sid = :sid" if sid is not None else "owner = :owner" if owner else "1"
         # What has outlived its time is buried first, and told.
         with self._write(clean=limit) as step:
+            # Away again: what begins now waits until the store is told what ends now.
+            if self.state() is Host.AWAY:
+                return []
             rows = step.run(
                 f"""
                 SELECT * FROM (SELECT sessions.sid AS sid, sessions.owner AS owner, sessions.data,
@@ -379,7 +278,7 @@ class Shelter(SQLiteStore):
                 step.run("DELETE FROM sessions WHERE sid = ?", (sid,))
                 step.run("DELETE FROM begun WHERE sid = ?", (sid,))
             if now is not None:
-                self.keep(sid, now, idle_left=idle_left, asked=asked)
+                self.keep(sid, now, idle_left=idle_left, asked=asked, settled=True)
             elif unchanged:
                 step.run("DELETE FROM copies WHERE sid = ?", (sid,))
 
@@ -484,59 +383,6 @@ class Shelter(SQLiteStore):
         with self._read() as step:
             owed = _number(step, "SELECT count(*) FROM endings WHERE owed")
             return owed, _number(step, "SELECT count(*) FROM sessions")
-
-    # -- connections -------------------------------------------------------------------
-
-    def _open(self) -> sqlite3.Connection:
-        if self.shared:
-            connection = super()._open()
-        else:
-            connection = sqlite3.connect(
-                ":memory:", timeout=0, isolation_level=None, check_same_thread=False
-            )
-            prepare(connection)
-        try:
-            self._furnish(connection)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-    def _leave_to_parent(self) -> None:
-        if self._pid != os.getpid() and self._memory is not None:
-            _inherited.append(self._memory)
-            self._memory = None
-        super()._leave_to_parent()
-
-    def __del__(self) -> None:
-        if getattr(self, "_memory", None) is not None and self._pid == os.getpid():
-            self._memory.close()  # type: ignore[union-attr]  # looked at above
-        super().__del__()
-
-    def _furnish(self, connection: sqlite3.Connection) -> None:
-        """Make the tables, and say to the processes what the file says of the host."""
-        connection.execute(f"PRAGMA max_page_count = {max(256, self._most // _PAGE)}")
-        patiently(connection, "BEGIN IMMEDIATE")
-        for statement in _SCHEMA:
-            connection.execute(statement)
-        self._flag[0] = connection.execute("SELECT state FROM host").fetchone()[0]
-        connection.execute("COMMIT")
-
-    @contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
-        if self.shared:
-            with super()._connection() as connection:
-                yield connection
-            return
-        # Its content would end with it, so it is kept whatever happens.
-        self._leave_to_parent()
-        if self._memory is None:
-            self._memory = self._open()
-        try:
-            yield self._memory
-        except sqlite3.Error as cause:
-            kind = getattr(cause, "sqlite_errorname", type(cause).__name__)
-            raise StoreUnavailable(f"The fallback in memory did not do it: {kind}") from cause
 
 
 def _number(step: Step, question: str) -> int:

@@ -60,6 +60,8 @@ class SQLiteStore(Store):
     """
 
     name = "sqlite"
+    #: Seconds to wait for another thread, and again for another process, to finish its write.
+    patience = BUSY_TIMEOUT
 
     def __init__(self, path: str | Path, clock: Callable[[], float] = time.time) -> None:
         if str(path) in {"", ".", ":memory:"}:
@@ -206,7 +208,7 @@ class SQLiteStore(Store):
         """One transaction, alone from its start. `durable`: on the disk when it is over."""
         with self._alone(), self._connection() as connection:
             connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-            patiently(connection, "BEGIN IMMEDIATE")
+            patiently(connection, "BEGIN IMMEDIATE", patience=self.patience)
             step = Step(connection, self._now())  # after the wait for others
             try:
                 step.clean(clean)
@@ -224,7 +226,7 @@ class SQLiteStore(Store):
         """Threads wait here for each other, in order; processes wait at the file."""
         self._leave_to_parent()
         lock = self._writing
-        if not lock.acquire(timeout=BUSY_TIMEOUT):
+        if not lock.acquire(timeout=self.patience):
             raise StoreUnavailable("The session database is busy with this process's writes.")
         try:
             yield

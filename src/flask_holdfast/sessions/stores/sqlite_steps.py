@@ -264,10 +264,14 @@ def _version(connection: sqlite3.Connection) -> int:
 
 
 def patiently(
-    connection: sqlite3.Connection, statement: str, values: _Values = ()
+    connection: sqlite3.Connection,
+    statement: str,
+    values: _Values = (),
+    *,
+    patience: float = BUSY_TIMEOUT,
 ) -> sqlite3.Cursor:
-    """Execute, trying again while another process is in the way, at most `BUSY_TIMEOUT`."""
-    give_up = time.monotonic() + BUSY_TIMEOUT
+    """Execute, trying again while another process is in the way, for at most `patience` seconds."""
+    give_up = time.monotonic() + patience
     while True:
         try:
             return connection.execute(statement, values)

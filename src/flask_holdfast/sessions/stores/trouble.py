@@ -79,6 +79,7 @@ _BY_WORD = {
     "BUSY": TIMEOUT,
     "DENIED": AUTH,
     "non local key": CLUSTER,
+    "user executing the script": AUTH,
 }
 _TOO_MANY = "max number of clients reached"
 

@@ -1,0 +1,201 @@
+"""A SQLite database that the processes of one host share, and whether the store is away: all of
+them must agree on that. One that is back already would not see a logout in one that is not.
+
+In a file (0600: it holds what is in sessions, and the hashes of their secrets) it survives
+its processes. In memory it is one process's own.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from contextlib import contextmanager
+from enum import IntEnum
+from importlib import resources
+from typing import TYPE_CHECKING
+
+from ...exceptions import StoreUnavailable
+from .base import ABSOLUTE, IDLE
+from .flag import FileFlag
+from .sqlite import SQLiteStore, _inherited
+from .sqlite_steps import patiently, prepare
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+    from .flag import Flag
+    from .sqlite_steps import Step
+
+_SCHEMA = resources.files(__package__).joinpath("shelter.sql").read_text("utf-8").split("\n\n")
+PAGE = 4096
+#: How long (ms) somebody may be at telling endings before another takes over.
+_CLAIM = 2_000
+
+
+class Host(IntEnum):
+    """How the host stands to the store."""
+
+    WELL = 0
+    #: The store is away: the shelter answers.
+    AWAY = 1
+    #: It is back, and knows all that has ended; sessions still go back to it.
+    RETURNING = 2
+
+
+class HostStore(SQLiteStore):
+    """A SQLite store with the state of the host.
+
+    `path` None: in memory. `most` bytes at most; beyond them writes raise `StoreUnavailable`.
+    `window` ms long what has ended is remembered.
+    """
+
+    #: Longer than elsewhere: who cannot be answered from here is answered by nobody, and a crowd
+    #: that signs out at once waits for the disk one after another.
+    patience = 5.0
+
+    def __init__(
+        self, path: Path | None, *, most: int, window: int, clock: Callable[[], float] = time.time
+    ) -> None:
+        super().__init__(path or "in memory", clock)
+        self.shared = path is not None
+        self.most = most
+        self.window = window
+        self._flag: Flag = FileFlag(self._path.with_suffix(".flag")) if path else bytearray(2)
+        self._inside = threading.local()
+        self._memory: sqlite3.Connection | None = None
+
+    def now(self) -> int:
+        """Milliseconds since 1970, by this host's clock."""
+        return self._now()
+
+    # -- one step ----------------------------------------------------------------------
+
+    def state(self) -> Host:
+        """At a glance; inside `together` it stays so."""
+        return Host(self._flag[0])
+
+    @contextmanager
+    def together(self, *, durable: bool = False) -> Iterator[Step]:
+        """All that this thread asks inside is one step, and no other process is at it."""
+        with self._write(durable=durable, clean=0) as step:
+            yield step
+
+    @contextmanager
+    def _write(self, *, durable: bool = False, clean: int = 8) -> Iterator[Step]:
+        outer: Step | None = getattr(self._inside, "step", None)
+        if outer is not None:
+            yield outer
+            return
+        with super()._write(durable=durable, clean=clean) as step:
+            self._inside.step = step
+            try:
+                yield step
+            finally:
+                del self._inside.step
+
+    @contextmanager
+    def _read(self) -> Iterator[Step]:
+        if not self.shared or getattr(self._inside, "step", None) is not None:
+            with self._write(clean=0) as step:  # in memory there is but one connection
+                yield step
+        else:
+            with super()._read() as step:
+                yield step
+
+    # -- the state of the host ---------------------------------------------------------
+
+    def become(self, state: Host) -> None:
+        with self._write(clean=0) as step:
+            if state is Host.WELL:
+                # Not the store's word: it kept time for these sessions by itself.
+                step.run("DELETE FROM tombstones WHERE why IN (?, ?)", (IDLE, ABSOLUTE))
+                step.run("DELETE FROM told WHERE moment <= ?", (step.now - self.window,))
+            step.run("UPDATE host SET state = ?", (int(state),))
+            self._flag[0] = state
+
+    def claim(self, who: str) -> bool:
+        """Whether `who` alone tells endings from now on, for two seconds."""
+        with self._write(clean=0) as step:
+            taken = step.run(
+                "UPDATE host SET claimed_by = ?, claimed_until = ?"
+                " WHERE claimed_by = ? OR claimed_until <= ?",
+                (who, step.now + _CLAIM, who, step.now),
+            )
+            return taken.rowcount == 1
+
+    def release(self, who: str) -> None:
+        with self._write(clean=0) as step:
+            step.run(
+                "UPDATE host SET claimed_by = '', claimed_until = 0 WHERE claimed_by = ?", (who,)
+            )
+
+    def servers(self) -> dict[str, tuple[str, str]]:
+        """By tag: the marker of its data, and the server's run that knows what has ended."""
+        with self._read() as step:
+            rows = step.run("SELECT tag, marker, run FROM servers")
+            return {tag: (marker, run) for tag, marker, run in rows}
+
+    def meet(self, tags: Iterable[str], marker: str, run: str) -> None:
+        with self._write(clean=0) as step:
+            for tag in tags:
+                step.run(
+                    "INSERT INTO servers VALUES (?, ?, ?, 0)"
+                    " ON CONFLICT (tag) DO UPDATE SET marker = excluded.marker, run = excluded.run",
+                    (tag, marker, run),
+                )
+
+    # -- connections -------------------------------------------------------------------
+
+    def _open(self) -> sqlite3.Connection:
+        if self.shared:
+            connection = super()._open()
+        else:
+            connection = sqlite3.connect(
+                ":memory:", timeout=0, isolation_level=None, check_same_thread=False
+            )
+            prepare(connection)
+        try:
+            self._furnish(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _leave_to_parent(self) -> None:
+        if self._pid != os.getpid() and self._memory is not None:
+            _inherited.append(self._memory)
+            self._memory = None
+        super()._leave_to_parent()
+
+    def __del__(self) -> None:
+        if getattr(self, "_memory", None) is not None and self._pid == os.getpid():
+            self._memory.close()  # type: ignore[union-attr]  # looked at above
+        super().__del__()
+
+    def _furnish(self, connection: sqlite3.Connection) -> None:
+        """Make the tables, and say to the processes what the file says of the host."""
+        connection.execute(f"PRAGMA max_page_count = {max(256, self.most // PAGE)}")
+        patiently(connection, "BEGIN IMMEDIATE")
+        for statement in _SCHEMA:
+            connection.execute(statement)
+        self._flag[0] = connection.execute("SELECT state FROM host").fetchone()[0]
+        connection.execute("COMMIT")
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        if self.shared:
+            with super()._connection() as connection:
+                yield connection
+            return
+        # Its content would end with it, so it is kept whatever happens.
+        self._leave_to_parent()
+        if self._memory is None:
+            self._memory = self._open()
+        try:
+            yield self._memory
+        except sqlite3.Error as cause:
+            kind = getattr(cause, "sqlite_errorname", type(cause).__name__)
+            raise StoreUnavailable(f"The fallback in memory did not do it: {kind}") from cause

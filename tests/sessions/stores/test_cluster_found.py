@@ -1,0 +1,88 @@
+"""How a Redis Cluster is found, by a URL or by a client that the application has."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from flask_holdfast.exceptions import StoreUnavailable
+from flask_holdfast.sessions.record import owner_of
+from flask_holdfast.sessions.stores import trouble
+from flask_holdfast.sessions.stores.base import Outcome
+from flask_holdfast.sessions.stores.redis import RedisStore
+from tests import links, services
+from tests.sessions.stores.contract import BY_ADMIN, DAY, IDLE, filed
+from tests.topologies import told
+
+if TYPE_CHECKING:
+    from tests.topologies import ClusterOf
+
+
+def test_a_client_of_the_application_s_own_is_understood(cluster: ClusterOf) -> None:
+    client: Any = cluster.client()
+    with client:
+        store = RedisStore(client)
+        name = filed(store, "alice")
+        assert client.exists(f"session:{{{name[:2]}}}:{name}")
+        assert store.fetch(name).outcome is Outcome.FOUND
+        with client.pipeline() as pipeline, pytest.raises(TypeError, match="needs a redis"):
+            RedisStore(pipeline)
+        store.close()
+
+
+def test_the_first_node_that_answers_is_enough(cluster: ClusterOf) -> None:
+    nobody = f"{services.LOOPBACK}:{services.free_port()}"
+    store = RedisStore.from_url(cluster.url.replace("//", f"//{nobody},"))
+    for _ in range(5):
+        filed(store)
+    store.close()
+    nowhere = RedisStore.from_url(f"redis+cluster://{nobody}")
+    with pytest.raises(StoreUnavailable) as caught:
+        nowhere.ping()
+    assert caught.value.kind == trouble.REFUSED
+    nowhere.close()
+
+
+def test_a_node_that_hangs_is_asked_once_and_then_last(cluster: ClusterOf) -> None:
+    with links.link(cluster.servers[0].port) as hangs:
+        hangs.silent = True
+        seed = f"//{services.LOOPBACK}:{hangs.port},"
+        store = RedisStore.from_url(cluster.url.replace("//", seed), timeout=5)
+        link: Any = store._link
+
+        def look() -> float:
+            link._looked = 0.0
+            with links.Stopwatch() as took:
+                link._look(time.monotonic() + 0.3)
+            return took.seconds
+
+        slow = [look() > 0.05 for _ in range(40)]
+
+        assert sum(slow) == 1
+        store.close()
+
+
+def test_a_server_that_is_no_cluster_is_told_as_such(redis_url: str) -> None:
+    store = RedisStore.from_url(redis_url.replace("redis://", "redis+cluster://"))
+    with pytest.raises(StoreUnavailable):
+        store.ping()
+    store.close()
+
+
+def test_ends_wait_for_replicas_on_every_master(cluster: ClusterOf) -> None:
+    store = RedisStore.from_url(cluster.url, wait_replicas=1, timeout=2)
+    missing: list[tuple[int, int]] = []
+    store.on_unconfirmed = lambda wanted, reached: missing.append((wanted, reached))
+    names = [filed(store, owner_of(str(n))) for n in range(50)]
+
+    assert store.end_everyone(ended=BY_ADMIN, idle=IDLE, remember=DAY) == 50
+
+    assert missing == []
+    replicas = [each for each in cluster.servers if each not in cluster.masters()]
+    marks = sum(len(told(each, "KEYS", "holdfast:*:ended-at:")) for each in replicas)
+    assert marks == 256
+    store.close()
+    assert {store.fetch(name).outcome for name in names} == {Outcome.ENDED}
+    store.close()

@@ -1,0 +1,250 @@
+"""The processes of one host agree: on whether the store is away, and on all that is done meanwhile."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from flask_holdfast.sessions.stores.base import Outcome
+from flask_holdfast.sessions.stores.host import Host
+from tests.sessions.outages import ADA, MAX_AGE, PAUSE, Outage, end_user, is_well, log_in
+from tests.sessions.stores.contract import (
+    BY_ADMIN,
+    IDLE,
+    LOGGED_OUT,
+    etag,
+    filed,
+    record,
+    sid,
+    sids,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.sessions.outages import Process
+
+
+@pytest.fixture
+def outage(tmp_path: Path) -> Outage:
+    return Outage(tmp_path / "fallback.sqlite")
+
+
+@pytest.fixture
+def other(outage: Outage) -> Process:
+    """Another worker, which has met the server too."""
+    process = outage.process()
+    process.ping()
+    return process
+
+
+def test_who_was_seen_by_one_worker_is_known_to_the_other(outage: Outage, other: Process) -> None:
+    """Signed in at the one; the next request goes to the other, and Redis is away."""
+    name, data = log_in(outage.store, sid())
+    outage.begin()
+
+    found = other.fetch(name)
+
+    assert (found.outcome, found.data, found.degraded) == (Outcome.FOUND, data, True)
+
+
+def test_a_logout_at_one_worker_holds_at_one_that_never_noticed_the_outage(
+    outage: Outage, other: Process
+) -> None:
+    name = filed(outage.store, ADA)
+    outage.store.primary.cut = True  # only this worker's connections were cut
+    assert outage.store.delete(name, ended=LOGGED_OUT, idle=IDLE)
+    outage.store.primary.cut = False
+
+    assert other.fetch(name).tombstone == LOGGED_OUT
+    assert other.news != [], "it has learnt of the outage by itself"
+
+
+def test_a_write_at_one_worker_is_read_at_one_that_never_noticed(
+    outage: Outage, other: Process
+) -> None:
+    data = record(ADA)
+    name = filed(outage.store, data=data)
+    outage.store.primary.cut = True
+    ours = record(ADA, text="ours")
+    outage.store.replace(name, ours, etag=etag(data), idle=IDLE)
+    outage.store.primary.cut = False
+
+    assert other.fetch(name).data == ours
+    outage.clock.advance(PAUSE)
+    assert other.fetch(name).data == ours
+    assert outage.data.fetch(name).data == ours
+
+
+def test_one_worker_brings_back_what_another_began(outage: Outage, other: Process) -> None:
+    outage.begin()
+    name, data = log_in(outage.store, sid())
+    outage.store.close()  # it is replaced in a deployment
+    outage.end()
+
+    assert other.fetch(name).data == data
+    outage.clock.advance(PAUSE)  # it has only now learnt that the store was away
+    assert other.fetch(name).degraded is False
+    # One step gives back a few at most, and less on a busy machine.
+    for _ in range(20):
+        other.ping()
+    assert is_well(other)
+    assert outage.data.fetch(name).data == data
+
+
+def test_a_worker_that_starts_in_the_outage_is_in_it_at_once(outage: Outage) -> None:
+    name = filed(outage.store, ADA)
+    outage.store.primary.cut = True
+    outage.store.delete(name, ended=LOGGED_OUT, idle=IDLE)
+
+    started = outage.process()
+
+    assert started.fetch(name).tombstone == LOGGED_OUT
+
+
+def test_no_session_is_asked_for_before_the_store_knows_all_that_ended(
+    outage: Outage, other: Process
+) -> None:
+    """One worker is at telling; the other must not go ahead of it."""
+    names = [filed(outage.store, ADA) for _ in range(5)]
+    outage.begin()
+    for name in names:
+        outage.store.delete(name, ended=BY_ADMIN, idle=IDLE)
+    outage.end()
+    other.breaker.failed("refused")  # it does not look for itself
+    seen: list[Outcome] = []
+    outage.store.primary.meanwhile = lambda: seen.append(other.fetch(names[-1]).outcome)
+
+    outage.store.ping()
+
+    assert len(seen) > len(names)
+    assert {*seen} == {Outcome.ENDED}
+
+
+def test_an_end_of_all_is_told_once_by_whoever_is_first(outage: Outage, other: Process) -> None:
+    """Told twice, it would end who has signed in since."""
+    outage.begin()
+    end_user(outage.store)
+    outage.clock.advance(1)
+    name, _ = log_in(other, sid())
+    outage.end()
+    outage.store.primary.meanwhile = other.ping
+
+    outage.store.ping()
+
+    outage.store.primary.meanwhile = lambda: None
+    for _ in range(5):
+        outage.clock.advance(PAUSE)
+        outage.store.ping()
+        other.ping()
+    assert sids(outage.store, ADA) == [name]
+
+
+def test_who_died_while_telling_is_replaced(outage: Outage, other: Process) -> None:
+    name = filed(outage.store, ADA)
+    outage.begin()
+    outage.store.delete(name, ended=BY_ADMIN, idle=IDLE)
+    outage.end()
+    assert outage.store.shelter.claim("a process that was killed at this moment")
+
+    other.ping()
+    assert other.shelter.state() is Host.AWAY
+    outage.clock.advance(2.5)
+    other.ping()
+
+    assert other.shelter.state() is not Host.AWAY
+    assert outage.data.fetch(name).tombstone == BY_ADMIN
+
+
+def test_a_session_that_was_given_back_late_overwrites_nothing(
+    outage: Outage, other: Process
+) -> None:
+    """Two workers give back the same session; between them its person has written."""
+    data = record(ADA)
+    name = filed(outage.store, data=data)
+    outage.store.primary.cut = True
+    during = record(ADA, text="during")
+    outage.store.replace(name, during, etag=etag(data), idle=IDLE)
+    outage.store.primary.cut = False
+    outage.clock.advance(PAUSE)
+    after = record(ADA, text="after")
+
+    def other_is_faster() -> None:
+        outage.store.primary.meanwhile = lambda: None
+        if outage.store.shelter.state() is Host.RETURNING:
+            there = other.fetch(name).data
+            other.replace(name, after, etag=etag(there), idle=IDLE)
+        else:
+            outage.store.primary.meanwhile = other_is_faster
+
+    outage.store.primary.meanwhile = other_is_faster
+    outage.store.fetch(name)
+
+    assert other.fetch(name).data == after
+    assert outage.data.fetch(name).data == after
+
+
+def test_nothing_goes_back_while_the_host_is_away_again(outage: Outage, other: Process) -> None:
+    """What began after an end of all must not be there when the store is told of that end."""
+    outage.begin()
+    name, _ = log_in(outage.store, sid())
+    outage.end()
+    shelter = other.shelter
+    shelter.become(Host.RETURNING)
+    assert [each.sid for each in shelter.pending()] == [name]
+
+    outage.store.shelter.become(Host.AWAY)
+
+    assert shelter.pending() == []
+    assert shelter.pending(sid=name) == []
+
+
+def test_who_gives_back_second_leaves_the_copy_as_the_first_has_made_it(
+    outage: Outage, other: Process
+) -> None:
+    outage.begin()
+    name, data = log_in(outage.store, sid())
+    outage.end()
+    outage.store.shelter.become(Host.RETURNING)
+    (pending,) = outage.store.shelter.pending()
+    assert other.fetch(name).data == data
+    written = record(ADA, text="since")
+    other.replace(name, written, etag=etag(data), idle=IDLE)
+
+    asked = outage.clock.milliseconds()
+    outage.store.shelter.settle(pending, record(ADA), idle_left=IDLE, asked=asked)
+
+    outage.begin()
+    assert other.fetch(name).data == written
+
+
+def test_two_hosts_that_were_cut_off_from_each_other_agree_afterwards(outage: Outage) -> None:
+    elsewhere = outage.elsewhere()
+    name = filed(outage.store, ADA)
+    assert elsewhere.fetch(name).outcome is Outcome.FOUND
+    outage.begin()
+    outage.store.delete(name, ended=LOGGED_OUT, idle=IDLE)
+    assert elsewhere.fetch(name).outcome is Outcome.FOUND, "this is the bound, see docs/outages.md"
+    outage.clock.advance(MAX_AGE)
+    assert elsewhere.fetch(name).outcome is not Outcome.FOUND
+    outage.end()
+
+    for process in (outage.store, elsewhere):
+        assert process.fetch(name).tombstone == LOGGED_OUT
+
+
+def test_an_end_of_all_at_another_host_is_not_hidden_by_one_of_ours(outage: Outage) -> None:
+    """She ended all here and signed in again; then, elsewhere, all was ended: a thief may be in."""
+    elsewhere = outage.elsewhere()
+    outage.store.primary.cut = True
+    end_user(outage.store)
+    outage.clock.advance(1)
+    name, _ = log_in(outage.store, sid())
+    outage.clock.advance(1)
+    end_user(elsewhere)
+    outage.clock.advance(1)
+    outage.store.primary.cut = False
+
+    assert outage.store.fetch(name).outcome is not Outcome.FOUND
+    assert elsewhere.fetch(name).outcome is not Outcome.FOUND

@@ -1,0 +1,216 @@
+"""A server that is another one than before: with no data, or without its last writes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from flask_holdfast.sessions.stores.base import Outcome
+from flask_holdfast.sessions.stores.breaker import Breaker
+from flask_holdfast.sessions.stores.memory import MemoryStore
+from flask_holdfast.sessions.stores.resilient import ResilientStore
+from flask_holdfast.sessions.stores.shelter import Shelter
+from tests.sessions.outages import (
+    ADA,
+    MAX_AGE,
+    Client,
+    Outage,
+    end_everyone,
+    end_user,
+    log_in,
+    read,
+    with_data,
+    write,
+)
+from tests.sessions.stores.contract import (
+    BY_ADMIN,
+    DAY,
+    IDLE,
+    LOGGED_OUT,
+    etag,
+    filed,
+    record,
+    sid,
+    sids,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class TestAnEmptyStore:
+    def test_what_is_believed_and_what_began_or_was_changed_here_returns(
+        self, outage: Outage
+    ) -> None:
+        old = filed(outage.store, ADA)
+        outage.clock.advance(MAX_AGE + 1)
+        lately, changed = filed(outage.store, ADA), filed(outage.store, data=with_data())
+        ended = filed(outage.store, ADA)
+        outage.begin()
+        begun, _ = log_in(outage.store, sid())
+        write(outage.store, changed, n=1)
+        outage.store.delete(ended, ended=LOGGED_OUT, idle=IDLE)
+
+        outage.end(empty=True)
+
+        assert read(outage.store, lately) is not None
+        assert read(outage.store, changed) == {"n": 1}
+        assert read(outage.store, begun) is not None
+        assert outage.store.fetch(ended).tombstone == LOGGED_OUT
+        assert outage.store.fetch(old).outcome is Outcome.MISSING
+        assert {*sids(outage.store, ADA)} == {lately, changed, begun}
+        assert {*sids(outage.elsewhere(), ADA)} == {lately, changed, begun}
+
+    def test_and_so_it_does_where_nobody_noticed_that_it_was_away(self, outage: Outage) -> None:
+        """Killed and back between two requests: no command has failed."""
+        name, ended = filed(outage.store, ADA), filed(outage.store, ADA)
+        outage.store.delete(ended, ended=LOGGED_OUT, idle=IDLE)
+        outage.server.restart(empty=True)
+
+        assert read(outage.store, name) is not None
+        assert outage.store.fetch(ended).tombstone == LOGGED_OUT
+        assert outage.store.news == []
+
+    @pytest.mark.parametrize(
+        "first", ["a write", "a login", "a logout", "the list", "an end of all"]
+    )
+    def test_whatever_is_asked_first(self, outage: Outage, first: str) -> None:
+        name, other = filed(outage.store, data=with_data()), filed(outage.store, ADA)
+        there = outage.store.fetch(name).data
+        outage.server.restart(empty=True)
+        acts: dict[str, Callable[[], object]] = {
+            "a write": lambda: outage.store.replace(
+                name, with_data(n=1), etag=etag(there), idle=IDLE
+            ),
+            "a login": lambda: log_in(outage.store, name, known=etag(there)),
+            "a logout": lambda: outage.store.delete(name, ended=LOGGED_OUT, idle=IDLE),
+            "the list": lambda: outage.store.page(),
+            "an end of all": lambda: end_user(outage.store, keep=other),
+        }
+
+        answer = acts[first]()
+
+        outage.store.ping()
+        if first == "a write":
+            assert read(outage.store, name) == {"n": 1}
+        elif first == "the list":
+            assert read(outage.store, name) == {}
+        else:
+            assert answer is not False
+            assert outage.store.fetch(name).outcome is Outcome.ENDED
+        assert read(outage.store, other) is not None
+
+    def test_what_another_host_ended_meanwhile_does_not_return(self, outage: Outage) -> None:
+        name, elsewhere = filed(outage.store, ADA), outage.elsewhere()
+        outage.begin()
+        elsewhere.delete(name, ended=BY_ADMIN, idle=IDLE)
+        outage.end(empty=True)
+        elsewhere.ping()  # it is the first to see that the store is back
+
+        assert outage.store.fetch(name).tombstone == BY_ADMIN
+
+    def test_nor_what_it_had_ended_before_that_was_lost_with_the_data(self, outage: Outage) -> None:
+        """The tombstone is gone, and this host has a copy from before."""
+        name, elsewhere = filed(outage.store, ADA), outage.elsewhere()
+        elsewhere.delete(name, ended=BY_ADMIN, idle=IDLE)
+        outage.clock.advance(MAX_AGE / 2)
+        outage.server.restart(empty=True)
+        elsewhere.ping()
+
+        assert read(outage.store, name) is None
+
+    def test_and_if_this_host_is_first_it_ends_as_soon_as_the_other_comes(
+        self, outage: Outage
+    ) -> None:
+        """This is the bound: between the two, the copy is believed."""
+        name, elsewhere = filed(outage.store, ADA), outage.elsewhere()
+        elsewhere.delete(name, ended=BY_ADMIN, idle=IDLE)
+        outage.server.restart(empty=True)
+        assert read(outage.store, name) is not None
+
+        elsewhere.ping()
+
+        assert outage.store.fetch(name).tombstone == BY_ADMIN
+
+    def test_a_session_that_was_ended_by_hand_elsewhere_since_it_began_does_not_return(
+        self, outage: Outage
+    ) -> None:
+        elsewhere = outage.elsewhere()
+        outage.begin()
+        begun, _ = log_in(outage.store, sid())
+        outage.end(empty=True)
+        end_user(elsewhere)
+
+        assert read(outage.store, begun) is None
+
+
+class TestAServerThatForgotItsLastWrites:
+    """A failover, or a restart from a snapshot: nothing says so but its run id."""
+
+    @staticmethod
+    def snapshot(outage: Outage, *names: str) -> MemoryStore:
+        old = MemoryStore(outage.clock)
+        for name in names:
+            old.create(name, outage.data.fetch(name).data, idle=IDLE)
+        return old
+
+    @pytest.mark.parametrize("required", [False, True], ids=["falls back", "REDIS_REQUIRED"])
+    @pytest.mark.parametrize("end", ["logout", "login", "one user", "everyone"])
+    def test_what_had_ended_stays_ended(self, outage: Outage, end: str, required: bool) -> None:
+        store: ResilientStore = outage.store
+        if required:
+            shelter = Shelter(None, max_age=0, clock=outage.clock)
+            store = ResilientStore(Client(outage.server), shelter, Breaker(clock=outage.clock))
+            store.ping()
+        data = record(ADA)
+        name = filed(store, data=data)
+        old = self.snapshot(outage, name)
+        outage.clock.advance(1)
+        ends: dict[str, Callable[[], object]] = {
+            "logout": lambda: store.delete(name, ended=LOGGED_OUT, idle=IDLE),
+            "login": lambda: log_in(store, name, known=etag(data)),
+            "one user": lambda: end_user(store),
+            "everyone": lambda: end_everyone(store),
+        }
+        ends[end]()
+        outage.clock.advance(100)
+
+        outage.server.restore(old)
+
+        assert store.fetch(name).outcome is Outcome.ENDED
+
+    def test_a_remember_cookie_that_was_ended_stays_ended(self, outage: Outage) -> None:
+        outage.store.mark("forgotten:x", life=DAY)
+        outage.server.restore(MemoryStore(outage.clock))
+
+        assert outage.store.marked("forgotten:x", ADA)[0] is not None
+
+    def test_and_all_those_of_a_user_on_the_host_that_ended_them(self, outage: Outage) -> None:
+        end_user(outage.store)
+        outage.server.restore(MemoryStore(outage.clock))
+
+        assert outage.store.marked("forgotten:x", ADA)[1] is not None
+
+    def test_who_signed_in_again_since_is_not_ended_with_the_others(self, outage: Outage) -> None:
+        name = filed(outage.store, ADA)
+        end_user(outage.store)
+        outage.clock.advance(1)
+        again, _ = log_in(outage.store, sid())
+        old = self.snapshot(outage, again)
+
+        outage.server.restore(old)
+
+        assert outage.store.fetch(name).outcome is not Outcome.FOUND
+        assert read(outage.store, again) is not None
+
+    def test_what_ended_long_ago_is_not_told_again(self, outage: Outage) -> None:
+        """A restart costs as much as lately ended, not as ever did."""
+        outage.store.delete(filed(outage.store), ended=LOGGED_OUT, idle=IDLE)
+        outage.clock.advance(MAX_AGE + 120)
+        asked = outage.store.primary.asked
+
+        outage.server.restart(empty=False)
+        outage.store.ping()
+
+        assert outage.store.primary.asked == asked + 1

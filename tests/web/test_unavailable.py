@@ -1,0 +1,194 @@
+"""The answer while the store is away: who gets a form back, and who gets which kind."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from flask import Flask, request, session
+from flask_wtf.csrf import generate_csrf
+
+from flask_holdfast import Holdfast, StoreUnavailable
+from flask_holdfast.sessions.stores.base import Answer, Proof
+from flask_holdfast.sessions.stores.memory import MemoryStore
+
+if TYPE_CHECKING:
+    from werkzeug.test import TestResponse
+
+BASE = "https://localhost"
+TEXT = "a long letter"
+TITLE = "Back in a moment"
+
+
+class Away(MemoryStore):
+    """A store that a test takes away, altogether or for writes."""
+
+    away = ""
+
+    def fetch(self, sid: str, *, slide: Proof | None = None, idle: int = 0) -> Answer:
+        if self.away == "altogether":
+            raise StoreUnavailable("away")
+        return super().fetch(sid, slide=slide, idle=idle)
+
+    def replace(self, sid: str, data: bytes, *, etag: str, idle: int, slide: bool = True) -> Answer:
+        if self.away:
+            raise StoreUnavailable("away")
+        return super().replace(sid, data, etag=etag, idle=idle, slide=slide)
+
+
+class Site:
+    def __init__(self) -> None:
+        self.app = app = Flask("site")
+        app.config.update(
+            SECRET_KEY="a test's own secret key, long enough",
+            SESSION_STORE_URL="memory://",
+        )
+        self.holdfast = Holdfast(app)
+        self.store = Away()
+        app.session_interface.store = self.store  # type: ignore[attr-defined]
+        self.holdfast_sessions = app.extensions["holdfast"].sessions
+        self.holdfast_sessions.store = self.store
+        app.add_url_rule("/", "page", self.page)
+        app.add_url_rule("/write", "write", self.write, methods=["POST"])
+        app.add_url_rule(
+            "/secret", "secret", self.holdfast.csrf.no_refill(self.secret), methods=["POST"]
+        )
+        self.client = app.test_client()
+        self.written: list[str] = []
+        self.user: str | None = None
+
+    def page(self) -> str:
+        if self.user is not None:
+            session["_user_id"] = self.user
+        session.setdefault("seen", 1)
+        return generate_csrf()
+
+    def write(self) -> str:
+        session["text"] = request.form["text"]
+        self.written.append(request.form["text"])
+        return "written"
+
+    def secret(self) -> str:
+        return self.write()
+
+    def token(self) -> str:
+        return self.client.get("/", base_url=BASE).text
+
+    def post(self, path: str = "/write", *, origin: str = BASE, **fields: Any) -> TestResponse:
+        return self.client.post(
+            path,
+            base_url=BASE,
+            data={"text": TEXT, **fields},
+            headers={"Origin": origin, "Accept": "text/html"},
+        )
+
+
+@pytest.fixture(params=[None, "ada"], ids=["a visitor", "somebody signed in"])
+def site(request: pytest.FixtureRequest) -> Site:
+    site = Site()
+    site.user = request.param
+    return site
+
+
+def test_a_form_comes_back_filled_and_is_sent_once_more(site: Site) -> None:
+    token = site.token()
+    site.store.away = "altogether"
+    answer = site.post(csrf_token=token, password="hunter2")
+
+    assert answer.status_code == 503
+    assert TITLE in answer.text
+    assert TEXT in answer.text
+    assert "hunter2" not in answer.text
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert answer.headers.getlist("Set-Cookie") == []
+    fresh = answer.text.split('id="holdfast-refill-token"')[0].rsplit('value="', 1)[1].split('"')[0]
+    fields = {"csrf_token": fresh}
+    if "csrf_refill" in answer.text:
+        fields["csrf_refill"] = answer.text.split('name="csrf_refill" value="')[1].split('"')[0]
+    site.store.away = ""
+
+    assert site.post(**fields).text == "written"
+    assert site.written == [TEXT]
+
+
+@pytest.mark.parametrize(
+    "case", ["another site", "no token", "a token of another session", "a view that keeps it out"]
+)
+def test_no_page_of_ours_is_filled_with_what_may_be_somebody_elses(site: Site, case: str) -> None:
+    """A person would only have to confirm what an attacker's page has sent."""
+    token = site.token()
+    attackers = Site()
+    attackers.user = site.user
+    path, fields, origin = "/write", {"csrf_token": token}, BASE
+    if case == "another site":
+        origin = "https://evil.example"
+    elif case == "no token":
+        fields = {}
+    elif case == "a token of another session":
+        fields = {"csrf_token": attackers.token()}
+    else:
+        path = "/secret"
+    site.store.away = "altogether"
+
+    answer = site.post(path, origin=origin, **fields)
+
+    assert TEXT not in answer.text
+    assert site.written == []
+
+
+def test_what_may_have_been_done_is_not_offered_again(site: Site) -> None:
+    """The view has run, and then the session could not be saved: sent again, it is done twice."""
+    token = site.token()
+    site.store.away = "for writes"
+
+    answer = site.post(csrf_token=token)
+
+    assert answer.status_code == 503
+    assert site.written == [TEXT]
+    assert TEXT not in answer.text
+    assert "may have arrived" in answer.text
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Accept": "application/json"},
+        {"Accept": "application/problem+json"},
+        {"X-Requested-With": "XMLHttpRequest"},
+    ],
+    ids=str,
+)
+def test_a_program_gets_problem_details(site: Site, headers: dict[str, str]) -> None:
+    site.token()
+    site.store.away = "altogether"
+
+    answer = site.client.get("/", base_url=BASE, headers=headers)
+
+    assert (answer.status_code, answer.mimetype) == (503, "application/problem+json")
+    assert answer.get_json(force=True) == {
+        "type": "about:blank",
+        "title": "Service Unavailable",
+        "status": 503,
+        "detail": "Sessions are not available at the moment. Please try again shortly.",
+        "reason": "store_unavailable",
+        "retry_after": int(answer.headers["Retry-After"]),
+    }
+
+
+def test_an_applications_own_handler_goes_first(site: Site) -> None:
+    site.app.register_error_handler(StoreUnavailable, lambda error: ("Our own words.", 503))
+    token = site.token()
+    site.store.away = "altogether"
+
+    assert site.post(csrf_token=token).text == "Our own words."
+
+
+def test_words_go_through_the_translation(site: Site) -> None:
+    site.app.config["CSRF_TRANSLATE"] = lambda text: {TITLE: "Gleich wieder da"}.get(text, text)
+    site.token()
+    site.store.away = "altogether"
+
+    page = site.client.get("/", base_url=BASE, headers={"Accept": "text/html"}).text
+
+    assert "<h1>Gleich wieder da</h1>" in page
+    assert "<title>Gleich wieder da</title>" in page
