@@ -23,11 +23,14 @@ class Opened(Protocol):
 
 START = """async interval => {
   const { CSRFManager } = await import('/js/csrf_manager.js')
-  window.original = {
-    fetch: window.fetch, ...Object.fromEntries(
-      ['open', 'send', 'setRequestHeader'].map(name => [name, XMLHttpRequest.prototype[name]])
-    )
-  }
+  const patched = [
+    [window, 'fetch'], [Navigator.prototype, 'sendBeacon'], [Element.prototype, 'attachShadow'],
+    ...['open', 'send', 'setRequestHeader'].map(name => [XMLHttpRequest.prototype, name]),
+    ...['submit', 'requestSubmit'].map(name => [HTMLFormElement.prototype, name])
+  ]
+  window.original = Object.fromEntries(patched.map(([of, name]) => [name, of[name]]))
+  window.stillPatched = () => patched.filter(([of, name]) => of[name] !== original[name]).map(
+    ([, name]) => name)
   window.events = []
   for (const type of ['csrf:refreshed', 'csrf:expired', 'csrf:failed', 'session:changed']) {
     document.addEventListener(type, event => {

@@ -147,7 +147,8 @@ def test_fact_6_the_back_button_restores_even_a_page_that_is_not_to_be_stored(
         ignore_default_args=["--disable-back-forward-cache"],
     )
     try:
-        page = browser.new_page()
+        context = browser.new_context()
+        page = context.new_page()
         page.goto(f"{site.url}/page")
         page.evaluate(START, 300)
         page.evaluate("""() => {
@@ -158,14 +159,20 @@ def test_fact_6_the_back_button_restores_even_a_page_that_is_not_to_be_stored(
           window.addEventListener('pageshow', event => { woken.push(event.persisted) })
         }""")
         page.goto(f"{site.url}/other-page")
-        assert site.refreshes == 0
+        # What another tab tells meanwhile would put the page out of the cache, if it listened.
+        another = context.new_page()
+        another.goto(f"{site.url}/page")
+        another.evaluate(START, 300)
+        another.evaluate("manager.refresh()")
+        another.close()
+        assert site.refreshes == 1
         page.go_back(wait_until="commit")
         heard(page, "csrf:refreshed")
         page.evaluate(FETCH, ["/x", POST])
 
         assert page.evaluate("woken.slice(-2)") == ["visible", True]
-        assert site.refreshes == 1
-        assert site.received()[0].token == "token-1"
+        assert site.refreshes == 2
+        assert site.received()[0].token == "token-2"
     finally:
         browser.close()
 
@@ -184,8 +191,15 @@ def test_fact_7_only_the_resolved_address_tells_and_a_sandboxed_page_has_no_orig
     running = "Object.getOwnPropertySymbols(window).length"
     assert inner.evaluate(running) == 1, "a manager runs there"
     inner.evaluate(FETCH, ["/x", POST])
+    mail = """() => {
+      const form = document.createElement('form')
+      Object.assign(form, { method: 'post', action: 'mailto:a@evil.example' })
+      document.body.append(form)
+      return [new URL(form.action).origin, [...new FormData(form)].length]
+    }"""
 
     assert [arrival.token for arrival in site.received()] == [None]
+    assert inner.evaluate(mail) == ["null", 0], "nor is it that of what has none either"
 
 
 def test_fact_8_a_token_is_read_at_the_attempt_for_it_may_have_changed_since_the_request_was_made(
@@ -209,7 +223,7 @@ def test_fact_9_a_timer_is_no_clock(opened: Opened, site: Site) -> None:
     opened()
     page.clock.run_for("00:31")
     assert site.refreshes == 0
-    page.clock.set_system_time(page.evaluate("Date.now() + 3_600_000"))
+    page.clock.set_system_time(page.evaluate("Date.now() / 1000 + 3600"))
     page.clock.run_for("00:31")
     heard(page, "csrf:refreshed")
 

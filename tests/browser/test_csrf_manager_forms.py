@@ -223,6 +223,28 @@ class TestForms:
         assert page.evaluate("document.activeElement.value") == "save"
         sent(page, "/notes", site.answering.set)
 
+    @pytest.mark.parametrize(
+        ("send", "beside"),
+        [
+            ("document.querySelector('button').click()", "BUTTON"),
+            ("document.forms[0].requestSubmit()", "FORM"),
+        ],
+    )
+    def test_the_message_is_where_the_person_looks(
+        self, opened: Opened, site: Site, page_problems: Problems, send: str, beside: str
+    ) -> None:
+        """The top of a long form is out of sight when its button is pressed."""
+        page_problems.expect("Failed to load resource")
+        site.meta = None
+        site.available = False
+        page = opened(FORM)
+        page.evaluate(send)
+        page.get_by_role("alert").wait_for()
+        neighbour = {"BUTTON": "previousElementSibling", "FORM": "nextElementSibling"}[beside]
+
+        where = f"document.querySelector('[role=alert]').{neighbour}.tagName"
+        assert page.evaluate(where) == beside
+
     def test_words_of_the_page_and_of_its_script(
         self, opened: Opened, site: Site, page_problems: Problems
     ) -> None:

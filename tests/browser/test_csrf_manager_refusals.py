@@ -168,6 +168,18 @@ class TestRefusals:
 
         assert events(page) == []
 
+    def test_a_refusal_of_another_origin_is_none_of_ours(
+        self, opened: Opened, site: Site, other: Site, page_problems: Problems
+    ) -> None:
+        """An XMLHttpRequest that was redirected there: its answer would plant a token here."""
+        page_problems.expect("Failed to load resource")
+        other.refuse = {"token-page"}
+        page = opened()
+        assert page.evaluate(XHR, ["POST", f"/elsewhere?to={other.url}/x"]) == 400
+
+        assert page.evaluate("manager.token") == "token-page"
+        assert events(page) == []
+
     def test_after_a_refused_xhr_the_next_one_is_right(
         self, opened: Opened, site: Site, page_problems: Problems
     ) -> None:

@@ -196,6 +196,7 @@ class TestBeacons:
         page.evaluate("fetch('/x', { method: 'POST', keepalive: true }).then(() => {})")
 
         assert site.received()[0].token is None
+        assert site.issued == 0, "the refresh is under way still"
         site.answering.set()
 
     def test_a_beacon_without_a_token_goes_as_the_browser_sends_it(

@@ -124,7 +124,7 @@ class TestFreshness:
         self, opened: Opened, site: Site
     ) -> None:
         page = self.with_a_clock(opened)
-        page.clock.set_system_time(page.evaluate("Date.now() - 86_400_000"))
+        page.clock.set_system_time(page.evaluate("Date.now() / 1000 - 86_400"))
         refreshed(page, lambda: page.clock.run_for("00:31"))
         page.clock.run_for("04:00")
 
@@ -165,6 +165,17 @@ class TestFreshness:
 
         assert page.evaluate("manager.refresh().catch(e => e.name)") == "CSRFRefreshError"
         assert page.evaluate("manager.token") == "token-page"
+
+    def test_a_refresh_follows_no_redirect(
+        self, opened: Opened, site: Site, page_problems: Problems
+    ) -> None:
+        """To ask for the page behind it would count as activity, and keep the session alive."""
+        page_problems.expect("")
+        site.meta = {"content": "token-page", "data-refresh-url": "/elsewhere?to=/sign-in"}
+        page = opened()
+
+        assert page.evaluate("manager.refresh().catch(e => e.name)") == "CSRFRefreshError"
+        assert "/sign-in" not in [arrival.path for arrival in site.arrivals]
 
     @staticmethod
     def with_a_clock(opened: Opened) -> Page:

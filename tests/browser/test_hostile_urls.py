@@ -225,7 +225,8 @@ class TestAnotherOrigin:
         page = opened()
         to = f"/elsewhere?to={other.url}/x"
         for body in ("'csrf_token=token-page'", "new URLSearchParams('csrf_token=token-page')"):
-            assert page.evaluate(f"url => navigator.sendBeacon(url, {body})", to)
+            assert page.evaluate(f"url => navigator.sendBeacon(url, {body})", f"{to}&{len(body)}")
+            arrived(page, site, f"{to}&{len(body)}")
         page.evaluate("manager.stop()")
         assert page.evaluate("url => navigator.sendBeacon(url, 'unpatched')", to)
         arrived(page, other, "/x")

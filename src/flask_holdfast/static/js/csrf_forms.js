@@ -115,39 +115,40 @@ export class Forms {
    */
   async #hold (form, submitter) {
     this.#held.add(form)
-    const notice = this.#note(form, 'status')
+    const notice = this.#note(form, submitter, 'status')
     const telling = setTimeout(() => { notice.textContent = this.#text('sending') }, SOON)
     const token = await this.#keeper.refresh().catch(() => '')
     clearTimeout(telling)
     notice.remove()
     this.#held.delete(form)
-    if (!token && !this.#signal.aborted) return this.#giveBack(form)
+    if (!token && !this.#signal.aborted) return this.#giveBack(form, submitter)
     const button = /** @type {HTMLButtonElement | null} */ (submitter)
     this.#released = form
     HTMLFormElement.prototype.requestSubmit.call(form, button?.form === form ? button : null)
     this.#released = undefined
   }
 
-  /** @param {HTMLFormElement} form */
-  #giveBack (form) {
+  /** @param {HTMLFormElement} form @param {HTMLElement | null} submitter */
+  #giveBack (form, submitter) {
     const reason = this.#keeper.fail(REFRESH_FAILED, { form })
     if (!reason) return
     const text = this.#text(reason === REFRESH_FAILED ? 'notSent' : 'notSentChanged')
-    this.#note(form, 'alert').textContent = text
+    this.#note(form, submitter, 'alert').textContent = text
   }
 
   /**
-   * A place for words before a form, empty at first; the one of before goes. Elements of a form are
-   * named by its fields, and a field named "action" or "before" hides the form's own: hence the
-   * call through the prototype.
-   * @param {HTMLFormElement} form @param {string} role
+   * A place for words, empty at first: where the person has pressed, for the top of a long form is
+   * out of sight. The one of before goes. Elements of a form are named by its fields, and a field
+   * named "action" or "before" hides the form's own: hence the call through the prototype.
+   * @param {HTMLFormElement} form @param {HTMLElement | null} submitter @param {string} role
    */
-  #note (form, role) {
+  #note (form, submitter, role) {
     this.#notice?.remove()
     const notice = document.createElement('div')
     notice.className = 'holdfast-notice'
     notice.setAttribute('role', role)
-    Element.prototype.before.call(form, notice)
+    if (submitter) submitter.after(notice)
+    else Element.prototype.before.call(form, notice)
     this.#notice = notice
     return notice
   }

@@ -48,7 +48,7 @@ export class Tabs {
     this.#name = name
     this.#hear = hear
     this.#open()
-    // A page that goes into the back/forward cache with an open channel does not come out of it.
+    // A message to a page in the back/forward cache would put it out of that.
     window.addEventListener('pagehide', () => this.#close(), { signal })
     window.addEventListener('pageshow', () => this.#open(), { signal })
     signal.addEventListener('abort', () => this.#close())
