@@ -61,7 +61,7 @@ class Site:
         if self.user is not None:
             session["_user_id"] = self.user
         session.setdefault("seen", 1)
-        return generate_csrf()
+        return str(generate_csrf())
 
     def write(self) -> str:
         session["text"] = request.form["text"]
