@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -165,3 +166,55 @@ class TestOptional:
         health = optional.manager.health()
         assert (health["ok"], health["degraded"], health["breaker"]) == (True, False, "closed")
         assert (health["outages"], health["trouble"], health["waiting"]) == (1, "refused", 0)
+
+
+class TestARedisThatHangs:
+    """It takes connections, and answers nothing: the request that finds it so pays, once."""
+
+    BUDGET = 0.25
+
+    @pytest.fixture(params=[True, False], ids=["required", "optional"])
+    def site(
+        self, request: pytest.FixtureRequest, own_redis: services.RedisServer, tmp_path: Path
+    ) -> Site:
+        return Site(
+            own_redis.url,
+            str(tmp_path),
+            REDIS_REQUIRED=request.param,
+            REDIS_TIMEOUT=self.BUDGET,
+        )
+
+    @staticmethod
+    def seconds(ask: Callable[[], object]) -> float:
+        begun = time.perf_counter()
+        ask()
+        return time.perf_counter() - begun
+
+    def test_no_request_waits_for_more_than_its_budget_and_nobody_for_the_store_of_others(
+        self, site: Site, own_redis: services.RedisServer
+    ) -> None:
+        tab, reader = site.tab(), site.tab()
+        tab.log_in("ada")
+        own_redis.freeze()
+
+        slowest = max(self.seconds(lambda: tab.set(a=1)) for _ in range(5))
+        untouched = min(self.seconds(lambda: reader.run(lambda: None)) for _ in range(5))
+
+        assert slowest < 2 * self.BUDGET  # the same again for a machine with other work
+        assert untouched < 0.05
+        own_redis.thaw()
+
+    def test_after_it_was_found_so_others_do_not_wait(
+        self, site: Site, own_redis: services.RedisServer
+    ) -> None:
+        tab = site.tab()
+        tab.log_in("ada")
+        own_redis.freeze()
+        breaker = site.app.extensions["holdfast"].store.breaker
+        for _ in range(3):
+            tab.set(a=1)
+        assert breaker.circuit.value == "open"
+        breaker._due += 60  # no trial falls into what is measured
+
+        assert min(self.seconds(lambda: tab.set(a=1)) for _ in range(5)) < self.BUDGET / 2
+        own_redis.thaw()

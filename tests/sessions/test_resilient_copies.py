@@ -140,6 +140,15 @@ class TestHowLongACopyIsBelieved:
         outage.begin()
         assert read(outage.store, name) is None
 
+    def test_nor_one_that_is_in_use_already_once_none_is(self, outage: Outage) -> None:
+        name = filed(outage.store, ADA)
+        outage.begin()
+        assert read(outage.store, name) is not None
+
+        outage.store.shelter.distrust()
+
+        assert read(outage.store, name) is None
+
     def test_a_write_is_not_forgotten_for_an_answer_from_before_it(self, outage: Outage) -> None:
         """One request reads, another writes: the first files its copy last."""
         data, new = record(ADA), record(ADA, text="new")
@@ -150,6 +159,7 @@ class TestHowLongACopyIsBelieved:
 
         assert outage.store.fetch(name).data == data
 
+        outage.store.primary.meanwhile = lambda: None
         outage.begin()
         assert outage.store.fetch(name).data == new
 
@@ -171,6 +181,7 @@ class TestHowLongACopyIsBelieved:
 
         outage.end()
         used = filed(outage.store, ADA)
+        assert read(outage.store, used) is not None
         outage.begin()
         assert read(outage.store, used) is None
         outage.end()
@@ -258,14 +269,22 @@ class TestWhenTheStoreIsBack:
         name, elsewhere = sid(), outage.elsewhere()
         outage.store.create(name, record(ADA), idle=60 * SECOND)
         outage.store.primary.cut = True
-        assert read(outage.store, name) is not None
+        assert outage.store.fetch(name).outcome is Outcome.FOUND
         outage.clock.advance(50)
         elsewhere.fetch(name, slide=PROOF, idle=IDLE)
         outage.clock.advance(MAX_AGE)
-        assert outage.store.fetch(name).outcome is Outcome.ENDED
+        expired = outage.store.fetch(name).tombstone
+        assert expired is not None
+        assert expired.why == base.IDLE
         outage.store.primary.cut = False
         outage.clock.advance(PAUSE)
 
+        assert read(outage.store, name) is not None
+        for _ in range(20):
+            outage.store.ping()
+        outage.store._copies._known.clear()
+        assert read(outage.store, name) is not None
+        outage.begin()
         assert read(outage.store, name) is not None
 
 
