@@ -8,7 +8,18 @@ import pytest
 
 from flask_holdfast.sessions.stores.base import Outcome
 from flask_holdfast.sessions.stores.host import Host
-from tests.sessions.outages import ADA, MAX_AGE, PAUSE, Outage, end_user, is_well, log_in
+from tests.sessions.outages import (
+    ADA,
+    MAX_AGE,
+    PAUSE,
+    Outage,
+    end_user,
+    is_well,
+    log_in,
+    read,
+    with_data,
+    write,
+)
 from tests.sessions.stores.contract import (
     BY_ADMIN,
     IDLE,
@@ -75,6 +86,33 @@ def test_a_write_at_one_worker_is_read_at_one_that_never_noticed(
     outage.clock.advance(PAUSE)
     assert other.fetch(name).data == ours
     assert outage.data.fetch(name).data == ours
+
+
+@pytest.mark.parametrize("late", ["a write", "a read of another host's write"])
+def test_a_late_answer_to_one_worker_costs_nobody_a_write(
+    outage: Outage, other: Process, late: str
+) -> None:
+    """Redis is slow: one request times out and is answered by the copy, the other is not."""
+    name = filed(outage.store, data=with_data())
+    there = outage.store.fetch(name).data
+    if late != "a write":
+        write(outage.elsewhere(), name, a=1)
+
+    def other_gives_up() -> None:
+        outage.store.primary.meanwhile = lambda: None
+        other.primary.cut = True
+        write(other, name, b=1)
+
+    outage.store.primary.meanwhile = other_gives_up
+    if late == "a write":
+        outage.store.replace(name, with_data(a=1), etag=etag(there), idle=IDLE)
+    else:
+        outage.store.fetch(name)
+    other.primary.cut = False
+    outage.clock.advance(PAUSE)
+
+    assert read(other, name) == {"a": 1, "b": 1}
+    assert read(outage.elsewhere(), name) == {"a": 1, "b": 1}
 
 
 def test_one_worker_brings_back_what_another_began(outage: Outage, other: Process) -> None:

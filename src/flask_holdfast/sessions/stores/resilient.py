@@ -244,11 +244,15 @@ class ResilientStore(Store):
             return number
 
         def ask() -> int:
-            waiting = on(self.shelter) if self.shelter.state() is Host.RETURNING else 0
-            number = on(self.primary)
+            heard = self._returning.heard
+            number = self._end_what_waits(on) + on(self.primary)
             self._note_told("")
+            if heard != self._returning.heard:
+                # Its server was found to have lost its data on the way: what goes back ends.
+                number += self._end_what_waits(on) + on(self.primary)
+                self._note_told("")
             self._copies.end([ending])
-            return number + waiting
+            return number
 
         return self._many(ask, stand, ends=True)
 
@@ -369,6 +373,16 @@ class ResilientStore(Store):
         """What goes back to the store later has not ended by our own word from now."""
         if self.shelter.state() is not Host.WELL:
             self._returning.note_told(owner)
+
+    def _end_what_waits(self, end: Callable[[Store], int]) -> int:
+        """End what has to go back, before the store is told: what another thread is about to
+        give back is there by then, or found to have ended.
+        """
+        if self.shelter.state() is not Host.RETURNING:
+            return 0
+        with self.shelter.together():
+            self.shelter.adopt_lost()
+            return end(self.shelter)
 
     def _give_back_those_of(self, owner: str) -> None:
         if self.shelter.state() is Host.RETURNING:

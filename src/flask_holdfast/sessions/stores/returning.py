@@ -20,7 +20,7 @@ from ...exceptions import StoreUnavailable
 from ..merge import Changes, RawData, apply
 from ..record import Record, decode, encode, head, new_etag
 from . import budget, endings
-from .base import REVOKED, Answer, Outcome, Proof, Tombstone
+from .base import ABSOLUTE, IDLE, REVOKED, Answer, Outcome, Proof, Tombstone
 from .endings import Ended, Ending
 
 if TYPE_CHECKING:
@@ -239,9 +239,13 @@ class Returning:
         raise StoreUnavailable("a session that goes back is being changed all the time")
 
     def _ended_meanwhile(self, one: Pending) -> bool:
-        """Whether another host ended it with all of its owner's, or everyone's, since it was
-        seen. Asked after filing: whoever ends them later finds it there.
+        """Whether it was ended since it was seen: here, or by another host with all of its
+        owner's, or everyone's. Asked after filing: whoever ends them later finds it there.
         """
+        here = self._shelter.fetch(one.sid).tombstone
+        if here is not None and here.why not in (IDLE, ABSOLUTE):
+            self._store.delete(one.sid, ended=here, idle=one.idle_left)
+            return True
         now = self._shelter.now()
         ended = self._ended_ago(f"now:{one.sid}", head(one.data).owner)
         if ended is None or ended > now - one.since:

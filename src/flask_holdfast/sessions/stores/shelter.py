@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ..record import head
-from .base import REVOKED, Outcome, Tombstone
+from .base import REVOKED, Answer, Outcome, Tombstone
 from .endings import Ended, Ending
 from .host import PAGE, Host, HostStore
 
@@ -97,6 +97,8 @@ class Shelter(HostStore):
             seen = asked if was is None else step.now
             there = step.run("SELECT seen, was, data FROM copies WHERE sid = ?", (sid,)).fetchone()
             if there is not None and there[2] != data:
+                if not settled and step.look(sid) != Answer(Outcome.MISSING):
+                    return False  # it is what the session here was made of, and merges on
                 if there[0] > seen or there[1] == record.etag:
                     return False
             elif there is not None:
@@ -202,7 +204,12 @@ class Shelter(HostStore):
         with self._write(clean=0) as step:
             self._adopt(step, "owner = ?" if owner is not None else "? IS NULL", owner)
 
-    def _adopt(self, step: Step, which: str, value: str | None) -> None:
+    def adopt_lost(self) -> None:
+        """The same for all that servers have lost with their data."""
+        with self._write(clean=0) as step:
+            self._adopt(step, "lost = ?", 1)
+
+    def _adopt(self, step: Step, which: str, value: str | int | None) -> None:
         if self.is_trusted:
             step.run(
                 f"""
