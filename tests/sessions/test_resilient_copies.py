@@ -104,6 +104,31 @@ class TestHowLongACopyIsBelieved:
 
         assert outage.store.fetch(name, slide=PROOF, idle=IDLE).outcome is Outcome.ENDED
 
+    @pytest.mark.parametrize("how", ["asked for", "listed", "given back"])
+    def test_nor_any_longer_because_the_clock_was_set_back(self, outage: Outage, how: str) -> None:
+        """By an hour: for an hour and five minutes it would have been believed."""
+        name = filed(outage.store, ADA)
+        outage.begin()
+        outage.clock.advance(-3600)
+        outage.clock.advance(MAX_AGE + 1)
+
+        if how == "given back":
+            outage.end(empty=True)
+            assert read(outage.process(), name) is None
+        elif how == "listed":
+            assert sids(outage.store, ADA) == []
+        assert read(outage.store, name) is None
+
+    def test_but_from_then_on_who_is_there_is_known_again(self, outage: Outage) -> None:
+        name = filed(outage.store, ADA)
+        outage.clock.advance(-3600)
+        assert read(outage.store, name) is not None
+        outage.begin()
+
+        assert read(outage.store, name) is not None
+        outage.clock.advance(MAX_AGE)
+        assert read(outage.store, name) is None
+
     def test_none_is_where_that_is_set(self, tmp_path: Path) -> None:
         outage = Outage()
         outage.store.shelter.max_age = 0

@@ -195,6 +195,22 @@ def test_who_died_while_telling_is_replaced(outage: Outage, other: Process) -> N
     assert outage.data.fetch(name).tombstone == BY_ADMIN
 
 
+def test_even_where_the_clock_is_set_back(outage: Outage) -> None:
+    """By an hour: for so long nobody would have taken over."""
+    name = filed(outage.store, ADA)
+    outage.begin()
+    outage.store.delete(name, ended=BY_ADMIN, idle=IDLE)
+    assert outage.store.shelter.claim("a process that was killed at this moment")
+    outage.clock.advance(-3600)
+    outage.server.away = False
+
+    started = outage.process()
+    started.ping()
+
+    assert started.shelter.state() is not Host.AWAY
+    assert outage.data.fetch(name).tombstone == BY_ADMIN
+
+
 def test_a_session_that_was_given_back_late_overwrites_nothing(
     outage: Outage, other: Process
 ) -> None:

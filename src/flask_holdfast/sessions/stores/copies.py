@@ -39,7 +39,12 @@ class Copies:
     def confirm(self, sid: str, data: bytes, idle_left: int, asked: int) -> None:
         """The store had this when it was `asked` (ms)."""
         known = self._known.get(sid)
-        if known is None or known[0] != data[_ETAG] or known[1] <= asked:
+        if (
+            known is None
+            or known[0] != data[_ETAG]
+            # Later than that only where the clock was set back.
+            or not asked < known[1] <= asked + self._shelter.max_age
+        ):
             self.keep(sid, data, idle_left, asked)
 
     def keep(

@@ -121,8 +121,9 @@ class HostStore(SQLiteStore):
         with self._write(clean=0) as step:
             taken = step.run(
                 "UPDATE host SET claimed_by = ?, claimed_until = ?"
-                " WHERE claimed_by = ? OR claimed_until <= ?",
-                (who, step.now + _CLAIM, who, step.now),
+                # Later than that only where the clock was set back.
+                " WHERE claimed_by = ? OR claimed_until NOT BETWEEN ? AND ?",
+                (who, step.now + _CLAIM, who, step.now + 1, step.now + _CLAIM),
             )
             return taken.rowcount == 1
 

@@ -22,6 +22,7 @@ from ..record import Record, decode, encode, head, new_etag
 from . import budget, endings
 from .base import ABSOLUTE, IDLE, REVOKED, Answer, Outcome, Proof, Tombstone
 from .endings import Ended, Ending
+from .shelter import AHEAD
 
 if TYPE_CHECKING:
     from .base import Store
@@ -188,7 +189,7 @@ class Returning:
 
     def _give_back(self, pending: Pending) -> None:
         asked, heard = self._shelter.now(), self.heard
-        believed = asked < pending.since + self._shelter.max_age
+        believed = pending.since - AHEAD <= asked < pending.since + self._shelter.max_age
         now, idle_left = self._given_back(pending, believed=believed)
         if heard != self.heard:
             return  # by a server that may have lost it meanwhile: once more, knowing that
@@ -248,7 +249,8 @@ class Returning:
             return True
         now = self._shelter.now()
         ended = self._ended_ago(f"now:{one.sid}", head(one.data).owner)
-        if ended is None or ended > now - one.since:
+        # Where the clock was set back, which was first is not known.
+        if ended is None or (ended > now - one.since >= -AHEAD):
             return False
         gone = Tombstone(REVOKED, now - ended)
         self._store.delete(one.sid, ended=gone, idle=one.idle_left)

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 #: How many endings are remembered that the store knows of.
 _RECENT = 10_000
+#: How far ahead (ms) a moment may lie that this host wrote down: beyond, its clock was set back,
+#: and nobody knows how long ago that was.
+AHEAD = 1_000
 #: One in so many copies clears out what is too old to be believed.
 _CLEARED = 64
 
@@ -96,6 +99,8 @@ class Shelter(HostStore):
                 return False
             seen = asked if was is None else step.now
             there = step.run("SELECT seen, was, data FROM copies WHERE sid = ?", (sid,)).fetchone()
+            if there is not None and there[0] > step.now + AHEAD:
+                there = None
             if there is not None and there[2] != data:
                 if not settled and step.look(sid) != Answer(Outcome.MISSING):
                     return False  # it is what the session here was made of, and merges on
@@ -192,7 +197,7 @@ class Shelter(HostStore):
             copy = step.run("SELECT seen FROM copies WHERE sid = ?", (sid,)).fetchone()
             if copy is None:
                 return there.outcome is Outcome.FOUND
-            if copy[0] + self.max_age <= step.now or not self.is_trusted:
+            if not 0 <= step.now + AHEAD - copy[0] < self.max_age + AHEAD or not self.is_trusted:
                 return False
             if there.outcome is Outcome.MISSING:
                 self._adopt(step, "sid = ?", sid)
@@ -215,9 +220,9 @@ class Shelter(HostStore):
                 f"""
                 INSERT OR IGNORE INTO sessions (sid, owner, expires, data)
                 SELECT sid, owner, expires, data FROM copies
-                WHERE {which} AND seen > ? AND expires > ?
+                WHERE {which} AND seen > ? AND seen <= ? AND expires > ?
                     AND sid NOT IN (SELECT sid FROM tombstones)""",  # noqa: S608  # `which` is a constant of ours
-                (value, step.now - self.max_age, step.now),
+                (value, step.now - self.max_age, step.now + AHEAD, step.now),
             )
 
     def began(self, sid: str) -> None:
@@ -245,7 +250,8 @@ class Shelter(HostStore):
                 WHERE {which}
                 UNION ALL
                 SELECT sid, owner, data, expires - :now, data, 1, seen FROM copies
-                WHERE {which} AND lost AND seen > :believed AND expires > :now
+                WHERE {which} AND lost AND seen > :believed AND seen <= :now + :ahead
+                    AND expires > :now
                     AND sid NOT IN (SELECT sid FROM sessions)
                     AND sid NOT IN (SELECT sid FROM tombstones)
                 LIMIT :limit""",  # noqa: S608  # `which` is a constant of ours
@@ -253,6 +259,7 @@ class Shelter(HostStore):
                     "sid": sid,
                     "owner": owner,
                     "now": step.now,
+                    "ahead": AHEAD,
                     "believed": step.now - self.max_age if self.is_trusted else step.now,
                     "limit": limit,
                 },
