@@ -352,6 +352,30 @@ class TestWhatIsKept:
         outage.end()
         assert store.fetch(names[0], slide=Proof("")).outcome is Outcome.FOUND
 
+    def test_what_is_full_still_ends_sessions_and_knows_who_is_there(self, path: Path) -> None:
+        """Each session that is used takes its place twice, and the list of all took it for all."""
+        outage = Outage()
+        small = Shelter(path, most=4_194_304, max_age=int(MAX_AGE * 1000), clock=outage.clock)
+        store = Process(outage.server, small, outage.clock)
+        names = []
+        for _ in range(900):
+            outage.clock.advance(0.1)
+            names.append(filed(store, data=record(ADA, text="x" * 4000)))
+        outage.begin()
+
+        assert store.counts().signed_in >= 100
+        assert len(store.page()) == 50
+        fill = [lambda: store.create(sid(), record("", text="x" * 4000), idle=IDLE)] * 900
+        with pytest.raises(StoreUnavailable, match="full"):
+            [begin() for begin in fill]
+
+        assert all(read(store, name) is not None for name in names[-100:])
+        assert store.delete(names[-1], ended=LOGGED_OUT, idle=IDLE)
+        assert end_everyone(store) >= 100
+        assert not any(read(store, name) for name in names[-200:])
+        outage.end()
+        assert not any(read(store, name) for name in names)
+
     def test_old_copies_and_endings_leave_it(self, path: Path) -> None:
         outage = Outage(path)
         for _ in range(3):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from ...exceptions import StoreUnavailable
 from ..record import head
 from .base import REVOKED, Answer, Outcome, Tombstone
 from .endings import Ended, Ending
@@ -171,13 +172,27 @@ class Shelter(HostStore):
             " (SELECT max(number) FROM endings) - ?",
             (_RECENT,),
         )
+        # Each may be needed twice: as it was, and as it is used while the store is away.
+        self._let_go(step, self.most // 2)
+
+    def _room(self, step: Step) -> int:
+        """Bytes that are left. A quarter of all is kept for what ends."""
         used, free = (_number(step, f"PRAGMA {what}") for what in ("page_count", "freelist_count"))
-        if (used - free) * PAGE > self.most * 3 // 4:
-            step.run(
-                "DELETE FROM copies WHERE sid IN (SELECT sid FROM copies WHERE NOT lost"
-                " AND sid NOT IN (SELECT sid FROM sessions) ORDER BY seen LIMIT"
-                " (SELECT count(*) / 4 FROM copies))"
-            )
+        return self.most * 3 // 4 - (used - free) * PAGE
+
+    def _let_go(self, step: Step, most: int) -> bool:
+        """Let go of the oldest copies that nobody needs, where more bytes than `most` are taken;
+        whether any are free then.
+        """
+        needed = self.most * 3 // 4 - most
+        if self._room(step) > needed:
+            return True
+        step.run(
+            "DELETE FROM copies WHERE sid IN (SELECT sid FROM copies WHERE NOT lost"
+            " AND sid NOT IN (SELECT sid FROM sessions) ORDER BY seen LIMIT"
+            " (SELECT count(*) / 4 + 1 FROM copies))"
+        )
+        return self._room(step) > needed
 
     @staticmethod
     def _is_buried(step: Step, sid: str) -> bool:
@@ -201,32 +216,50 @@ class Shelter(HostStore):
                 return False
             if there.outcome is Outcome.MISSING:
                 self._adopt(step, "sid = ?", sid)
+                self._let_go(step, self.most * 3 // 4)
                 there = step.state(sid)
             return there.outcome is Outcome.FOUND
 
     def adopt_those_of(self, owner: str | None) -> None:
-        """The same for all sessions of an owner; None: of everyone."""
+        """The same for all sessions of an owner; None: of everyone, the latest of them where
+        there is no room for all.
+        """
         with self._write(clean=0) as step:
-            self._adopt(step, "owner = ?" if owner is not None else "? IS NULL", owner)
+            if owner is not None:
+                self._adopt(step, "owner = ?", owner)
+                return
+            number, size = step.run(
+                "SELECT count(*), sum(length(data)) FROM copies"
+                " WHERE sid NOT IN (SELECT sid FROM sessions)"
+            ).fetchone()
+            if number:
+                # With its indexes a row takes more than its data, and less than this.
+                fits = max(0, self._room(step)) // (size * 5 // 4 // number + 400)
+                self._adopt(step, "? IS NULL", owner, limit=fits)
 
     def adopt_lost(self) -> None:
         """The same for all that servers have lost with their data."""
         with self._write(clean=0) as step:
             self._adopt(step, "lost = ?", 1)
 
-    def _adopt(self, step: Step, which: str, value: str | int | None) -> None:
+    def _adopt(self, step: Step, which: str, value: str | int | None, limit: int = -1) -> None:
         if self.is_trusted:
             step.run(
                 f"""
                 INSERT OR IGNORE INTO sessions (sid, owner, expires, data)
                 SELECT sid, owner, expires, data FROM copies
                 WHERE {which} AND seen > ? AND seen <= ? AND expires > ?
-                    AND sid NOT IN (SELECT sid FROM tombstones)""",  # noqa: S608  # `which` is a constant of ours
-                (value, step.now - self.max_age, step.now + AHEAD, step.now),
+                    AND sid NOT IN (SELECT sid FROM tombstones)
+                    AND sid NOT IN (SELECT sid FROM sessions)
+                ORDER BY seen DESC LIMIT ?""",  # noqa: S608  # `which` is a constant of ours
+                (value, step.now - self.max_age, step.now + AHEAD, step.now, limit),
             )
 
     def began(self, sid: str) -> None:
+        """Raises where there is no room for it."""
         with self._write(clean=0) as step:
+            if not self._let_go(step, self.most * 3 // 4):
+                raise StoreUnavailable("the fallback is full")
             step.run("INSERT OR REPLACE INTO begun VALUES (?, ?)", (sid, step.now))
 
     # -- going back --------------------------------------------------------------------
