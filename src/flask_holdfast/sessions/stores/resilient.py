@@ -152,6 +152,8 @@ class ResilientStore(Store):
             known = self.shelter.adopt(sid)
             if limit is not None:
                 self.shelter.adopt_those_of(head(data).owner)
+            # A copy that is not believed any more opens nothing, and is left by whoever signs in.
+            known = known or self.shelter.fetch(sid).outcome is Outcome.FOUND
             # A record that was read before the store went, and that nobody has a copy of, goes on
             # as what is written now.
             answer = on(self.shelter, etag if known else None)
