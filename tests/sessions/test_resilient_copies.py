@@ -25,6 +25,7 @@ from tests.sessions.outages import (
     end_user,
     log_in,
     read,
+    rotated,
     with_data,
     write,
 )
@@ -128,6 +129,56 @@ class TestHowLongACopyIsBelieved:
         assert read(outage.store, name) is not None
         outage.clock.advance(MAX_AGE)
         assert read(outage.store, name) is None
+
+    @pytest.mark.parametrize("times", [1, 2])
+    @pytest.mark.parametrize("end", ["one", "all of a user"])
+    @pytest.mark.parametrize("empty", [False, True], ids=["with its data", "empty"])
+    def test_nor_because_it_goes_on_under_another_id(
+        self, outage: Outage, end: str, times: int, empty: bool
+    ) -> None:
+        """A thief asks for whatever rotates, and was ended at another host: he was in for good."""
+        name, elsewhere = filed(outage.store, ADA), outage.elsewhere()
+        outage.clock.advance(1)
+        outage.store.primary.cut = True
+        if end == "one":
+            elsewhere.delete(name, ended=BY_ADMIN, idle=IDLE)
+        else:
+            end_user(elsewhere)
+        outage.clock.advance(MAX_AGE - 2)
+        for _ in range(times):
+            name = rotated(outage.store, name)
+        assert read(outage.store, name) is not None, "this is the bound"
+        outage.clock.advance(1)
+        assert read(outage.store, name) is None
+
+        outage.store.primary.cut = False
+        outage.end(empty=empty)
+        elsewhere.ping()
+
+        assert read(outage.store, name) is None
+        assert read(elsewhere, name) is None
+
+    @pytest.mark.parametrize("empty", [False, True], ids=["with its data", "empty"])
+    def test_whom_nobody_has_ended_is_back_under_the_other_id(
+        self, outage: Outage, empty: bool
+    ) -> None:
+        old = filed(outage.store, ADA)
+        outage.begin()
+        name = rotated(outage.store, rotated(outage.store, old))
+        outage.clock.advance(MAX_AGE)
+
+        outage.end(empty=empty)
+
+        assert read(outage.store, name) is not None
+        assert read(outage.store, old) is None
+
+    def test_who_proves_themselves_again_is_not_held_to_it(self, outage: Outage) -> None:
+        name = filed(outage.store, ADA)
+        outage.begin()
+        name = rotated(outage.store, name, a=outage.clock.milliseconds())
+        outage.clock.advance(MAX_AGE)
+
+        assert read(outage.store, name) is not None
 
     def test_none_is_where_that_is_set(self, tmp_path: Path) -> None:
         outage = Outage()
@@ -365,9 +416,13 @@ class TestWhatIsKept:
 
         assert store.counts().signed_in >= 100
         assert len(store.page()) == 50
-        fill = [lambda: store.create(sid(), record("", text="x" * 4000), idle=IDLE)] * 900
+
+        def a_crowd_comes() -> None:
+            for _ in range(900):
+                store.create(sid(), record(text="x" * 4000), idle=IDLE)
+
         with pytest.raises(StoreUnavailable, match="full"):
-            [begin() for begin in fill]
+            a_crowd_comes()
 
         assert all(read(store, name) is not None for name in names[-100:])
         assert store.delete(names[-1], ended=LOGGED_OUT, idle=IDLE)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...exceptions import StoreUnavailable
-from ..record import head
+from ..record import decode, head
 from .base import (
     EVICTED,
     UNAVAILABLE,
@@ -153,11 +153,14 @@ class ResilientStore(Store):
             if limit is not None:
                 self.shelter.adopt_those_of(head(data).owner)
             # A copy that is not believed any more opens nothing, and is left by whoever signs in.
-            known = known or self.shelter.fetch(sid).outcome is Outcome.FOUND
+            there = self.shelter.fetch(sid)
+            known = known or there.outcome is Outcome.FOUND
             # A record that was read before the store went, and that nobody has a copy of, goes on
             # as what is written now.
             answer = on(self.shelter, etag if known else None)
             if answer.outcome is Outcome.DONE:
+                if there.outcome is Outcome.FOUND and _is_no_login(there.data, data):
+                    self.shelter.inherits(new_sid, sid)
                 self.shelter.end(endings(answer), owed=True)
                 self.shelter.began(new_sid)
             return answer
@@ -389,6 +392,14 @@ class ResilientStore(Store):
     def _give_back_those_of(self, owner: str) -> None:
         if self.shelter.state() is Host.RETURNING:
             self._returning.give_back_those_of(owner)
+
+
+def _is_no_login(before: bytes, after: bytes) -> bool:
+    """Whether it is the session from before under another sid: nobody has proved anything."""
+    old, new = decode(before), decode(after)
+    if old is None or new is None:
+        return False
+    return (old.owner, old.authenticated) == (new.owner, new.authenticated)
 
 
 def _ending(sid: str, ended: Tombstone, idle: int, deadline: int) -> Ending:

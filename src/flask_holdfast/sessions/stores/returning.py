@@ -204,6 +204,8 @@ class Returning:
         if base is None or one.lost:
             if not (changed or believed):
                 return _GONE
+            if one.root and self._ended_by_others(one.root):
+                return _GONE
             answer = self._store.create(one.sid, one.data, idle=one.idle_left)
             if answer.outcome is Outcome.DONE:
                 return _GONE if self._ended_meanwhile(one) else (one.data, answer.idle_left)
@@ -238,6 +240,13 @@ class Returning:
             if answer.outcome is Outcome.DONE:
                 return data, answer.idle_left
         raise StoreUnavailable("a session that goes back is being changed all the time")
+
+    def _ended_by_others(self, root: str) -> bool:
+        """Whether a session that was rotated here had ended elsewhere. What we end it has been
+        told by now: as ours stands there, no other end came before it.
+        """
+        theirs, ours = self._store.fetch(root).tombstone, self._shelter.fetch(root).tombstone
+        return theirs is not None and theirs != ours
 
     def _ended_meanwhile(self, one: Pending) -> bool:
         """Whether it was ended since it was seen: here, or by another host with all of its

@@ -40,7 +40,7 @@ class Pending:
     """A session that the store has to get back, or at least to be asked about.
 
     `base` is what the store had when it was seen last; None for one that began here. `since`
-    is when that was (ms).
+    is when that was (ms). `root`: the session that the store had, and that goes on as this one.
     """
 
     sid: str
@@ -49,6 +49,7 @@ class Pending:
     base: bytes | None
     lost: bool
     since: int
+    root: str
 
 
 class Shelter(HostStore):
@@ -209,7 +210,11 @@ class Shelter(HostStore):
             there = step.state(sid)
             if there.outcome is Outcome.ENDED:
                 return True
-            copy = step.run("SELECT seen FROM copies WHERE sid = ?", (sid,)).fetchone()
+            copy = step.run(
+                "SELECT seen FROM copies WHERE sid = ?"
+                " UNION ALL SELECT seen FROM heirs WHERE sid = ?",
+                (sid, sid),
+            ).fetchone()
             if copy is None:
                 return there.outcome is Outcome.FOUND
             if not 0 <= step.now + AHEAD - copy[0] < self.max_age + AHEAD or not self.is_trusted:
@@ -262,6 +267,16 @@ class Shelter(HostStore):
                 raise StoreUnavailable("the fallback is full")
             step.run("INSERT OR REPLACE INTO begun VALUES (?, ?)", (sid, step.now))
 
+    def inherits(self, sid: str, old: str) -> None:
+        """`sid` is `old` under another name: it is believed no longer, and ends with it."""
+        with self._write(clean=0) as step:
+            step.run(
+                "INSERT OR REPLACE INTO heirs"
+                " SELECT ?, root, seen FROM heirs WHERE sid = ?"
+                " UNION ALL SELECT ?, sid, seen FROM copies WHERE sid = ?",
+                (sid, old, sid, old),
+            )
+
     # -- going back --------------------------------------------------------------------
 
     def pending(
@@ -278,11 +293,12 @@ class Shelter(HostStore):
                 f"""
                 SELECT * FROM (SELECT sessions.sid AS sid, sessions.owner AS owner, sessions.data,
                     sessions.expires - :now, copies.data, coalesce(copies.lost, 0),
-                    coalesce(copies.seen, begun.at, 0)
-                FROM sessions LEFT JOIN copies USING (sid) LEFT JOIN begun USING (sid))
+                    coalesce(copies.seen, heirs.seen, begun.at, 0), coalesce(heirs.root, '')
+                FROM sessions LEFT JOIN copies USING (sid) LEFT JOIN begun USING (sid)
+                    LEFT JOIN heirs USING (sid))
                 WHERE {which}
                 UNION ALL
-                SELECT sid, owner, data, expires - :now, data, 1, seen FROM copies
+                SELECT sid, owner, data, expires - :now, data, 1, seen, '' FROM copies
                 WHERE {which} AND lost AND seen > :believed AND seen <= :now + :ahead
                     AND expires > :now
                     AND sid NOT IN (SELECT sid FROM sessions)
@@ -298,8 +314,8 @@ class Shelter(HostStore):
                 },
             ).fetchall()
         return [
-            Pending(name, data, left, base, lost=bool(lost), since=since)
-            for name, _, data, left, base, lost, since in rows
+            Pending(name, data, left, base, lost=bool(lost), since=since, root=root)
+            for name, _, data, left, base, lost, since, root in rows
         ]
 
     def is_pending(self, one: Pending) -> bool:
@@ -324,6 +340,7 @@ class Shelter(HostStore):
             if unchanged:
                 step.run("DELETE FROM sessions WHERE sid = ?", (sid,))
                 step.run("DELETE FROM begun WHERE sid = ?", (sid,))
+                step.run("DELETE FROM heirs WHERE sid = ?", (sid,))
             if now is not None:
                 self.keep(sid, now, idle_left=idle_left, asked=asked, settled=True)
             elif unchanged:
