@@ -4,7 +4,10 @@ when the store is back.
 
 from __future__ import annotations
 
+import sqlite3
 import stat
+import time
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +15,7 @@ import pytest
 from flask_holdfast import StoreUnavailable
 from flask_holdfast.sessions.stores import base
 from flask_holdfast.sessions.stores.base import Outcome, Proof
+from flask_holdfast.sessions.stores.budget import Budget
 from flask_holdfast.sessions.stores.host import Host
 from flask_holdfast.sessions.stores.shelter import Shelter
 from tests.sessions.outages import (
@@ -257,6 +261,38 @@ class TestHowLongACopyIsBelieved:
         assert read(outage.store, again) == {"text": ""}
         outage.begin()
         assert read(outage.store, again) == {"text": ""}
+
+
+def test_a_process_that_stands_still_costs_nobody_their_time_while_the_store_is_there(
+    tmp_path: Path,
+) -> None:
+    """It was stopped in the middle of a write: all others took five seconds for a page, and more."""
+    path = tmp_path / "fallback.sqlite"
+    outage = Outage(path)
+    name, ended = filed(outage.elsewhere(), ADA), filed(outage.store, ADA)
+    paying = Budget(0.25)
+
+    with closing(sqlite3.connect(path, isolation_level=None)) as stopped:
+        stopped.execute("BEGIN IMMEDIATE")
+        with paying:
+            before = time.monotonic()
+            assert read(outage.store, name) is not None
+            assert outage.store.delete(ended, ended=LOGGED_OUT, idle=IDLE)
+            took = time.monotonic() - before
+        stopped.execute("ROLLBACK")
+
+    assert took < 1
+    outage.begin()
+    assert read(outage.store, ended) is None
+    outage.end()
+    outage.clock.advance(1)
+    filed(outage.store, ADA)
+    outage.store.delete(filed(outage.store), ended=LOGGED_OUT, idle=IDLE)
+    assert read(outage.store, name) is not None
+    outage.clock.advance(1)
+    assert read(outage.store, name) is not None
+    outage.begin()
+    assert read(outage.store, name) is not None, "it was tried again"
 
 
 class TestWhenTheStoreIsBack:

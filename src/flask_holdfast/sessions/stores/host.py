@@ -52,10 +52,6 @@ class HostStore(SQLiteStore):
     `window` ms long what has ended is remembered.
     """
 
-    #: Longer than elsewhere: who cannot be answered from here is answered by nobody, and a crowd
-    #: that signs out at once waits for the disk one after another.
-    patience = 5.0
-
     def __init__(
         self, path: Path | None, *, most: int, window: int, clock: Callable[[], float] = time.time
     ) -> None:
@@ -66,6 +62,23 @@ class HostStore(SQLiteStore):
         self._flag: Flag = FileFlag(self._path.with_suffix(".flag")) if path else bytearray(2)
         self._inside = threading.local()
         self._memory: sqlite3.Connection | None = None
+
+    @property
+    def patience(self) -> float:  # type: ignore[override]  # a plain attribute in the others
+        """Longer than elsewhere: who cannot be answered from here is answered by nobody, and a
+        crowd that signs out at once waits for the disk one after another.
+        """
+        return getattr(self._inside, "patience", 5.0)
+
+    @contextmanager
+    def soon(self, seconds: float) -> Iterator[None]:
+        """What this thread asks inside waits so long for others, and then raises."""
+        before = self.patience
+        self._inside.patience = min(before, seconds)
+        try:
+            yield
+        finally:
+            self._inside.patience = before
 
     def now(self) -> int:
         """Milliseconds since 1970, by this host's clock."""
@@ -159,7 +172,7 @@ class HostStore(SQLiteStore):
             connection = sqlite3.connect(
                 ":memory:", timeout=0, isolation_level=None, check_same_thread=False
             )
-            prepare(connection)
+            prepare(connection, self.patience)
         try:
             self._furnish(connection)
         except BaseException:
@@ -181,7 +194,7 @@ class HostStore(SQLiteStore):
     def _furnish(self, connection: sqlite3.Connection) -> None:
         """Make the tables, and say to the processes what the file says of the host."""
         connection.execute(f"PRAGMA max_page_count = {max(256, self.most // PAGE)}")
-        patiently(connection, "BEGIN IMMEDIATE")
+        patiently(connection, "BEGIN IMMEDIATE", patience=self.patience)
         for statement in _SCHEMA:
             connection.execute(statement)
         self._flag[0] = connection.execute("SELECT state FROM host").fetchone()[0]

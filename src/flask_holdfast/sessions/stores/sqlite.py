@@ -260,7 +260,7 @@ class SQLiteStore(Store):
             self._path, timeout=0, isolation_level=None, check_same_thread=False
         )
         try:
-            prepare(connection)
+            prepare(connection, self.patience)
         except BaseException:
             connection.close()
             raise
