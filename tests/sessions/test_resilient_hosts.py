@@ -141,6 +141,35 @@ def test_a_worker_that_starts_in_the_outage_is_in_it_at_once(outage: Outage) -> 
     assert started.fetch(name).tombstone == LOGGED_OUT
 
 
+@pytest.mark.parametrize("which", ["fallback.sqlite*", "fallback.*"])
+@pytest.mark.parametrize("when", ["before the outage", "meanwhile"])
+def test_a_file_that_was_deleted_brings_back_nobody(
+    outage: Outage, tmp_path: Path, which: str, when: str
+) -> None:
+    """A deployment that cleans up: the old workers and the new ones kept a file each."""
+    before, after = filed(outage.store, ADA), filed(outage.store, ADA)
+    if when == "meanwhile":
+        outage.begin()
+    outage.store.delete(before, ended=LOGGED_OUT, idle=IDLE)
+    for file in tmp_path.glob(which):
+        file.unlink()
+    started = outage.process()
+    started.delete(after, ended=LOGGED_OUT, idle=IDLE)
+    outage.begin()
+
+    for process in (outage.store, started):
+        assert process.fetch(after).outcome is Outcome.ENDED
+        assert process.fetch(before).outcome is Outcome.ENDED
+    began, _ = log_in(started, sid())
+    assert outage.store.fetch(began).outcome is Outcome.FOUND
+    outage.end()
+
+    for process in (started, outage.store):
+        for name in (before, after):
+            assert process.fetch(name).tombstone == LOGGED_OUT
+        assert process.fetch(began).outcome is Outcome.FOUND
+
+
 def test_no_session_is_asked_for_before_the_store_knows_all_that_ended(
     outage: Outage, other: Process
 ) -> None:

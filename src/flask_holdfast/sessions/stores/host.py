@@ -11,6 +11,7 @@ import os
 import sqlite3
 import threading
 import time
+from collections import deque
 from contextlib import contextmanager
 from enum import IntEnum
 from importlib import resources
@@ -33,6 +34,26 @@ _SCHEMA = resources.files(__package__).joinpath("shelter.sql").read_text("utf-8"
 PAGE = 4096
 #: How long (ms) somebody may be at telling endings before another takes over.
 _CLAIM = 2_000
+
+
+#: What of a file that was deleted goes into the next, and where.
+_CARRIED = (
+    ("* FROM tombstones", "tombstones VALUES (?, ?, ?, ?, ?, ?)"),
+    ("* FROM moments", "moments VALUES (?, ?, ?, ?)"),
+    (
+        "at, owed, run, sid, ending FROM endings",
+        "endings (at, owed, run, sid, ending) VALUES (?, ?, ?, ?, ?)",
+    ),
+)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file it is; None if there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 class Host(IntEnum):
@@ -62,6 +83,9 @@ class HostStore(SQLiteStore):
         self._flag: Flag = FileFlag(self._path.with_suffix(".flag")) if path else bytearray(2)
         self._inside = threading.local()
         self._memory: sqlite3.Connection | None = None
+        #: The file that is open, and connections to one that was deleted since.
+        self._file: tuple[int, int] | None = None
+        self._deleted: deque[sqlite3.Connection] = deque()
 
     @property
     def patience(self) -> float:  # type: ignore[override]  # a plain attribute in the others
@@ -175,15 +199,50 @@ class HostStore(SQLiteStore):
             prepare(connection, self.patience)
         try:
             self._furnish(connection)
+            if self.shared:
+                self._carry_over(connection)
+                self._file = _identity(self._path)
         except BaseException:
             connection.close()
             raise
         return connection
 
+    def _look_at_file(self) -> None:
+        """Where the file was deleted, all go on with the one that is there now: a process that
+        kept to the old one would not see what ends in the others.
+        """
+        if self._file is not None and _identity(self._path) != self._file:
+            self._file = None
+            self._deleted.extend(self._idle)
+            self._idle = deque()
+            self._flag = FileFlag(self._path.with_suffix(".flag"))
+
+    def _carry_over(self, connection: sqlite3.Connection) -> None:
+        """Bring along what has ended. Copies, and what began meanwhile, are lost."""
+        if not self._deleted:
+            return
+        patiently(connection, "BEGIN IMMEDIATE", patience=self.patience)
+        old = self._deleted[0] if self._deleted else connection  # another thread was first
+        for what, into in _CARRIED if old is not connection else ():
+            for row in old.execute(f"SELECT {what}").fetchall():
+                connection.execute(f"INSERT OR REPLACE INTO {into}", row)
+        connection.execute("DELETE FROM copies WHERE sid IN (SELECT sid FROM tombstones)")
+        connection.execute("DELETE FROM sessions WHERE sid IN (SELECT sid FROM tombstones)")
+        if old.execute("SELECT state FROM host").fetchone()[0] != Host.WELL:
+            # Away, so that what the store has missed is told before it is asked anything.
+            connection.execute("UPDATE host SET state = ?", (int(Host.AWAY),))
+            self._flag[0] = Host.AWAY
+        connection.execute("COMMIT")
+        while self._deleted:
+            self._deleted.pop().close()
+
     def _leave_to_parent(self) -> None:
         if self._pid != os.getpid() and self._memory is not None:
             _inherited.append(self._memory)
             self._memory = None
+        if self._pid != os.getpid():
+            _inherited.extend(self._deleted)
+            self._deleted = deque()
         super()._leave_to_parent()
 
     def __del__(self) -> None:
@@ -203,6 +262,7 @@ class HostStore(SQLiteStore):
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
         if self.shared:
+            self._look_at_file()
             with super()._connection() as connection:
                 yield connection
             return
