@@ -4,6 +4,7 @@ when the store is back.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import stat
 import time
@@ -15,13 +16,17 @@ import pytest
 from flask_holdfast import StoreUnavailable
 from flask_holdfast.sessions.stores import base
 from flask_holdfast.sessions.stores.base import Outcome, Proof
+from flask_holdfast.sessions.stores.breaker import Breaker
 from flask_holdfast.sessions.stores.budget import Budget
+from flask_holdfast.sessions.stores.flag import FileFlag
 from flask_holdfast.sessions.stores.host import Host
+from flask_holdfast.sessions.stores.resilient import ResilientStore
 from flask_holdfast.sessions.stores.shelter import Shelter
 from tests.sessions.outages import (
     ADA,
     MAX_AGE,
     PAUSE,
+    Client,
     Outage,
     Process,
     data_in,
@@ -466,6 +471,28 @@ class TestWhatIsKept:
         assert not any(read(store, name) for name in names[-200:])
         outage.end()
         assert not any(read(store, name) for name in names)
+
+    @pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="there is no telling a hole")
+    def test_a_full_disk_ends_no_process(self, path: Path) -> None:
+        """A write to a map is a signal (SIGBUS) where the disk has no room for a hole in its file."""
+        flag = FileFlag(path.with_suffix(".flag"))
+
+        assert flag[0] == 0
+        assert path.with_suffix(".flag").stat().st_blocks > 0, (
+            "it has its place before it is written"
+        )
+
+    def test_ends_leave_it_where_no_copies_are_kept(self) -> None:
+        """REDIS_REQUIRED: after so many logouts memory was full, and none was told again."""
+        outage = Outage()
+        shelter = Shelter(None, max_age=0, clock=outage.clock)
+        store = ResilientStore(Client(outage.server), shelter, Breaker(clock=outage.clock))
+        for _ in range(300):
+            store.delete(filed(store), ended=LOGGED_OUT, idle=IDLE)
+            outage.clock.advance(60)
+
+        with shelter.together() as step:
+            assert step.run("SELECT count(*) FROM endings").fetchone()[0] < 100
 
     def test_old_copies_and_endings_leave_it(self, path: Path) -> None:
         outage = Outage(path)

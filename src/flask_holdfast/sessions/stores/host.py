@@ -112,7 +112,10 @@ class HostStore(SQLiteStore):
 
     def state(self) -> Host:
         """At a glance; inside `together` it stays so."""
-        return Host(self._flag[0])
+        try:
+            return Host(self._flag[0])
+        except OSError as cause:  # its file was deleted, and cannot be made again
+            raise StoreUnavailable("what the host knows of the store cannot be read") from cause
 
     @contextmanager
     def together(self, *, durable: bool = False) -> Iterator[Step]:

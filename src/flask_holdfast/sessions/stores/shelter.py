@@ -29,7 +29,7 @@ _RECENT = 10_000
 #: How far ahead (ms) a moment may lie that this host wrote down: beyond, its clock was set back,
 #: and nobody knows how long ago that was.
 AHEAD = 1_000
-#: One in so many copies clears out what is too old to be believed.
+#: One in so many copies and ends clears out what is too old to be believed.
 _CLEARED = 64
 
 _endings = msgspec.json.Decoder(Ending)
@@ -73,7 +73,7 @@ class Shelter(HostStore):
         # What has ended is remembered for longer than any copy of it is believed.
         super().__init__(path, most=most, window=max(max_age, 60_000) + 60_000, clock=clock)
         self.max_age = max_age
-        self._copied = 0
+        self._noted = 0
 
     # -- copies ------------------------------------------------------------------------
 
@@ -159,8 +159,8 @@ class Shelter(HostStore):
 
     def _clear(self, step: Step) -> None:
         """Now and then: let go of copies that nobody would believe, and of endings."""
-        self._copied += 1
-        if self._copied % _CLEARED != 1:
+        self._noted += 1
+        if self._noted % _CLEARED != 1:
             return
         step.clean(_CLEARED * 2)
         step.run(
@@ -358,6 +358,7 @@ class Shelter(HostStore):
                     "INSERT INTO endings (at, owed, sid, ending) VALUES (?, ?, ?, ?)",
                     (step.now, owed, sid, msgspec.json.encode(ending)),
                 )
+            self._clear(step)
             if not self.is_trusted and self.state() is Host.WELL:
                 step.run("DELETE FROM copies")
                 self._flag[1] = 0
