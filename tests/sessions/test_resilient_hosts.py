@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from flask_holdfast import StoreUnavailable
 from flask_holdfast.sessions.stores.base import Outcome
 from flask_holdfast.sessions.stores.host import Host
 from tests.sessions.outages import (
@@ -139,6 +140,21 @@ def test_a_worker_that_starts_in_the_outage_is_in_it_at_once(outage: Outage) -> 
     started = outage.process()
 
     assert started.fetch(name).tombstone == LOGGED_OUT
+
+
+def test_a_broken_file_is_not_taken_for_an_outage_of_redis(outage: Outage, tmp_path: Path) -> None:
+    """Nobody is let in by a server that may have forgotten, and the log says where to look."""
+    name = filed(outage.store, ADA)
+    outage.store.shelter.close()
+    for file in tmp_path.glob("fallback.sqlite*"):
+        file.write_bytes(b"broken" * 1000)
+    assert outage.store.fetch(name).outcome is Outcome.FOUND
+    outage.server.restart(empty=False)
+
+    with pytest.raises(StoreUnavailable):
+        outage.store.fetch(name)
+
+    assert outage.store.breaker.trouble == "fallback"
 
 
 @pytest.mark.parametrize("which", ["fallback.sqlite*", "fallback.*"])

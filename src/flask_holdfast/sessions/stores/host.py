@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 _SCHEMA = resources.files(__package__).joinpath("shelter.sql").read_text("utf-8").split("\n\n")
 PAGE = 4096
+#: The `kind` of all its errors.
+TROUBLE = "fallback"
 #: How long (ms) somebody may be at telling endings before another takes over.
 _CLAIM = 2_000
 
@@ -54,6 +56,16 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
+
+
+@contextmanager
+def _own_trouble() -> Iterator[None]:
+    """Say of an error that it is this host's, and not the store's."""
+    try:
+        yield
+    except StoreUnavailable as error:
+        error.kind = TROUBLE
+        raise
 
 
 class Host(IntEnum):
@@ -129,7 +141,7 @@ class HostStore(SQLiteStore):
         if outer is not None:
             yield outer
             return
-        with super()._write(durable=durable, clean=clean) as step:
+        with _own_trouble(), super()._write(durable=durable, clean=clean) as step:
             self._inside.step = step
             try:
                 yield step
@@ -142,7 +154,7 @@ class HostStore(SQLiteStore):
             with self._write(clean=0) as step:  # in memory there is but one connection
                 yield step
         else:
-            with super()._read() as step:
+            with _own_trouble(), super()._read() as step:
                 yield step
 
     # -- the state of the host ---------------------------------------------------------
