@@ -201,6 +201,15 @@ def log_in(
     return new, data
 
 
+def rotated(store: Store, name: str, **changes: object) -> str:
+    """The sid under which a session goes on."""
+    there, new = store.fetch(name).data, sid()
+    data = json.dumps(json.loads(record(ADA)) | changes, separators=(",", ":")).encode()
+    answer = store.rotate(name, new, data, etag=etag(there), idle=IDLE, ended=TURNED)
+    assert answer.outcome is Outcome.DONE
+    return new
+
+
 def with_data(owner: str = ADA, /, **values: object) -> bytes:
     members = json.loads(record(owner))
     members["d"] = values

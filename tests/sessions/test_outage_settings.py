@@ -78,6 +78,13 @@ class TestWhereTheFallbackIs:
 
         assert len([*tmp_path.glob("session-fallback-*.sqlite")]) == 2
 
+    def test_and_so_has_another_database_of_the_same_socket(self, tmp_path: Path) -> None:
+        """One application's sessions would have been brought back to the other's Redis."""
+        for database in (0, 1, 1):
+            self.store_of(f"unix:///run/redis.sock?db={database}", tmp_path)
+
+        assert len([*tmp_path.glob("session-fallback-*.sqlite")]) == 2
+
     def test_in_memory_where_that_is_set(self, redis_url: str, tmp_path: Path) -> None:
         store = self.store_of(redis_url, tmp_path, SESSION_FALLBACK="memory")
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 import pytest
+from flask_login import current_user, login_user
 
-from tests.sessions.site import Site
+from tests.sessions.outages import MAX_AGE
+from tests.sessions.site import Site, User
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -85,6 +88,69 @@ def test_a_logout_in_the_outage_is_a_logout_after_it(site: Site, outage: Outage)
     assert tab.who() is None
     tab.cookie = stolen
     assert tab.who() is None
+
+
+@pytest.mark.parametrize("name", ["ada", "bob"])
+def test_who_is_signed_out_by_a_long_outage_can_sign_in_again(
+    site: Site, outage: Outage, name: str
+) -> None:
+    """The copy is not believed any more, and it must not stand in the way: it was 503 for ever."""
+    tab = site.tab()
+    tab.log_in("ada")
+    outage.begin()
+    tab.set(basket=2)
+    outage.clock.advance(MAX_AGE)
+    assert tab.who() is None
+
+    tab.log_in(name)
+
+    assert tab.who() == name
+    assert tab.data() == ({"basket": 2} if name == "ada" else {})
+    outage.end()
+    assert tab.who() == name
+
+
+def test_nor_does_it_matter_when_in_a_request_the_time_was_over(site: Site, outage: Outage) -> None:
+    tab = site.tab()
+    tab.log_in("ada")
+    outage.begin()
+    outage.clock.advance(MAX_AGE - 1)
+
+    def prove_it_again() -> None:
+        assert current_user.get_id() == "ada"
+        outage.clock.advance(1)
+        login_user(User("ada"))
+
+    assert tab.run(prove_it_again).response.status_code == 200
+    assert tab.who() == "ada"
+
+
+def test_nobody_ends_a_session_by_its_id_that_cannot_be_asked_for(
+    outage: Outage, tmp_path: Path
+) -> None:
+    """Without the signer anyone can write a cookie with an id that they saw in a log."""
+    site = Site("memory://", str(tmp_path), SESSION_USE_SIGNER=False)
+    site.interface.store = site.manager.store = outage.store
+    site.interface.clock = site.manager._clock = outage.clock
+    victim, thief = site.tab(), site.tab()
+    site.interface.store = outage.elsewhere()
+    victim.log_in("ada")
+    name = victim.sid()
+    site.interface.store = outage.store
+    thief.log_in("mallory")
+    signer = site.interface._signer(site.app)
+    assert signer is not None
+    assert thief.cookie is not None
+    cookie = signer.loads(thief.cookie)
+    assert cookie is not None
+    thief.cookie = signer.dumps(dataclasses.replace(cookie, sid=name))
+
+    outage.begin()
+    thief.log_in("mallory")
+    assert thief.who() == "mallory"
+    outage.end()
+
+    assert victim.who() == "ada"
 
 
 def test_a_login_in_the_outage_ends_the_session_that_was_there(site: Site, outage: Outage) -> None:

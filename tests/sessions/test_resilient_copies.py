@@ -4,7 +4,11 @@ when the store is back.
 
 from __future__ import annotations
 
+import os
+import sqlite3
 import stat
+import time
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,12 +16,17 @@ import pytest
 from flask_holdfast import StoreUnavailable
 from flask_holdfast.sessions.stores import base
 from flask_holdfast.sessions.stores.base import Outcome, Proof
+from flask_holdfast.sessions.stores.breaker import Breaker
+from flask_holdfast.sessions.stores.budget import Budget
+from flask_holdfast.sessions.stores.flag import FileFlag
 from flask_holdfast.sessions.stores.host import Host
+from flask_holdfast.sessions.stores.resilient import ResilientStore
 from flask_holdfast.sessions.stores.shelter import Shelter
 from tests.sessions.outages import (
     ADA,
     MAX_AGE,
     PAUSE,
+    Client,
     Outage,
     Process,
     data_in,
@@ -25,6 +34,7 @@ from tests.sessions.outages import (
     end_user,
     log_in,
     read,
+    rotated,
     with_data,
     write,
 )
@@ -103,6 +113,81 @@ class TestHowLongACopyIsBelieved:
         outage.clock.advance(60)
 
         assert outage.store.fetch(name, slide=PROOF, idle=IDLE).outcome is Outcome.ENDED
+
+    @pytest.mark.parametrize("how", ["asked for", "listed", "given back"])
+    def test_nor_any_longer_because_the_clock_was_set_back(self, outage: Outage, how: str) -> None:
+        """By an hour: for an hour and five minutes it would have been believed."""
+        name = filed(outage.store, ADA)
+        outage.begin()
+        outage.clock.advance(-3600)
+        outage.clock.advance(MAX_AGE + 1)
+
+        if how == "given back":
+            outage.end(empty=True)
+            assert read(outage.process(), name) is None
+        elif how == "listed":
+            assert sids(outage.store, ADA) == []
+        assert read(outage.store, name) is None
+
+    def test_but_from_then_on_who_is_there_is_known_again(self, outage: Outage) -> None:
+        name = filed(outage.store, ADA)
+        outage.clock.advance(-3600)
+        assert read(outage.store, name) is not None
+        outage.begin()
+
+        assert read(outage.store, name) is not None
+        outage.clock.advance(MAX_AGE)
+        assert read(outage.store, name) is None
+
+    @pytest.mark.parametrize("times", [1, 2])
+    @pytest.mark.parametrize("end", ["one", "all of a user"])
+    @pytest.mark.parametrize("empty", [False, True], ids=["with its data", "empty"])
+    def test_nor_because_it_goes_on_under_another_id(
+        self, outage: Outage, end: str, times: int, empty: bool
+    ) -> None:
+        """A thief asks for whatever rotates, and was ended at another host: he was in for good."""
+        name, elsewhere = filed(outage.store, ADA), outage.elsewhere()
+        outage.clock.advance(1)
+        outage.store.primary.cut = True
+        if end == "one":
+            elsewhere.delete(name, ended=BY_ADMIN, idle=IDLE)
+        else:
+            end_user(elsewhere)
+        outage.clock.advance(MAX_AGE - 2)
+        for _ in range(times):
+            name = rotated(outage.store, name)
+        assert read(outage.store, name) is not None, "this is the bound"
+        outage.clock.advance(1)
+        assert read(outage.store, name) is None
+
+        outage.store.primary.cut = False
+        outage.end(empty=empty)
+        elsewhere.ping()
+
+        assert read(outage.store, name) is None
+        assert read(elsewhere, name) is None
+
+    @pytest.mark.parametrize("empty", [False, True], ids=["with its data", "empty"])
+    def test_whom_nobody_has_ended_is_back_under_the_other_id(
+        self, outage: Outage, empty: bool
+    ) -> None:
+        old = filed(outage.store, ADA)
+        outage.begin()
+        name = rotated(outage.store, rotated(outage.store, old))
+        outage.clock.advance(MAX_AGE)
+
+        outage.end(empty=empty)
+
+        assert read(outage.store, name) is not None
+        assert read(outage.store, old) is None
+
+    def test_who_proves_themselves_again_is_not_held_to_it(self, outage: Outage) -> None:
+        name = filed(outage.store, ADA)
+        outage.begin()
+        name = rotated(outage.store, name, a=outage.clock.milliseconds())
+        outage.clock.advance(MAX_AGE)
+
+        assert read(outage.store, name) is not None
 
     def test_none_is_where_that_is_set(self, tmp_path: Path) -> None:
         outage = Outage()
@@ -192,6 +277,38 @@ class TestHowLongACopyIsBelieved:
         assert read(outage.store, again) == {"text": ""}
         outage.begin()
         assert read(outage.store, again) == {"text": ""}
+
+
+def test_a_process_that_stands_still_costs_nobody_their_time_while_the_store_is_there(
+    tmp_path: Path,
+) -> None:
+    """It was stopped in the middle of a write: all others took five seconds for a page, and more."""
+    path = tmp_path / "fallback.sqlite"
+    outage = Outage(path)
+    name, ended = filed(outage.elsewhere(), ADA), filed(outage.store, ADA)
+    paying = Budget(0.25)
+
+    with closing(sqlite3.connect(path, isolation_level=None)) as stopped:
+        stopped.execute("BEGIN IMMEDIATE")
+        with paying:
+            before = time.monotonic()
+            assert read(outage.store, name) is not None
+            assert outage.store.delete(ended, ended=LOGGED_OUT, idle=IDLE)
+            took = time.monotonic() - before
+        stopped.execute("ROLLBACK")
+
+    assert took < 1
+    outage.begin()
+    assert read(outage.store, ended) is None
+    outage.end()
+    outage.clock.advance(1)
+    filed(outage.store, ADA)
+    outage.store.delete(filed(outage.store), ended=LOGGED_OUT, idle=IDLE)
+    assert read(outage.store, name) is not None
+    outage.clock.advance(1)
+    assert read(outage.store, name) is not None
+    outage.begin()
+    assert read(outage.store, name) is not None, "it was tried again"
 
 
 class TestWhenTheStoreIsBack:
@@ -345,6 +462,56 @@ class TestWhatIsKept:
             a_crowd_comes()
         outage.end()
         assert store.fetch(names[0], slide=Proof("")).outcome is Outcome.FOUND
+
+    def test_what_is_full_still_ends_sessions_and_knows_who_is_there(self, path: Path) -> None:
+        """Each session that is used takes its place twice, and the list of all took it for all."""
+        outage = Outage()
+        small = Shelter(path, most=4_194_304, max_age=int(MAX_AGE * 1000), clock=outage.clock)
+        store = Process(outage.server, small, outage.clock)
+        names = []
+        for _ in range(900):
+            outage.clock.advance(0.1)
+            names.append(filed(store, data=record(ADA, text="x" * 4000)))
+        outage.begin()
+
+        assert store.counts().signed_in >= 100
+        assert len(store.page()) == 50
+
+        def a_crowd_comes() -> None:
+            for _ in range(900):
+                store.create(sid(), record(text="x" * 4000), idle=IDLE)
+
+        with pytest.raises(StoreUnavailable, match="full"):
+            a_crowd_comes()
+
+        assert all(read(store, name) is not None for name in names[-100:])
+        assert store.delete(names[-1], ended=LOGGED_OUT, idle=IDLE)
+        assert end_everyone(store) >= 100
+        assert not any(read(store, name) for name in names[-200:])
+        outage.end()
+        assert not any(read(store, name) for name in names)
+
+    @pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="there is no telling a hole")
+    def test_a_full_disk_ends_no_process(self, path: Path) -> None:
+        """A write to a map is a signal (SIGBUS) where the disk has no room for a hole in its file."""
+        flag = FileFlag(path.with_suffix(".flag"))
+
+        assert flag[0] == 0
+        assert path.with_suffix(".flag").stat().st_blocks > 0, (
+            "it has its place before it is written"
+        )
+
+    def test_ends_leave_it_where_no_copies_are_kept(self) -> None:
+        """REDIS_REQUIRED: after so many logouts memory was full, and none was told again."""
+        outage = Outage()
+        shelter = Shelter(None, max_age=0, clock=outage.clock)
+        store = ResilientStore(Client(outage.server), shelter, Breaker(clock=outage.clock))
+        for _ in range(300):
+            store.delete(filed(store), ended=LOGGED_OUT, idle=IDLE)
+            outage.clock.advance(60)
+
+        with shelter.together() as step:
+            assert step.run("SELECT count(*) FROM endings").fetchone()[0] < 100
 
     def test_old_copies_and_endings_leave_it(self, path: Path) -> None:
         outage = Outage(path)

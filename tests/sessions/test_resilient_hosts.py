@@ -6,9 +6,21 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from flask_holdfast import StoreUnavailable
 from flask_holdfast.sessions.stores.base import Outcome
 from flask_holdfast.sessions.stores.host import Host
-from tests.sessions.outages import ADA, MAX_AGE, PAUSE, Outage, end_user, is_well, log_in
+from tests.sessions.outages import (
+    ADA,
+    MAX_AGE,
+    PAUSE,
+    Outage,
+    end_user,
+    is_well,
+    log_in,
+    read,
+    with_data,
+    write,
+)
 from tests.sessions.stores.contract import (
     BY_ADMIN,
     IDLE,
@@ -77,6 +89,33 @@ def test_a_write_at_one_worker_is_read_at_one_that_never_noticed(
     assert outage.data.fetch(name).data == ours
 
 
+@pytest.mark.parametrize("late", ["a write", "a read of another host's write"])
+def test_a_late_answer_to_one_worker_costs_nobody_a_write(
+    outage: Outage, other: Process, late: str
+) -> None:
+    """Redis is slow: one request times out and is answered by the copy, the other is not."""
+    name = filed(outage.store, data=with_data())
+    there = outage.store.fetch(name).data
+    if late != "a write":
+        write(outage.elsewhere(), name, a=1)
+
+    def other_gives_up() -> None:
+        outage.store.primary.meanwhile = lambda: None
+        other.primary.cut = True
+        write(other, name, b=1)
+
+    outage.store.primary.meanwhile = other_gives_up
+    if late == "a write":
+        outage.store.replace(name, with_data(a=1), etag=etag(there), idle=IDLE)
+    else:
+        outage.store.fetch(name)
+    other.primary.cut = False
+    outage.clock.advance(PAUSE)
+
+    assert read(other, name) == {"a": 1, "b": 1}
+    assert read(outage.elsewhere(), name) == {"a": 1, "b": 1}
+
+
 def test_one_worker_brings_back_what_another_began(outage: Outage, other: Process) -> None:
     outage.begin()
     name, data = log_in(outage.store, sid())
@@ -101,6 +140,50 @@ def test_a_worker_that_starts_in_the_outage_is_in_it_at_once(outage: Outage) -> 
     started = outage.process()
 
     assert started.fetch(name).tombstone == LOGGED_OUT
+
+
+def test_a_broken_file_is_not_taken_for_an_outage_of_redis(outage: Outage, tmp_path: Path) -> None:
+    """Nobody is let in by a server that may have forgotten, and the log says where to look."""
+    name = filed(outage.store, ADA)
+    outage.store.shelter.close()
+    for file in tmp_path.glob("fallback.sqlite*"):
+        file.write_bytes(b"broken" * 1000)
+    assert outage.store.fetch(name).outcome is Outcome.FOUND
+    outage.server.restart(empty=False)
+
+    with pytest.raises(StoreUnavailable):
+        outage.store.fetch(name)
+
+    assert outage.store.breaker.trouble == "fallback"
+
+
+@pytest.mark.parametrize("which", ["fallback.sqlite*", "fallback.*"])
+@pytest.mark.parametrize("when", ["before the outage", "meanwhile"])
+def test_a_file_that_was_deleted_brings_back_nobody(
+    outage: Outage, tmp_path: Path, which: str, when: str
+) -> None:
+    """A deployment that cleans up: the old workers and the new ones kept a file each."""
+    before, after = filed(outage.store, ADA), filed(outage.store, ADA)
+    if when == "meanwhile":
+        outage.begin()
+    outage.store.delete(before, ended=LOGGED_OUT, idle=IDLE)
+    for file in tmp_path.glob(which):
+        file.unlink()
+    started = outage.process()
+    started.delete(after, ended=LOGGED_OUT, idle=IDLE)
+    outage.begin()
+
+    for process in (outage.store, started):
+        assert process.fetch(after).outcome is Outcome.ENDED
+        assert process.fetch(before).outcome is Outcome.ENDED
+    began, _ = log_in(started, sid())
+    assert outage.store.fetch(began).outcome is Outcome.FOUND
+    outage.end()
+
+    for process in (started, outage.store):
+        for name in (before, after):
+            assert process.fetch(name).tombstone == LOGGED_OUT
+        assert process.fetch(began).outcome is Outcome.FOUND
 
 
 def test_no_session_is_asked_for_before_the_store_knows_all_that_ended(
@@ -154,6 +237,22 @@ def test_who_died_while_telling_is_replaced(outage: Outage, other: Process) -> N
     other.ping()
 
     assert other.shelter.state() is not Host.AWAY
+    assert outage.data.fetch(name).tombstone == BY_ADMIN
+
+
+def test_even_where_the_clock_is_set_back(outage: Outage) -> None:
+    """By an hour: for so long nobody would have taken over."""
+    name = filed(outage.store, ADA)
+    outage.begin()
+    outage.store.delete(name, ended=BY_ADMIN, idle=IDLE)
+    assert outage.store.shelter.claim("a process that was killed at this moment")
+    outage.clock.advance(-3600)
+    outage.server.away = False
+
+    started = outage.process()
+    started.ping()
+
+    assert started.shelter.state() is not Host.AWAY
     assert outage.data.fetch(name).tombstone == BY_ADMIN
 
 

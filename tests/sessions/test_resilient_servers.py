@@ -8,6 +8,7 @@ import pytest
 
 from flask_holdfast.sessions.stores.base import Outcome
 from flask_holdfast.sessions.stores.breaker import Breaker
+from flask_holdfast.sessions.stores.host import Host
 from flask_holdfast.sessions.stores.memory import MemoryStore
 from flask_holdfast.sessions.stores.resilient import ResilientStore
 from flask_holdfast.sessions.stores.shelter import Shelter
@@ -143,6 +144,45 @@ class TestAnEmptyStore:
         end_user(elsewhere)
 
         assert read(outage.store, begun) is None
+
+    def test_an_end_of_everyone_is_for_what_another_worker_is_giving_back(
+        self, outage: Outage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The end finds the server empty; before it is done, another request brings back a copy."""
+        name, other = filed(outage.store, ADA), outage.process()
+        outage.server.restart(empty=True)
+        other.ping()
+        outage.server.restart(empty=True)
+        note = outage.store._returning.note_told
+
+        def other_is_faster(owner: str) -> None:
+            note(owner)
+            other.ping()
+
+        monkeypatch.setattr(outage.store._returning, "note_told", other_is_faster)
+        end_everyone(outage.store)
+
+        for process in (outage.store, other, outage.elsewhere()):
+            assert read(process, name) is None
+
+    @pytest.mark.parametrize("what", ["a copy", "what began here"])
+    def test_nor_does_one_return_that_was_read_before_the_end_of_everyone(
+        self, outage: Outage, what: str
+    ) -> None:
+        name, other = filed(outage.store, ADA), outage.process()
+        if what != "a copy":
+            outage.begin()
+            name, _ = log_in(outage.store, sid())
+        outage.end(empty=True)
+        other.primary.ping()
+        outage.store.shelter.become(Host.RETURNING)
+        (pending,) = other.shelter.pending(sid=name)
+        outage.clock.advance(1)
+        end_everyone(outage.store)
+
+        other._returning._give_back(pending)
+
+        assert read(outage.elsewhere(), name) is None
 
 
 class TestAServerThatForgotItsLastWrites:

@@ -132,8 +132,7 @@ class Keeper:
 
     def _log_out_unseen(self, session: Session) -> Kept:
         """A logout while the store is away: the session ends when it is back."""
-        tombstone = session.load().tombstone
-        if tombstone is None or tombstone.why != UNAVAILABLE or not self.signs:
+        if not self.signs or not self._is_unknown(session):
             return _LEAVE
         self.store.delete(session.sid, ended=Tombstone(LOGOUT, self.now()), idle=self.idle)
         tell(
@@ -316,6 +315,8 @@ class Keeper:
         if session.state is State.HELD and first is not None and first.user != user:
             # Another user's session, held from this client: it is left alone.
             first, old_sid = None, ids.new_sid()
+        if not self.signs and self._is_unknown(session):
+            old_sid = ids.new_sid()  # nor does one end whose cookie nobody can check
         secret = ids.new_secret()
 
         def build(current: Record | None) -> Record:
@@ -456,6 +457,12 @@ class Keeper:
         if limit is not None and len(encoded) > limit:  # else the data alone is below it too
             check_size(after.data, before.data if before else {}, limit)
         return encoded
+
+    @staticmethod
+    def _is_unknown(session: Session) -> bool:
+        """Whether it cannot be asked now if there is a session, and whose."""
+        tombstone = session.load().tombstone
+        return tombstone is not None and tombstone.why == UNAVAILABLE
 
     def _proves(self, session: Session, answer: Answer) -> bool:
         """Whether the request's cookie is one of the session that the store answers with.

@@ -8,7 +8,7 @@ import logging
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from .. import settings, signals
 from ..exceptions import SettingError, StoreUnavailable
@@ -117,7 +117,8 @@ def _shelter(config: Mapping[str, Any], url: str, folder: Path) -> Shelter:
         return make(None)
     # Of this store and of no other that the same folder may serve. No credential is in the name.
     parts = urlsplit(url)
-    place = f"{parts.netloc.rpartition('@')[2]}{parts.path}"
+    database = "".join(f"?db={db}" for db in parse_qs(parts.query).get("db", ()))
+    place = f"{parts.netloc.rpartition('@')[2]}{parts.path}{database}"
     data = f"{place} {settings.get(config, 'SESSION_KEY_PREFIX')}"
     name = hashlib.sha256(data.encode()).hexdigest()[:12]
     shelter = make(folder / f"session-fallback-1-{name}.sqlite")

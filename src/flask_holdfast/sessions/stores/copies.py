@@ -11,13 +11,21 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ...exceptions import StoreUnavailable, printable
+from . import budget
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from .endings import Ending
     from .shelter import Shelter
 
 logger = logging.getLogger("flask_holdfast.sessions")
 
+#: Milliseconds until a copy is tried again that could not be kept.
+_AGAIN = 1_000
+#: Seconds to wait for others: for a copy, and for what was written or has ended.
+_FOR_A_COPY = 0.05
+_FOR_AN_ENDING = 0.25
 #: How many copies a process remembers to have made.
 _KNOWN = 20_000
 #: Where the etag stands in a record.
@@ -36,10 +44,23 @@ class Copies:
         # The etag of the copy, and until when (ms) it needs no confirmation.
         self._known: dict[str, tuple[bytes, int]] = {}
 
+    def _soon(self, seconds: float) -> AbstractContextManager[None]:
+        """The store is there, so its answer is not kept waiting for this host's disk, or for a
+        process that stands still in the middle of a write.
+        """
+        paying = budget.current()
+        left = seconds if paying is None else max(0.0, min(seconds, paying.left))
+        return self._shelter.soon(left)
+
     def confirm(self, sid: str, data: bytes, idle_left: int, asked: int) -> None:
         """The store had this when it was `asked` (ms)."""
         known = self._known.get(sid)
-        if known is None or known[0] != data[_ETAG] or known[1] <= asked:
+        if (
+            known is None
+            or known[0] != data[_ETAG]
+            # Later than that only where the clock was set back.
+            or not asked < known[1] <= asked + self._shelter.max_age
+        ):
             self.keep(sid, data, idle_left, asked)
 
     def keep(
@@ -49,21 +70,25 @@ class Copies:
         max_age = self._shelter.max_age
         if not max_age:
             return
+        lasts = min(max_age, idle_left) // 4
         try:
-            if not self._shelter.keep(sid, data, idle_left=idle_left, asked=asked, was=was):
-                return
+            with self._soon(_FOR_A_COPY if was is None else _FOR_AN_ENDING):
+                if not self._shelter.keep(sid, data, idle_left=idle_left, asked=asked, was=was):
+                    return
         except StoreUnavailable as error:
             # Not at once again either, else a full disk is asked with each request.
+            lasts = min(lasts, _AGAIN)
             logger.debug("no copy was kept: %s", printable(error))
         if len(self._known) >= _KNOWN:
             self._known.clear()
-        self._known[sid] = data[_ETAG], asked + min(max_age, idle_left) // 4
+        self._known[sid] = data[_ETAG], asked + lasts
 
     def drop(self, sid: str, *, ended: bool) -> None:
         """The store does not have it (any more), or says that it has `ended`."""
         self._known.pop(sid, None)
         try:
-            self._shelter.drop(sid, ended=ended)
+            with self._soon(_FOR_AN_ENDING):
+                self._shelter.drop(sid, ended=ended)
         except StoreUnavailable as error:
             self._distrust(error)
 
@@ -72,7 +97,7 @@ class Copies:
     ) -> None:
         """A session goes on under the new `sid`; in one step, as a login is a step of a person."""
         try:
-            with self._shelter.together():
+            with self._soon(_FOR_AN_ENDING), self._shelter.together():
                 self.end(endings)
                 self.keep(sid, data, idle_left, asked)
         except StoreUnavailable as error:
@@ -83,7 +108,8 @@ class Copies:
         for ending in endings:
             self._known.pop(ending.name, None)
         try:
-            self._shelter.end(endings, owed=False)
+            with self._soon(_FOR_AN_ENDING):
+                self._shelter.end(endings, owed=False)
         except StoreUnavailable as error:
             self._distrust(error)
 

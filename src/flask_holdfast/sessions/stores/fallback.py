@@ -38,16 +38,8 @@ class FallbackStore(ResilientStore):
     """
 
     @property
-    def degraded(self) -> bool:  # type: ignore[override]  # a plain attribute in the others
-        return self.shelter.state() is Host.AWAY
-
-    @property
     def owes_durably(self) -> bool:  # type: ignore[override]  # a plain attribute in the others
         return self.shelter.shared
-
-    def ping(self) -> None:
-        """Asks the store if it is time to; being degraded is no error."""
-        self._many(self.primary.ping, lambda: None)
 
     def _many(self, ask: Callable[[], T], stand: Callable[[], T], *, ends: bool = False) -> T:
         for _ in range(_TURNS):

@@ -47,7 +47,12 @@ class FileFlag:
                 descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
                 try:
                     if os.fstat(descriptor).st_size < _SIZE:
-                        os.truncate(descriptor, _SIZE)
+                        # On the disk, and not a hole: where that is full, a write to a hole in a
+                        # map ends the process (SIGBUS). What others have written there stays.
+                        if hasattr(os, "posix_fallocate"):
+                            os.posix_fallocate(descriptor, 0, _SIZE)
+                        else:
+                            os.truncate(descriptor, _SIZE)
                     self._map = mmap.mmap(descriptor, _SIZE)
                 finally:
                     os.close(descriptor)

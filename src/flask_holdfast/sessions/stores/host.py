@@ -11,6 +11,7 @@ import os
 import sqlite3
 import threading
 import time
+from collections import deque
 from contextlib import contextmanager
 from enum import IntEnum
 from importlib import resources
@@ -31,8 +32,40 @@ if TYPE_CHECKING:
 
 _SCHEMA = resources.files(__package__).joinpath("shelter.sql").read_text("utf-8").split("\n\n")
 PAGE = 4096
+#: The `kind` of all its errors.
+TROUBLE = "fallback"
 #: How long (ms) somebody may be at telling endings before another takes over.
 _CLAIM = 2_000
+
+
+#: What of a file that was deleted goes into the next, and where.
+_CARRIED = (
+    ("* FROM tombstones", "tombstones VALUES (?, ?, ?, ?, ?, ?)"),
+    ("* FROM moments", "moments VALUES (?, ?, ?, ?)"),
+    (
+        "at, owed, run, sid, ending FROM endings",
+        "endings (at, owed, run, sid, ending) VALUES (?, ?, ?, ?, ?)",
+    ),
+)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file it is; None if there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+@contextmanager
+def _own_trouble() -> Iterator[None]:
+    """Say of an error that it is this host's, and not the store's."""
+    try:
+        yield
+    except StoreUnavailable as error:
+        error.kind = TROUBLE
+        raise
 
 
 class Host(IntEnum):
@@ -52,10 +85,6 @@ class HostStore(SQLiteStore):
     `window` ms long what has ended is remembered.
     """
 
-    #: Longer than elsewhere: who cannot be answered from here is answered by nobody, and a crowd
-    #: that signs out at once waits for the disk one after another.
-    patience = 5.0
-
     def __init__(
         self, path: Path | None, *, most: int, window: int, clock: Callable[[], float] = time.time
     ) -> None:
@@ -66,6 +95,26 @@ class HostStore(SQLiteStore):
         self._flag: Flag = FileFlag(self._path.with_suffix(".flag")) if path else bytearray(2)
         self._inside = threading.local()
         self._memory: sqlite3.Connection | None = None
+        #: The file that is open, and connections to one that was deleted since.
+        self._file: tuple[int, int] | None = None
+        self._deleted: deque[sqlite3.Connection] = deque()
+
+    @property
+    def patience(self) -> float:  # type: ignore[override]  # a plain attribute in the others
+        """Longer than elsewhere: who cannot be answered from here is answered by nobody, and a
+        crowd that signs out at once waits for the disk one after another.
+        """
+        return getattr(self._inside, "patience", 5.0)
+
+    @contextmanager
+    def soon(self, seconds: float) -> Iterator[None]:
+        """What this thread asks inside waits so long for others, and then raises."""
+        before = self.patience
+        self._inside.patience = min(before, seconds)
+        try:
+            yield
+        finally:
+            self._inside.patience = before
 
     def now(self) -> int:
         """Milliseconds since 1970, by this host's clock."""
@@ -75,7 +124,10 @@ class HostStore(SQLiteStore):
 
     def state(self) -> Host:
         """At a glance; inside `together` it stays so."""
-        return Host(self._flag[0])
+        try:
+            return Host(self._flag[0])
+        except OSError as cause:  # its file was deleted, and cannot be made again
+            raise StoreUnavailable("what the host knows of the store cannot be read") from cause
 
     @contextmanager
     def together(self, *, durable: bool = False) -> Iterator[Step]:
@@ -89,7 +141,7 @@ class HostStore(SQLiteStore):
         if outer is not None:
             yield outer
             return
-        with super()._write(durable=durable, clean=clean) as step:
+        with _own_trouble(), super()._write(durable=durable, clean=clean) as step:
             self._inside.step = step
             try:
                 yield step
@@ -102,7 +154,7 @@ class HostStore(SQLiteStore):
             with self._write(clean=0) as step:  # in memory there is but one connection
                 yield step
         else:
-            with super()._read() as step:
+            with _own_trouble(), super()._read() as step:
                 yield step
 
     # -- the state of the host ---------------------------------------------------------
@@ -112,6 +164,8 @@ class HostStore(SQLiteStore):
             if state is Host.WELL:
                 # Not the store's word: it kept time for these sessions by itself.
                 step.run("DELETE FROM tombstones WHERE why IN (?, ?)", (IDLE, ABSOLUTE))
+                step.run("DELETE FROM begun WHERE sid NOT IN (SELECT sid FROM sessions)")
+                step.run("DELETE FROM heirs WHERE sid NOT IN (SELECT sid FROM sessions)")
                 step.run("DELETE FROM told WHERE moment <= ?", (step.now - self.window,))
             step.run("UPDATE host SET state = ?", (int(state),))
             self._flag[0] = state
@@ -121,8 +175,9 @@ class HostStore(SQLiteStore):
         with self._write(clean=0) as step:
             taken = step.run(
                 "UPDATE host SET claimed_by = ?, claimed_until = ?"
-                " WHERE claimed_by = ? OR claimed_until <= ?",
-                (who, step.now + _CLAIM, who, step.now),
+                # Later than that only where the clock was set back.
+                " WHERE claimed_by = ? OR claimed_until NOT BETWEEN ? AND ?",
+                (who, step.now + _CLAIM, who, step.now + 1, step.now + _CLAIM),
             )
             return taken.rowcount == 1
 
@@ -156,18 +211,53 @@ class HostStore(SQLiteStore):
             connection = sqlite3.connect(
                 ":memory:", timeout=0, isolation_level=None, check_same_thread=False
             )
-            prepare(connection)
+            prepare(connection, self.patience)
         try:
             self._furnish(connection)
+            if self.shared:
+                self._carry_over(connection)
+                self._file = _identity(self._path)
         except BaseException:
             connection.close()
             raise
         return connection
 
+    def _look_at_file(self) -> None:
+        """Where the file was deleted, all go on with the one that is there now: a process that
+        kept to the old one would not see what ends in the others.
+        """
+        if self._file is not None and _identity(self._path) != self._file:
+            self._file = None
+            self._deleted.extend(self._idle)
+            self._idle = deque()
+            self._flag = FileFlag(self._path.with_suffix(".flag"))
+
+    def _carry_over(self, connection: sqlite3.Connection) -> None:
+        """Bring along what has ended. Copies, and what began meanwhile, are lost."""
+        if not self._deleted:
+            return
+        patiently(connection, "BEGIN IMMEDIATE", patience=self.patience)
+        old = self._deleted[0] if self._deleted else connection  # another thread was first
+        for what, into in _CARRIED if old is not connection else ():
+            for row in old.execute(f"SELECT {what}").fetchall():
+                connection.execute(f"INSERT OR REPLACE INTO {into}", row)
+        connection.execute("DELETE FROM copies WHERE sid IN (SELECT sid FROM tombstones)")
+        connection.execute("DELETE FROM sessions WHERE sid IN (SELECT sid FROM tombstones)")
+        if old.execute("SELECT state FROM host").fetchone()[0] != Host.WELL:
+            # Away, so that what the store has missed is told before it is asked anything.
+            connection.execute("UPDATE host SET state = ?", (int(Host.AWAY),))
+            self._flag[0] = Host.AWAY
+        connection.execute("COMMIT")
+        while self._deleted:
+            self._deleted.pop().close()
+
     def _leave_to_parent(self) -> None:
         if self._pid != os.getpid() and self._memory is not None:
             _inherited.append(self._memory)
             self._memory = None
+        if self._pid != os.getpid():
+            _inherited.extend(self._deleted)
+            self._deleted = deque()
         super()._leave_to_parent()
 
     def __del__(self) -> None:
@@ -178,7 +268,7 @@ class HostStore(SQLiteStore):
     def _furnish(self, connection: sqlite3.Connection) -> None:
         """Make the tables, and say to the processes what the file says of the host."""
         connection.execute(f"PRAGMA max_page_count = {max(256, self.most // PAGE)}")
-        patiently(connection, "BEGIN IMMEDIATE")
+        patiently(connection, "BEGIN IMMEDIATE", patience=self.patience)
         for statement in _SCHEMA:
             connection.execute(statement)
         self._flag[0] = connection.execute("SELECT state FROM host").fetchone()[0]
@@ -187,6 +277,7 @@ class HostStore(SQLiteStore):
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
         if self.shared:
+            self._look_at_file()
             with super()._connection() as connection:
                 yield connection
             return

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...exceptions import StoreUnavailable
-from ..record import head
+from ..record import decode, head
 from .base import (
     EVICTED,
     UNAVAILABLE,
@@ -152,10 +152,15 @@ class ResilientStore(Store):
             known = self.shelter.adopt(sid)
             if limit is not None:
                 self.shelter.adopt_those_of(head(data).owner)
+            # A copy that is not believed any more opens nothing, and is left by whoever signs in.
+            there = self.shelter.fetch(sid)
+            known = known or there.outcome is Outcome.FOUND
             # A record that was read before the store went, and that nobody has a copy of, goes on
             # as what is written now.
             answer = on(self.shelter, etag if known else None)
             if answer.outcome is Outcome.DONE:
+                if there.outcome is Outcome.FOUND and _is_no_login(there.data, data):
+                    self.shelter.inherits(new_sid, sid)
                 self.shelter.end(endings(answer), owed=True)
                 self.shelter.began(new_sid)
             return answer
@@ -244,11 +249,15 @@ class ResilientStore(Store):
             return number
 
         def ask() -> int:
-            waiting = on(self.shelter) if self.shelter.state() is Host.RETURNING else 0
-            number = on(self.primary)
+            heard = self._returning.heard
+            number = self._end_what_waits(on) + on(self.primary)
             self._note_told("")
+            if heard != self._returning.heard:
+                # Its server was found to have lost its data on the way: what goes back ends.
+                number += self._end_what_waits(on) + on(self.primary)
+                self._note_told("")
             self._copies.end([ending])
-            return number + waiting
+            return number
 
         return self._many(ask, stand, ends=True)
 
@@ -370,9 +379,27 @@ class ResilientStore(Store):
         if self.shelter.state() is not Host.WELL:
             self._returning.note_told(owner)
 
+    def _end_what_waits(self, end: Callable[[Store], int]) -> int:
+        """End what has to go back, before the store is told: what another thread is about to
+        give back is there by then, or found to have ended.
+        """
+        if self.shelter.state() is not Host.RETURNING:
+            return 0
+        with self.shelter.together():
+            self.shelter.adopt_lost()
+            return end(self.shelter)
+
     def _give_back_those_of(self, owner: str) -> None:
         if self.shelter.state() is Host.RETURNING:
             self._returning.give_back_those_of(owner)
+
+
+def _is_no_login(before: bytes, after: bytes) -> bool:
+    """Whether it is the session from before under another sid: nobody has proved anything."""
+    old, new = decode(before), decode(after)
+    if old is None or new is None:
+        return False
+    return (old.owner, old.authenticated) == (new.owner, new.authenticated)
 
 
 def _ending(sid: str, ended: Tombstone, idle: int, deadline: int) -> Ending:

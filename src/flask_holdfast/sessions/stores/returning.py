@@ -20,8 +20,9 @@ from ...exceptions import StoreUnavailable
 from ..merge import Changes, RawData, apply
 from ..record import Record, decode, encode, head, new_etag
 from . import budget, endings
-from .base import REVOKED, Answer, Outcome, Proof, Tombstone
+from .base import ABSOLUTE, IDLE, REVOKED, Answer, Outcome, Proof, Tombstone
 from .endings import Ended, Ending
+from .shelter import AHEAD
 
 if TYPE_CHECKING:
     from .base import Store
@@ -188,7 +189,7 @@ class Returning:
 
     def _give_back(self, pending: Pending) -> None:
         asked, heard = self._shelter.now(), self.heard
-        believed = asked < pending.since + self._shelter.max_age
+        believed = pending.since - AHEAD <= asked < pending.since + self._shelter.max_age
         now, idle_left = self._given_back(pending, believed=believed)
         if heard != self.heard:
             return  # by a server that may have lost it meanwhile: once more, knowing that
@@ -202,6 +203,8 @@ class Returning:
         changed = base is None or base.etag != current.etag
         if base is None or one.lost:
             if not (changed or believed):
+                return _GONE
+            if one.root and self._ended_by_others(one.root):
                 return _GONE
             answer = self._store.create(one.sid, one.data, idle=one.idle_left)
             if answer.outcome is Outcome.DONE:
@@ -238,13 +241,25 @@ class Returning:
                 return data, answer.idle_left
         raise StoreUnavailable("a session that goes back is being changed all the time")
 
-    def _ended_meanwhile(self, one: Pending) -> bool:
-        """Whether another host ended it with all of its owner's, or everyone's, since it was
-        seen. Asked after filing: whoever ends them later finds it there.
+    def _ended_by_others(self, root: str) -> bool:
+        """Whether a session that was rotated here had ended elsewhere. What we end it has been
+        told by now: as ours stands there, no other end came before it.
         """
+        theirs, ours = self._store.fetch(root).tombstone, self._shelter.fetch(root).tombstone
+        return theirs is not None and theirs != ours
+
+    def _ended_meanwhile(self, one: Pending) -> bool:
+        """Whether it was ended since it was seen: here, or by another host with all of its
+        owner's, or everyone's. Asked after filing: whoever ends them later finds it there.
+        """
+        here = self._shelter.fetch(one.sid).tombstone
+        if here is not None and here.why not in (IDLE, ABSOLUTE):
+            self._store.delete(one.sid, ended=here, idle=one.idle_left)
+            return True
         now = self._shelter.now()
         ended = self._ended_ago(f"now:{one.sid}", head(one.data).owner)
-        if ended is None or ended > now - one.since:
+        # Where the clock was set back, which was first is not known.
+        if ended is None or (ended > now - one.since >= -AHEAD):
             return False
         gone = Tombstone(REVOKED, now - ended)
         self._store.delete(one.sid, ended=gone, idle=one.idle_left)

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from ...exceptions import StoreUnavailable
 from ..record import head
-from .base import REVOKED, Outcome, Tombstone
+from .base import REVOKED, Answer, Outcome, Tombstone
 from .endings import Ended, Ending
 from .host import PAGE, Host, HostStore
 
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
 
 #: How many endings are remembered that the store knows of.
 _RECENT = 10_000
-#: One in so many copies clears out what is too old to be believed.
+#: How far ahead (ms) a moment may lie that this host wrote down: beyond, its clock was set back,
+#: and nobody knows how long ago that was.
+AHEAD = 1_000
+#: One in so many copies and ends clears out what is too old to be believed.
 _CLEARED = 64
 
 _endings = msgspec.json.Decoder(Ending)
@@ -36,7 +40,7 @@ class Pending:
     """A session that the store has to get back, or at least to be asked about.
 
     `base` is what the store had when it was seen last; None for one that began here. `since`
-    is when that was (ms).
+    is when that was (ms). `root`: the session that the store had, and that goes on as this one.
     """
 
     sid: str
@@ -45,6 +49,7 @@ class Pending:
     base: bytes | None
     lost: bool
     since: int
+    root: str
 
 
 class Shelter(HostStore):
@@ -68,7 +73,7 @@ class Shelter(HostStore):
         # What has ended is remembered for longer than any copy of it is believed.
         super().__init__(path, most=most, window=max(max_age, 60_000) + 60_000, clock=clock)
         self.max_age = max_age
-        self._copied = 0
+        self._noted = 0
 
     # -- copies ------------------------------------------------------------------------
 
@@ -96,7 +101,11 @@ class Shelter(HostStore):
                 return False  # of one alone there is a tombstone, which counts before any copy
             seen = asked if was is None else step.now
             there = step.run("SELECT seen, was, data FROM copies WHERE sid = ?", (sid,)).fetchone()
+            if there is not None and there[0] > step.now + AHEAD:
+                there = None
             if there is not None and there[2] != data:
+                if not settled and step.look(sid) != Answer(Outcome.MISSING):
+                    return False  # it is what the session here was made of, and merges on
                 if there[0] > seen or there[1] == record.etag:
                     return False
             elif there is not None:
@@ -150,8 +159,8 @@ class Shelter(HostStore):
 
     def _clear(self, step: Step) -> None:
         """Now and then: let go of copies that nobody would believe, and of endings."""
-        self._copied += 1
-        if self._copied % _CLEARED != 1:
+        self._noted += 1
+        if self._noted % _CLEARED != 1:
             return
         step.clean(_CLEARED * 2)
         step.run(
@@ -164,13 +173,27 @@ class Shelter(HostStore):
             " (SELECT max(number) FROM endings) - ?",
             (_RECENT,),
         )
+        # Each may be needed twice: as it was, and as it is used while the store is away.
+        self._let_go(step, self.most // 2)
+
+    def _room(self, step: Step) -> int:
+        """Bytes that are left. A quarter of all is kept for what ends."""
         used, free = (_number(step, f"PRAGMA {what}") for what in ("page_count", "freelist_count"))
-        if (used - free) * PAGE > self.most * 3 // 4:
-            step.run(
-                "DELETE FROM copies WHERE sid IN (SELECT sid FROM copies WHERE NOT lost"
-                " AND sid NOT IN (SELECT sid FROM sessions) ORDER BY seen LIMIT"
-                " (SELECT count(*) / 4 FROM copies))"
-            )
+        return self.most * 3 // 4 - (used - free) * PAGE
+
+    def _let_go(self, step: Step, most: int) -> bool:
+        """Let go of the oldest copies that nobody needs, where more bytes than `most` are taken;
+        whether any are free then.
+        """
+        needed = self.most * 3 // 4 - most
+        if self._room(step) > needed:
+            return True
+        step.run(
+            "DELETE FROM copies WHERE sid IN (SELECT sid FROM copies WHERE NOT lost"
+            " AND sid NOT IN (SELECT sid FROM sessions) ORDER BY seen LIMIT"
+            " (SELECT count(*) / 4 + 1 FROM copies))"
+        )
+        return self._room(step) > needed
 
     @staticmethod
     def _is_buried(step: Step, sid: str) -> bool:
@@ -187,35 +210,72 @@ class Shelter(HostStore):
             there = step.state(sid)
             if there.outcome is Outcome.ENDED:
                 return True
-            copy = step.run("SELECT seen FROM copies WHERE sid = ?", (sid,)).fetchone()
+            copy = step.run(
+                "SELECT seen FROM copies WHERE sid = ?"
+                " UNION ALL SELECT seen FROM heirs WHERE sid = ?",
+                (sid, sid),
+            ).fetchone()
             if copy is None:
                 return there.outcome is Outcome.FOUND
-            if copy[0] + self.max_age <= step.now or not self.is_trusted:
+            if not 0 <= step.now + AHEAD - copy[0] < self.max_age + AHEAD or not self.is_trusted:
                 return False
             if there.outcome is Outcome.MISSING:
                 self._adopt(step, "sid = ?", sid)
+                self._let_go(step, self.most * 3 // 4)
                 there = step.state(sid)
             return there.outcome is Outcome.FOUND
 
     def adopt_those_of(self, owner: str | None) -> None:
-        """The same for all sessions of an owner; None: of everyone."""
+        """The same for all sessions of an owner; None: of everyone, the latest of them where
+        there is no room for all.
+        """
         with self._write(clean=0) as step:
-            self._adopt(step, "owner = ?" if owner is not None else "? IS NULL", owner)
+            if owner is not None:
+                self._adopt(step, "owner = ?", owner)
+                return
+            number, size = step.run(
+                "SELECT count(*), sum(length(data)) FROM copies"
+                " WHERE sid NOT IN (SELECT sid FROM sessions)"
+            ).fetchone()
+            if number:
+                # With its indexes a row takes more than its data, and less than this.
+                fits = max(0, self._room(step)) // (size * 5 // 4 // number + 400)
+                self._adopt(step, "? IS NULL", owner, limit=fits)
 
-    def _adopt(self, step: Step, which: str, value: str | None) -> None:
+    def adopt_lost(self) -> None:
+        """The same for all that servers have lost with their data."""
+        with self._write(clean=0) as step:
+            self._adopt(step, "lost = ?", 1)
+
+    def _adopt(self, step: Step, which: str, value: str | int | None, limit: int = -1) -> None:
         if self.is_trusted:
             step.run(
                 f"""
                 INSERT OR IGNORE INTO sessions (sid, owner, expires, data)
                 SELECT sid, owner, expires, data FROM copies
-                WHERE {which} AND seen > ? AND expires > ?
-                    AND sid NOT IN (SELECT sid FROM tombstones)""",  # noqa: S608  # `which` is a constant of ours
-                (value, step.now - self.max_age, step.now),
+                WHERE {which} AND seen > ? AND seen <= ? AND expires > ?
+                    AND sid NOT IN (SELECT sid FROM tombstones)
+                    AND sid NOT IN (SELECT sid FROM sessions)
+                ORDER BY seen DESC LIMIT ?""",  # noqa: S608  # `which` is a constant of ours
+                (value, step.now - self.max_age, step.now + AHEAD, step.now, limit),
             )
 
     def began(self, sid: str) -> None:
+        """Raises where there is no room for it."""
         with self._write(clean=0) as step:
+            if not self._let_go(step, self.most * 3 // 4):
+                raise StoreUnavailable("the fallback is full")
             step.run("INSERT OR REPLACE INTO begun VALUES (?, ?)", (sid, step.now))
+
+    def inherits(self, sid: str, old: str) -> None:
+        """`sid` is `old` under another name: it is believed no longer, and ends with it."""
+        with self._write(clean=0) as step:
+            step.run(
+                "INSERT OR REPLACE INTO heirs"
+                " SELECT ?, root, seen FROM heirs WHERE sid = ?"
+                " UNION ALL SELECT ?, sid, seen FROM copies WHERE sid = ?",
+                (sid, old, sid, old),
+            )
 
     # -- going back --------------------------------------------------------------------
 
@@ -233,12 +293,14 @@ class Shelter(HostStore):
                 f"""
                 SELECT * FROM (SELECT sessions.sid AS sid, sessions.owner AS owner, sessions.data,
                     sessions.expires - :now, copies.data, coalesce(copies.lost, 0),
-                    coalesce(copies.seen, begun.at, 0)
-                FROM sessions LEFT JOIN copies USING (sid) LEFT JOIN begun USING (sid))
+                    coalesce(copies.seen, heirs.seen, begun.at, 0), coalesce(heirs.root, '')
+                FROM sessions LEFT JOIN copies USING (sid) LEFT JOIN begun USING (sid)
+                    LEFT JOIN heirs USING (sid))
                 WHERE {which}
                 UNION ALL
-                SELECT sid, owner, data, expires - :now, data, 1, seen FROM copies
-                WHERE {which} AND lost AND seen > :believed AND expires > :now
+                SELECT sid, owner, data, expires - :now, data, 1, seen, '' FROM copies
+                WHERE {which} AND lost AND seen > :believed AND seen <= :now + :ahead
+                    AND expires > :now
                     AND sid NOT IN (SELECT sid FROM sessions)
                     AND sid NOT IN (SELECT sid FROM tombstones)
                 LIMIT :limit""",  # noqa: S608  # `which` is a constant of ours
@@ -246,13 +308,14 @@ class Shelter(HostStore):
                     "sid": sid,
                     "owner": owner,
                     "now": step.now,
+                    "ahead": AHEAD,
                     "believed": step.now - self.max_age if self.is_trusted else step.now,
                     "limit": limit,
                 },
             ).fetchall()
         return [
-            Pending(name, data, left, base, lost=bool(lost), since=since)
-            for name, _, data, left, base, lost, since in rows
+            Pending(name, data, left, base, lost=bool(lost), since=since, root=root)
+            for name, _, data, left, base, lost, since, root in rows
         ]
 
     def is_pending(self, one: Pending) -> bool:
@@ -277,6 +340,7 @@ class Shelter(HostStore):
             if unchanged:
                 step.run("DELETE FROM sessions WHERE sid = ?", (sid,))
                 step.run("DELETE FROM begun WHERE sid = ?", (sid,))
+                step.run("DELETE FROM heirs WHERE sid = ?", (sid,))
             if now is not None:
                 self.keep(sid, now, idle_left=idle_left, asked=asked, settled=True)
             elif unchanged:
@@ -294,6 +358,7 @@ class Shelter(HostStore):
                     "INSERT INTO endings (at, owed, sid, ending) VALUES (?, ?, ?, ?)",
                     (step.now, owed, sid, msgspec.json.encode(ending)),
                 )
+            self._clear(step)
             if not self.is_trusted and self.state() is Host.WELL:
                 step.run("DELETE FROM copies")
                 self._flag[1] = 0

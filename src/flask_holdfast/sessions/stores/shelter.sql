@@ -16,6 +16,12 @@ CREATE INDEX IF NOT EXISTS copies_lost ON copies (seen) WHERE lost
 -- When sessions began here that the store does not know.
 CREATE TABLE IF NOT EXISTS begun (sid TEXT PRIMARY KEY, at INTEGER NOT NULL) WITHOUT ROWID
 
+-- Sessions that began here as others, which the store knew, were rotated: of which one (`root`), and
+-- when that was seen last.
+CREATE TABLE IF NOT EXISTS heirs (
+    sid TEXT PRIMARY KEY, root TEXT NOT NULL, seen INTEGER NOT NULL
+) WITHOUT ROWID
+
 -- `owed`: the store does not know of it yet. `run`: the last server that it was told again.
 CREATE TABLE IF NOT EXISTS endings (
     number INTEGER PRIMARY KEY, at INTEGER NOT NULL, owed INTEGER NOT NULL,

@@ -238,10 +238,11 @@ class SQLiteStore(Store):
         """A connection that nobody else uses meanwhile; one that failed is not used again."""
         self._leave_to_parent()
         connection: sqlite3.Connection | None = None
+        idle = self._idle
         try:
-            connection = self._idle.pop() if self._idle else self._open()
+            connection = idle.pop() if idle else self._open()
             yield connection
-            self._idle.append(connection)
+            idle.append(connection)
             connection = None
         except sqlite3.Error as cause:
             kind = getattr(cause, "sqlite_errorname", type(cause).__name__)
@@ -260,7 +261,7 @@ class SQLiteStore(Store):
             self._path, timeout=0, isolation_level=None, check_same_thread=False
         )
         try:
-            prepare(connection)
+            prepare(connection, self.patience)
         except BaseException:
             connection.close()
             raise

@@ -246,11 +246,13 @@ class Step:
         return [Listed(sid, data, expires - self.now) for sid, data, expires in rows]
 
 
-def prepare(connection: sqlite3.Connection) -> None:
-    """Turn on WAL and make the tables, whichever process comes first."""
-    patiently(connection, "PRAGMA journal_mode = WAL")
+def prepare(connection: sqlite3.Connection, patience: float) -> None:
+    """Turn on WAL and make the tables, whichever process comes first; wait for the others so many
+    seconds.
+    """
+    patiently(connection, "PRAGMA journal_mode = WAL", patience=patience)
     if _version(connection) == 0:
-        patiently(connection, "BEGIN IMMEDIATE")
+        patiently(connection, "BEGIN IMMEDIATE", patience=patience)
         if _version(connection) == 0:
             for statement in (*_SCHEMA, f"PRAGMA user_version = {_VERSION}"):
                 connection.execute(statement)
