@@ -116,20 +116,23 @@ function patchXHR (keeper, signal) {
  * @param {Keeper} keeper @param {typeof window.fetch} fetch @param {AbortSignal} signal
  */
 function patchBeacon (keeper, fetch, signal) {
+  let underWay = 0
   patch(Navigator.prototype, 'sendBeacon', signal, (_, args, original) => {
     const [url, data] = args
     const token = keeper.token()
     const parts = data instanceof FormData ? [...data].flat() : [data ?? '']
     const bytes = new Blob(parts).size + FIELD_BYTES * (parts.length - 1)
     const isOurs = args.length && token && isOwnOrigin(url)
-    if (!isOurs || bytes > KEEPALIVE_BYTES) return original(...args)
+    // Where there is no room left, the caller has to hear it.
+    if (!isOurs || underWay + bytes > KEEPALIVE_BYTES) return original(...args)
+    underWay += bytes
     fetch(url, {
       method: 'POST',
       body: data,
       keepalive: true,
       mode: 'same-origin',
       headers: { [setting('header')]: token }
-    }).catch(() => {}) // nobody waits for an answer
+    }).catch(() => {}).finally(() => { underWay -= bytes }) // nobody waits for an answer
     return true
   })
 }
