@@ -412,6 +412,28 @@ class TestTheEnd:
 
         expect(cover(page)).to_have_count(0)
 
+    def test_a_tab_in_which_they_have_gone_on_meanwhile_stays_open(
+        self, server: World, page_problems: Problems
+    ) -> None:
+        """The page behind has got no token for a while, and they write elsewhere."""
+        page_problems.expect("net::ERR_")
+        page = ended(server, server.signed_in())
+        server.settle()
+        page.route("**/session/csrf-token", lambda route: route.abort("connectionrefused"))
+        with page.context.expect_page() as opened:
+            page.keyboard.press("Enter")
+        with page.expect_response("**/session/status"):
+            server.fill_in(opened.value)
+        note(opened.value).fill("a long text")
+        server.settle()
+
+        page.unroute("**/session/csrf-token")
+        server.pass_time(2 * MINUTE)
+
+        expect(cover(page)).to_have_count(0)
+        assert not opened.value.is_closed()
+        expect(note(opened.value)).to_have_value("a long text")
+
     def test_a_tab_in_which_they_signed_in_by_themselves_stays_open(self, server: World) -> None:
         page = ended(server, server.signed_in())
         own = page.context.new_page()
