@@ -221,7 +221,14 @@ class TestBeacons:
 
         assert page.evaluate(send) == [True, False], "there is room again"
 
-    @pytest.mark.parametrize("call", ["navigator.sendBeacon()", "navigator.sendBeacon('http://[')"])
+    @pytest.mark.parametrize(
+        "call",
+        [
+            "navigator.sendBeacon()",
+            "navigator.sendBeacon('http://[')",
+            "fetch().then(() => 'sent', error => error.name)",
+        ],
+    )
     def test_a_wrong_call_fails_as_it_does_without_us(self, opened: Opened, call: str) -> None:
         page = opened()
         why = f"() => {{ try {{ return {call} }} catch (error) {{ return error.name }} }}"

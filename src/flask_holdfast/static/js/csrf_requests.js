@@ -25,11 +25,12 @@ export function patchRequests (keeper, signal) {
 /** @param {Keeper} keeper @param {AbortSignal} signal */
 function patchFetch (keeper, signal) {
   const unpatched = window.fetch.bind(window)
-  patch(window, 'fetch', signal, (_, [input, init], original) => {
+  patch(window, 'fetch', signal, (_, args, original) => {
+    const [input, init] = args
     const isRequest = input instanceof Request
     const method = init?.method ?? (isRequest ? input.method : 'GET')
     const isOurs = concernsUs(method, isRequest ? input.url : input)
-    return isOurs ? fetchWithToken(keeper, input, init, original) : original(input, init)
+    return isOurs ? fetchWithToken(keeper, input, init, original) : original(...args)
   })
   return unpatched
 }
