@@ -137,10 +137,13 @@ class TestTheClock:
         assert json.loads(str(meta["data-words"])) == {"stay": "<b>'"}
 
     def test_it_can_be_left_out(self) -> None:
-        found = head(browser(make_app("holdfast_scripts(clock=False)")))
+        """Also for one of the page's own, which reads where things are in the same place."""
+        call = "holdfast_scripts(sign_in_url='/in', sign_out_url='/out'{})"
+        found = head(browser(make_app(call.format(", clock=False"))))
 
         assert not [name for name in found.files if name.startswith("session_")]
-        assert not [name for name in found.meta if "status" in name or "authenticated" in name]
+        assert {"data-status-url", "data-keep-alive-url", "data-sign-out-url"} < found.meta.keys()
+        assert found.meta.keys() == head(browser(make_app(call.format("")))).meta.keys()
 
 
 class TestTheFiles:
