@@ -86,13 +86,14 @@ def test_fact_3_a_redirect_takes_the_header_to_another_origin(
     assert "/x" not in [arrival.path for arrival in other.arrivals]
 
 
+@pytest.mark.parametrize(("status", "method"), [(302, "GET"), (303, "GET"), (307, "POST")])
 def test_fact_3_an_xhr_cannot_be_kept_so_there_the_server_must_not_redirect(
-    opened: Opened, other: Site
+    opened: Opened, other: Site, status: int, method: str
 ) -> None:
     """The one way out that no script can close; see the tests of redirects in tests/csrf."""
-    opened().evaluate(XHR, ["POST", f"/elsewhere?to={other.url}/x"])
+    opened().evaluate(XHR, ["POST", f"/elsewhere?status={status}&to={other.url}/x"])
 
-    assert [arrival.token for arrival in other.received()] == ["token-page"]
+    assert [arrival.token for arrival in other.received(method)] == ["token-page"]
 
 
 def test_fact_4_a_request_made_of_another_uses_it_up_so_the_second_attempt_needs_a_clone(

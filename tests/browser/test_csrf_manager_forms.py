@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.browser.acts import FORM, Opened, events, heard, sent
+from tests.browser.acts import FORM, Opened, arrived, events, heard, sent
 from tests.browser.site import Site
 
 if TYPE_CHECKING:
@@ -82,6 +82,30 @@ class TestForms:
         assert [a.path for a in site.received()] == ["/other"]
         assert page.evaluate("sessionStorage.n") == "1"
 
+    def test_a_second_press_waits_as_well_when_another_tab_has_brought_a_token(
+        self, opened: Opened, site: Site
+    ) -> None:
+        site.meta = {"content": "token-page", "data-expires-in": "0"}
+        site.answering.clear()
+        page = opened('<iframe name="sink"></iframe>' + FORM.replace("post", 'post" target="sink'))
+        page.get_by_text("Save").click()
+        page.get_by_role("status").get_by_text("Sending").wait_for()
+        page.evaluate("""async () => {
+          const refreshed = new Promise(resolve => {
+            document.addEventListener('csrf:refreshed', resolve, { once: true })
+          })
+          const grant = { csrf_token: 'token-told', expires_in: 1800, subject: 'alice' }
+          new BroadcastChannel('holdfast-csrf:/session/csrf-token')
+            .postMessage({ ...grant, askedAt: Date.now() })
+          await refreshed
+        }""")
+        page.get_by_text("Save").click()
+        site.answering.set()
+        page.get_by_role("status").wait_for(state="detached")
+        page.evaluate("fetch('/after', { method: 'POST' }).then(() => null)")
+
+        assert [arrival.path for arrival in site.received()] == ["/notes", "/after"]
+
     def test_a_form_whose_token_ran_out_is_held(self, opened: Opened, site: Site) -> None:
         page = opened(FORM)
         page.evaluate("Date.now = (now => () => now() + 3600_000)(Date.now)")
@@ -101,6 +125,23 @@ class TestForms:
 
         assert page.evaluate("document.forms[0].matches(':invalid')")
         assert events(page) == []
+
+    def test_that_it_was_not_sent_is_said_no_longer_when_it_is(
+        self, opened: Opened, site: Site, page_problems: Problems
+    ) -> None:
+        """Where the page stays, it would be sent twice."""
+        page_problems.expect("Failed to load resource")
+        site.meta = None
+        site.available = False
+        page = opened('<iframe name="sink"></iframe>' + FORM.replace("post", 'post" target="sink'))
+        page.get_by_text("Save").click()
+        page.get_by_role("alert").wait_for()
+        site.available = True
+        page.evaluate("manager.refresh()")
+        page.get_by_text("Save").click()
+        arrived(page, site, "/notes")
+
+        assert page.get_by_role("alert").count() == 0
 
     def test_when_no_token_can_be_had_the_form_is_the_person_s_again(
         self, opened: Opened, site: Site, page_problems: Problems

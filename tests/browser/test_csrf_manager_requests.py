@@ -210,7 +210,26 @@ class TestBeacons:
 
         assert arrived(page, site, "/x").token is None
 
-    @pytest.mark.parametrize("call", ["navigator.sendBeacon()", "navigator.sendBeacon('http://[')"])
+    def test_beacons_that_do_not_fit_together_are_not_said_to_be_sent(
+        self, opened: Opened, site: Site
+    ) -> None:
+        """The browser says no, so that the caller can send it in another way."""
+        page = opened()
+        send = "['/a', '/b'].map(url => navigator.sendBeacon(url, 'x'.repeat(40_000)))"
+        assert page.evaluate(send) == [True, False]
+        arrived(page, site, "/a")
+        page.evaluate("fetch('/after', { method: 'POST' }).then(() => null)")
+
+        assert page.evaluate(send) == [True, False], "there is room again"
+
+    @pytest.mark.parametrize(
+        "call",
+        [
+            "navigator.sendBeacon()",
+            "navigator.sendBeacon('http://[')",
+            "fetch().then(() => 'sent', error => error.name)",
+        ],
+    )
     def test_a_wrong_call_fails_as_it_does_without_us(self, opened: Opened, call: str) -> None:
         page = opened()
         why = f"() => {{ try {{ return {call} }} catch (error) {{ return error.name }} }}"

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.browser.acts import FETCH, POST, XHR, Opened, arrived, sent
+from tests.browser.acts import FETCH, FORM, POST, XHR, Opened, arrived, sent
 from tests.browser.site import Site
 
 if TYPE_CHECKING:
@@ -278,6 +278,52 @@ class TestAnotherOrigin:
         sent(page, f"{other.url}/x", lambda: page.evaluate("document.forms[0].submit()"))
 
         assert other.received()[0].body == "csrf_token=theirs"
+
+    @pytest.mark.parametrize(
+        "act",
+        [
+            "() => { document.forms[0].onsubmit = event => { new FormData(event.target) } }",
+            """() => {
+              manager.stop()
+              window.addEventListener('submit', event => event.stopImmediatePropagation(), true)
+              manager.start()
+            }""",
+        ],
+        ids=["reads the form first", "hides that it is sent"],
+    )
+    def test_a_button_that_leads_elsewhere_gets_none_when_the_page_s_script(
+        self, opened: Opened, other: Site, act: str
+    ) -> None:
+        page = opened(
+            '<form action="/notes" method="post"><input name="text" value="typed">'
+            f'<button formaction="{other.url}/x">Elsewhere</button></form>'
+        )
+        page.evaluate(act)
+        sent(page, f"{other.url}/x", page.get_by_text("Elsewhere").click)
+
+        assert other.received()[0].body == "text=typed"
+
+    def test_a_form_that_a_script_reads_and_sends_elsewhere_gets_none(
+        self, opened: Opened, site: Site, other: Site
+    ) -> None:
+        """An upload to another host, a payment: the form says nothing of where it will go."""
+        page = opened(FORM)
+        page.evaluate(
+            """url => {
+              document.forms[0].onsubmit = event => {
+                event.preventDefault()
+                const read = new FormData(event.target, event.submitter)
+                window.done = fetch(url, { method: 'POST', body: new URLSearchParams(read) })
+                  .then(() => fetch('/notes', { method: 'POST', body: new URLSearchParams(read) }))
+              }
+            }""",
+            f"{other.url}/x",
+        )
+        page.get_by_text("Save").click()
+        page.evaluate("done.then(() => null)")
+
+        assert [arrival.body for arrival in other.received()] == ["text=typed&press=save"]
+        assert [arrival.token for arrival in site.received()] == ["token-page"]
 
     def test_a_refresh_address_elsewhere_is_not_asked(
         self, opened: Opened, page_problems: Problems, site: Site, other: Site

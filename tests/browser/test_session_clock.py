@@ -337,6 +337,45 @@ class TestTheEnd:
 
         expect(page.get_by_text("private", exact=True)).to_be_hidden()
 
+    def test_what_the_page_declares_visible_is_not(self, server: World) -> None:
+        """Its title, a popover that is opened later, and what is printed."""
+        page = server.signed_in()
+        page.evaluate(
+            """() => {
+              document.title = 'private'
+              const visible = text => {
+                const made = document.createElement('p')
+                made.textContent = text
+                made.style.setProperty('visibility', 'visible', 'important')
+                made.style.setProperty('background', '#f00')
+                return made
+              }
+              document.body.prepend(visible('private'))
+              const host = document.createElement('div')
+              host.attachShadow({ mode: 'open' }).append(visible('private'))
+              document.body.prepend(host)
+              window.late = document.createElement('p')
+              late.popover = 'manual'
+              late.textContent = 'late'
+              document.documentElement.append(late)
+            }"""
+        )
+        ended(server, page)
+        page.evaluate("late.showPopover()")
+
+        assert page.title() == "You are signed out"
+        expect(page.get_by_text("late", exact=True)).to_be_hidden()
+        # What is printed is the page as it is without the top layer.
+        page.evaluate("document.querySelector('holdfast-session').hidden = true")
+        with_text = page.screenshot(animations="disabled")
+        page.evaluate("document.body.replaceChildren()")
+        assert page.screenshot(animations="disabled") == with_text
+        page.evaluate("document.querySelector('holdfast-session').hidden = false")
+
+        server.sign_in(page.context.new_page())
+        expect(cover(page)).to_have_count(0)
+        assert page.title() == "private"
+
     def test_the_person_signs_in_again_and_goes_on(self, server: World) -> None:
         page = server.signed_in()
         note(page).fill("half a thought")
@@ -372,6 +411,28 @@ class TestTheEnd:
         server.pass_time(2 * MINUTE)
 
         expect(cover(page)).to_have_count(0)
+
+    def test_a_tab_in_which_they_have_gone_on_meanwhile_stays_open(
+        self, server: World, page_problems: Problems
+    ) -> None:
+        """The page behind has got no token for a while, and they write elsewhere."""
+        page_problems.expect("net::ERR_")
+        page = ended(server, server.signed_in())
+        server.settle()
+        page.route("**/session/csrf-token", lambda route: route.abort("connectionrefused"))
+        with page.context.expect_page() as opened:
+            page.keyboard.press("Enter")
+        with page.expect_response("**/session/status"):
+            server.fill_in(opened.value)
+        note(opened.value).fill("a long text")
+        server.settle()
+
+        page.unroute("**/session/csrf-token")
+        server.pass_time(2 * MINUTE)
+
+        expect(cover(page)).to_have_count(0)
+        assert not opened.value.is_closed()
+        expect(note(opened.value)).to_have_value("a long text")
 
     def test_a_tab_in_which_they_signed_in_by_themselves_stays_open(self, server: World) -> None:
         page = ended(server, server.signed_in())

@@ -177,6 +177,32 @@ def test_a_quick_note_after_a_sign_out_elsewhere_is_kept_until_the_person_is_bac
     page_problems.expect("status of 400")
 
 
+def test_a_quick_note_is_sent_once_and_takes_nothing_that_is_typed_meanwhile(
+    url: str, page: Page
+) -> None:
+    sign_in(page, url)
+    held: list[Route] = []
+    page.route("**/api/notes", lambda route: held.append(route))
+    field = page.get_by_label("Quick note")
+    field.fill("first")
+    with page.expect_request("**/api/notes"):
+        field.press("Enter")
+    field.press("Enter")
+    field.fill("half of the second")
+    page.wait_for_timeout(100)
+    assert len(held) == 1
+    held[0].continue_()
+
+    expect(page.locator("#quick-result")).to_have_text("Saved.")
+    expect(page.locator("#notes .text")).to_have_text(["first"])
+    expect(field).to_have_value("half of the second")
+    field.press("Enter")
+    expect(page.locator("#quick-result")).to_have_text("Sending…")
+    held[1].continue_()
+    expect(page.locator("#notes .text")).to_have_text(["half of the second", "first"])
+    expect(field).to_have_value("")
+
+
 def test_a_quick_note_without_a_network_says_so_and_keeps_the_text(
     url: str, page: Page, page_problems: Problems
 ) -> None:

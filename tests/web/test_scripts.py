@@ -137,10 +137,13 @@ class TestTheClock:
         assert json.loads(str(meta["data-words"])) == {"stay": "<b>'"}
 
     def test_it_can_be_left_out(self) -> None:
-        found = head(browser(make_app("holdfast_scripts(clock=False)")))
+        """Also for one of the page's own, which reads where things are in the same place."""
+        call = "holdfast_scripts(sign_in_url='/in', sign_out_url='/out'{})"
+        found = head(browser(make_app(call.format(", clock=False"))))
 
         assert not [name for name in found.files if name.startswith("session_")]
-        assert not [name for name in found.meta if "status" in name or "authenticated" in name]
+        assert {"data-status-url", "data-keep-alive-url", "data-sign-out-url"} < found.meta.keys()
+        assert found.meta.keys() == head(browser(make_app(call.format("")))).meta.keys()
 
 
 class TestTheFiles:
@@ -183,10 +186,14 @@ class TestTheFiles:
     def test_under_another_version_comes_the_file_as_it_is_now_and_is_not_kept(
         self, client: FlaskClient, version: str
     ) -> None:
+        """Else, while two releases run side by side, a browser would keep the file of the one
+        under the address of the other, and its hash would refuse it from then on.
+        """
+        client.application.config["SEND_FILE_MAX_AGE_DEFAULT"] = 3600
         response = client.get(f"/session/static/{version}js/session_clock.js", buffered=True)
 
         assert response.data == (SCRIPTS / "session_clock.js").read_bytes()
-        assert response.headers["Cache-Control"] == "no-cache"
+        assert response.headers["Cache-Control"] == "no-cache, max-age=0"
 
     @pytest.mark.parametrize("name", ["missing.js", "../web/api.py", "js", ""])
     def test_what_is_not_there_is_a_404(self, client: FlaskClient, name: str) -> None:

@@ -34,7 +34,8 @@ async function send (text) {
     const response = await fetch(form.dataset.apiUrl, {
       method: 'POST',
       headers: { 'Content-Type': 'application/json', Accept: 'application/json' },
-      body: JSON.stringify({ text })
+      body: JSON.stringify({ text }),
+      signal: AbortSignal.timeout(30_000) // a second press waits for the first
     })
     return { saved: response.ok, answer: await response.json() }
   } catch {
@@ -42,11 +43,17 @@ async function send (text) {
   }
 }
 
+let sending = false
+
 form.addEventListener('submit', async event => {
   event.preventDefault()
+  if (sending) return
+  sending = true
   const field = form.elements.namedItem('text')
+  const text = field.value
   result.textContent = 'Sending…'
-  const sent = await send(field.value)
+  const sent = await send(text)
+  sending = false
   // What was typed stays in the field until it is saved.
   if (!sent) {
     result.textContent = 'Not saved: the server could not be reached. Please try again.'
@@ -54,7 +61,7 @@ form.addEventListener('submit', async event => {
   }
   if (sent.saved) {
     show(sent.answer)
-    field.value = ''
+    if (field.value === text) field.value = '' // else the next note is being typed
     result.textContent = 'Saved.'
     return
   }

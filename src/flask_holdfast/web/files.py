@@ -32,10 +32,10 @@ class FilesBlueprint(Blueprint):
 
     def send_static_file(self, filename: str) -> Response:
         found = _VERSIONED.fullmatch(filename)
-        if found is None:
-            return super().send_static_file(filename)
-        is_current = found[1] == version()
-        response = send_from_directory(FOLDER, found[2], max_age=_A_YEAR if is_current else None)
+        version_asked, path = found.groups() if found else (None, filename)
+        is_current = version_asked == version()
+        # Not None: then the application's SEND_FILE_MAX_AGE_DEFAULT would decide.
+        response = send_from_directory(FOLDER, path, max_age=_A_YEAR if is_current else 0)
         if is_current:
             response.cache_control.immutable = True
         return response

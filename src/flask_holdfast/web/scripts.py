@@ -34,10 +34,10 @@ def holdfast_scripts(
 ) -> Markup:
     """The token as a meta tag, and the scripts that use it. For the page's head.
 
-    `clock=False` leaves out the session clock. `sign_in_url` is where a person signs in again
-    (without it this page is opened in another tab), `sign_out_url` takes the POST that signs
-    out (without it the clock does not offer that), and `words` replaces texts that scripts show,
-    by the names of `WORDS` in `csrf_forms.js` and `session_screen.js`.
+    `clock=False` starts no session clock; the page may start its own. `sign_in_url` is where a
+    person signs in again (without it this page is opened in another tab), `sign_out_url` takes
+    the POST that signs out (without it the clock does not offer that), and `words` replaces
+    texts that scripts show, by the names of `WORDS` in `csrf_forms.js` and `session_screen.js`.
     """
     limit = current.time_limit()
     facts: dict[str, Any] = {
@@ -48,15 +48,13 @@ def holdfast_scripts(
         # Without it the script asks once, in the background, whose page it is.
         "subject": current.known_subject(),
         "words": json.dumps(dict(words)) if words else None,
+        # For the clock, ours or one that the page starts itself.
+        "status-url": url_for("holdfast.status"),
+        "keep-alive-url": url_for("holdfast.keep_alive"),
+        "sign-in-url": sign_in_url,
+        "sign-out-url": sign_out_url,
+        **_times(),
     }
-    if clock:
-        facts |= {
-            "status-url": url_for("holdfast.status"),
-            "keep-alive-url": url_for("holdfast.keep_alive"),
-            "sign-in-url": sign_in_url,
-            "sign-out-url": sign_out_url,
-            **_times(),
-        }
     token = current.issue()
     tags = [_META.format(token, Markup("").join(map(_attribute, facts, facts.values())))]
     run = ["csrf_manager.auto.js", *(["session_clock.auto.js"] if clock else [])]

@@ -30,7 +30,10 @@ export class Forms {
   #signal
   /** Shadow roots that are listened to: submit and formdata do not leave them. */
   #roots = new WeakSet()
-  /** @type {WeakMap<HTMLFormElement, SubmitEvent>} Submissions on their way to formdata. */
+  /**
+   * Submissions on their way to formdata.
+   * @type {WeakMap<HTMLFormElement, SubmitEvent | undefined>}
+   */
   #submits = new WeakMap()
   #held = new WeakSet()
   /** @type {HTMLFormElement | undefined} The one that is being sent after it was held. */
@@ -80,7 +83,11 @@ export class Forms {
       patch(HTMLFormElement.prototype, name, signal, (form, args, original) => {
         const root = Node.prototype.getRootNode.call(form)
         if (root instanceof ShadowRoot) this.#watch(root)
-        return original(...args)
+        const outer = this.#submits.get(form)
+        // No button begins it, and no event comes.
+        if (name === 'submit') this.#submits.set(form, new SubmitEvent(name))
+        original(...args)
+        this.#submits.set(form, outer)
       })
     }
     const onAct = (/** @type {Event} */ event) => {
@@ -97,11 +104,15 @@ export class Forms {
     // A made-up submit event sends nothing, so there is nothing to hold.
     if (!event.isTrusted || !(form instanceof HTMLFormElement)) return
     const { isOwn, isPost } = destination(form, submitter)
-    if (isOwn && isPost && form !== this.#released && !this.#keeper.isFresh()) {
+    // While it is held, a token may come by another way.
+    const isHeld = this.#held.has(form)
+    if (isOwn && isPost && form !== this.#released && (isHeld || !this.#keeper.isFresh())) {
       event.preventDefault()
       event.stopImmediatePropagation()
-      if (!this.#held.has(form)) this.#hold(form, submitter)
+      if (!isHeld) this.#hold(form, submitter)
     } else {
+      // What was said of the last attempt is no longer so.
+      this.#notice?.remove()
       // formdata, which follows at once, does not say which button was pressed.
       this.#submits.set(form, event)
       setTimeout(() => this.#submits.delete(form))
@@ -116,24 +127,22 @@ export class Forms {
   async #hold (form, submitter) {
     this.#held.add(form)
     const notice = this.#note(form, submitter, 'status')
-    const telling = setTimeout(() => { notice.textContent = this.#text('sending') }, SOON)
+    const text = words(WORDS, this.#words)
+    const telling = setTimeout(() => { notice.textContent = text.sending }, SOON)
     const token = await this.#keeper.refresh().catch(() => '')
     clearTimeout(telling)
     notice.remove()
     this.#held.delete(form)
-    if (!token && !this.#signal.aborted) return this.#giveBack(form, submitter)
-    const button = /** @type {HTMLButtonElement | null} */ (submitter)
-    this.#released = form
-    HTMLFormElement.prototype.requestSubmit.call(form, button?.form === form ? button : null)
-    this.#released = undefined
-  }
-
-  /** @param {HTMLFormElement} form @param {HTMLElement | null} submitter */
-  #giveBack (form, submitter) {
+    if (token || this.#signal.aborted) {
+      const isThere = /** @type {any} */ (submitter)?.form === form
+      this.#released = form
+      HTMLFormElement.prototype.requestSubmit.call(form, isThere ? submitter : null)
+      this.#released = undefined
+      return
+    }
     const reason = this.#keeper.fail(REFRESH_FAILED, { form })
-    if (!reason) return
-    const text = this.#text(reason === REFRESH_FAILED ? 'notSent' : 'notSentChanged')
-    this.#note(form, submitter, 'alert').textContent = text
+    const why = reason === REFRESH_FAILED ? text.notSent : text.notSentChanged
+    if (reason) this.#note(form, submitter, 'alert').textContent = why
   }
 
   /**
@@ -153,23 +162,22 @@ export class Forms {
     return notice
   }
 
-  /** @param {keyof typeof WORDS} name */
-  #text (name) { return words(WORDS, this.#words)[name] }
-
   /**
-   * Comes whenever a form's data is gathered, by form.submit() too.
+   * Comes whenever a form's data is gathered, by form.submit() too, and when a script reads it. What
+   * a script reads it may send anywhere, so that gets no token: if it is sent to us, the request
+   * carries one.
    * @param {FormDataEvent} event
    */
   #onFormData ({ target: form, formData }) {
     if (!(form instanceof HTMLFormElement)) return
     const submit = this.#submits.get(form)
-    this.#submits.delete(form)
     // The button counts only in the very submission that it began: a handler that cancels that,
     // or calls form.submit() in its midst, sends the form to its own action.
-    const isThatOne = submit && !submit.defaultPrevented && submit.eventPhase === Event.NONE
-    const { isOwn, isPost } = destination(form, isThatOne ? submit.submitter : null)
+    const isSent = submit && !submit.defaultPrevented && submit.eventPhase === Event.NONE
+    if (isSent) this.#submits.delete(form)
+    const { isOwn, isPost } = destination(form, isSent ? submit.submitter : null)
     const token = this.#keeper.token()
-    if (isOwn && isPost && token) formData.set(setting('field'), token)
+    if (isSent && isOwn && isPost && token) formData.set(setting('field'), token)
     if (isOwn) return
     // The page's author put our token into a form or button that leads elsewhere.
     for (const [name, value] of [...formData]) {

@@ -19,11 +19,11 @@
  * The tabs of a browser refresh together: what one is answered all hear. The texts that a person
  * reads are replaced by data-words, JSON with any keys of WORDS in csrf_forms.js.
  *
- * A token never goes to another origin, with one exception that no script can prevent: an
- * XMLHttpRequest or a form to our own origin that is answered with 307 or 308 to another one takes
- * the token along. There the server must not redirect. fetch and beacons are kept by mode
- * "same-origin". form.submit() cannot be held, and a request that is sent by XMLHttpRequest is
- * never sent again.
+ * A token never goes to another origin, with two exceptions that no script can prevent: a redirect
+ * from our own origin to another one takes it along, any redirect of an XMLHttpRequest and a 307 or
+ * 308 of a form, so there the server must not redirect; and a script of the page may read it, from
+ * a hidden field for one, and send it anywhere. fetch and beacons are kept by mode "same-origin".
+ * form.submit() cannot be held, and a request that is sent by XMLHttpRequest is never sent again.
  *
  * Events, on the manager and on document:
  *   csrf:refreshed   {expires_in}  a new token is in place
@@ -48,7 +48,8 @@ const SESSION_CHANGED = 'session_changed'
 /** Milliseconds. Wake-ups that come together (visible, restored, online) make one refresh. */
 const CALM = 1_000
 const FIRST_BACK_OFF = 10_000
-const ANSWER_WITHIN = 10_000 // a person waits for a held form
+/** A person waits for a held form. */
+const ANSWER_WITHIN = 10_000
 /** The shortest time between refreshes. The clock is looked at as often: timers, unlike it, sleep
  * with the machine. */
 const BEAT = 30_000
@@ -114,6 +115,7 @@ export class CSRFManager extends EventTarget {
     this.#life = new AbortController()
     const { signal } = this.#life
     this.#tabs = new Tabs(channelName(), news => this.#hear(news), signal)
+    /** @type {import('./csrf_page.js').Keeper} */
     const keeper = {
       token: () => this.token,
       isFresh: () => this.#isFresh(),
@@ -122,15 +124,17 @@ export class CSRFManager extends EventTarget {
         // A server that is away is asked by the timer, not by every request.
         if (!this.#isFresh() && Date.now() >= this.#retryAt) await this.#refreshQuietly()
       },
-      refused: this.#acceptRefusal.bind(this),
-      fail: this.#fail.bind(this),
-      isIssued: this.#issued.has.bind(this.#issued)
+      // A refusal tells who is signed in now, not for whom the page was made: while that is unknown,
+      // nothing is sent again.
+      refused: (...answer) => this.#subject !== undefined && this.#learn(...answer),
+      fail: (...what) => this.#fail(...what),
+      isIssued: text => this.#issued.has(text)
     }
     patchRequests(keeper, signal)
     new Forms(keeper, this.#words, signal)
 
     document.addEventListener('visibilitychange', () => this.#wake(), { signal })
-    window.addEventListener('pageshow', event => { if (event.persisted) this.#wake() }, { signal })
+    window.addEventListener('pageshow', event => event.persisted && this.#wake(), { signal })
     window.addEventListener('online', () => this.#wake(), { signal })
 
     const begin = () => this.#isFresh() && this.#subject !== undefined
@@ -231,8 +235,7 @@ export class CSRFManager extends EventTarget {
 
   /** @param {unknown} error */
   #backOff (error) {
-    const longest = FIRST_BACK_OFF * 2 ** this.#failures
-    this.#failures += 1
+    const longest = FIRST_BACK_OFF * 2 ** this.#failures++
     const asked = error instanceof CSRFRefreshError && error.response?.headers.get('Retry-After')
     // Half of it by chance, or every page would come to a restarted server at once.
     const wait = Math.max(longest * (0.5 + Math.random() / 2), Number(asked) * 1000 || 0)
@@ -256,8 +259,8 @@ export class CSRFManager extends EventTarget {
     clearTimeout(this.#timer)
     if (!this.#life) return
     const now = Date.now()
-    const wasSetBack = now < this.#plannedAt
-    if (now >= this.#dueAt || wasSetBack) this.#refreshQuietly()
+    // Before it was planned: the clock was set back.
+    if (now >= this.#dueAt || now < this.#plannedAt) this.#refreshQuietly()
     else {
       const wait = Math.min(this.#dueAt - now, BEAT)
       this.#timer = window.setTimeout(() => this.#tick(), wait)
@@ -320,15 +323,6 @@ export class CSRFManager extends EventTarget {
     for (const field of tokenFields()) field.value = token
     this.#emit('csrf:refreshed', { expires_in: seconds })
     return true
-  }
-
-  /**
-   * A refusal tells who is signed in now, not for whom the page was made: while that is unknown,
-   * nothing is sent again.
-   * @param {Grant} grant @param {number} askedAt
-   */
-  #acceptRefusal (grant, askedAt) {
-    return this.#subject !== undefined && this.#learn(grant, askedAt)
   }
 
   /** @param {string} reason @param {{ form?: HTMLFormElement, response?: Response }} [about] */

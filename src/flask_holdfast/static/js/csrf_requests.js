@@ -25,11 +25,12 @@ export function patchRequests (keeper, signal) {
 /** @param {Keeper} keeper @param {AbortSignal} signal */
 function patchFetch (keeper, signal) {
   const unpatched = window.fetch.bind(window)
-  patch(window, 'fetch', signal, (_, [input, init], original) => {
+  patch(window, 'fetch', signal, (_, args, original) => {
+    const [input, init] = args
     const isRequest = input instanceof Request
     const method = init?.method ?? (isRequest ? input.method : 'GET')
     const isOurs = concernsUs(method, isRequest ? input.url : input)
-    return isOurs ? fetchWithToken(keeper, input, init, original) : original(input, init)
+    return isOurs ? fetchWithToken(keeper, input, init, original) : original(...args)
   })
   return unpatched
 }
@@ -116,20 +117,23 @@ function patchXHR (keeper, signal) {
  * @param {Keeper} keeper @param {typeof window.fetch} fetch @param {AbortSignal} signal
  */
 function patchBeacon (keeper, fetch, signal) {
+  let underWay = 0
   patch(Navigator.prototype, 'sendBeacon', signal, (_, args, original) => {
     const [url, data] = args
     const token = keeper.token()
     const parts = data instanceof FormData ? [...data].flat() : [data ?? '']
     const bytes = new Blob(parts).size + FIELD_BYTES * (parts.length - 1)
     const isOurs = args.length && token && isOwnOrigin(url)
-    if (!isOurs || bytes > KEEPALIVE_BYTES) return original(...args)
+    // Where there is no room left, the caller has to hear it.
+    if (!isOurs || underWay + bytes > KEEPALIVE_BYTES) return original(...args)
+    underWay += bytes
     fetch(url, {
       method: 'POST',
       body: data,
       keepalive: true,
       mode: 'same-origin',
       headers: { [setting('header')]: token }
-    }).catch(() => {}) // nobody waits for an answer
+    }).catch(() => {}).finally(() => { underWay -= bytes }) // nobody waits for an answer
     return true
   })
 }

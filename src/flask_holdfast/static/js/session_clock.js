@@ -121,8 +121,8 @@ export class SessionClock extends EventTarget {
   #flight
   /** @type {Window | null | undefined} Where the person signs in again. */
   #signInTab
-  /** Whether that has just arrived at a page, so that nothing is lost by closing it. */
-  #hasArrived = false
+  /** When that arrived at a page: closed at once it takes nothing along that was typed there. */
+  #arrivedAt = -Infinity
   /** Whether the other tabs have heard of this page. */
   #isHeardOf = false
 
@@ -445,7 +445,7 @@ export class SessionClock extends EventTarget {
     this.#uncover()
     this.#emit('session:resumed', {})
     // The tab that was opened for it has done its work; the browser then shows this one.
-    if (this.#hasArrived) this.#signInTab?.close()
+    if (Date.now() - this.#arrivedAt < JUST_NOW) this.#signInTab?.close()
     this.#signInTab = undefined
     return true
   }
@@ -471,7 +471,7 @@ export class SessionClock extends EventTarget {
     const { subject, isNew, at, idle, idleEnd, absoluteEnd } = news ?? {}
     const isOurs = [at, idle, idleEnd, absoluteEnd].every(time => typeof time === 'number')
     if (!isOurs || (!this.#ends && !this.#over)) return
-    this.#hasArrived = isNew && Date.now() - at < JUST_NOW
+    this.#arrivedAt = isNew ? at : -Infinity
     if (this.#over || subject !== this.#subject) return this.#askAgain()
     if (at < this.#knownAt) return
     this.#knownAt = at

@@ -1,8 +1,8 @@
 // @ts-check
 
 /**
- * SessionScreen is what SessionClock shows: a dialog that warns, a cover over the page, a line at
- * its foot. It lives in the shadow root of <holdfast-session>, so no style of the page spoils it;
+ * SessionScreen is what SessionClock shows: a dialog that warns, a cover over the page and its
+ * title, a line at its foot. It lives in the shadow root of <holdfast-session>, so no style of the page spoils it;
  * the page's own style sheet changes its look through parts and custom properties:
  *
  *   holdfast-session { --holdfast-accent: #7a1fa2; --holdfast-on-accent: #fff; }
@@ -120,9 +120,13 @@ button, a {
 }
 `
 
-/** For the page itself: on the body, so that <holdfast-session> beside it stays. */
+/**
+ * For the page itself: on all that stands beside <holdfast-session>. Each keeps dialogs from being
+ * seen that are opened later; together they hide, from print as well, what is declared visible.
+ */
 const PAGE_STYLE = `
-html[${COVERED}] > body, html[${COVERED}] > body * { visibility: hidden !important; }
+html[${COVERED}] > :not(holdfast-session) { opacity: 0 !important; }
+html[${COVERED}] > :not(holdfast-session), html[${COVERED}] > :not(holdfast-session) * { visibility: hidden !important; }
 html:has(> holdfast-session[data-line]) { scroll-padding-bottom: 5rem; }
 `
 
@@ -153,6 +157,8 @@ export class SessionScreen {
   #focused = null
   /** @type {CSSStyleSheet | undefined} */
   #pageSheet
+  /** @type {{ own: string, ours: string } | undefined} The page's title, and what covers it. */
+  #title
 
   /** @param {{ words?: Partial<typeof WORDS> }} [options] */
   constructor ({ words } = {}) {
@@ -236,6 +242,8 @@ export class SessionScreen {
     })
     this.#show(dialog)
     document.documentElement.setAttribute(COVERED, '')
+    this.#title = { own: this.#title?.own ?? document.title, ours: this.words[reason] }
+    document.title = this.#title.ours
   }
 
   /** A line at the foot of the page, or none. @param {'' | 'unreached'} kind */
@@ -249,6 +257,9 @@ export class SessionScreen {
   /** Nothing is to be said any more; what had the focus has it again. */
   clear () {
     document.documentElement.removeAttribute(COVERED)
+    // Unless the page has given itself another one meanwhile.
+    if (document.title === this.#title?.ours) document.title = this.#title.own
+    this.#title = undefined
     this.#close()
     this.#removeLine()
   }
