@@ -181,6 +181,18 @@ class TestHowLongACopyIsBelieved:
         assert read(outage.store, name) is not None
         assert read(outage.store, old) is None
 
+    def test_nor_is_it_ended_with_those_that_it_was_kept_from(self, outage: Outage) -> None:
+        """She ended all her other sessions a while before; what it goes on as was seen earlier."""
+        name = filed(outage.store, ADA)
+        outage.clock.advance(1)
+        end_user(outage.store, keep=name)
+        outage.begin()
+        outage.clock.advance(1)
+        name = rotated(outage.store, name)
+        outage.end()
+
+        assert read(outage.store, name) is not None
+
     def test_who_proves_themselves_again_is_not_held_to_it(self, outage: Outage) -> None:
         name = filed(outage.store, ADA)
         outage.begin()

@@ -145,6 +145,31 @@ class TestAnEmptyStore:
 
         assert read(outage.store, begun) is None
 
+    def test_what_was_written_is_not_lost_where_all_is_lost_while_it_goes_back(
+        self, outage: Outage
+    ) -> None:
+        """Several go back, and the server restarts empty at the first of them: the others were
+        taken for gone, as they were not there, and that they had been lost was not yet known.
+        """
+        names = [filed(outage.store, data=with_data()) for _ in range(5)]
+        outage.begin()
+        for name in names:
+            write(outage.store, name, n=1)
+        outage.end()
+
+        def all_is_lost() -> None:
+            if outage.store.shelter.state() is Host.RETURNING:
+                outage.store.primary.meanwhile = lambda: None
+                outage.server.restart(empty=True)
+
+        outage.store.primary.meanwhile = all_is_lost
+        for _ in range(20):
+            outage.store.ping()
+        assert outage.server.run == "run-1"
+
+        for name in names:
+            assert read(outage.store, name) == {"n": 1}
+
     def test_an_end_of_everyone_is_for_what_another_worker_is_giving_back(
         self, outage: Outage, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -180,7 +205,7 @@ class TestAnEmptyStore:
         outage.clock.advance(1)
         end_everyone(outage.store)
 
-        other._returning._give_back(pending)
+        other._returning._give_back(pending, other._returning.heard)
 
         assert read(outage.elsewhere(), name) is None
 

@@ -166,29 +166,35 @@ class Returning:
     # -- sessions ----------------------------------------------------------------------
 
     def give_back_one(self, sid: str) -> None:
+        heard = self.heard
         for each in self._shelter.pending(sid=sid):
-            self._give_back(each)
+            self._give_back(each, heard)
 
     def give_back_those_of(self, owner: str) -> None:
         for _ in range(_ATTEMPTS):
+            heard = self.heard
             pending = self._shelter.pending(owner=owner)
             for each in pending:
-                self._give_back(each)
+                self._give_back(each, heard)
             if not pending:
                 return
 
     def give_back_some(self) -> bool:
         """A few of all; whether none is left."""
         until = time.monotonic() + _HELP
-        while pending := self._shelter.pending():
+        while True:
+            heard = self.heard
+            pending = self._shelter.pending()
+            if not pending:
+                return True
             for each in pending:
-                self._give_back(each)
+                self._give_back(each, heard)
                 if time.monotonic() > until or not _is_time():
                     return False
-        return True
 
-    def _give_back(self, pending: Pending) -> None:
-        asked, heard = self._shelter.now(), self.heard
+    def _give_back(self, pending: Pending, heard: int) -> None:
+        """`heard` is what it was when `pending` was read."""
+        asked = self._shelter.now()
         believed = pending.since - AHEAD <= asked < pending.since + self._shelter.max_age
         now, idle_left = self._given_back(pending, believed=believed)
         if heard != self.heard:

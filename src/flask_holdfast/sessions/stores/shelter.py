@@ -293,7 +293,7 @@ class Shelter(HostStore):
                 f"""
                 SELECT * FROM (SELECT sessions.sid AS sid, sessions.owner AS owner, sessions.data,
                     sessions.expires - :now, copies.data, coalesce(copies.lost, 0),
-                    coalesce(copies.seen, heirs.seen, begun.at, 0), coalesce(heirs.root, '')
+                    coalesce(copies.seen, begun.at, 0), coalesce(heirs.root, '')
                 FROM sessions LEFT JOIN copies USING (sid) LEFT JOIN begun USING (sid)
                     LEFT JOIN heirs USING (sid))
                 WHERE {which}
