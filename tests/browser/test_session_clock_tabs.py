@@ -128,6 +128,23 @@ def test_a_sign_out_in_one_tab_covers_the_others_when_they_are_looked_at(server:
     expect(cover(tabs[0])).to_be_visible()
 
 
+def test_a_sign_out_in_a_window_beside_this_one_covers_it_when_it_gets_the_focus(
+    server: World,
+) -> None:
+    """It was visible all the time."""
+    page, beside = five_tabs(server)[:2]
+    beside.get_by_role("button", name="Sign out").click()
+    expect(beside).to_have_url(f"{server.url}/welcome")
+    server.pass_time(20)
+    before = server.count(REFRESH)
+
+    for _ in range(3):
+        page.evaluate("window.dispatchEvent(new Event('focus'))")
+
+    expect(cover(page)).to_be_visible()
+    assert server.count(REFRESH) == before + 1
+
+
 def test_a_sign_in_of_which_no_tab_tells_is_found_when_the_page_is_looked_at(
     server: World,
 ) -> None:

@@ -14,7 +14,7 @@ from flask.views import MethodView
 from hypothesis import given
 from hypothesis import strategies as st
 from jinja2 import DictLoader
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 from werkzeug.datastructures import MultiDict
 from werkzeug.test import TestResponse
 
@@ -747,6 +747,35 @@ class TestBesideOurScript:
             expect(tab.get_by_text("saved", exact=True)).to_be_visible()
 
         assert site.saved == [(name, "two hours of work")]
+
+    def test_the_filled_form_can_be_sent_again_where_the_browser_was_stopped(
+        self, site: Site, new_context: NewContext, page_problems: Problems, tls: services.TLS
+    ) -> None:
+        page_problems.expect("")
+        site.app.jinja_loader = DictLoader({"page": self.PAGE})
+        site.app.add_url_rule("/", "page", lambda: render_template("page"))
+        sent: list[str] = []
+
+        def stopped(route: Route) -> None:
+            sent.append(route.request.post_data or "")
+            route.fulfill(status=204)
+
+        with services.live_server(site.app, tls=tls) as url:
+            tab = new_context().new_page()
+            tab.clock.install()
+            tab.goto(f"{url}/sign-in/anna")
+            tab.goto(url)
+            tab.locator("textarea").fill("two hours of work")
+            site.end("anna")
+            tab.get_by_role("button", name="Add").click()
+            expect(tab.get_by_role("heading", name=SIGN_IN)).to_be_visible()
+            tab.route("**/notes", stopped)
+            for count in (1, 2):
+                with tab.expect_request("**/notes"):
+                    tab.get_by_role("button", name="Send it").dblclick()
+                tab.get_by_role("button", name="Send it").click()
+                assert len(sent) == count
+                tab.clock.run_for(10_000)
 
 
 class TestMark:

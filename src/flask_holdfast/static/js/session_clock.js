@@ -110,6 +110,8 @@ export class SessionClock extends EventTarget {
   /** When the server was heard last, by this tab or another. */
   #knownAt = -Infinity
   #drift = drift()
+  /** When it was last asked because the window got the focus. */
+  #focusedAt = -Infinity
 
   /** @type {'idle' | 'absolute' | undefined} */
   #warned
@@ -149,7 +151,7 @@ export class SessionClock extends EventTarget {
     for (const act of ACTS) window.addEventListener(act, event => this.#onAct(event), quietly)
     document.addEventListener('session:changed', event => this.#onChanged(event), { signal })
     document.addEventListener('visibilitychange', () => this.#wake(), { signal })
-    window.addEventListener('focus', () => this.#wake(), { signal })
+    window.addEventListener('focus', () => this.#onFocus(), { signal })
     window.addEventListener('online', () => this.#wake(), { signal })
     window.addEventListener('pageshow', event => {
       if (!event.persisted) return
@@ -392,6 +394,18 @@ export class SessionClock extends EventTarget {
     this.#tick()
     // Whether somebody else is signed in now, or nobody, the manager asks for both.
     if (this.#over || this.#warned) this.#askAgain()
+  }
+
+  /**
+   * Of two windows side by side each is visible all the time, so the manager does not ask. An iframe
+   * gives the focus back often.
+   */
+  #onFocus () {
+    this.#wake()
+    const now = Date.now()
+    if (!this.#ends || now - this.#focusedAt < HEARTBEAT) return
+    this.#focusedAt = now
+    this.#manager?.refresh().catch(() => '')
   }
 
   // -- The person
