@@ -165,7 +165,7 @@ _TABLE = (
     Setting(
         "REDIS_TIMEOUT",
         0.25,
-        "Seconds that a request may wait for its sessions, all told.",
+        "Seconds that a request may wait for its session in Redis, all told.",
         checks.patience,
     ),
     Setting(

@@ -100,7 +100,9 @@ class Client:
                     self.cookie = morsel.value or None
 
     def sign_in(self, username: str) -> bool:
-        _, page = self.ask("login page", "GET", "/auth/login")
+        status, page = self.ask("login page", "GET", "/auth/login")
+        if status in {302, 303}:  # signed in already, and only the answer to it got lost
+            return self.takes_a_token()
         token = TOKEN.search(page)
         form = {"csrf_token": token[1] if token else "", "username": username}
         status, _ = self.ask("login", "POST", "/auth/login", form | {"password": PASSWORD})

@@ -298,13 +298,19 @@ class Cluster:
         try:
             if time.monotonic() - self._looked < _FRESH and self._masters:
                 return
-            masters = self._asked(until)
+            # Not looking, or with no time left for an answer, is not having looked: requests that
+            # fail one after the other would keep each other from it.
+            if time.monotonic() >= until:
+                raise TimeoutError("no time is left to ask where everything is")
+            try:
+                masters = self._asked(until)
+            finally:
+                self._looked = time.monotonic()
             self._masters = masters
             self._stale = False
             for gone in set(self._nodes) - set(masters.values()):
                 self._nodes.pop(gone).close()
         finally:
-            self._looked = time.monotonic()
             self._looking.release()
 
     def _asked(self, until: float) -> dict[str, Address]:
@@ -314,6 +320,8 @@ class Cluster:
         nodes.sort(key=self._silent.__contains__)  # who had nothing to say comes last
         for number, address in enumerate(nodes):
             left = until - time.monotonic()
+            if left <= 0:  # which says nothing of this node
+                break
             scout = self._scouts.get(address) or self._scouts.setdefault(
                 address,
                 Connections(lambda at=address: self._make(at), most=1, timeout=0.0),  # type: ignore[misc]  # a default keeps this turn's
