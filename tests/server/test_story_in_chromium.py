@@ -181,6 +181,7 @@ def test_a_quick_note_is_sent_once_and_takes_nothing_that_is_typed_meanwhile(
     url: str, page: Page
 ) -> None:
     sign_in(page, url)
+    page.wait_for_load_state()  # from here on the page's script sends it
     held: list[Route] = []
     page.route("**/api/notes", lambda route: held.append(route))
     field = page.get_by_label("Quick note")
@@ -198,6 +199,7 @@ def test_a_quick_note_is_sent_once_and_takes_nothing_that_is_typed_meanwhile(
     expect(field).to_have_value("half of the second")
     field.press("Enter")
     expect(page.locator("#quick-result")).to_have_text("Sending…")
+    page.wait_for_timeout(100)
     held[1].continue_()
     expect(page.locator("#notes .text")).to_have_text(["half of the second", "first"])
     expect(field).to_have_value("")
