@@ -16,14 +16,22 @@ from http.cookies import SimpleCookie
 from typing import Any
 from urllib.parse import urlencode
 
+import pytest
+
 from tests.faults.app import PASSWORD
 from tests.services import LOOPBACK
 
 COOKIE = "session"
 KEYS = 8
+#: How many work all the time, and how many have an account.
+PEOPLE, ACCOUNTS = 4, 7
 #: Seconds after which a person takes it that nobody answers.
 PATIENCE = 10.0
 TOKEN = re.compile(r'name="csrf_token"[^>]*value="([^"]+)"')
+
+
+def name_of(number: int) -> str:
+    return f"person{number}"
 
 
 @dataclass(frozen=True)
@@ -54,7 +62,7 @@ class Client:
         self.port = port
         self.cookie: str | None = None
         self.token = ""
-        self._log = log
+        self.log = log
 
     def ask(self, what: str, method: str, path: str, body: Any = None) -> tuple[int, str]:
         """The status and the text; written down."""
@@ -76,12 +84,12 @@ class Client:
             text = response.read().decode()
             status = response.status
             self._keep(response.headers.get_all("Set-Cookie") or [])
-        except OSError:
+        except (OSError, http.client.HTTPException):
             pass
         finally:
             connection.close()
         told = json.loads(text) if what == "read" and status == 200 else {}
-        self._log.append(
+        self.log.append(
             Answer(
                 what,
                 begun,
@@ -121,6 +129,15 @@ class Client:
     def read(self) -> dict[str, Any]:
         status, text = self.ask("read", "GET", "/probe")
         return dict(json.loads(text)) if status == 200 else {}
+
+
+def signs_in(client: Client, number: int) -> None:
+    """In the end: a machine with other work may be slower than a request waits for its session."""
+    for _ in range(30):
+        if client.sign_in(name_of(number)):
+            return
+        time.sleep(0.5)
+    pytest.fail(f"{name_of(number)} cannot sign in: {by_status(client.log)}")
 
 
 @dataclass

@@ -8,10 +8,6 @@ How long people waited is written down and not judged here: that says as much ab
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,13 +15,21 @@ from pathlib import Path
 
 import pytest
 
-from tests import services
 from tests.faults import faults
 from tests.faults.faults import FAULTS, Fault, Loses
-from tests.faults.people import Answer, Client, Ghost, Person, at_work, by_status
+from tests.faults.people import (
+    PEOPLE,
+    Answer,
+    Client,
+    Ghost,
+    Person,
+    at_work,
+    by_status,
+    name_of,
+    signs_in,
+)
+from tests.faults.serving import gunicorn
 
-ROOT = Path(__file__).resolve().parents[2]
-PEOPLE = 4
 #: Seconds of work before the fault, and at least and at most after it.
 BEFORE, AFTER, AT_MOST = 1.5, 1.5, 20.0
 #: In `make test`; the others, and each with and without REDIS_REQUIRED, in `make full`.
@@ -35,8 +39,7 @@ SAMPLE = {
     ("frozen (SIGSTOP)", True),
 }
 
-
-REPORT = ROOT / "tests" / "FAULTS.md"
+REPORT = Path(__file__).resolve().parents[1] / "FAULTS.md"
 COLUMNS = (
     *("what happens to Redis", "REDIS_REQUIRED", "requests", "answers"),
     *("slowest before, ms", "slowest meanwhile, ms", "told to sign in", "sessions lost"),
@@ -51,46 +54,6 @@ which faults take data away themselves. Where a fault mends itself (a failover, 
 until all is well again counts from its beginning. With REDIS_REQUIRED nobody who is asked for their
 session while Redis is away is answered; without, they are answered from what this host knows.
 """
-
-
-@contextlib.contextmanager
-def gunicorn(folder: Path, store_url: str, *, required: bool) -> Iterator[int]:
-    """SERVER under two workers with four threads each; gives its port."""
-    port, log = services.free_port(), folder / "server.log"
-    kept = {
-        name: os.environ[name]
-        for name in ("PATH", "HOME", "LANG", "PYTHONPATH")
-        if name in os.environ
-    }
-    environ = kept | {
-        "INSTANCE_PATH": str(folder / "instance"),
-        "SECRET_KEY": "a key of these tests and of nothing else: 9Kq2",
-        "SESSION_STORE_URL": store_url,
-        "REDIS_REQUIRED": "1" if required else "0",
-        "PLAIN_HTTP": "1",
-    }
-    names = [name_of(number) for number in range(PEOPLE + 3)]
-    making = f"from tests.faults.app import add_people; add_people({names!r})"
-    subprocess.run(
-        [sys.executable, "-c", making], cwd=ROOT, env=environ, check=True, capture_output=True
-    )
-    command = [sys.executable, "-m", "gunicorn", "--workers", "2", "--threads", "4"]
-    command += ["--bind", f"{services.LOOPBACK}:{port}", "tests.faults.app:application()"]
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command, cwd=ROOT, env=environ, stdout=output, stderr=output, start_new_session=True
-        )
-    try:
-        faults.wait_until(lambda: Client(port, []).ask("health", "GET", "/health")[0] == 200, 60)
-        yield port
-        assert process.poll() is None, log.read_text()[-2000:]
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait()
-
-
-def name_of(number: int) -> str:
-    return f"person{number}"
 
 
 @dataclass
@@ -149,7 +112,7 @@ def live_through(fault: Fault, world: object, port: int, *, required: bool) -> R
     people = [Person(name_of(n), Client(port, run.answers), n) for n in range(PEOPLE)]
     leaver, late, new = (Client(port, run.answers) for _ in range(3))
     for number, client in enumerate([*(person.client for person in people), leaver, late]):
-        assert client.sign_in(name_of(number)), "before there is any fault"
+        signs_in(client, number)  # before there is any fault
     left, ghosts = Ghost(leaver, run.tried), [Ghost(late, run.tried)]
     assert leaver.sign_out()
     ghosts.append(left)

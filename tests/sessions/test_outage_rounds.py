@@ -4,8 +4,10 @@ workers of gunicorn, real processes, and nobody repairs anything.
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
+import signal
 import threading
 import time
 import urllib.error
@@ -16,14 +18,24 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests import services
-from tests.faults.people import Answer, Client, Ghost, Person, at_work, by_status
-from tests.faults.test_faults import gunicorn, name_of
+from tests.faults.faults import wait_until
+from tests.faults.people import (
+    PEOPLE,
+    Answer,
+    Client,
+    Ghost,
+    Person,
+    at_work,
+    by_status,
+    name_of,
+    signs_in,
+)
+from tests.faults.serving import WORKERS, at_work_in, gunicorn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-PEOPLE = 4
 #: Those who sign in and out again, round by round.
 GUESTS = (PEOPLE, PEOPLE + 1, PEOPLE + 2)
 #: Seconds after which nobody waits any longer for all to be well again.
@@ -41,15 +53,6 @@ def restart(redis: services.RedisServer, *, empty: bool) -> None:
     if empty:
         shutil.rmtree(redis.directory / "appendonlydir")
     redis.start()
-
-
-def signs_in(client: Client, number: int) -> None:
-    """In the end: a machine with other work may be slower than a request waits for its session."""
-    for _ in range(30):
-        if client.sign_in(name_of(number)):
-            return
-        time.sleep(0.5)
-    pytest.fail("nobody can sign in")
 
 
 def percentile(values: list[float], part: int) -> float:
@@ -172,6 +175,25 @@ def test_redis_is_killed_and_started_again_round_after_round(
         rounds.check(people, allowed={503} if required else set())
     mode = "REDIS_REQUIRED" if required else "falls back"
     record_property("ran", f"{mode}: {rounds.told()}")
+
+
+def test_a_worker_that_dies_meanwhile_is_replaced_where_the_application_was_loaded_before(
+    redis: services.RedisServer, tmp_path: Path
+) -> None:
+    """A worker that loads it anew would refuse to start, and gunicorn end with it."""
+    with gunicorn(tmp_path, redis.url, required=True, preload=True) as port:
+        client = Client(port, [])
+        signs_in(client, 0)
+        worker = client.read()["worker"]
+        redis.stop()
+
+        os.kill(worker, signal.SIGKILL)
+        wait_until(lambda: at_work_in(tmp_path) == WORKERS + 1)
+        meanwhile = [client.ask("", "GET", path)[0] for path in ("/welcome", "/probe") * 10]
+        restart(redis, empty=False)
+        wait_until(client.read)
+
+    assert meanwhile == [200, 503] * 10
 
 
 def test_a_503_is_kept_by_no_cache_and_says_when_to_come_back(
