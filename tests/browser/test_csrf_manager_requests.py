@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.browser.acts import FETCH, POST, XHR, Opened, arrived, events
+from tests.browser.acts import FETCH, POST, XHR, Opened, arrived, events, refreshed
 from tests.browser.site import Site
 
 if TYPE_CHECKING:
@@ -128,6 +128,30 @@ class TestRequestsToOurOwnOrigin:
 
         assert site.received()[0].token == "token-1"
         assert events(page)[:2] == [["csrf:expired", None], ["csrf:refreshed", None]]
+
+    @pytest.mark.parametrize("given", ["in init", "in a Request"])
+    def test_a_caller_who_gives_up_waits_for_no_token(
+        self, opened: Opened, site: Site, given: str
+    ) -> None:
+        site.answering.clear()
+        page = opened()
+        why = page.evaluate(
+            """async isRequest => {
+              Date.now = (now => () => now() + 3600_000)(Date.now)
+              const ending = new AbortController()
+              const init = { method: 'POST', body: 'x', signal: ending.signal }
+              const answer = isRequest ? fetch(new Request('/x', init)) : fetch('/x', init)
+              setTimeout(() => ending.abort('no need any more'))
+              const refresh = manager.refresh().then(() => 'it waited', () => 'it waited')
+              return Promise.race([answer.catch(reason => reason), refresh])
+            }""",
+            given == "in a Request",
+        )
+
+        assert why == "no need any more"
+        refreshed(page, site.answering.set)
+        page.evaluate("fetch('/after', { method: 'POST' }).then(() => null)")
+        assert [arrival.path for arrival in site.received()] == ["/after"]
 
 
 class TestBeacons:

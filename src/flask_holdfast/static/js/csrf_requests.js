@@ -50,21 +50,24 @@ async function fetchWithToken (keeper, input, init, original) {
   const again = body instanceof ReadableStream
     ? undefined
     : typeof body === 'string' ? kept(input, init) : request.clone()
-  // A page that is being left waits for nothing.
-  if (!request.keepalive) await keeper.refreshIfDue()
-  if (keeper.token()) request.headers.set(header, keeper.token())
-  const askedAt = Date.now()
-  const response = await original(request)
-  const grant = await readRefusal(response)
-  if (!grant) return response
-  if (!keeper.refused(grant, askedAt) || !again) {
+  const { signal } = request
+  // A page that is being left waits for nothing, nor does a caller who has given up.
+  if (!request.keepalive && !signal.aborted) {
+    const aborted = new Promise(resolve => { signal.onabort = resolve })
+    await Promise.race([keeper.refreshIfDue(), aborted])
+  }
+  /** @param {Request} request @param {Request} [again] @returns {Promise<Response>} */
+  const send = async (request, again) => {
+    if (keeper.token()) request.headers.set(header, keeper.token())
+    const askedAt = Date.now()
+    const response = await original(request)
+    const grant = await readRefusal(response)
+    if (!grant) return response
+    if (keeper.refused(grant, askedAt) && again) return send(again)
     keeper.fail(REFUSED, { response })
     return response
   }
-  again.headers.set(header, keeper.token())
-  const second = await original(again)
-  if (await readRefusal(second)) keeper.fail(REFUSED, { response: second })
-  return second
+  return send(request, again)
 }
 
 /**
