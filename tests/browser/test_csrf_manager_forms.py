@@ -12,6 +12,12 @@ from tests.browser.site import Site
 if TYPE_CHECKING:
     from tests.conftest import Problems
 
+TWO_FORMS = """
+<iframe name="one"></iframe><iframe name="two"></iframe>
+<form action="/first" method="post" target="one"><button value="first">First</button></form>
+<form action="/second" method="post" target="two"><button value="second">Second</button></form>
+"""
+
 
 class TestForms:
     def test_a_form_needs_no_hidden_field(self, opened: Opened, site: Site) -> None:
@@ -305,6 +311,31 @@ class TestForms:
         page.get_by_text("Save").click()
         page.get_by_role("alert").get_by_text("Pas envoyé").wait_for()
         assert page.locator(".holdfast-notice").count() == 1
+
+    def test_two_forms_that_are_held_are_each_told_of(
+        self, opened: Opened, site: Site, page_problems: Problems
+    ) -> None:
+        page_problems.expect("Failed to load resource")
+        site.meta = None
+        site.answering.clear()
+        page = opened(TWO_FORMS)
+        page.get_by_text("First").click()
+        page.get_by_text("Second").click()
+        page.get_by_role("status").get_by_text("Sending").nth(1).wait_for()
+        site.available = False
+        site.answering.set()
+        page.get_by_role("alert").nth(1).wait_for()
+        beside = "[...document.querySelectorAll('[role]')].map(e => e.previousElementSibling.value)"
+        assert page.evaluate(beside) == ["first", "second"]
+
+        site.available = True
+        page.evaluate("manager.refresh()")
+        page.get_by_text("First").click()
+        arrived(page, site, "/first")
+
+        assert page.evaluate(beside) == ["second"], "that one is not sent yet"
+        page.evaluate("manager.stop()")
+        assert page.get_by_role("alert").count() == 0
 
     def test_the_message_is_text_whatever_its_words_are(
         self, opened: Opened, site: Site, page_problems: Problems

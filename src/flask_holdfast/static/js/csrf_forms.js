@@ -38,8 +38,8 @@ export class Forms {
   #held = new WeakSet()
   /** @type {HTMLFormElement | undefined} The one that is being sent after it was held. */
   #released
-  /** @type {HTMLElement | undefined} */
-  #notice
+  /** @type {WeakMap<HTMLFormElement, HTMLElement>} */
+  #notices = new WeakMap()
 
   /**
    * Begins, until the signal aborts.
@@ -52,7 +52,6 @@ export class Forms {
     this.#signal = signal
     this.#watch(window)
     this.#watchShadows()
-    signal.addEventListener('abort', () => this.#notice?.remove())
   }
 
   /**
@@ -106,13 +105,13 @@ export class Forms {
     const { isOwn, isPost } = destination(form, submitter)
     // While it is held, a token may come by another way.
     const isHeld = this.#held.has(form)
+    // What was said of the last attempt is no longer so.
+    if (!isHeld) this.#notices.get(form)?.remove()
     if (isOwn && isPost && form !== this.#released && (isHeld || !this.#keeper.isFresh())) {
       event.preventDefault()
       event.stopImmediatePropagation()
       if (!isHeld) this.#hold(form, submitter)
     } else {
-      // What was said of the last attempt is no longer so.
-      this.#notice?.remove()
       // formdata, which follows at once, does not say which button was pressed.
       this.#submits.set(form, event)
       setTimeout(() => this.#submits.delete(form))
@@ -122,7 +121,7 @@ export class Forms {
   /**
    * Its buttons stay as they are, for somebody may be reading them aloud; a second press is not
    * sent.
-   * @param {HTMLFormElement} form @param {HTMLElement | null} submitter
+   * @param {HTMLFormElement} form @param {any} submitter
    */
   async #hold (form, submitter) {
     this.#held.add(form)
@@ -134,31 +133,31 @@ export class Forms {
     notice.remove()
     this.#held.delete(form)
     if (token || this.#signal.aborted) {
-      const isThere = /** @type {any} */ (submitter)?.form === form
       this.#released = form
-      HTMLFormElement.prototype.requestSubmit.call(form, isThere ? submitter : null)
+      HTMLFormElement.prototype.requestSubmit.call(form, submitter?.form === form ? submitter : null)
       this.#released = undefined
       return
     }
     const reason = this.#keeper.fail(REFRESH_FAILED, { form })
-    const why = reason === REFRESH_FAILED ? text.notSent : text.notSentChanged
-    if (reason) this.#note(form, submitter, 'alert').textContent = why
+    if (!reason) return
+    this.#note(form, submitter, 'alert').textContent =
+      reason === REFRESH_FAILED ? text.notSent : text.notSentChanged
   }
 
   /**
    * A place for words, empty at first: where the person has pressed, for the top of a long form is
-   * out of sight. The one of before goes. Elements of a form are named by its fields, and a field
-   * named "action" or "before" hides the form's own: hence the call through the prototype.
+   * out of sight. Elements of a form are named by its fields, and a field named "action" or "before"
+   * hides the form's own: hence the call through the prototype.
    * @param {HTMLFormElement} form @param {HTMLElement | null} submitter @param {string} role
    */
   #note (form, submitter, role) {
-    this.#notice?.remove()
     const notice = document.createElement('div')
     notice.className = 'holdfast-notice'
     notice.setAttribute('role', role)
     if (submitter) submitter.after(notice)
     else Element.prototype.before.call(form, notice)
-    this.#notice = notice
+    this.#notices.set(form, notice)
+    this.#signal.addEventListener('abort', () => notice.remove())
     return notice
   }
 
