@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.browser.acts import START, Opened, events, heard, refreshed
+from tests.browser.acts import FETCH, START, Opened, events, heard, refreshed
 from tests.browser.site import Site
 
 if TYPE_CHECKING:
@@ -30,6 +30,15 @@ class TestFreshness:
         refreshed(page, lambda: page.clock.run_for("01:21"))
 
         assert site.refreshes == 1
+
+    def test_no_interval_is_shorter_than_half_a_minute(self, opened: Opened, site: Site) -> None:
+        opened("").clock.install()
+        page = opened(interval=0)
+        for _ in range(10):
+            page.clock.run_for("00:09")
+            page.evaluate(FETCH, ["/x", {}])
+
+        assert 2 <= site.refreshes <= 3
 
     def test_being_looked_at_again_renews_it_once(self, opened: Opened, site: Site) -> None:
         """After the back/forward cache three events come at once."""

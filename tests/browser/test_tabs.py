@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from playwright.sync_api import Page
+    from playwright.sync_api import APIResponse, Page, Route
 
     from tests.conftest import NewContext, Problems
 
@@ -39,6 +40,25 @@ TELL = """async news => {
 
 def told(**news: object) -> dict[str, object]:
     return {"csrf_token": "token-told", "expires_in": 1800, "subject": "alice", **news}
+
+
+class Late:
+    """Keeps the answer to the next request of a page for `path`, which is made, until `release`."""
+
+    def __init__(self, page: Page, path: str) -> None:
+        self._page = page
+        self._made: list[tuple[Route, APIResponse]] = []
+        page.route(f"**{path}", lambda route: self._made.append((route, route.fetch())), times=1)
+
+    def wait(self) -> None:
+        deadline = time.monotonic() + 10
+        while not self._made:
+            assert time.monotonic() < deadline, "nothing was asked for"
+            self._page.wait_for_timeout(5)
+
+    def release(self) -> None:
+        ((route, answer),) = self._made
+        route.fulfill(response=answer)
 
 
 @pytest.fixture
@@ -138,6 +158,55 @@ def test_when_the_tab_that_asked_is_closed_another_goes_on(tabs: Tabs, site: Sit
     assert site.refreshes == 2
 
 
+def test_a_clock_that_was_set_back_leaves_each_tab_its_timer(tabs: Tabs, site: Site) -> None:
+    """One waits while the other asks, and does not believe an answer of yesterday."""
+    first, _ = tabs(2, clock=True)
+    clock = Clock(first.context)
+    clock.run(25)
+    first.context.clock.set_system_time(first.evaluate("Date.now() / 1000 - 86_400"))
+    site.answering.clear()
+    first.evaluate("() => { manager.refresh() }")
+    while site.refreshes == 0:
+        first.wait_for_timeout(5)
+    first.context.clock.run_for(7000)  # the second is due
+    site.answering.set()
+    clock.run(2, step=1)
+    first.close()
+    before = site.refreshes
+
+    clock.run(320)
+
+    assert site.refreshes == before + 1
+
+
+def test_a_page_that_was_answered_while_it_waited_for_another_tab_keeps_its_timer(
+    tabs: Tabs, site: Site, page_problems: Problems
+) -> None:
+    page_problems.expect("Failed to load resource")
+    page, other = tabs(2, clock=True)
+    clock = Clock(page.context)
+    other.evaluate(
+        """() => new Promise(begun => {
+          navigator.locks.request('holdfast-csrf:/session/csrf-token', () => {
+            begun()
+            return new Promise(resolve => { window.end = resolve })
+          })
+        })"""
+    )
+    clock.run(PERIOD - 3)
+    clock.run(4, step=2)
+    site.refuse = {"token-page"}
+    assert page.evaluate(FETCH, ["/x", POST]) == 200
+    other.evaluate("end()")
+    clock.run(1)
+    other.close()
+    assert site.refreshes == 0
+
+    clock.run(320)
+
+    assert site.refreshes == 1
+
+
 def test_one_tab_finds_out_for_all_that_the_server_is_away(
     tabs: Tabs, site: Site, page_problems: Problems
 ) -> None:
@@ -234,6 +303,52 @@ class TestAChangeOfSession:
         other.evaluate(TELL, told(askedAt=asked_before))
 
         assert token(page) == "token-1"
+
+    @pytest.mark.parametrize("subject", ["alice", "bob"])
+    def test_an_answer_that_comes_late_does_not_undo_what_was_heard_since(
+        self, tabs: Tabs, site: Site, subject: str
+    ) -> None:
+        """It was asked for before a login in the other tab, and is made already."""
+        page, other = tabs(2, FORM)
+        late = Late(page, "/session/csrf-token")
+        page.evaluate("() => { window.late = manager.refresh() }")
+        late.wait()
+        news = told(subject=subject)
+        other.evaluate(f"news => ({TELL})({{ ...news, askedAt: Date.now() }})", news)
+        mine = "token-told" if subject == "alice" else ""
+        assert token(page) == mine
+        late.release()
+
+        assert page.evaluate("late") == mine
+        assert token(page) == mine
+
+    def test_nor_does_a_refusal(self, tabs: Tabs, site: Site, page_problems: Problems) -> None:
+        """What it refused is sent again, with the newer token."""
+        page_problems.expect("Failed to load resource")
+        page, other = tabs(2)
+        site.refuse = {"token-page"}
+        late = Late(page, "/x")
+        page.evaluate("() => { window.late = fetch('/x', { method: 'POST' }).then(a => a.status) }")
+        late.wait()
+        other.evaluate(f"news => ({TELL})({{ ...news, askedAt: Date.now() }})", told())
+        late.release()
+
+        assert page.evaluate("late") == 200
+        assert [arrival.token for arrival in site.received()] == ["token-page", "token-told"]
+        assert token(page) == "token-told"
+
+    def test_nor_a_page_that_a_library_has_swapped_in(self, tabs: Tabs, site: Site) -> None:
+        """As after a sign-in without leaving the page."""
+        (page,) = tabs(1)
+        late = Late(page, "/session/csrf-token")
+        page.evaluate("() => { window.late = manager.refresh() }")
+        late.wait()
+        page.evaluate("document.querySelector('meta[name=csrf-token]').content = 'swapped-in'")
+        assert token(page) == "swapped-in"
+        late.release()
+
+        assert page.evaluate("late") == "swapped-in"
+        assert page.locator("meta[name=csrf-token]").get_attribute("content") == "swapped-in"
 
     def test_a_newer_word_counts(self, tabs: Tabs, site: Site) -> None:
         """So that the tests above can fail."""

@@ -76,8 +76,6 @@ export class CSRFManager extends EventTarget {
   /** @type {Tabs | undefined} */
   #tabs
   #token = ''
-  /** All times are by Date.now(). */
-  #expiresAt = 0
   #lifetime = Infinity
   #expiryTold = false
   /** Every token this page has had: to know our own when it would leave. */
@@ -86,7 +84,9 @@ export class CSRFManager extends EventTarget {
   #subject
   /** @type {string | undefined} Who is signed in instead. */
   #stranger
-  /** When the newest answer that we know of had been given, at the latest. */
+  /** When the newest answer that we know of was asked for; all times are by Date.now(). */
+  #askedAt = -Infinity
+  /** When it had been given, at the latest. */
   #knownAt = -Infinity
   /** @type {Promise<string> | undefined} The refresh under way. */
   #flight
@@ -103,14 +103,13 @@ export class CSRFManager extends EventTarget {
    */
   constructor ({ interval = 300, words } = {}) {
     super()
-    this.#interval = interval * 1000
+    this.#interval = Math.max(BEAT, interval * 1000)
     this.#words = words
   }
 
   /** Begins, unless one runs in this window already. @returns {CSRFManager} The one that runs. */
   start () {
-    const running = slot[RUNNING]
-    if (running) return running
+    if (slot[RUNNING]) return slot[RUNNING]
     slot[RUNNING] = this
     this.#life = new AbortController()
     const { signal } = this.#life
@@ -126,7 +125,7 @@ export class CSRFManager extends EventTarget {
       },
       // A refusal tells who is signed in now, not for whom the page was made: while that is unknown,
       // nothing is sent again.
-      refused: (...answer) => this.#subject !== undefined && this.#learn(...answer),
+      refused: (...answer) => this.#subject !== undefined && this.#take(...answer),
       fail: (...what) => this.#fail(...what),
       isIssued: text => this.#issued.has(text)
     }
@@ -189,58 +188,53 @@ export class CSRFManager extends EventTarget {
     }
     const now = Date.now()
     const { asked, known } = this.#issued.size ? { asked: now, known: now } : pageTimes()
+    this.#askedAt = asked
     this.#knownAt = known
-    this.#keep(token, Number(setting('expiresIn')), asked)
+    this.#keep(token, Number(setting('expiresIn')))
   }
 
-  /** @param {string} token @param {number} seconds @param {number} since */
-  #keep (token, seconds, since) {
+  /** @param {string} token @param {number} seconds */
+  #keep (token, seconds) {
     this.#token = token
     this.#issued.add(token)
     this.#lifetime = seconds * 1000
-    this.#expiresAt = since + this.#lifetime
     this.#expiryTold = false
   }
 
-  #isFresh () { return this.token !== '' && Date.now() < this.#expiresAt }
+  #isFresh () { return this.token !== '' && Date.now() < this.#askedAt + this.#lifetime }
 
   async #refresh () {
     const life = this.#life
     const since = this.#attemptedAt = Date.now()
+    // Unless the clock was set back, it is no later.
+    this.#knownAt = Math.min(this.#knownAt, since - 1)
     if (this.token && !this.#isFresh() && !this.#expiryTold) {
       this.#expiryTold = true
       this.#emit('csrf:expired', {})
     }
     await alone(channelName(), async hasWaited => {
-      if (!hasWaited || this.#knownAt < since) await this.#ask(life)
+      if (hasWaited && this.#knownAt >= since) return
+      const askedAt = Date.now()
+      const grant = await requestGrant().catch(error => {
+        this.#backOff(error)
+        throw error
+      })
+      if (!life?.signal.aborted) this.#take(grant, askedAt)
     })
     return this.token
   }
 
-  /** @param {AbortController | undefined} life */
-  async #ask (life) {
-    const askedAt = Date.now()
-    try {
-      const grant = await requestGrant()
-      if (!life?.signal.aborted) this.#learn(grant, askedAt)
-    } catch (error) {
-      this.#backOff(error)
-      throw error
-    } finally {
-      this.#plan()
-    }
-  }
-
   #refreshQuietly () { return this.refresh().catch(() => '') }
 
-  /** @param {unknown} error */
+  /** @param {any} error */
   #backOff (error) {
     const longest = FIRST_BACK_OFF * 2 ** this.#failures++
-    const asked = error instanceof CSRFRefreshError && error.response?.headers.get('Retry-After')
+    const asked = error.response?.headers.get('Retry-After')
     // Half of it by chance, or every page would come to a restarted server at once.
     const wait = Math.max(longest * (0.5 + Math.random() / 2), Number(asked) * 1000 || 0)
     this.#retryAt = Date.now() + Math.min(wait, this.#interval)
     this.#tabs?.tell({ failures: this.#failures, retryAt: this.#retryAt })
+    this.#plan()
   }
 
   /**
@@ -261,10 +255,7 @@ export class CSRFManager extends EventTarget {
     const now = Date.now()
     // Before it was planned: the clock was set back.
     if (now >= this.#dueAt || now < this.#plannedAt) this.#refreshQuietly()
-    else {
-      const wait = Math.min(this.#dueAt - now, BEAT)
-      this.#timer = window.setTimeout(() => this.#tick(), wait)
-    }
+    else this.#timer = window.setTimeout(() => this.#tick(), Math.min(this.#dueAt - now, BEAT))
   }
 
   /** The page is looked at again or the network is back: ask now, whatever the timer says. */
@@ -274,14 +265,6 @@ export class CSRFManager extends EventTarget {
   }
 
   // -- What was answered
-
-  /** @param {Grant} grant @param {number} askedAt */
-  #learn (grant, askedAt) {
-    this.#failures = this.#retryAt = 0
-    this.#knownAt = Date.now()
-    this.#tabs?.tell({ ...grant, askedAt })
-    return this.#accept(grant, askedAt)
-  }
 
   /**
    * Another tab has news. A token is bound to its session, and a login anywhere begins a new one:
@@ -298,31 +281,46 @@ export class CSRFManager extends EventTarget {
     const grant = asGrant(news)
     this.#readPage()
     if (!grant || this.#subject === undefined || !(news.askedAt >= this.#knownAt)) return
+    this.#take(grant, news.askedAt, true)
+  }
+
+  /**
+   * The server has answered. What was asked for before something that we know came late, and may be
+   * of an older session; unless the clock was set back.
+   * @param {Grant} grant @param {number} askedAt @param {boolean} [wasTold]
+   * @returns {boolean}  Whether there is a token to send.
+   */
+  #take (grant, askedAt, wasTold) {
+    if (!wasTold) this.#tabs?.tell({ ...grant, askedAt })
     this.#failures = this.#retryAt = 0
-    this.#knownAt = this.#attemptedAt = Date.now()
-    this.#accept(grant, news.askedAt)
-    this.#plan(true)
+    const now = this.#attemptedAt = Date.now()
+    if (askedAt >= this.#askedAt || now < this.#askedAt) {
+      this.#askedAt = askedAt
+      this.#knownAt = now
+      this.#accept(grant)
+    }
+    this.#plan(wasTold)
+    return this.token !== ''
   }
 
   /**
    * Puts a token in place, if it belongs to the person this page was made for: with another's,
    * the page would send what one person typed as another person.
-   * @param {Grant} grant @param {number} askedAt
+   * @param {Grant} grant
    */
-  #accept ({ csrf_token: token, expires_in: seconds, subject }, askedAt) {
+  #accept ({ csrf_token: token, expires_in: seconds, subject }) {
     const previous = this.#subject ??= subject
     if (subject !== previous) {
-      if (subject === this.#stranger) return false
+      if (subject === this.#stranger) return
       this.#stranger = subject
-      if (this.#emit('session:changed', { subject, previous })) return false
+      if (this.#emit('session:changed', { subject, previous })) return
       this.#subject = subject
     }
     this.#stranger = undefined
-    this.#keep(token, seconds ?? Infinity, askedAt)
+    this.#keep(token, seconds ?? Infinity)
     metaElement()?.setAttribute('content', token)
     for (const field of tokenFields()) field.value = token
     this.#emit('csrf:refreshed', { expires_in: seconds })
-    return true
   }
 
   /** @param {string} reason @param {{ form?: HTMLFormElement, response?: Response }} [about] */

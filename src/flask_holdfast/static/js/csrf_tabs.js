@@ -38,33 +38,26 @@ export async function alone (name, run) {
 
 /** Tells the other tabs, and hears them, until the signal aborts. */
 export class Tabs {
-  #name
-  #hear
   /** @type {BroadcastChannel | undefined} */
   #channel
 
   /** @param {string} name @param {(news: any) => void} hear @param {AbortSignal} signal */
   constructor (name, hear, signal) {
-    this.#name = name
-    this.#hear = hear
-    this.#open()
+    const open = () => {
+      this.#channel ??= new BroadcastChannel(name)
+      this.#channel.onmessage = ({ data }) => hear(data)
+    }
+    const close = () => {
+      this.#channel?.close()
+      this.#channel = undefined
+    }
+    open()
     // A message to a page in the back/forward cache would put it out of that.
-    window.addEventListener('pagehide', () => this.#close(), { signal })
-    window.addEventListener('pageshow', () => this.#open(), { signal })
-    signal.addEventListener('abort', () => this.#close())
+    window.addEventListener('pagehide', close, { signal })
+    window.addEventListener('pageshow', open, { signal })
+    signal.addEventListener('abort', close)
   }
 
   /** @param {object} news */
   tell (news) { this.#channel?.postMessage(news) }
-
-  #open () {
-    if (this.#channel) return
-    this.#channel = new BroadcastChannel(this.#name)
-    this.#channel.onmessage = ({ data }) => this.#hear(data)
-  }
-
-  #close () {
-    this.#channel?.close()
-    this.#channel = undefined
-  }
 }
