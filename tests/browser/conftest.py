@@ -1,4 +1,4 @@
-"""Two origins, and a page of ours with a manager in it."""
+"""Two origins, and a page of ours with a manager in it; the reference application."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import pytest
 
 from tests import services
 from tests.browser.acts import START
+from tests.browser.clock_world import World, world
 from tests.browser.site import Site, make_app
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from playwright.sync_api import Page
 
@@ -59,3 +61,10 @@ def opened(site: Site, new_context: NewContext) -> Opened:
         return page
 
     return open_page
+
+
+@pytest.fixture
+def server(tmp_path: Path, new_context: NewContext) -> Iterator[World]:
+    """The reference application, its time in the test's hand."""
+    with world(tmp_path, new_context) as made:
+        yield made

@@ -12,16 +12,14 @@ from typing import TYPE_CHECKING
 import pytest
 from flask import Blueprint, jsonify, redirect, render_template_string, request, send_from_directory
 
-from tests.browser.clock_world import World, world
+from tests.browser.clock_world import World
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from flask.typing import ResponseReturnValue
     from playwright.sync_api import Page
 
     from tests.browser.site import Site
-    from tests.conftest import NewContext, Problems
+    from tests.conftest import Problems
 
 MODULES = Path(__file__).parents[2] / "node_modules"
 SCRIPTS = {
@@ -76,12 +74,11 @@ def elsewhere() -> ResponseReturnValue:
 
 
 @pytest.fixture
-def server(tmp_path: Path, new_context: NewContext) -> Iterator[World]:
+def server(server: World) -> World:
     if not MODULES.is_dir():
         pytest.fail("node_modules is missing: make node_modules/made.stamp")
-    with world(tmp_path, new_context) as made:
-        made.app.register_blueprint(libraries)
-        yield made
+    server.app.register_blueprint(libraries)
+    return server
 
 
 CALLS = {

@@ -293,6 +293,31 @@ class TestActivity:
 
         assert server.count(KEEP_ALIVE) == before
 
+    def test_near_the_end_that_nothing_can_put_off_is_no_idleness(
+        self, tmp_path: Path, new_context: NewContext
+    ) -> None:
+        settings = {
+            "PERMANENT_SESSION_LIFETIME": 5 * MINUTE,
+            "SESSION_CACHE_TIMEOUT": 15 * MINUTE,
+        }
+        with world(tmp_path, new_context, **settings) as server:
+            page = server.signed_in()
+            for _ in range(8):
+                server.pass_time(MINUTE)
+                with page.expect_response("**/session/keep-alive"):
+                    note(page).press("a")
+            server.pass_time(2 * MINUTE + 5)
+            expect(warning(page)).to_contain_text("Please save your work now")
+            page.keyboard.press("Escape")
+            for _ in range(2):
+                server.pass_time(MINUTE)
+                note(page).press("a")
+            server.pass_time(1)
+            server.settle()
+
+            expect(page.get_by_role("timer")).to_contain_text("You will be signed out in 2:")
+            expect(warning(page)).to_have_count(0)
+
 
 class TestTheEnd:
     def test_covers_the_page_and_keeps_what_was_typed(self, server: World) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
 from playwright.sync_api import expect
 
 from tests.accessibility import all_violations
@@ -17,20 +16,10 @@ from tests.browser.clock_world import (
     cover,
     note,
     warning,
-    world,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from tests.conftest import NewContext, Problems
-
-
-@pytest.fixture
-def server(tmp_path: Path, new_context: NewContext) -> Iterator[World]:
-    with world(tmp_path, new_context) as made:
-        yield made
+    from tests.conftest import Problems
 
 
 def test_the_warning_and_the_covers(server: World, page_problems: Problems) -> None:

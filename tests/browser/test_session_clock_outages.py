@@ -30,12 +30,6 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def server(tmp_path: Path, new_context: NewContext) -> Iterator[World]:
-    with world(tmp_path, new_context) as made:
-        yield made
-
-
-@pytest.fixture
 def on_redis(
     tmp_path: Path, new_context: NewContext, own_redis: services.RedisServer
 ) -> Iterator[World]:
@@ -163,10 +157,22 @@ class TestAServerThatIsAway:
         server.stop()
         page_problems.expect("net::ERR_")
 
+        page.evaluate(
+            """() => {
+              window.lines = []
+              const find = nodes => [...nodes].find(node => node.className === 'line')
+              new MutationObserver(records => {
+                for (const { addedNodes } of records) {
+                  if (find(addedNodes)) lines.push(find(addedNodes).textContent)
+                }
+              }).observe(document.querySelector('holdfast-session').shadowRoot, { childList: true })
+            }"""
+        )
         page.keyboard.press("Enter")
 
         expect(warning(page)).to_have_count(0)
         expect(page.get_by_role("status").filter(has_text="cannot be reached")).to_be_visible()
+        assert page.evaluate("lines") == [""], "what is there at once no screen reader tells"
         server.shot(page, "unreached")
         expect(note(page)).to_be_focused()
         server.start()

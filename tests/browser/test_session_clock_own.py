@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
 from playwright.sync_api import expect
 
 from tests.browser.clock_world import (
@@ -16,14 +15,10 @@ from tests.browser.clock_world import (
     ended,
     warned,
     warning,
-    world,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from tests.conftest import NewContext
+    pass
 
 EVENTS = """() => {
   window.heard = []
@@ -34,12 +29,6 @@ EVENTS = """() => {
     })
   }
 }"""
-
-
-@pytest.fixture
-def server(tmp_path: Path, new_context: NewContext) -> Iterator[World]:
-    with world(tmp_path, new_context) as made:
-        yield made
 
 
 def test_events_tell_of_everything(server: World) -> None:
@@ -130,6 +119,28 @@ def test_a_screen_of_its_own_takes_the_place_of_ours(server: World) -> None:
         ["cover", "ended", "/auth/login"],
     ]
     expect(page.locator("holdfast-session")).to_have_count(0)
+
+
+def test_signing_out_without_an_address_sends_nothing_and_says_what_is_missing(
+    server: World,
+) -> None:
+    page = server.signed_in()
+    server.settle()
+    server.arrived.clear()
+    why = page.evaluate(
+        """async () => {
+          const loaded = document.querySelector('script[src*="session_clock.auto"]').src
+          delete document.querySelector('meta[name="csrf-token"]').dataset.signOutUrl
+          const { clock } = await import(loaded)
+          try { clock.signOut() } catch (error) { return error.message }
+        }"""
+    )
+
+    assert "data-sign-out-url" in why
+    assert "sign_out_url" in why
+    warned(server, page)
+    expect(warning(page).get_by_role("button", name="Sign out now")).to_have_count(0)
+    assert "POST" not in {method for method, _ in server.arrived}
 
 
 def test_loaded_twice_it_is_one(server: World) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.clock_world import (
@@ -18,21 +17,11 @@ from tests.browser.clock_world import (
     cover,
     note,
     warning,
-    world,
 )
 from tests.server.visitor import PASSWORD, token_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from tests.conftest import NewContext
-
-
-@pytest.fixture
-def server(tmp_path: Path, new_context: NewContext) -> Iterator[World]:
-    with world(tmp_path, new_context) as made:
-        yield made
+    pass
 
 
 def five_tabs(server: World) -> list[Page]:

@@ -125,6 +125,8 @@ export class SessionClock extends EventTarget {
   #signInTab
   /** When that arrived at a page: closed at once it takes nothing along that was typed there. */
   #arrivedAt = -Infinity
+  /** @type {HTMLFormElement | undefined} What signs out. */
+  #signOutForm
   /** Whether the other tabs have heard of this page. */
   #isHeardOf = false
 
@@ -150,6 +152,7 @@ export class SessionClock extends EventTarget {
     const quietly = { signal, capture: true, passive: true }
     for (const act of ACTS) window.addEventListener(act, event => this.#onAct(event), quietly)
     document.addEventListener('session:changed', event => this.#onChanged(event), { signal })
+    document.addEventListener('csrf:failed', event => this.#onFailed(event), { signal })
     document.addEventListener('visibilitychange', () => this.#wake(), { signal })
     window.addEventListener('focus', () => this.#onFocus(), { signal })
     window.addEventListener('online', () => this.#wake(), { signal })
@@ -193,19 +196,21 @@ export class SessionClock extends EventTarget {
     if (!await isReached && !this.#over) this.#screen.note('unreached')
   }
 
-  /** The person wants to leave: a form is sent to data-sign-out-url. */
+  /**
+   * The person wants to leave: a form is sent to data-sign-out-url. Throws an Error where the page
+   * has none: a POST to any other address would do who knows what.
+   */
   signOut () {
-    const form = document.createElement('form')
+    const action = setting('signOutUrl')
+    if (!action) {
+      throw new Error('The page does not say where to sign out: data-sign-out-url of its ' +
+        '<meta name="csrf-token">, sign_out_url of holdfast_scripts().')
+    }
+    const form = this.#signOutForm ??= document.createElement('form')
     form.method = 'post'
-    form.action = setting('signOutUrl') ?? ''
+    form.action = action
     form.hidden = true
-    document.body.append(form)
-    document.addEventListener('csrf:failed', event => {
-      if (/** @type {CustomEvent} */ (event).detail.form !== form) return
-      event.preventDefault()
-      form.remove()
-      this.#screen.note('unreached')
-    }, { signal: this.#life?.signal })
+    if (!form.isConnected) document.body.append(form)
     form.requestSubmit()
   }
 
@@ -388,6 +393,15 @@ export class SessionClock extends EventTarget {
     this.#askAgain()
   }
 
+  /** Nobody would see a message at the form that signs out. @param {Event} event */
+  #onFailed (event) {
+    const { form } = /** @type {CustomEvent} */ (event).detail
+    if (!form || form !== this.#signOutForm) return
+    event.preventDefault()
+    form.remove()
+    this.#screen.note('unreached')
+  }
+
   /** The page is looked at again or the network is back. */
   #wake () {
     if (document.visibilityState !== 'visible') return
@@ -412,7 +426,8 @@ export class SessionClock extends EventTarget {
 
   /** @param {Event} event */
   #onAct (event) {
-    if (!event.isTrusted || !this.#ends || this.#warned || this.#over) return
+    // Of an idle end that is near the person is asked in so many words.
+    if (!event.isTrusted || !this.#ends || this.#warned === IDLE || this.#over) return
     const { idleEnd, absoluteEnd } = this.#ends
     const now = Date.now()
     const slidAgo = this.#idle - (idleEnd - now)

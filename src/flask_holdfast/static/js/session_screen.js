@@ -44,6 +44,11 @@ export const WORDS = {
 /** Seconds left at which a screen reader is told again. */
 const SPOKEN = [60, 30, 10]
 
+/** Milliseconds. How soon our dialog is on top again after the page has opened one over it. */
+const LOOK_AGAIN = 1000
+/** After which a screen reader knows of an element and tells what is written into it. */
+const NOTICED = 100
+
 /** Marks the page as covered, so that it is not painted, nor printed, beneath the cover. */
 const COVERED = 'data-holdfast-covered'
 
@@ -62,7 +67,7 @@ const STYLE = `
 }
 *, ::before, ::after { box-sizing: border-box; }
 [hidden] { display: none !important; }
-dialog { padding: 0; border: 0; background: Canvas; color: CanvasText; }
+dialog { pointer-events: auto; padding: 0; border: 0; background: Canvas; color: CanvasText; }
 dialog:focus { outline: none; }
 .dialog {
   width: min(27rem, calc(100vw - 2rem));
@@ -151,8 +156,11 @@ export class SessionScreen {
   /** @type {HTMLElement | undefined} Where it is spoken. */
   #spoken
   #spokenAt = Infinity
+  /** What is left, in milliseconds. */
+  #left = 0
   /** @type {HTMLElement | undefined} */
   #line
+  #watch = 0
   /** @type {Element | null} What had the focus before. */
   #focused = null
   /** @type {CSSStyleSheet | undefined} */
@@ -195,6 +203,7 @@ export class SessionScreen {
 
   /** What is left now. @param {number} left  Milliseconds. */
   count (left) {
+    this.#left = left
     const seconds = Math.max(0, Math.ceil(left / 1000))
     if (this.#time) this.#time.textContent = this.#sentence('warning', clockTime(seconds))
     const due = SPOKEN.find(moment => seconds <= moment && moment < this.#spokenAt)
@@ -238,7 +247,7 @@ export class SessionScreen {
     // Escape opens nothing. Of two in a row browsers obey the second, whatever we say to it.
     dialog.addEventListener('cancel', event => event.preventDefault())
     dialog.addEventListener('close', () => {
-      if (this.#open === dialog && dialog.isConnected) dialog.showModal()
+      if (this.#open === dialog && dialog.isConnected && !dialog.open) dialog.showModal()
     })
     this.#show(dialog)
     document.documentElement.setAttribute(COVERED, '')
@@ -300,9 +309,29 @@ export class SessionScreen {
     last?.remove()
     this.#root().append(dialog)
     dialog.showModal()
+    clearInterval(this.#watch)
+    this.#watch = window.setInterval(() => this.#raise(), LOOK_AGAIN)
+  }
+
+  /**
+   * The page's own modal dialog, opened over ours, would keep the person from seeing ours and from
+   * reaching it; so would a library that takes it out of the page. What is below a modal dialog is
+   * inert, so nobody hits it.
+   */
+  #raise () {
+    const dialog = this.#open
+    if (!dialog) return
+    const { left, top, width, height } = dialog.getBoundingClientRect()
+    const hit = document.elementFromPoint(left + width / 2, top + height / 2)
+    if (!hit || hit === this.#host) return
+    this.#root()
+    dialog.close()
+    if (this.#time) dialog.setAttribute('aria-label', this.#sentence('warning', spoken(this.#left)))
+    dialog.showModal()
   }
 
   #close () {
+    clearInterval(this.#watch)
     const dialog = this.#open
     this.#open = this.#time = this.#spoken = undefined
     if (!dialog) return
@@ -333,14 +362,15 @@ export class SessionScreen {
   /** @param {string} text */
   #writeLine (text) {
     this.#removeLine()
-    this.#line = element('p', 'line', text)
-    this.#line.setAttribute('role', 'status')
+    const line = this.#line = element('p', 'line')
+    line.setAttribute('role', 'status')
+    setTimeout(() => { line.textContent ||= text }, NOTICED)
     const root = this.#root()
     // Beside an open dialog it would be inert.
-    ;(this.#open ?? root).append(this.#line)
+    ;(this.#open ?? root).append(line)
     // No element that has the focus hides behind it.
     this.#host?.setAttribute('data-line', '')
-    return this.#line
+    return line
   }
 
   #removeLine () {
