@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from playwright.sync_api import Route
+
     from tests.conftest import NewContext, Problems
 
 
@@ -145,6 +147,32 @@ class TestAServerThatIsAway:
         expect(page.locator("holdfast-session .line")).to_have_count(0)
         expect(cover(page)).to_have_count(0)
         assert server.is_signed_in(page)
+
+    def test_one_that_wants_no_more_of_it_is_left_alone(
+        self, server: World, page_problems: Problems
+    ) -> None:
+        """It answers, but does not slide the session: not a POST for each key that is pressed."""
+        page_problems.expect("status of 429")
+        page = server.signed_in()
+        server.pass_time(5 * MINUTE)
+        server.settle()
+        asked: list[str] = []
+
+        def refuse(route: Route) -> None:
+            asked.append(route.request.url)
+            route.fulfill(status=429, headers={"Retry-After": "60"})
+
+        page.route("**/session/keep-alive", refuse)
+        for _ in range(10):
+            note(page).press("a")
+            server.settle()
+        assert len(asked) == 1
+
+        page.unroute("**/session/keep-alive")
+        page.context.clock.set_system_time(page.evaluate("Date.now() / 1000 - 3600"))
+        server.pass_time(100)
+        with page.expect_response("**/session/keep-alive"):
+            note(page).press("a")
 
     def test_who_wants_to_stay_is_told_and_goes_on(
         self, server: World, page_problems: Problems

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
 from playwright.sync_api import expect
 
 from tests.browser.clock_world import (
@@ -18,7 +19,7 @@ from tests.browser.clock_world import (
 )
 
 if TYPE_CHECKING:
-    pass
+    from tests.conftest import Problems
 
 EVENTS = """() => {
   window.heard = []
@@ -86,6 +87,47 @@ def test_its_words_and_its_look_are_the_pages(server: World) -> None:
     button = warning(page).get_by_role("button", name="Angemeldet bleiben")
     expect(button).to_have_css("background-color", "rgb(1, 2, 3)")
     expect(warning(page)).to_have_css("border-radius", "0px")
+
+
+@pytest.mark.parametrize(
+    ("lang", "name"),
+    [
+        ("de_AT", "You will be signed out in 2 Minuten"),
+        ("no language", "You will be signed out in 2 minutes"),
+    ],
+)
+def test_a_language_that_the_page_spells_wrong_keeps_nobody_from_being_warned(
+    server: World, lang: str, name: str
+) -> None:
+    """`str(flask_babel.get_locale())` is "de_AT"."""
+    page = server.signed_in()
+    page.evaluate("lang => { document.documentElement.lang = lang }", lang)
+    warned(server, page)
+
+    expect(warning(page)).to_have_accessible_name(name)
+
+
+def test_a_screen_that_throws_leaves_the_clock_running(
+    server: World, page_problems: Problems
+) -> None:
+    page_problems.expect("no screen")
+    page = server.signed_in()
+    page.evaluate(
+        """async () => {
+          const loaded = document.querySelector('script[src*="session_clock.auto"]').src
+          ;(await import(loaded)).clock.stop()
+          const { SessionClock } = await import('/session/static/js/session_clock.js')
+          const { SessionScreen } = await import('/session/static/js/session_screen.js')
+          class Screen extends SessionScreen { warn () { throw new Error('no screen') } }
+          new SessionClock({ screen: new Screen() }).start()
+        }"""
+    )
+    server.pass_time(IDLE - WARNING + 1)
+    server.settle()
+
+    server.pass_time(WARNING + 10)
+
+    expect(cover(page)).to_be_visible()
 
 
 def test_a_screen_of_its_own_takes_the_place_of_ours(server: World) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from playwright.sync_api import Page, expect
 
 from tests.browser.clock_world import (
@@ -19,9 +17,6 @@ from tests.browser.clock_world import (
     warning,
 )
 from tests.server.visitor import PASSWORD, token_in
-
-if TYPE_CHECKING:
-    pass
 
 
 def five_tabs(server: World) -> list[Page]:

@@ -53,10 +53,7 @@ export declare class SessionClock extends EventTarget {
     get expiresIn(): number | null;
     /** The person wants to stay. Resolves when the server has been told, or was not reached. */
     stay(): Promise<void>;
-    /**
-     * The person wants to leave: a form is sent to data-sign-out-url. Throws an Error where the page
-     * has none: a POST to any other address would do who knows what.
-     */
+    /** The person wants to leave: a form is sent to data-sign-out-url. Throws where there is none. */
     signOut(): void;
     /** Asks the server how things stand; calls that overlap share one question. */
     check(): Promise<void>;

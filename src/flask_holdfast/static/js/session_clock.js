@@ -125,7 +125,9 @@ export class SessionClock extends EventTarget {
   #signInTab
   /** When that arrived at a page: closed at once it takes nothing along that was typed there. */
   #arrivedAt = -Infinity
-  /** @type {HTMLFormElement | undefined} What signs out. */
+  /** When the server was last told that the person is here, whatever it said. */
+  #toldAt = -Infinity
+  /** @type {HTMLFormElement | undefined} */
   #signOutForm
   /** Whether the other tabs have heard of this page. */
   #isHeardOf = false
@@ -196,16 +198,10 @@ export class SessionClock extends EventTarget {
     if (!await isReached && !this.#over) this.#screen.note('unreached')
   }
 
-  /**
-   * The person wants to leave: a form is sent to data-sign-out-url. Throws an Error where the page
-   * has none: a POST to any other address would do who knows what.
-   */
+  /** The person wants to leave: a form is sent to data-sign-out-url. Throws where there is none. */
   signOut () {
     const action = setting('signOutUrl')
-    if (!action) {
-      throw new Error('The page does not say where to sign out: data-sign-out-url of its ' +
-        '<meta name="csrf-token">, sign_out_url of holdfast_scripts().')
-    }
+    if (!action) throw new Error('No data-sign-out-url (sign_out_url of holdfast_scripts)')
     const form = this.#signOutForm ??= document.createElement('form')
     form.method = 'post'
     form.action = action
@@ -231,7 +227,12 @@ export class SessionClock extends EventTarget {
     if (!this.#life) return
     this.#readPage()
     this.#noticeClockSetBack()
-    this.#timer = window.setTimeout(() => this.#tick(), this.#look())
+    let wait = SECOND
+    try {
+      wait = this.#look()
+    } finally { // a screen of the page's own may throw
+      this.#timer = window.setTimeout(() => this.#tick(), wait)
+    }
   }
 
   /** Does what is due. @returns {number} Milliseconds until it is worth looking again. */
@@ -280,6 +281,7 @@ export class SessionClock extends EventTarget {
     this.#ends = { idleEnd: idleEnd - back, absoluteEnd: absoluteEnd - back }
     this.#knownAt -= back
     this.#client.retryAt = 0
+    this.#toldAt = -Infinity
   }
 
   // -- What is known
@@ -346,6 +348,7 @@ export class SessionClock extends EventTarget {
       const { absoluteEnd } = this.#ends
       this.#ends = { idleEnd: Math.min(Date.now() + this.#idle, absoluteEnd), absoluteEnd }
     }
+    this.#toldAt = Date.now()
     const answer = await this.#client.keepAlive()
     await this.#accept(answer)
     if (!answer && this.#client.lastRefusal) this.#askAgain()
@@ -430,7 +433,7 @@ export class SessionClock extends EventTarget {
     if (!event.isTrusted || !this.#ends || this.#warned === IDLE || this.#over) return
     const { idleEnd, absoluteEnd } = this.#ends
     const now = Date.now()
-    const slidAgo = this.#idle - (idleEnd - now)
+    const slidAgo = Math.min(this.#idle - (idleEnd - now), now - this.#toldAt)
     const isFutile = absoluteEnd - idleEnd <= JUST_NOW || now < this.#client.retryAt
     if (!isFutile && slidAgo >= this.#idle * SHARE_OF_IDLE) this.#keepAlive()
   }

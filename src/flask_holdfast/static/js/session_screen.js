@@ -434,6 +434,14 @@ function spoken (left) {
   const seconds = Math.ceil(left / 1000)
   const [value, unit] = seconds >= 60 ? [Math.round(seconds / 60), 'minute'] : [seconds, 'second']
   const options = { style: 'unit', unit, unitDisplay: 'long' }
-  const { lang } = document.documentElement
-  return new Intl.NumberFormat(lang || undefined, /** @type {any} */ (options)).format(value)
+  return new Intl.NumberFormat(language(), /** @type {any} */ (options)).format(value)
+}
+
+/** What the page says, also as Python spells it ("de_AT"); the browser's where that is none. */
+function language () {
+  try {
+    return Intl.getCanonicalLocales(document.documentElement.lang.replaceAll('_', '-'))[0]
+  } catch {
+    return undefined
+  }
 }
