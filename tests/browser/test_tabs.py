@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.browser.acts import FETCH, FORM, POST, Clock, Opened, events, heard, sent
+from tests.browser.acts import FETCH, FORM, POST, Clock, Opened, arrived, events, heard, sent
 from tests.browser.clock_world import REFRESH, world
-from tests.browser.site import Site
+from tests.browser.site import TOKEN_PATH, Site
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -166,8 +166,7 @@ def test_a_clock_that_was_set_back_leaves_each_tab_its_timer(tabs: Tabs, site: S
     first.context.clock.set_system_time(first.evaluate("Date.now() / 1000 - 86_400"))
     site.answering.clear()
     first.evaluate("() => { manager.refresh() }")
-    while site.refreshes == 0:
-        first.wait_for_timeout(5)
+    arrived(first, site, TOKEN_PATH)
     first.context.clock.run_for(7000)  # the second is due
     site.answering.set()
     clock.run(2, step=1)
