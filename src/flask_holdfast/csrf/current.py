@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import secrets
 import time
+from contextlib import suppress
 from typing import Any, cast
 from urllib.parse import unquote, urljoin, urlsplit
 
@@ -14,6 +15,7 @@ from flask.globals import request_ctx
 from itsdangerous import BadData, URLSafeTimedSerializer
 
 from .. import settings
+from ..exceptions import StoreUnavailable
 from . import tokens
 from .reasons import Reason
 from .tokens import Key, Scope
@@ -22,18 +24,22 @@ from .tokens import Key, Scope
 _MAX_STOCK_LENGTH = 512
 
 
-def issue() -> str:
+def issue(*, unasked: bool = False) -> str:
     """The token of this response: one for all its forms, another in every response.
 
-    Costs no store command with sessions of this package. Minted anew if the session has got
-    another id meanwhile, so that what is rendered after a login is good for that login.
+    Costs no store command with sessions of this package, unless a remember cookie came along
+    (see `recall`): `unasked` is for what no person asked for, where none may sign in. Minted
+    anew if the session has got another id meanwhile, so that what is rendered after a login is
+    good for that login.
     """
     # Looked up once, and not through Flask's proxies: that would be a third of the whole cost.
     asked = cast("Any", request_ctx)._get_current_object()
     config, session, kept = asked.app.config, asked.session, _g()
+    cached: tuple[Scope, str] | None = kept.get("_holdfast_csrf")
+    if cached is None and not unasked:
+        _recall(asked, kept)
     field = str(config["WTF_CSRF_FIELD_NAME"])
     scope = _minting_scope(session, field)
-    cached: tuple[Scope, str] | None = kept.get("_holdfast_csrf")
     if cached is None or cached[0] != scope:
         key = _minting_key(config)
         nonce = _nonce(session, key, scope)
@@ -55,6 +61,34 @@ def issue_for(method: str, url: str) -> str:
     purpose = _purpose(method, unquote(urlsplit(urljoin(request.url, url)).path))
     nonce = _nonce(session, key, scope)
     return tokens.mint(key, scope, time.time(), purpose=purpose, nonce=nonce)
+
+
+def recall() -> None:
+    """Let a remember cookie sign in now, rather than when Flask-Login is asked for the user.
+
+    That gives the session another id, so a token made before it would be dead from the start:
+    the first form after the browser was closed, or after the session ended. Asks the store,
+    and where no session is left, Flask-Login; nobody at all without such a cookie.
+    """
+    _recall(cast("Any", request_ctx)._get_current_object(), _g())
+
+
+def _recall(asked: Any, kept: Any) -> None:
+    app, session = asked.app, asked.session
+    if getattr(app, "login_manager", None) is None or "_login_user" in kept:
+        return
+    name = app.config.get("REMEMBER_COOKIE_NAME", "remember_token")
+    # A session that is not ours keeps its secret, and its tokens are good after a login, too.
+    if name not in asked.request.cookies or not hasattr(session, "csrf_scope"):
+        return
+    with suppress(StoreUnavailable):
+        touched = session.touched
+        known = session.user_id
+        session.touched = touched
+        if known is None:
+            from flask_login import current_user  # optional: only who has it gets here
+
+            current_user._get_current_object()
 
 
 def was_issued() -> bool:
@@ -153,7 +187,7 @@ def fresh() -> dict[str, Any]:
     """A token as scripts get it: `csrf_token`, `expires_in` (seconds or None), `subject`."""
     # The subject first: it loads the session, so that the token is for what is there now.
     whose = subject()
-    return {"csrf_token": issue(), "expires_in": time_limit(), "subject": whose}
+    return {"csrf_token": issue(unasked=True), "expires_in": time_limit(), "subject": whose}
 
 
 def user_id() -> str | None:

@@ -141,6 +141,7 @@ def offer(reason: Reason, proof: Proof | None) -> Refill | None:
         return None
     if not _is_form() or _is_kept_out():
         return None
+    current.recall()
     author = _author(reason)
     if author is None:
         return None
@@ -186,7 +187,7 @@ def offer_unasked(proof: Proof | None) -> Refill | None:
         request.mimetype,
         Step.SEND,
         "",
-        current.issue(),
+        current.issue(unasked=True),
         current.field_name(),
         # A page that was made without asking whose it is says nothing of its author: a session
         # of this package has but one, and the token is good for that session alone.
