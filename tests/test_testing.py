@@ -7,9 +7,10 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
-from flask import Flask, session
+from flask import Flask, Response, g, session
 from flask.testing import EnvironBuilder
 from flask_login import LoginManager, UserMixin, current_user
 
@@ -77,6 +78,38 @@ def test_the_protection_without_sessions_of_ours_has_tokens_too() -> None:
 
     assert client.post("/write").text == "written"
     assert client.post("/write", csrf=False).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("config", "where"),
+    [
+        pytest.param({"APPLICATION_ROOT": "/app"}, {}, id="below a path"),
+        pytest.param({"SERVER_NAME": "shop.example"}, {}, id="on a host of its own"),
+        pytest.param({"SERVER_NAME": "shop.example"}, {"subdomain": "api"}, id="on a subdomain"),
+    ],
+)
+def test_an_app_is_asked_where_it_says_it_is(
+    config: dict[str, str], where: dict[str, Any], tmp_path: Path
+) -> None:
+    app = Flask("app", instance_path=str(tmp_path), subdomain_matching=True)
+    app.config.update(
+        SECRET_KEY="a test's own secret key, long enough", SESSION_STORE_URL="memory://", **config
+    )
+    Holdfast(app)
+
+    def notes() -> dict[str, int]:
+        session["count"] = session.get("count", 0) + 1
+        return {"count": session["count"]}
+
+    app.add_url_rule("/notes", view_func=notes, methods=["POST"], **where)
+    client = HoldfastClient(app, app.response_class, use_cookies=True)
+
+    assert client.post("/notes", **where).json == {"count": 1}
+    if not where:  # each host has its own cookie
+        with client.session_transaction() as kept:
+            kept["count"] = 10
+        client.sign_in("ada")
+    assert client.post("/notes", **where).json == {"count": 2 if where else 11}
 
 
 # -- signing in ------------------------------------------------------------------------
@@ -150,6 +183,25 @@ def test_a_remembered_user_comes_back(with_users: HoldfastClient) -> None:
     with_users.delete_cookie("__Host-session")
 
     assert with_users.get("/me").text == "ada"
+
+
+def test_signing_in_runs_none_of_the_apps_hooks(with_users: HoldfastClient) -> None:
+    """A hook that ends what another one began would fail: no request was begun."""
+    app = with_users.application
+
+    @app.before_request
+    def begin() -> None:
+        g.began = True
+
+    @app.after_request
+    def end(response: Response) -> Response:
+        assert g.began
+        return response
+
+    with_users.sign_in(User("ada"), remember=True)
+
+    assert with_users.get("/me").text == "ada"
+    assert with_users.get_cookie("remember_token") is not None
 
 
 def test_who_may_not_sign_in_does_not(with_users: HoldfastClient) -> None:

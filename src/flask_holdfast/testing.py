@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from flask import Flask, url_for
+from flask import Flask, session
 from flask.testing import FlaskClient
 from werkzeug.datastructures import Headers
 from werkzeug.test import EnvironBuilder
@@ -26,12 +26,13 @@ from .csrf.decision import SAFE_METHODS
 if TYPE_CHECKING:
     from werkzeug.test import TestResponse
 
-#: `__Host-` and Secure cookies are kept and sent over https only, as in a browser.
+#: `__Host-` and Secure cookies are kept and sent over https only, as in a browser. For what a
+#: test builds by itself: where the app is configured, the client goes by that.
 BASE_URL = "https://localhost"
 
 
 class HoldfastClient(FlaskClient):
-    """A test client over https that fetches a CSRF token before each unsafe request."""
+    """A test client over https that sends a fresh CSRF token with each unsafe request."""
 
     def open(self, *args: Any, csrf: bool = True, **kwargs: Any) -> TestResponse:
         """As Flask's; with `csrf=False` neither token nor `Sec-Fetch-Site` is sent.
@@ -40,8 +41,8 @@ class HoldfastClient(FlaskClient):
         `environ` or a `Request`, goes out as it is, too.
         """
         made = args[0] if args and not isinstance(args[0], str) else None
-        if made is None and not _says_where(args, kwargs):
-            kwargs["base_url"] = BASE_URL
+        if made is None:
+            _over_https(kwargs)
         builder = made if isinstance(made, EnvironBuilder) else None
         method = str(builder.method if builder else kwargs.get("method", "GET")).upper()
         if csrf and method not in SAFE_METHODS and (builder or made is None):
@@ -56,24 +57,18 @@ class HoldfastClient(FlaskClient):
 
     def session_transaction(self, *args: Any, **kwargs: Any) -> Any:
         """As Flask's, from this very client: from another one a signed-in session is held."""
-        kwargs.setdefault("base_url", BASE_URL)
+        _over_https(kwargs)
         kwargs.setdefault("environ_base", self.environ_base)
         return super().session_transaction(*args, **kwargs)
 
-    def csrf_token(self, **kwargs: Any) -> str:
-        """A fresh token of this client's session."""
-        kwargs.setdefault("base_url", BASE_URL)
-        if "holdfast" not in self.application.extensions:
-            # `CSRFProtect` alone has no endpoint for it.
-            with self._request(kwargs["base_url"]):
-                return current.issue()
-        with self.application.test_request_context(base_url=kwargs["base_url"]):
-            path = url_for("holdfast.csrf_token", _external=False)
-        response = super().open(path, method="GET", **kwargs)
-        assert response.json is not None, f"no token: {response.status}"
-        return str(response.json["csrf_token"])
+    def csrf_token(self, **where: Any) -> str:
+        """A fresh token of this client's session, for requests that go to `where`: `base_url`,
+        or `subdomain`; without them where the app says that it is.
+        """
+        with self._request(**where):
+            return current.issue(unasked=True)
 
-    def sign_in(self, user: object, *, remember: bool = False, base_url: str = BASE_URL) -> None:
+    def sign_in(self, user: object, *, remember: bool = False, base_url: str | None = None) -> None:
         """Sign `user` in, as the app's own login view would, without its form.
 
         A user of Flask-Login's goes through `flask_login.login_user`, `remember` with it;
@@ -81,7 +76,7 @@ class HoldfastClient(FlaskClient):
         rotated, filed under the user and bound to this client, and the signals are sent.
         Raises `ValueError` for a user who may not sign in (`is_active` is false).
         """
-        with self._request(base_url):
+        with self._request(base_url=base_url):
             if hasattr(user, "get_id") and hasattr(self.application, "login_manager"):
                 from flask_login import login_user  # optional: only who has it gets here
 
@@ -93,14 +88,18 @@ class HoldfastClient(FlaskClient):
                 self.application.extensions["holdfast"].sessions.login(user)
 
     @contextmanager
-    def _request(self, base_url: str) -> Iterator[None]:
-        """A request of this client's without a view; its cookies are kept at the end."""
+    def _request(self, **where: Any) -> Iterator[None]:
+        """A request of this client's without a view or hooks; its cookies are kept at the end."""
         app = self.application
-        context = app.test_request_context(base_url=base_url, environ_base=self.environ_base)
+        _over_https(where)
+        context = app.test_request_context(environ_base=self.environ_base, **where)
         self._add_cookies_to_wsgi(context.request.environ)
         with context:
             yield
-            response = app.process_response(app.response_class())
+            response = app.response_class()
+            if (login_manager := getattr(app, "login_manager", None)) is not None:
+                response = login_manager._update_remember_cookie(response)
+            app.session_interface.save_session(app, session, response)
         self._update_cookies_from_response(
             context.request.host.partition(":")[0],
             context.request.path,
@@ -108,7 +107,7 @@ class HoldfastClient(FlaskClient):
         )
 
     def _base_url(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
-        """Where a request goes, so that its token is fetched from there."""
+        """Where a request goes, so that its token is for the session there."""
         named = {
             key: kwargs[key] for key in ("base_url", "subdomain", "url_scheme") if key in kwargs
         }
@@ -133,7 +132,7 @@ def unprotected(app: Flask) -> Iterator[None]:
         app.config["WTF_CSRF_ENABLED"] = before
 
 
-def _says_where(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    path = str(args[0] if args else kwargs.get("path", ""))
-    named = {"base_url", "subdomain", "url_scheme"}
-    return bool(named.intersection(kwargs)) or path.startswith(("http://", "https://"))
+def _over_https(where: dict[str, Any]) -> None:
+    """Leave it to the app where it is: SERVER_NAME, APPLICATION_ROOT."""
+    if where.get("base_url") is None:
+        where.setdefault("url_scheme", "https")
