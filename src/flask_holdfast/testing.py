@@ -98,7 +98,7 @@ class HoldfastClient(FlaskClient):
             yield
             response = app.response_class()
             if (login_manager := getattr(app, "login_manager", None)) is not None:
-                response = login_manager._update_remember_cookie(response)
+                response = login_manager._update_remember_cookie(response)  # noqa: SLF001 - its hook
             app.session_interface.save_session(app, session, response)
         self._update_cookies_from_response(
             context.request.host.partition(":")[0],

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from jinja2 import DictLoader
 
 from flask_holdfast import CSRFError, Holdfast, SettingError
 from flask_holdfast.csrf.reasons import Reason
@@ -200,6 +201,35 @@ class TestPage:
 
         assert page.startswith("ours:")
         assert "This page was out of date" in page
+
+    @pytest.mark.parametrize("headers", [OWN, FOREIGN])
+    def test_of_an_application_may_extend_its_base(
+        self, app: Flask, headers: dict[str, str]
+    ) -> None:
+        """Which shows what the application's context processors give, such as who is signed in."""
+        app.context_processor(lambda: {"shop": {"name": "Corner Shop"}, "reason": "none of theirs"})
+        app.jinja_loader = DictLoader(
+            {
+                "base.html": "<title>{{ shop.name }}</title>{% block content %}{% endblock %}",
+                "holdfast/csrf_error.html": "{% extends 'base.html' %}{% block content %}"
+                "{% include 'holdfast/csrf_message.html' %}{{ reason.value }}{% endblock %}",
+            }
+        )
+
+        refused = browser(app).post("/write", headers=headers | {"Accept": "text/html"})
+
+        assert refused.status_code == 400
+        assert refused.text.startswith("<title>Corner Shop</title>")
+        assert refused.text.endswith(("token_missing", "cross_origin"))
+
+    def test_runs_no_context_processor_for_a_page_of_ours(self, app: Flask) -> None:
+        """One of them may fetch the session: a refusal costs nothing by itself."""
+
+        @app.context_processor
+        def fail() -> dict[str, object]:
+            raise ZeroDivisionError
+
+        assert browser(app).post("/write", headers=FOREIGN).status_code == 400
 
     def test_has_a_style_that_the_policy_lets_through(self) -> None:
         app = Flask("site")

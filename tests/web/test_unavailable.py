@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from flask import Flask, request, session
 from flask_wtf.csrf import generate_csrf
+from jinja2 import DictLoader
 
 from flask_holdfast import Holdfast, StoreUnavailable
 from flask_holdfast.sessions.stores.base import Answer, Proof
@@ -48,6 +49,7 @@ class Site:
         app.session_interface.store = self.store  # type: ignore[attr-defined]
         self.holdfast_sessions = app.extensions["holdfast"].sessions
         self.holdfast_sessions.store = self.store
+        app.context_processor(lambda: {"shop": {"name": "Corner Shop"}})
         app.add_url_rule("/", "page", self.page)
         app.add_url_rule("/write", "write", self.write, methods=["POST"])
         app.add_url_rule(
@@ -192,3 +194,32 @@ def test_words_go_through_the_translation(site: Site) -> None:
 
     assert "<h1>Gleich wieder da</h1>" in page
     assert "<title>Gleich wieder da</title>" in page
+
+
+@pytest.mark.parametrize(
+    ("base", "shown"),
+    [
+        pytest.param("<title>{{ shop.name }}</title>", "<title>Corner Shop", id="who needs none"),
+        pytest.param("{{ shop.name }}{{ session.seen }}", "<!doctype", id="who needs the session"),
+    ],
+)
+@pytest.mark.parametrize("page", ["csrf_error", "unavailable"])
+def test_a_shell_of_the_applications_own_is_asked_first(
+    site: Site, page: str, base: str, shown: str
+) -> None:
+    token = site.token()
+    site.app.jinja_loader = DictLoader(
+        {
+            "base.html": f"{base}{{% block content %}}{{% endblock %}}",
+            f"holdfast/{page}.html": "{% extends 'base.html' %}{% block content %}"
+            "{% include 'holdfast/csrf_message.html' %}{{ reason.value }}{% endblock %}",
+        }
+    )
+    site.store.away = "altogether"
+
+    answer = site.post(csrf_token=token)
+
+    assert answer.status_code == 503
+    assert answer.text.startswith(shown)
+    assert TITLE in answer.text
+    assert TEXT in answer.text

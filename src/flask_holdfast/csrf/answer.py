@@ -12,9 +12,10 @@ from __future__ import annotations
 
 from contextlib import suppress
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 from flask import Request, Response, current_app, json, request, url_for
+from jinja2 import FileSystemLoader, Template
 from werkzeug.exceptions import SecurityError
 from werkzeug.routing import BuildError
 
@@ -25,6 +26,8 @@ from .origin import Origin, Proof
 from .reasons import Reason
 
 TEMPLATE = "holdfast/csrf_error.html"
+#: The blueprint that brings our templates along.
+PAGES = "holdfast_csrf"
 PROBLEM = "application/problem+json"
 
 #: The headers that decide which answer a client gets.
@@ -162,9 +165,8 @@ def _page(reason: Reason, proof: Proof | None, hint: str | None) -> str:
     filled = None
     with suppress(StoreUnavailable):
         filled = refill.offer(reason, proof)
-    # Not `render_template`: that runs the application's context processors, which may fetch
-    # the session, and a refusal at the gate costs nothing.
-    return current_app.jinja_env.get_template(TEMPLATE).render(
+    return rendered(
+        TEMPLATE,
         reason=reason,
         kind="foreign" if reason in _FOREIGN else "ended" if reason in _ENDED else "stale",
         refill=filled,
@@ -173,6 +175,32 @@ def _page(reason: Reason, proof: Proof | None, hint: str | None) -> str:
         hint=hint,
         t=_translate,
     )
+
+
+def rendered(name: str, **said: Any) -> str:
+    """One of our pages in the shell that it has in this application.
+
+    A shell of the application's own gets what its context processors give: it extends a base
+    that asks for them. Ours runs none, since one may fetch the session, and a refusal at the
+    gate costs nothing. It stands in where theirs cannot be shown without the store.
+    """
+    env = current_app.jinja_env
+    if not any(_is_theirs(env.get_template(page)) for page in (name, TEMPLATE)):
+        return env.get_template(name).render(said)
+    with suppress(StoreUnavailable):
+        context = dict(said)
+        current_app.update_template_context(context)
+        return env.get_template(name).render(context)
+    return _our_templates().load(env, TEMPLATE, env.make_globals(None)).render(said)
+
+
+def _is_theirs(template: Template) -> bool:
+    file = template.filename
+    return file is None or not file.startswith(_our_templates().searchpath[0])
+
+
+def _our_templates() -> FileSystemLoader:
+    return cast(FileSystemLoader, current_app.blueprints[PAGES].jinja_loader)
 
 
 def _translate(sentence: str) -> str:

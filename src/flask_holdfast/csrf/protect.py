@@ -407,7 +407,7 @@ def _report(
 def _pages() -> Blueprint:
     """No views, only the folder of templates: an app's own template of the name goes first."""
     return Blueprint(
-        "holdfast_csrf",
+        answer.PAGES,
         __name__,
         template_folder=str(Path(__file__).parent.parent / "web" / "templates"),
     )

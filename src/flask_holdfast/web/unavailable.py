@@ -4,7 +4,7 @@ programs, a calm page for people, with what they wrote.
     {"type", "title", "status": 503, "detail", "reason": "store_unavailable", "retry_after"}
 
 The page is `holdfast/unavailable.html`, which an application may replace; what it says stands
-in `holdfast/csrf_message.html`. Nothing here asks the store.
+in `holdfast/csrf_message.html`. Nothing of ours here asks the store.
 """
 
 from __future__ import annotations
@@ -56,8 +56,9 @@ def _problem(error: SessionUnavailable) -> dict[str, object]:
 
 
 def _page(error: SessionUnavailable) -> str:
-    # As for refusals not `render_template`: a context processor may fetch the session.
-    return current_app.jinja_env.get_template(TEMPLATE).render(
+    return answer.rendered(
+        TEMPLATE,
+        reason=None,  # which a shell for refusals may look into
         kind="unavailable",
         late=error.late,
         waits=isinstance(error, SessionNotDurable),
