@@ -301,6 +301,16 @@ class TestForms:
         assert "do not match" in client.post("/form", data={"csrf_token": f"1{'A' * 72}"}).text
         assert client.post("/form", data={"csrf_token": token}).text.startswith("saved")
 
+    @pytest.mark.parametrize("token", [1, True, 1.5, {"a": 1}, [["a"]], {}])
+    def test_a_token_in_json_that_is_no_text_is_none(self, form_app: Flask, token: object) -> None:
+        """A FlaskForm reads JSON, too; then its fields may be anything."""
+        form_app.extensions["csrf"].exempt("form")
+
+        answer = browser(form_app).post("/form", json={"csrf_token": token, "text": "x"})
+
+        assert answer.status_code == 200
+        assert "The CSRF token is " in answer.text
+
     def test_in_an_app_without_our_protection_everything_stays_as_it_was(self) -> None:
         stock = Flask("stock")
         stock.config.update(SECRET_KEY="another app")

@@ -40,17 +40,22 @@ def generate_csrf(secret_key: Any = None, token_key: str | None = None) -> str:
 
 
 def validate_csrf(
-    data: str | None,
+    data: Any,
     secret_key: Any = None,
     time_limit: float | None = None,
     token_key: str | None = None,
 ) -> None:
-    """Raises `wtforms.ValidationError` with the sentence of the reason."""
+    """Raises `wtforms.ValidationError` with the sentence of the reason. A `FlaskForm` takes its
+    token out of JSON, too, where it may be anything.
+    """
     if not _is_ours(token_key):
         _stock_validate_csrf(data, secret_key, time_limit, token_key)
         return
     limit = current.time_limit() if time_limit is None else time_limit
-    reason = current.verdict(data, limit) if data else Reason.TOKEN_MISSING
+    if isinstance(data, str):
+        reason = current.verdict(data, limit) if data else Reason.TOKEN_MISSING
+    else:
+        reason = Reason.TOKEN_MALFORMED if data else Reason.TOKEN_MISSING
     if reason is not None:
         raise ValidationError(reason.sentence)
 
