@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import hmac
 import secrets
@@ -137,7 +138,12 @@ def is_token_field(name: str | None) -> bool:
     if name is None:
         return False
     field = field_name()
-    return name == field or name.endswith(tuple(f"{separator}{field}" for separator in "-_;:/."))
+    return name == field or name.endswith(_endings(field))
+
+
+@functools.lru_cache(maxsize=16)
+def _endings(field: str) -> tuple[str, ...]:
+    return tuple(f"{separator}{field}" for separator in "-_;:/.")
 
 
 def mark() -> bytes:

@@ -112,6 +112,8 @@ _ORIGIN = re.compile(
     r"(?::(?P<port>[0-9]{1,5}))?"
 )
 _MAX_LENGTH = 2048
+#: RFC 1035 section 2.3.4. A longer one is no name, and would be slow to translate.
+_MAX_HOST = 253
 
 
 def parse_origin(text: str | None) -> Origin | None:
@@ -143,6 +145,8 @@ def _normal(match: re.Match[str]) -> Origin | None:
 
 
 def _normal_host(host: str) -> str | None:
+    if len(host) > _MAX_HOST:
+        return None
     try:
         if host.startswith("["):
             return f"[{ipaddress.IPv6Address(host[1:-1]).compressed}]"
