@@ -104,6 +104,12 @@ def add_views(app: Flask, saved: list[tuple[str | None, str]]) -> None:
         session["user_id"] = name
         return name
 
+    add_note(app, saved)
+
+
+def add_note(app: Flask, saved: list[tuple[str | None, str]]) -> None:
+    from flask import session
+
     @app.post("/notes")
     def save() -> str:
         saved.append((session.get("user_id"), request.form["text"]))
@@ -372,6 +378,46 @@ class TestSomebodyElse:
         assert CONFIRMING in send(tab, form, "/write").text
         tab.get("/sign-in/anna")
         assert SEND in send(tab, form, "/write").text
+
+    def test_is_asked_where_the_session_is_flasks_own_too(self) -> None:
+        """That session keeps its CSRF secret whoever signs in, so the token itself is good."""
+        app = make_app()
+        saved: list[tuple[str | None, str]] = []
+        add_note(app, saved)
+        tab = browser(app)
+        tab.get("/sign-in/anna")
+        form = {"csrf_token": token_of(tab), "text": TEXT}
+        tab.get("/sign-in/bernd")
+
+        answer = send(tab, form)
+
+        assert CONFIRMING in answer.text
+        assert saved == []
+        assert send(tab, {**filled(answer), CONFIRM: "yes"}).text == "saved"
+        tab.get("/sign-in/anna")
+        assert send(tab, form).text == "saved"
+        assert [user for user, _ in saved] == ["bernd", "anna"]
+
+    def test_a_script_is_told_whose_page_it_was_not(self) -> None:
+        tab = browser(make_app())
+        tab.get("/sign-in/anna")
+        headers = OWN | {"X-CSRFToken": token_of(tab), "Accept": "application/json"}
+        tab.get("/sign-in/bernd")
+
+        answer = tab.post("/write", headers=headers)
+
+        assert answer.json is not None
+        assert answer.json["reason"] == "subject_changed"
+        fresh = headers | {"X-CSRFToken": answer.json["csrf_token"]}
+        assert tab.post("/write", headers=fresh).text == "written"
+
+    def test_what_nobody_wrote_is_no_question(self) -> None:
+        """With Flask's own session a page from before the login works on, as with Flask-WTF."""
+        tab = browser(make_app())
+        headers = OWN | {"X-CSRFToken": token_of(tab)}
+        tab.get("/sign-in/bernd")
+
+        assert tab.post("/write", headers=headers).text == "written"
 
 
 class TestAttacker:

@@ -109,7 +109,22 @@ def verdict(token: str, time_limit: float | None) -> Reason | None:
         reason = tokens.check(_keys(), scope, token, time.time(), time_limit, purpose=purpose)
     if reason is Reason.TOKEN_MALFORMED:
         return _stock_verdict(token, None if is_ours else scope, time_limit)
+    if reason is not Reason.TOKEN_MISMATCH and not is_ours and _is_of_another(token):
+        return Reason.SUBJECT_CHANGED
     return reason
+
+
+def _is_of_another(token: str) -> bool:
+    """Whether an authentic token was made for somebody who is not the one that is signed in.
+
+    With sessions of this package it would be no good; another one keeps its secret whoever
+    signs in. False where it was made for nobody, and where nobody is signed in.
+    """
+    marked = tokens.mark_in(token)
+    user = user_id()
+    return user is not None and not any(
+        tokens.is_marked(_keys(), marked, whose) for whose in (user, None)
+    )
 
 
 def kind_of(token: str) -> tokens.Kind | None:
