@@ -62,6 +62,10 @@ class Blog:
         def token() -> str:
             return app.jinja_env.from_string("{{ csrf_token() }}").render()
 
+        @app.get("/scripts")
+        def scripts() -> str:
+            return render_template_string("{{ holdfast_scripts() }}")
+
         @app.route("/comments", methods=["GET", "POST"])
         def comment() -> str:
             form = CommentForm()
@@ -145,6 +149,19 @@ def test_a_form_of_the_ended_session_comes_back_to_be_sent(whole: Blog) -> None:
     assert SEND in refused.text
     assert tab.post("/comments", data=filled(refused), headers=OWN).text == "saved"
     assert whole.comments == [("ada", "mine")]
+
+
+def test_the_scripts_are_told_who_was_signed_in_by_it(whole: Blog) -> None:
+    """Else they take the person for somebody else who signed in meanwhile."""
+    tab = whole.reader()
+    whole.close(tab)
+
+    page = tab.get("/scripts").text
+
+    status = tab.get("/session/status").json
+    assert status is not None
+    assert f'data-subject="{status["subject"]}"' in page
+    assert 'data-authenticated="true"' in page
 
 
 def test_a_refresh_in_the_background_signs_nobody_in(whole: Blog) -> None:

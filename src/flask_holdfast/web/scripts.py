@@ -39,6 +39,7 @@ def holdfast_scripts(
     the POST that signs out (without it the clock does not offer that), and `words` replaces
     texts that scripts show, by the names of `WORDS` in `csrf_forms.js` and `session_screen.js`.
     """
+    token = current.issue()  # first: a remember cookie may sign in here
     limit = current.time_limit()
     facts: dict[str, Any] = {
         "refresh-url": url_for("holdfast.csrf_token"),
@@ -55,7 +56,6 @@ def holdfast_scripts(
         "sign-out-url": sign_out_url,
         **_times(),
     }
-    token = current.issue()
     tags = [_META.format(token, Markup("").join(map(_attribute, facts, facts.values())))]
     run = ["csrf_manager.auto.js", *(["session_clock.auto.js"] if clock else [])]
     needed = dict.fromkeys(name for script in run for name in files.modules(script))
