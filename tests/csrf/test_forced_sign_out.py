@@ -30,14 +30,13 @@ def base() -> str:
     return render_template_string(PAGE)
 
 
-@pytest.fixture(params=[True, False], ids=["signed cookie", "no signer"])
+@pytest.fixture(params=[True, False, None], ids=["signed cookie", "no signer", "Flask's own"])
 def app(request: pytest.FixtureRequest) -> Iterator[Flask]:
     app = Flask("shop")
-    app.config.update(
-        SECRET_KEY=KEY, SESSION_USE_SIGNER=request.param, SESSION_COOKIE_SAMESITE="Lax"
-    )
-    interface = SessionInterface.from_url("memory://")
-    app.session_interface = interface
+    app.config.update(SECRET_KEY=KEY, SESSION_COOKIE_SAMESITE="Lax")
+    interface = SessionInterface.from_url("memory://", use_signer=request.param)
+    if request.param is not None:
+        app.session_interface = interface
     csrf = CSRFProtect(app)
     app.register_error_handler(CSRFError, lambda error: (base(), 400))
     app.register_error_handler(404, lambda error: (base(), 404))

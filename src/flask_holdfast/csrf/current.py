@@ -18,6 +18,7 @@ from itsdangerous import BadData, URLSafeTimedSerializer
 from .. import settings
 from ..exceptions import StoreUnavailable
 from . import tokens
+from .decision import SAFE_METHODS
 from .reasons import Reason
 from .tokens import Key, Scope
 
@@ -301,8 +302,25 @@ def _minting_scope(current: Any, name: str) -> Scope:
     # Somebody else's session: a secret of 160 bits is kept in it, as Flask-WTF does it.
     kept = current.get(name)
     if not _is_secret(kept):
+        if not current and _cookie_was_kept_back():
+            return Scope("", signed_in=False)  # good for no session at all
         kept = current[name] = secrets.token_hex(20)
     return Scope(kept, signed_in=False)
+
+
+def _cookie_was_kept_back() -> bool:
+    """Whether the browser may have a session that it did not send, as a page of another site
+    made it send this: SameSite=Lax (RFC 6265bis section 5.8.3). To keep a secret for the token
+    in our answer would set a cookie in the place of that one, and sign its owner out.
+    """
+    if request.method in SAFE_METHODS:
+        return False
+    if current_app.session_interface.get_cookie_samesite(current_app) == "None":
+        return False
+    if site := request.headers.get("Sec-Fetch-Site"):
+        return site == "cross-site"
+    sender = request.headers.get("Origin")
+    return sender is not None and sender.partition("://")[2] != request.environ.get("HTTP_HOST")
 
 
 def _nonce(current: Any, key: Key, scope: Scope) -> bytes | None:
