@@ -10,6 +10,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from jinja2 import DictLoader
+from werkzeug.exceptions import HTTPException
 
 from flask_holdfast import CSRFError, Holdfast, SettingError
 from flask_holdfast.csrf.reasons import Reason
@@ -255,6 +256,19 @@ def test_an_error_handler_still_wins_whatever_the_status(status: int) -> None:
     refused = browser(app).post("/write", headers=OWN | {"Accept": PROBLEM})
 
     assert (refused.status_code, refused.text) == (418, "token_missing")
+
+
+@pytest.mark.parametrize(("status", "name"), [(400, "Bad Request"), (403, "Forbidden")])
+def test_a_handler_of_all_errors_is_told_the_status(status: int, name: str) -> None:
+    app = make_app(CSRF_ERROR_STATUS=status)
+
+    @app.errorhandler(HTTPException)
+    def handler(error: Any) -> tuple[str, int]:
+        return error.name, error.code
+
+    refused = browser(app).post("/write", headers=OWN)
+
+    assert (refused.status_code, refused.text) == (status, name)
 
 
 def test_every_reason_has_a_sentence_of_its_own() -> None:

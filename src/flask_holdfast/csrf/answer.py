@@ -62,13 +62,12 @@ NO_REFERRER = (
 def answer(
     reason: Reason, proof: Proof | None, hint: str | None, status: int, *, as_json: bool = False
 ) -> Response:
-    """The answer to the current request, refused for `reason`, with `status` or the 403 that
-    CSRF_ERROR_STATUS asks for. Never a page with `as_json`, whatever the client accepts.
+    """The answer to the current request, refused for `reason`. Never a page with `as_json`,
+    whatever the client accepts.
 
     `proof` is what the origin gate said, None if it was the gate that refused: then nothing
     asks the session, and no token is in the answer.
     """
-    status = 403 if settings.get(current_app.config, "CSRF_ERROR_STATUS") == 403 else status
     response_class = current_app.response_class
     if wants_problem(request):
         body = _problem(_body(reason, proof, hint), status)
