@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 from typing import Any
 
 import pytest
-from flask import Blueprint, Flask, g, render_template, request
+from flask import Blueprint, Flask, g, render_template, request, session
 from flask.views import MethodView
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,7 +19,7 @@ from werkzeug.datastructures import MultiDict
 from werkzeug.test import TestResponse
 
 from flask_holdfast import Holdfast
-from flask_holdfast.csrf import tokens
+from flask_holdfast.csrf import current, tokens
 from flask_holdfast.csrf.refill import CONFIRM, MAX_BYTES, MAX_FIELDS, TICKET, TICKET_LIFE
 from tests import services
 from tests.conftest import NewContext, Problems
@@ -92,8 +92,6 @@ class Site:
 
 
 def add_views(app: Flask, saved: list[tuple[str | None, str]]) -> None:
-    from flask import session
-
     @app.get("/token")
     def token() -> str:
         session.get("user_id")  # a page for people knows whose it is
@@ -108,8 +106,6 @@ def add_views(app: Flask, saved: list[tuple[str | None, str]]) -> None:
 
 
 def add_note(app: Flask, saved: list[tuple[str | None, str]]) -> None:
-    from flask import session
-
     @app.post("/notes")
     def save() -> str:
         saved.append((session.get("user_id"), request.form["text"]))
@@ -410,6 +406,21 @@ class TestSomebodyElse:
         assert answer.json["reason"] == "subject_changed"
         fresh = headers | {"X-CSRFToken": answer.json["csrf_token"]}
         assert tab.post("/write", headers=fresh).text == "written"
+
+    def test_what_the_answer_to_the_login_shows_is_theirs(self) -> None:
+        app = make_app()
+
+        @app.post("/sign-in-as/<name>")
+        def sign_in_as(name: str) -> str:
+            current.issue()  # as a form does that is made to check what was sent
+            session["user_id"] = name
+            return current.issue()
+
+        tab = browser(app)
+        tab.get("/sign-in/anna")
+        token = send(tab, {"csrf_token": token_of(tab)}, "/sign-in-as/bernd").text
+
+        assert send(tab, {"csrf_token": token}, "/write").text == "written"
 
     def test_what_nobody_wrote_is_no_question(self) -> None:
         """With Flask's own session a page from before the login works on, as with Flask-WTF."""
@@ -723,7 +734,6 @@ class TestNowhereElse:
     def test_a_store_that_does_not_answer_shows_nothing(
         self, site: Site, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from flask_holdfast.csrf import current
         from flask_holdfast.exceptions import StoreUnavailable
 
         tab, form = site.written_by("anna")
@@ -761,8 +771,6 @@ class TestBesideOurScript:
         name: str,
         woken: bool,
     ) -> None:
-        from flask import session
-
         page_problems.expect("status of 400")
         site.app.jinja_loader = DictLoader(
             {"page": self.PAGE, "holdfast/csrf_error.html": self.REFUSED}
@@ -846,10 +854,6 @@ class TestMark:
         assert tokens.is_marked([tokens.derive("the new one"), self.key], mark, None)
 
     def test_of_a_page_that_asked_for_nothing_else_is_no_activity(self, site: Site) -> None:
-        from flask import session
-
-        from flask_holdfast.csrf import current
-
         @site.app.post("/look")
         def look() -> str:
             current.issue()
@@ -860,10 +864,6 @@ class TestMark:
         assert send(tab, form, "/look").text == "False"
 
     def test_a_page_made_during_a_login_is_its_users(self, site: Site) -> None:
-        from flask import session
-
-        from flask_holdfast.csrf import current
-
         with site.app.test_request_context(base_url=SITE):
             session["user_id"] = "anna"
             token = current.issue()

@@ -37,19 +37,21 @@ def issue(*, unasked: bool = False) -> str:
     # Looked up once, and not through Flask's proxies: that would be a third of the whole cost.
     asked = cast("Any", request_ctx)._get_current_object()
     config, session, kept = asked.app.config, asked.session, _g()
-    cached: tuple[Scope, str] | None = kept.get("_holdfast_csrf")
+    cached: tuple[Scope, str | None, str] | None = kept.get("_holdfast_csrf")
     if cached is None and not unasked:
         _recall(asked, kept)
     field = str(config["WTF_CSRF_FIELD_NAME"])
     scope = _minting_scope(session, field)
-    if cached is None or cached[0] != scope:
+    # A session that is not ours stays the same whoever signs in, and so do tokens for nobody.
+    whose = None if hasattr(session, "csrf_scope") else user_id()
+    if cached is None or cached[0] != scope or cached[1] not in (None, whose):
         key = _minting_key(config)
         nonce = _nonce(session, key, scope)
-        cached = scope, tokens.mint(key, scope, time.time(), nonce=nonce)
+        cached = scope, whose, tokens.mint(key, scope, time.time(), nonce=nonce)
         kept._holdfast_csrf = cached  # noqa: SLF001 - ours, in the namespace that Flask offers
     # Flask-WTF's place for it, where applications' tests look.
-    setattr(kept, field, cached[1])
-    return cached[1]
+    setattr(kept, field, cached[2])
+    return cached[2]
 
 
 def issue_for(method: str, url: str) -> str:
