@@ -79,11 +79,14 @@ def recall() -> None:
 
 def _recall(asked: Any, kept: Any) -> None:
     app, session = asked.app, asked.session
-    if getattr(app, "login_manager", None) is None or "_login_user" in kept:
-        return
     name = app.config.get("REMEMBER_COOKIE_NAME", "remember_token")
+    # Most requests carry no such cookie, which this tells fastest.
+    if name not in asked.request.environ.get("HTTP_COOKIE", ""):
+        return
     # A session that is not ours keeps its secret, and its tokens are good after a login, too.
-    if name not in asked.request.cookies or not hasattr(session, "csrf_scope"):
+    if not (hasattr(app, "login_manager") and hasattr(session, "csrf_scope")):
+        return
+    if "_login_user" in kept or name not in asked.request.cookies:
         return
     with suppress(StoreUnavailable):
         touched = session.touched
