@@ -12,12 +12,13 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from enum import IntEnum
 from importlib import resources
 from typing import TYPE_CHECKING
 
 from ...exceptions import StoreUnavailable
+from . import budget
 from .base import ABSOLUTE, IDLE
 from .flag import FileFlag
 from .sqlite import SQLiteStore, _inherited
@@ -68,6 +69,20 @@ def _own_trouble() -> Iterator[None]:
         raise
 
 
+@contextmanager
+def _paid() -> Iterator[None]:
+    """A wait for the disk, taken off what the request has for it."""
+    paying = budget.current()
+    if paying is None:
+        yield
+        return
+    paying.disk.begin()
+    try:
+        yield
+    finally:
+        paying.disk.end()
+
+
 class Host(IntEnum):
     """How the host stands to the store."""
 
@@ -82,13 +97,21 @@ class HostStore(SQLiteStore):
     """A SQLite store with the state of the host.
 
     `path` None: in memory. `most` bytes at most; beyond them writes raise `StoreUnavailable`.
-    `window` ms long what has ended is remembered.
+    `window` ms long what has ended is remembered. Others who are at it are waited for as long as
+    the request's budget says (budget.py), outside of one `timeout` seconds.
     """
 
     def __init__(
-        self, path: Path | None, *, most: int, window: int, clock: Callable[[], float] = time.time
+        self,
+        path: Path | None,
+        *,
+        most: int,
+        window: int,
+        clock: Callable[[], float] = time.time,
+        timeout: float = 5.0,
     ) -> None:
         super().__init__(path or "in memory", clock)
+        self._timeout = timeout
         self.shared = path is not None
         self.most = most
         self.window = window
@@ -101,20 +124,25 @@ class HostStore(SQLiteStore):
 
     @property
     def patience(self) -> float:  # type: ignore[override]  # a plain attribute in the others
-        """Longer than elsewhere: who cannot be answered from here is answered by nobody, and a
-        crowd that signs out at once waits for the disk one after another.
+        """What is left of a request's time for the disk, and outside of one `timeout`: a process
+        that stands still in the middle of a write must not keep all threads of the others.
         """
-        return getattr(self._inside, "patience", 5.0)
+        paying = budget.current()
+        left = self._timeout if paying is None else max(0.0, paying.disk.left)
+        return min(left, getattr(self._inside, "patience", left))
 
     @contextmanager
     def soon(self, seconds: float) -> Iterator[None]:
-        """What this thread asks inside waits so long for others, and then raises."""
-        before = self.patience
-        self._inside.patience = min(before, seconds)
+        """What this thread asks inside waits so long for others at most, and then raises."""
+        before = getattr(self._inside, "patience", None)
+        self._inside.patience = min(self.patience, seconds)
         try:
             yield
         finally:
-            self._inside.patience = before
+            if before is None:
+                del self._inside.patience
+            else:
+                self._inside.patience = before
 
     def now(self) -> int:
         """Milliseconds since 1970, by this host's clock."""
@@ -141,7 +169,10 @@ class HostStore(SQLiteStore):
         if outer is not None:
             yield outer
             return
-        with _own_trouble(), super()._write(durable=durable, clean=clean) as step:
+        with ExitStack() as whole:
+            whole.enter_context(_own_trouble())
+            with _paid():  # its turn is waited for; what it does then is work of its own
+                step = whole.enter_context(super()._write(durable=durable, clean=clean))
             self._inside.step = step
             try:
                 yield step
@@ -154,7 +185,10 @@ class HostStore(SQLiteStore):
             with self._write(clean=0) as step:  # in memory there is but one connection
                 yield step
         else:
-            with _own_trouble(), super()._read() as step:
+            with ExitStack() as whole:
+                whole.enter_context(_own_trouble())
+                with _paid():
+                    step = whole.enter_context(super()._read())
                 yield step
 
     # -- the state of the host ---------------------------------------------------------

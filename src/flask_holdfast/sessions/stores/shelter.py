@@ -69,9 +69,11 @@ class Shelter(HostStore):
         max_age: int = 300_000,
         most: int = 64 * 1024 * 1024,
         clock: Callable[[], float] = time.time,
+        timeout: float = 5.0,
     ) -> None:
         # What has ended is remembered for longer than any copy of it is believed.
-        super().__init__(path, most=most, window=max(max_age, 60_000) + 60_000, clock=clock)
+        window = max(max_age, 60_000) + 60_000
+        super().__init__(path, most=most, window=window, clock=clock, timeout=timeout)
         self.max_age = max_age
         self._noted = 0
 
