@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
+from greenlet import greenlet  # type: ignore[import-untyped]  # it has no stubs; Playwright brings it
 
 from flask_holdfast import StoreUnavailable
 from flask_holdfast.sessions.opening import open_stores
@@ -189,3 +190,15 @@ def test_what_was_told_to_the_store_and_not_noted_here_is_told_again(
     assert [read(outage.store, name) for name in (gone, stays)] == [None, None]
     assert read(outage.store, other) == {"text": "", "a": 1}
     assert is_well(outage.store)
+
+
+def test_a_greenlet_has_a_patience_of_its_own(path: Path) -> None:
+    """Where the application was loaded before gevent patched `threading`, one had that of another,
+    and kept it: whoever found the disk busy from then on got a 503 at once.
+    """
+    shelter, seen = Shelter(path), list[float]()
+
+    with shelter.soon(0.01):
+        greenlet(lambda: seen.append(shelter.patience)).switch()
+
+    assert seen == [Shelter(path).patience]

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import threading
 import time
 from collections import deque
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from enum import IntEnum
 from importlib import resources
 from typing import TYPE_CHECKING
@@ -116,7 +116,10 @@ class HostStore(SQLiteStore):
         self.most = most
         self.window = window
         self._flag: Flag = FileFlag(self._path.with_suffix(".flag")) if path else bytearray(2)
-        self._inside = threading.local()
+        # Of a thread or a greenlet: gunicorn patches `threading` for gevent when the application may
+        # have been loaded long ago.
+        self._step: ContextVar[Step | None] = ContextVar("holdfast_step", default=None)
+        self._soon: ContextVar[float | None] = ContextVar("holdfast_soon", default=None)
         self._memory: sqlite3.Connection | None = None
         #: The file that is open, and connections to one that was deleted since.
         self._file: tuple[int, int] | None = None
@@ -127,22 +130,18 @@ class HostStore(SQLiteStore):
         """What is left of a request's time for the disk, and outside of one `timeout`: a process
         that stands still in the middle of a write must not keep all threads of the others.
         """
-        paying = budget.current()
+        paying, most = budget.current(), self._soon.get()
         left = self._timeout if paying is None else max(0.0, paying.disk.left)
-        return min(left, getattr(self._inside, "patience", left))
+        return left if most is None else min(left, most)
 
     @contextmanager
     def soon(self, seconds: float) -> Iterator[None]:
         """What this thread asks inside waits so long for others at most, and then raises."""
-        before = getattr(self._inside, "patience", None)
-        self._inside.patience = min(self.patience, seconds)
+        before = self._soon.set(min(self.patience, seconds))
         try:
             yield
         finally:
-            if before is None:
-                del self._inside.patience
-            else:
-                self._inside.patience = before
+            self._soon.reset(before)
 
     def now(self) -> int:
         """Milliseconds since 1970, by this host's clock."""
@@ -165,7 +164,7 @@ class HostStore(SQLiteStore):
 
     @contextmanager
     def _write(self, *, durable: bool = False, clean: int = 8) -> Iterator[Step]:
-        outer: Step | None = getattr(self._inside, "step", None)
+        outer = self._step.get()
         if outer is not None:
             yield outer
             return
@@ -173,15 +172,15 @@ class HostStore(SQLiteStore):
             whole.enter_context(_own_trouble())
             with _paid():  # its turn is waited for; what it does then is work of its own
                 step = whole.enter_context(super()._write(durable=durable, clean=clean))
-            self._inside.step = step
+            before = self._step.set(step)
             try:
                 yield step
             finally:
-                del self._inside.step
+                self._step.reset(before)
 
     @contextmanager
     def _read(self) -> Iterator[Step]:
-        if not self.shared or getattr(self._inside, "step", None) is not None:
+        if not self.shared or self._step.get() is not None:
             with self._write(clean=0) as step:  # in memory there is but one connection
                 yield step
         else:
