@@ -38,6 +38,11 @@ TROUBLE = "fallback"
 #: How long (ms) somebody may be at telling endings before another takes over.
 _CLAIM = 2_000
 
+#: How the host stands, by the file. That the store was away may not have found room in it, and what
+#: ended from then on did: it has to be told all the same.
+_STATE = """
+    SELECT CASE WHEN EXISTS (SELECT 1 FROM endings WHERE owed) THEN 1
+        WHEN state = 0 AND EXISTS (SELECT 1 FROM sessions) THEN 2 ELSE state END FROM host"""
 
 #: What of a file that was deleted goes into the next, and where.
 _CARRIED = (
@@ -276,7 +281,7 @@ class HostStore(SQLiteStore):
                 connection.execute(f"INSERT OR REPLACE INTO {into}", row)
         connection.execute("DELETE FROM copies WHERE sid IN (SELECT sid FROM tombstones)")
         connection.execute("DELETE FROM sessions WHERE sid IN (SELECT sid FROM tombstones)")
-        if old.execute("SELECT state FROM host").fetchone()[0] != Host.WELL:
+        if old.execute(_STATE).fetchone()[0] != Host.WELL:
             # Away, so that what the store has missed is told before it is asked anything.
             connection.execute("UPDATE host SET state = ?", (int(Host.AWAY),))
             self._flag[0] = Host.AWAY
@@ -304,7 +309,9 @@ class HostStore(SQLiteStore):
         patiently(connection, "BEGIN IMMEDIATE", patience=self.patience)
         for statement in _SCHEMA:
             connection.execute(statement)
-        self._flag[0] = connection.execute("SELECT state FROM host").fetchone()[0]
+        state = connection.execute(_STATE).fetchone()[0]
+        connection.execute("UPDATE host SET state = ? WHERE state <> ?", (state, state))
+        self._flag[0] = state
         connection.execute("COMMIT")
 
     @contextmanager
