@@ -93,6 +93,27 @@ def test_a_look_that_asked_nobody_keeps_nobody_from_the_next(cluster: ClusterOf,
     store.close()
 
 
+def test_nodes_that_have_gone_leave_nothing_behind(cluster: ClusterOf) -> None:
+    """Where each has another address after each restart, as containers do, there were ever more
+    connections.
+    """
+    store = RedisStore.from_url(cluster.url, timeout=5)
+    store.ping()
+    link: Any = store._link
+    masters = {**link._masters}
+    for _ in range(20):
+        link._masters = dict.fromkeys(masters, (services.LOOPBACK, services.free_port()))
+        link._looked = 0.0
+        link._look(time.monotonic() + 5)
+
+    there = {*masters.values(), *link._seeds}
+    assert link._masters == masters
+    assert {*link._scouts} <= there
+    assert link._silent <= there
+    assert {*link._nodes} <= there
+    store.close()
+
+
 def test_a_look_whose_time_is_over_says_nothing_of_a_node(cluster: ClusterOf) -> None:
     """It was asked last from then on, as one that hangs is."""
     store = RedisStore.from_url(cluster.url, timeout=5)
