@@ -391,6 +391,21 @@ class TestBegunInTheOutage:
 
         assert outage.store.fetch(name).outcome is not Outcome.FOUND
 
+    def test_revoke_all_leaves_none_however_many_began_there(self, outage: Outage) -> None:
+        """A thief with the password signed in a thousand times: from the 801st on it was not found,
+        went back to the store a moment later, and lived.
+        """
+        outage.begin()
+        names = [filed(outage.store, ADA) for _ in range(850)]
+        outage.end()
+
+        listed = {each.sid for each in outage.store.sessions_of(ADA)}
+        ended = {*end_user(outage.store)}
+
+        assert listed == ended == {*names}
+        assert {outage.store.fetch(name).outcome for name in names} == {Outcome.ENDED}
+        assert {outage.data.fetch(name).outcome for name in names} == {Outcome.ENDED}
+
     def test_a_new_login_after_revoke_all_in_the_outage_is_not_ended_by_what_was_owed(
         self, outage: Outage
     ) -> None:

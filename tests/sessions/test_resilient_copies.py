@@ -5,6 +5,7 @@ when the store is back.
 from __future__ import annotations
 
 import os
+import resource
 import sqlite3
 import stat
 import time
@@ -512,6 +513,32 @@ class TestWhatIsKept:
         assert path.with_suffix(".flag").stat().st_blocks > 0, (
             "it has its place before it is written"
         )
+
+    def test_what_ended_is_told_though_the_disk_was_full_when_the_store_went(
+        self, path: Path
+    ) -> None:
+        """That it was away stood in the flag and not in the file: the next worker that opened it
+        took all for well, and nobody told the store who had signed out meanwhile.
+        """
+        outage = Outage(path)
+        name = filed(outage.store, ADA)
+        other = outage.process()
+        assert read(other, name) is not None
+        outage.begin()
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+        try:
+            with pytest.raises(StoreUnavailable):
+                outage.store.delete(name, ended=LOGGED_OUT, idle=IDLE)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert other.delete(name, ended=LOGGED_OUT, idle=IDLE)
+        outage.end()
+        third = outage.process()
+        third.shelter.ping()  # as at its start
+
+        assert read(third, name) is None
+        assert outage.data.fetch(name).outcome is Outcome.ENDED
 
     def test_ends_leave_it_where_no_copies_are_kept(self) -> None:
         """REDIS_REQUIRED: after so many logouts memory was full, and none was told again."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,6 +14,7 @@ from tests.sessions.outages import (
     MAX_AGE,
     PAUSE,
     Outage,
+    end_everyone,
     end_user,
     is_well,
     log_in,
@@ -295,8 +296,9 @@ def test_nothing_goes_back_while_the_host_is_away_again(outage: Outage, other: P
 
     outage.store.shelter.become(Host.AWAY)
 
-    assert shelter.pending() == []
-    assert shelter.pending(sid=name) == []
+    for which in (None, name):
+        with pytest.raises(StoreUnavailable):
+            shelter.pending(sid=which)
 
 
 def test_who_gives_back_second_leaves_the_copy_as_the_first_has_made_it(
@@ -347,3 +349,114 @@ def test_an_end_of_all_at_another_host_is_not_hidden_by_one_of_ours(outage: Outa
 
     assert outage.store.fetch(name).outcome is not Outcome.FOUND
     assert elsewhere.fetch(name).outcome is not Outcome.FOUND
+
+
+# -- one worker finds the store away again while another gives back --------------------------
+
+
+@pytest.fixture
+def returning(outage: Outage, other: Process) -> str:
+    """The sid of a session of Ada's that began in the outage, and goes back with the next step on
+    it; at that moment the other worker finds the store away.
+    """
+    outage.begin()
+    name = filed(outage.store, ADA)
+    outage.end()
+    outage.store._try_to_return()
+    assert outage.store.shelter.state() is Host.RETURNING
+    pending = outage.store.shelter.pending
+
+    def away_again(**which: Any) -> Any:
+        outage.store.shelter.pending = pending  # type: ignore[method-assign]
+        other.primary.cut = True
+        other.fetch(sid())
+        assert other.shelter.state() is Host.AWAY
+        return pending(**which)
+
+    outage.store.shelter.pending = away_again  # type: ignore[method-assign]
+    return name
+
+
+def test_a_logout_is_not_lost_between_the_store_and_the_host(
+    outage: Outage, other: Process, returning: str
+) -> None:
+    """It was looked for in the store, where it was not yet: the page said goodbye, and the session
+    lived.
+    """
+    assert outage.store.delete(returning, ended=LOGGED_OUT, idle=IDLE)
+
+    assert other.fetch(returning).tombstone == LOGGED_OUT
+    other.primary.cut = False
+    outage.end()
+    assert other.fetch(returning).tombstone == LOGGED_OUT
+
+
+def test_revoke_all_misses_nothing_between_the_store_and_the_host(
+    outage: Outage, other: Process, returning: str
+) -> None:
+    assert end_user(outage.store) == [returning]
+
+    assert other.fetch(returning).outcome is Outcome.ENDED
+    other.primary.cut = False
+    outage.end()
+    assert other.fetch(returning).outcome is Outcome.ENDED
+
+
+def test_the_end_of_everyones_misses_nothing_between_the_store_and_the_host(
+    outage: Outage, other: Process
+) -> None:
+    outage.begin()
+    name = filed(outage.store, ADA)
+    outage.end()
+    outage.store._try_to_return()
+    end_what_waits = outage.store._end_what_waits
+
+    def away_again(end: Any) -> int:
+        outage.store._end_what_waits = end_what_waits  # type: ignore[method-assign]
+        other.primary.cut = True
+        other.fetch(sid())
+        return end_what_waits(end)
+
+    outage.store._end_what_waits = away_again  # type: ignore[method-assign]
+    end_everyone(outage.store)
+
+    assert other.fetch(name).outcome is not Outcome.FOUND
+    other.primary.cut = False
+    outage.end()
+    assert other.fetch(name).outcome is not Outcome.FOUND
+
+
+@pytest.mark.parametrize("whose", ["a user's", "everyone's"])
+def test_all_that_end_in_the_store_end_in_the_host_that_went_away_meanwhile(
+    outage: Outage, other: Process, whose: str
+) -> None:
+    """Ending everyone's takes its time. Another worker timed out, its visitors went on with their
+    copies, and those were not found.
+    """
+    name = filed(outage.store, ADA)
+    began: list[str] = []
+
+    def other_gives_up() -> None:
+        outage.store.primary.meanwhile = lambda: None
+        other.primary.cut = True
+        assert other.fetch(name).outcome is Outcome.FOUND
+        began.append(filed(other, ADA))
+
+    outage.store.primary.meanwhile = other_gives_up
+    end_user(outage.store) if whose == "a user's" else end_everyone(outage.store)
+
+    assert Outcome.FOUND not in {other.fetch(each).outcome for each in (name, *began)}
+    other.primary.cut = False
+    outage.end()
+    assert Outcome.FOUND not in {other.fetch(each).outcome for each in (name, *began)}
+
+
+def test_nor_is_a_write_dropped_or_anybody_signed_out(
+    outage: Outage, other: Process, returning: str
+) -> None:
+    write(outage.store, returning, a=1)
+
+    assert read(other, returning) == {"text": "", "a": 1}
+    other.primary.cut = False
+    outage.end()
+    assert read(other, returning) == {"text": "", "a": 1}

@@ -59,6 +59,9 @@ class Day:
     ended: set[str] = field(default_factory=set)
     busy: set[str] = field(default_factory=set)
     logging_in: int = 0
+    #: Whether all of hers are being ended in an outer act: a login of hers is refused, or ends, or
+    #: comes after it, and nobody can say which.
+    ending: bool = False
     log: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -191,7 +194,8 @@ class Day:
             )
             self.note(f"log in {old and old[:4]} -> {new[:4]}: {answer.outcome.value}")
             if answer.outcome is Outcome.DONE:
-                self.alive[new], self.owners[new] = keys_in(data), owner
+                if not (self.ending and owner == ADA):
+                    self.alive[new], self.owners[new] = keys_in(data), owner
                 if old:
                     self._end(old)
         except StoreUnavailable as error:
@@ -221,12 +225,11 @@ class Day:
 
     def end_user(self, one: Process) -> None:
         hers = {name for name in self.alive if self.owners[name] == ADA}
-        if hers & self.busy or self.logging_in:
+        if hers & self.busy or self.logging_in or self.ending:
             return  # whether it is before or after what is under way, nobody can say
         keep = self._some(hers) if self.lots.random() < 0.5 else None
         self.busy |= hers
-        # A login of hers that is under way inside this, likewise.
-        before, known = set(self.alive), one.primary.marker
+        self.ending, known = True, one.primary.marker
         try:
             ended = Tombstone("revoked", self.outage.clock.milliseconds())
             self.outage.clock.advance(0.001)
@@ -235,7 +238,6 @@ class Day:
             self.note(f"end all of hers but {keep and keep[:4]}")
             for name in hers - {keep}:
                 self._end(name)
-            self._doubt(before)
             if keep and known != one.primary.marker:
                 # All was lost in the very moment in which hers were ended, and this one was
                 # given back before it was written down that it was to be kept: ended too.
@@ -244,14 +246,9 @@ class Day:
             self.note(f"end all of hers: {error}")
             for name in hers - {keep}:
                 self.alive.pop(name, None)
-            self._doubt(before)
         finally:
             self.busy -= hers
-
-    def _doubt(self, before: set[str]) -> None:
-        for name in [*self.alive]:
-            if name not in before and self.owners[name] == ADA:
-                del self.alive[name]
+            self.ending = False
 
     def _end(self, name: str) -> None:
         self.alive.pop(name, None)

@@ -14,6 +14,7 @@ from .. import settings, signals
 from ..exceptions import SettingError, StoreUnavailable
 from .events import logger, tell
 from .stores.breaker import Breaker, Circuit
+from .stores.budget import Budget
 from .stores.fallback import FallbackStore
 from .stores.resilient import ResilientStore
 from .stores.shelter import Shelter
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 #: How many failures in a row open the breaker where nothing stands in: one slow answer is one
 #: person's 503, and no more.
 _FAILURES = 3
+#: Seconds that a start waits for others who are at the fallback's file.
+_START = 5.0
 #: Seconds between two looks at a Redis that is waited for.
 _PAUSE = 0.2
 
@@ -112,6 +115,7 @@ def _shelter(config: Mapping[str, Any], url: str, folder: Path) -> Shelter:
         Shelter,
         max_age=int(settings.get(config, "SESSION_FALLBACK_MAX_AGE") * 1000),
         most=settings.get(config, "SESSION_FALLBACK_MAX_BYTES"),
+        timeout=settings.get(config, "REDIS_TIMEOUT"),
     )
     if chosen == "memory":
         return make(None)
@@ -123,7 +127,8 @@ def _shelter(config: Mapping[str, Any], url: str, folder: Path) -> Shelter:
     name = hashlib.sha256(data.encode()).hexdigest()[:12]
     shelter = make(folder / f"session-fallback-1-{name}.sqlite")
     try:
-        shelter.ping()
+        with Budget(_START):  # of many workers that start at once, each waits for the others
+            shelter.ping()
         shelter.close()
     except StoreUnavailable as error:
         if chosen == "sqlite":

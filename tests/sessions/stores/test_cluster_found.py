@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from redis.exceptions import RedisError
 
 from flask_holdfast.exceptions import StoreUnavailable
 from flask_holdfast.sessions.record import owner_of
@@ -62,6 +63,68 @@ def test_a_node_that_hangs_is_asked_once_and_then_last(cluster: ClusterOf) -> No
 
         assert sum(slow) == 1
         store.close()
+
+
+@pytest.mark.parametrize("late", ["no time", "a moment ago"])
+def test_a_look_that_asked_nobody_keeps_nobody_from_the_next(cluster: ClusterOf, late: str) -> None:
+    """After a failover requests failed one after the other: each came too late to look for the
+    new master, or found that somebody had just looked, and that counted as a look too.
+    """
+    store = RedisStore.from_url(cluster.url, timeout=5)
+    store.ping()
+    link: Any = store._link
+    was = {**link._masters}
+    link._masters = {tag: (services.LOOPBACK, services.free_port()) for tag in was}
+
+    # Later than now, as this test may be slow to come to the next line.
+    link._looked = before = time.monotonic() + 60 if late == "a moment ago" else 0.0
+    if late == "no time":
+        with pytest.raises(TimeoutError):
+            link._look(time.monotonic() - 1)
+    else:
+        link._look(time.monotonic() + 5)
+    assert link._looked == before
+    assert link._masters != was
+
+    link._looked = 0.0
+    link._look(time.monotonic() + 5)
+
+    assert link._masters == was
+    store.close()
+
+
+def test_nodes_that_have_gone_leave_nothing_behind(cluster: ClusterOf) -> None:
+    """Where each has another address after each restart, as containers do, there were ever more
+    connections.
+    """
+    store = RedisStore.from_url(cluster.url, timeout=5)
+    store.ping()
+    link: Any = store._link
+    masters = {**link._masters}
+    for _ in range(20):
+        link._masters = dict.fromkeys(masters, (services.LOOPBACK, services.free_port()))
+        link._looked = 0.0
+        link._look(time.monotonic() + 5)
+
+    there = {*masters.values(), *link._seeds}
+    assert link._masters == masters
+    assert {*link._scouts} <= there
+    assert link._silent <= there
+    assert {*link._nodes} <= there
+    store.close()
+
+
+def test_a_look_whose_time_is_over_says_nothing_of_a_node(cluster: ClusterOf) -> None:
+    """It was asked last from then on, as one that hangs is."""
+    store = RedisStore.from_url(cluster.url, timeout=5)
+    store.ping()
+    link: Any = store._link
+
+    with pytest.raises(RedisError):
+        link._asked(time.monotonic() - 1)
+
+    assert link._silent == set()
+    store.close()
 
 
 def test_a_server_that_is_no_cluster_is_told_as_such(redis_url: str) -> None:

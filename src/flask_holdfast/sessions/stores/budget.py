@@ -4,6 +4,9 @@ A timeout for each receive bounds nothing: a server that trickles one byte at a 
 late, and three slow commands are slow three times. So whoever serves a request gives it a
 budget, and each wait for a store is taken off it. What the view does meanwhile is not.
 
+The host's own disk has as much time again: who has waited in vain for a store must still be
+answered from there.
+
 A name is looked up by the operating system, which takes no deadline: name servers by
 address where that matters.
 """
@@ -25,9 +28,11 @@ class Budget:
     It may be entered again, also inside itself.
     """
 
-    __slots__ = ("_depth", "_left", "_tokens", "_until")
+    __slots__ = ("_depth", "_disk", "_left", "_seconds", "_tokens", "_until")
 
     def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._disk: Budget | None = None
         self._left = seconds
         self._until = 0.0
         self._depth = 0
@@ -37,6 +42,13 @@ class Budget:
     def left(self) -> float:
         """Seconds; zero or less where there is no more waiting."""
         return self._until - time.monotonic() if self._depth else self._left
+
+    @property
+    def disk(self) -> Budget:
+        """What is paid from for others who are busy with this host's own disk."""
+        if self._disk is None:
+            self._disk = Budget(self._seconds)
+        return self._disk
 
     def begin(self) -> float:
         """A wait begins: when it must be over, by the monotonic clock. `end` has to follow."""

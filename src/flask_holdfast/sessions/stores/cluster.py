@@ -310,6 +310,9 @@ class Cluster:
             self._stale = False
             for gone in set(self._nodes) - set(masters.values()):
                 self._nodes.pop(gone).close()
+            for gone in set(self._scouts) - {*masters.values(), *self._seeds}:
+                self._scouts.pop(gone).close()
+                self._silent.discard(gone)
         finally:
             self._looking.release()
 

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import threading
 import time
 from collections import deque
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from enum import IntEnum
 from importlib import resources
 from typing import TYPE_CHECKING
 
 from ...exceptions import StoreUnavailable
+from . import budget
 from .base import ABSOLUTE, IDLE
 from .flag import FileFlag
 from .sqlite import SQLiteStore, _inherited
@@ -37,6 +38,11 @@ TROUBLE = "fallback"
 #: How long (ms) somebody may be at telling endings before another takes over.
 _CLAIM = 2_000
 
+#: How the host stands, by the file. That the store was away may not have found room in it, and what
+#: ended from then on did: it has to be told all the same.
+_STATE = """
+    SELECT CASE WHEN EXISTS (SELECT 1 FROM endings WHERE owed) THEN 1
+        WHEN state = 0 AND EXISTS (SELECT 1 FROM sessions) THEN 2 ELSE state END FROM host"""
 
 #: What of a file that was deleted goes into the next, and where.
 _CARRIED = (
@@ -68,6 +74,20 @@ def _own_trouble() -> Iterator[None]:
         raise
 
 
+@contextmanager
+def _paid() -> Iterator[None]:
+    """A wait for the disk, taken off what the request has for it."""
+    paying = budget.current()
+    if paying is None:
+        yield
+        return
+    paying.disk.begin()
+    try:
+        yield
+    finally:
+        paying.disk.end()
+
+
 class Host(IntEnum):
     """How the host stands to the store."""
 
@@ -82,18 +102,29 @@ class HostStore(SQLiteStore):
     """A SQLite store with the state of the host.
 
     `path` None: in memory. `most` bytes at most; beyond them writes raise `StoreUnavailable`.
-    `window` ms long what has ended is remembered.
+    `window` ms long what has ended is remembered. Others who are at it are waited for as long as
+    the request's budget says (budget.py), outside of one `timeout` seconds.
     """
 
     def __init__(
-        self, path: Path | None, *, most: int, window: int, clock: Callable[[], float] = time.time
+        self,
+        path: Path | None,
+        *,
+        most: int,
+        window: int,
+        clock: Callable[[], float] = time.time,
+        timeout: float = 5.0,
     ) -> None:
         super().__init__(path or "in memory", clock)
+        self._timeout = timeout
         self.shared = path is not None
         self.most = most
         self.window = window
         self._flag: Flag = FileFlag(self._path.with_suffix(".flag")) if path else bytearray(2)
-        self._inside = threading.local()
+        # Of a thread or a greenlet: gunicorn patches `threading` for gevent when the application may
+        # have been loaded long ago.
+        self._step: ContextVar[Step | None] = ContextVar("holdfast_step", default=None)
+        self._soon: ContextVar[float | None] = ContextVar("holdfast_soon", default=None)
         self._memory: sqlite3.Connection | None = None
         #: The file that is open, and connections to one that was deleted since.
         self._file: tuple[int, int] | None = None
@@ -101,20 +132,21 @@ class HostStore(SQLiteStore):
 
     @property
     def patience(self) -> float:  # type: ignore[override]  # a plain attribute in the others
-        """Longer than elsewhere: who cannot be answered from here is answered by nobody, and a
-        crowd that signs out at once waits for the disk one after another.
+        """What is left of a request's time for the disk, and outside of one `timeout`: a process
+        that stands still in the middle of a write must not keep all threads of the others.
         """
-        return getattr(self._inside, "patience", 5.0)
+        paying, most = budget.current(), self._soon.get()
+        left = self._timeout if paying is None else max(0.0, paying.disk.left)
+        return left if most is None else min(left, most)
 
     @contextmanager
     def soon(self, seconds: float) -> Iterator[None]:
-        """What this thread asks inside waits so long for others, and then raises."""
-        before = self.patience
-        self._inside.patience = min(before, seconds)
+        """What this thread asks inside waits so long for others at most, and then raises."""
+        before = self._soon.set(min(self.patience, seconds))
         try:
             yield
         finally:
-            self._inside.patience = before
+            self._soon.reset(before)
 
     def now(self) -> int:
         """Milliseconds since 1970, by this host's clock."""
@@ -137,24 +169,30 @@ class HostStore(SQLiteStore):
 
     @contextmanager
     def _write(self, *, durable: bool = False, clean: int = 8) -> Iterator[Step]:
-        outer: Step | None = getattr(self._inside, "step", None)
+        outer = self._step.get()
         if outer is not None:
             yield outer
             return
-        with _own_trouble(), super()._write(durable=durable, clean=clean) as step:
-            self._inside.step = step
+        with ExitStack() as whole:
+            whole.enter_context(_own_trouble())
+            with _paid():  # its turn is waited for; what it does then is work of its own
+                step = whole.enter_context(super()._write(durable=durable, clean=clean))
+            before = self._step.set(step)
             try:
                 yield step
             finally:
-                del self._inside.step
+                self._step.reset(before)
 
     @contextmanager
     def _read(self) -> Iterator[Step]:
-        if not self.shared or getattr(self._inside, "step", None) is not None:
+        if not self.shared or self._step.get() is not None:
             with self._write(clean=0) as step:  # in memory there is but one connection
                 yield step
         else:
-            with _own_trouble(), super()._read() as step:
+            with ExitStack() as whole:
+                whole.enter_context(_own_trouble())
+                with _paid():
+                    step = whole.enter_context(super()._read())
                 yield step
 
     # -- the state of the host ---------------------------------------------------------
@@ -243,7 +281,7 @@ class HostStore(SQLiteStore):
                 connection.execute(f"INSERT OR REPLACE INTO {into}", row)
         connection.execute("DELETE FROM copies WHERE sid IN (SELECT sid FROM tombstones)")
         connection.execute("DELETE FROM sessions WHERE sid IN (SELECT sid FROM tombstones)")
-        if old.execute("SELECT state FROM host").fetchone()[0] != Host.WELL:
+        if old.execute(_STATE).fetchone()[0] != Host.WELL:
             # Away, so that what the store has missed is told before it is asked anything.
             connection.execute("UPDATE host SET state = ?", (int(Host.AWAY),))
             self._flag[0] = Host.AWAY
@@ -271,7 +309,9 @@ class HostStore(SQLiteStore):
         patiently(connection, "BEGIN IMMEDIATE", patience=self.patience)
         for statement in _SCHEMA:
             connection.execute(statement)
-        self._flag[0] = connection.execute("SELECT state FROM host").fetchone()[0]
+        state = connection.execute(_STATE).fetchone()[0]
+        connection.execute("UPDATE host SET state = ? WHERE state <> ?", (state, state))
+        self._flag[0] = state
         connection.execute("COMMIT")
 
     @contextmanager

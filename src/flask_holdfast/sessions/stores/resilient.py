@@ -228,6 +228,7 @@ class ResilientStore(Store):
                 sids = [*sids, *on(self.primary)]
                 self._note_told(owner)
             self._copies.end([ending, *(_ending(sid, ended, idle, 0) for sid in sids)])
+            self._end_what_stands_in(on)
             return sids
 
         return self._many(ask, stand, ends=True)
@@ -257,6 +258,7 @@ class ResilientStore(Store):
                 number += self._end_what_waits(on) + on(self.primary)
                 self._note_told("")
             self._copies.end([ending])
+            self._end_what_stands_in(on)
             return number
 
         return self._many(ask, stand, ends=True)
@@ -349,7 +351,7 @@ class ResilientStore(Store):
         """A step on one session."""
 
         def ask_after_its_return() -> T:
-            if self.shelter.state() is Host.RETURNING:
+            if self.shelter.state() is not Host.WELL:
                 self._returning.give_back_one(sid)
             return ask()
 
@@ -383,14 +385,24 @@ class ResilientStore(Store):
         """End what has to go back, before the store is told: what another thread is about to
         give back is there by then, or found to have ended.
         """
-        if self.shelter.state() is not Host.RETURNING:
+        if self.shelter.state() is Host.WELL:
             return 0
         with self.shelter.together():
+            if self.shelter.state() is Host.AWAY:
+                raise StoreUnavailable("the store is away again, as others of this host found")
             self.shelter.adopt_lost()
             return end(self.shelter)
 
+    def _end_what_stands_in(self, end: Callable[[Store], object]) -> None:
+        """End in the host too what the store was told to end, where others of this host have found
+        it away meanwhile: they go on with copies, and with what has begun there.
+        """
+        if self.shelter.state() is not Host.WELL:
+            with self.shelter.together(durable=True):
+                end(self.shelter)
+
     def _give_back_those_of(self, owner: str) -> None:
-        if self.shelter.state() is Host.RETURNING:
+        if self.shelter.state() is not Host.WELL:
             self._returning.give_back_those_of(owner)
 
 

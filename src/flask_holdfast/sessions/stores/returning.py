@@ -171,13 +171,15 @@ class Returning:
             self._give_back(each, heard)
 
     def give_back_those_of(self, owner: str) -> None:
+        """All of them, however many: who ends them must find each in the store."""
         for _ in range(_ATTEMPTS):
             heard = self.heard
-            pending = self._shelter.pending(owner=owner)
+            pending = self._shelter.pending(owner=owner, limit=None)
             for each in pending:
                 self._give_back(each, heard)
             if not pending:
                 return
+        raise StoreUnavailable("sessions that go back are being changed all the time")
 
     def give_back_some(self) -> bool:
         """A few of all; whether none is left."""

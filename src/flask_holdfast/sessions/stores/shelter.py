@@ -69,9 +69,11 @@ class Shelter(HostStore):
         max_age: int = 300_000,
         most: int = 64 * 1024 * 1024,
         clock: Callable[[], float] = time.time,
+        timeout: float = 5.0,
     ) -> None:
         # What has ended is remembered for longer than any copy of it is believed.
-        super().__init__(path, most=most, window=max(max_age, 60_000) + 60_000, clock=clock)
+        window = max(max_age, 60_000) + 60_000
+        super().__init__(path, most=most, window=window, clock=clock, timeout=timeout)
         self.max_age = max_age
         self._noted = 0
 
@@ -280,15 +282,20 @@ class Shelter(HostStore):
     # -- going back --------------------------------------------------------------------
 
     def pending(
-        self, *, sid: str | None = None, owner: str | None = None, limit: int = 50
+        self, *, sid: str | None = None, owner: str | None = None, limit: int | None = 50
     ) -> Sequence[Pending]:
-        """Sessions that have to go back to the store: this one, an owner's, or any."""
+        """Sessions that have to go back to the store: this one, an owner's, or any; None: all.
+
+        Raises while it is away.
+        """
+        limit = -1 if limit is None else limit  # which is SQLite's word for that
         which = "sid = :sid" if sid is not None else "owner = :owner" if owner else "1"
         # What has outlived its time is buried first, and told.
         with self._write(clean=limit) as step:
-            # Away again: what begins now waits until the store is told what ends now.
+            # What begins now waits until the store is told what ends now; and a step that has found
+            # nothing to give back would go on to ask the store for what is only here.
             if self.state() is Host.AWAY:
-                return []
+                raise StoreUnavailable("the store is away again, as others of this host found")
             rows = step.run(
                 f"""
                 SELECT * FROM (SELECT sessions.sid AS sid, sessions.owner AS owner, sessions.data,
