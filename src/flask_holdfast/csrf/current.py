@@ -108,16 +108,31 @@ def verdict(token: str, time_limit: float | None) -> Reason | None:
     scope, is_ours = _checking_scope()
     if scope is None:
         return Reason.SESSION_MISSING
-    reason = tokens.check(_keys(), scope, token, time.time(), time_limit)
-    if reason is Reason.TOKEN_MISMATCH:
-        # Or it was made for this very request alone.
-        purpose = _purpose(request.method, request.script_root + request.path)
-        reason = tokens.check(_keys(), scope, token, time.time(), time_limit, purpose=purpose)
+    reason = _check(scope, token, time_limit)
+    former = _former_sid()
+    if reason is Reason.TOKEN_MISMATCH and former is not None:
+        # Or its page was rendered before a write began this anonymous session.
+        reason = _check(Scope(former, signed_in=False), token, time_limit)
     if reason is Reason.TOKEN_MALFORMED:
         return _stock_verdict(token, None if is_ours else scope, time_limit)
     if reason is not Reason.TOKEN_MISMATCH and not is_ours and _is_of_another(token):
         return Reason.SUBJECT_CHANGED
     return reason
+
+
+def _check(scope: Scope, token: str, time_limit: float | None) -> Reason | None:
+    reason = tokens.check(_keys(), scope, token, time.time(), time_limit)
+    if reason is Reason.TOKEN_MISMATCH:
+        # Or it was made for this very request alone.
+        purpose = _purpose(request.method, request.script_root + request.path)
+        reason = tokens.check(_keys(), scope, token, time.time(), time_limit, purpose=purpose)
+    return reason
+
+
+def _former_sid() -> str | None:
+    """The session in whose place that of this request began, if nobody is signed in."""
+    current = _session()
+    return current.former_sid if hasattr(current, "csrf_scope") else None
 
 
 def _is_of_another(token: str) -> bool:
@@ -140,7 +155,11 @@ def kind_of(token: str) -> tokens.Kind | None:
     session = _session()
     if not hasattr(session, "csrf_scope") or session.cookie is None:
         return None
-    return tokens.kind_of(_keys(), session.sid, token, time.time())
+    return _kind_for(session.sid, token)
+
+
+def _kind_for(sid: str, token: str) -> tokens.Kind | None:
+    return tokens.kind_of(_keys(), sid, token, time.time())
 
 
 def form_token() -> str | None:
@@ -182,12 +201,17 @@ def follows_users() -> bool:
     return hasattr(_session(), "csrf_scope")
 
 
-def fingerprint() -> str:
-    """Eight characters that tell this session from another; empty without one. Asks the store."""
+def fingerprint(token: str) -> str:
+    """Eight characters that tell the session of the page with this token from another; empty
+    without one. Asks the store.
+    """
     scope, _ = _checking_scope()
     if scope is None:
         return ""
-    named = b"session" + scope.sid.encode(errors="replace")
+    former = _former_sid()
+    is_former = former is not None and _kind_for(former, token) is not None
+    sid = former if former is not None and is_former else scope.sid
+    named = b"session" + sid.encode(errors="replace")
     return hmac.new(_minting_key(_config()).mac, named, "sha256").hexdigest()[:8]
 
 
@@ -231,10 +255,17 @@ def has_session() -> bool:
     return _checking_scope()[0] is not None
 
 
-def was_signed_out() -> bool:
-    """Whether somebody was signed in here, until their session ended. Asks the store."""
+def was_signed_out(token: str) -> bool:
+    """Whether somebody was signed in on the page with this token, until their session ended.
+    Asks the store.
+    """
     current = _session()
-    return hasattr(current, "csrf_scope") and bool(current.was_signed_out())
+    if not hasattr(current, "csrf_scope"):
+        return False
+    if current.was_signed_out():
+        return True
+    former = _former_sid()
+    return former is not None and _kind_for(former, token) is tokens.Kind.UNASKED
 
 
 def session_expires_in() -> tuple[float | None, float | None]:

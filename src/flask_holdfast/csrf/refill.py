@@ -218,7 +218,7 @@ def is_of_who_was_signed_out() -> bool:
 
     Its token may be good nevertheless: a page that did not ask who is signed in serves both.
     """
-    return _is_form() and current.was_signed_out()
+    return _is_form() and current.was_signed_out(current.form_token() or "")
 
 
 def _is_form() -> bool:
@@ -243,12 +243,12 @@ def _author(reason: Reason) -> Author | None:
         return ticket.author
     token = current.form_token() or ""
     if reason is Reason.SESSION_EXPIRED:
-        return Author(tokens.mark_in(token), current.fingerprint())
+        return Author(tokens.mark_in(token), current.fingerprint(token))
     if reason is Reason.TOKEN_EXPIRED:
         # Still the same session. Is it still the same person's, too? A token of Flask-WTF's
         # does not say, and nor does a page that was rendered without asking who it was.
         same = current.follows_users() or len(token) != tokens.LENGTH
-        return Author(current.mark() if same else tokens.mark_in(token), current.fingerprint())
+        return Author(current.mark() if same else tokens.mark_in(token), current.fingerprint(token))
     if reason is Reason.SUBJECT_CHANGED:
         # The token is good and the ticket is not: nobody knows who wrote this.
         return Author(tokens.mark_in(""), "")

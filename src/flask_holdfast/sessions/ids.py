@@ -30,6 +30,7 @@ _VERSION = b"\x01"
 _BODY = 1 + 1 + 6 + 16 + 32
 _MAC = 32
 _LABEL = b"flask-holdfast session cookie"
+_REPLACED = b"flask-holdfast replaced session"
 
 
 class Kind(Enum):
@@ -72,6 +73,13 @@ def is_sid(text: object) -> bool:
     except ValueError:
         return False
     return parsed.version == 4 and str(parsed) == text
+
+
+def replacement(cookie: Cookie) -> str:
+    """The name of the mark that another session has taken the place of the cookie's. Tells
+    nothing of the secret, and whoever has not got that cannot make it.
+    """
+    return f"replaced:{_b64(hashlib.sha256(_REPLACED + cookie.secret).digest()[:16])}"
 
 
 def secret_hash(secret: bytes) -> str:

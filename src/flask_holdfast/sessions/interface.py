@@ -208,11 +208,13 @@ class SessionInterface(FlaskSessionInterface):
             now, away = self._now(), answer.degraded
             found = record.decode(answer.data) if answer.outcome is Outcome.FOUND else None
             if found is None or found.deadline <= now:
-                return Loaded(State.GONE, at=now, tombstone=answer.tombstone, degraded=away)
+                strange = found is None and answer.outcome is Outcome.FOUND
+                ended = answer.tombstone
+                return Loaded(State.GONE, at=now, tombstone=ended, degraded=away, lives=strange)
             loaded = Loaded(State.LIVE, found, now, answer.idle_left, degraded=away)
             if not hmac.compare_digest(found.secret, hashed):
                 if found.previous is None or not hmac.compare_digest(found.previous, hashed):
-                    return Loaded(State.GONE, at=now)
+                    return Loaded(State.GONE, at=now, lives=True)
                 # A request that asks late was sent when it was `opened`.
                 if not found.proved_by(hashed, opened):
                     return self._replayed(app, cookie.sid, loaded, client)
@@ -267,7 +269,7 @@ class SessionInterface(FlaskSessionInterface):
         if settings.get(app.config, "SESSION_BINDING_ACTION") == "revoke":
             return self._ended(app, sid, loaded, "renewal")
         if found.user is None:
-            return Loaded(State.GONE, at=loaded.at)
+            return Loaded(State.GONE, at=loaded.at, lives=True)
         return msgspec.structs.replace(loaded, state=State.HELD)
 
     def _ended(self, app: Flask, sid: str, loaded: Loaded, by: str) -> Loaded:

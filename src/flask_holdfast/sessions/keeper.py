@@ -18,22 +18,13 @@ from .. import settings, signals
 from ..exceptions import SessionConflict, SessionLimitReached, SessionValueError, StoreUnavailable
 from . import codec, ids, record, renewal
 from .binding import Binding, Client
-from .ending import (
-    end,
-    ended_meanwhile,
-    follow,
-    forget,
-    forgotten,
-    made_room,
-)
+from .ending import end, ended_meanwhile, follow, forget, forgotten, made_room
 from .events import tell
 from .merge import Changes, RawData, apply, check_size, conflict
 from .record import Record
 from .renewal import Renewal
 from .session import Rotation, Session, State
 from .stores.base import (
-    ABSOLUTE,
-    IDLE,
     LOGOUT,
     REVOKED,
     ROTATED,
@@ -44,6 +35,7 @@ from .stores.base import (
     Store,
     Tombstone,
 )
+from .succession import Former, begins, replaced
 
 #: How often a write is made again before it is given up. Each attempt loses only to
 #: another request that won, so this many must have won in a row.
@@ -148,17 +140,17 @@ class Keeper:
         """A write on a session that is over. Not after a login in another tab: its cookie
         would be overwritten.
         """
-        answer = Answer(Outcome.MISSING)
-        if session.begins_anew:
-            answer = self.store.fetch(session.sid)
-            expired = answer.tombstone is not None and answer.tombstone.why in (IDLE, ABSOLUTE)
-            if answer.outcome is not Outcome.ENDED or expired:
-                return self._create(session, session.next_sid, changes)
-        return self._dropped(session, answer)
+        answer, former = begins(self.store, session)
+        if answer is not None:
+            return self._dropped(session, answer)
+        return self._create(session, session.next_sid, changes, former)
 
-    def _create(self, session: Session, sid: str, changes: Changes) -> Kept:
+    def _create(
+        self, session: Session, sid: str, changes: Changes, former: Former | None = None
+    ) -> Kept:
         secret = ids.new_secret()
         fresh = self._fresh(apply(changes, {}), secret)
+        fresh.former = former
         answer = self.store.create(sid, self._bytes(fresh), idle=self._idle_of(fresh))
         return self._filed(session, sid, secret, fresh, answer)
 
@@ -219,6 +211,7 @@ class Keeper:
         )
         if not (done or session.ended):
             return _LEAVE  # another request's business, and its answer's
+        replaced(self.store, session, there, life=self.idle, unsaid=not done)
         if session.token_rendered and self.signs:
             return self._unstored(session.next_sid)
         return _DELETE
@@ -290,6 +283,7 @@ class Keeper:
                 previous=None,
                 until=None,
                 renewed=None,
+                former=None,
                 data=apply(changes, current.data, again=current is not there),
             )
             if why == LOGOUT:
@@ -398,6 +392,8 @@ class Keeper:
                 since = session.opened
                 if slow and ended_meanwhile(self.store, after.owner, new_sid, since, self.now):
                     return self._refused_late(session)
+                before = there or seen
+                replaced(self.store, session, before, life=self.idle, unsaid=there is None)
                 if there is None:
                     tell(signals.session_created, session_id=new_sid, user_id=after.user)
                 return self._moved(session, old_sid, secret, after, why)

@@ -17,7 +17,7 @@ from . import codec, ids
 from .binding import Client
 from .merge import Changes, RawData, Update, apply
 from .record import NO_DEADLINE, Record, decode, is_permanent, owner_of
-from .stores.base import UNAVAILABLE, Outcome, Store, Tombstone
+from .stores.base import OVER, UNAVAILABLE, Outcome, Store, Tombstone
 from .visit import Visit
 
 #: Flask-Login asks for these on every response. They are words between it and the
@@ -60,6 +60,8 @@ class Loaded(msgspec.Struct, frozen=True):
     rebind: Client | None = None
     #: Whether a fallback answered in the place of a store that is away.
     degraded: bool = False
+    #: Of one that is GONE: whether there is a record nevertheless, but not for this cookie.
+    lives: bool = False
 
 
 def _raise_if_away(tombstone: Tombstone | None) -> None:
@@ -480,15 +482,13 @@ class Session(SessionMixin, MutableMapping[str, Any]):
     def begins_anew(self) -> bool:
         """Whether what is written now starts another session, under `next_sid`.
 
-        So it is for a visitor whose anonymous session has expired, and for anybody whose
-        cookie is older than any session can be. Where a session was ended on purpose, or
-        belonged to a user, only a login begins another.
+        It was over when the request came. `succession` knows what may stand against it.
         """
         if self.state is not State.GONE or self.cookie is None:
             return False
-        outlived = self._loaded is _NOTHING  # so old that the store was not asked
-        anonymous = self.cookie.kind is not ids.Kind.SIGNED_IN
-        return outlived or (anonymous and self._loaded.tombstone is None)
+        if self._loaded.tombstone is not None:
+            return self._loaded.tombstone.why in OVER
+        return not self._loaded.lives or self.cookie.kind is not ids.Kind.SIGNED_IN
 
     # -- what CSRF protection asks -----------------------------------------------------
 
@@ -510,6 +510,12 @@ class Session(SessionMixin, MutableMapping[str, Any]):
         if self.state is State.NEW and not self.token_rendered:
             return None
         return self.sid, self.stored_user_id is not None
+
+    @property
+    def former_sid(self) -> str | None:
+        """The session in whose place this anonymous one began. Asks the store."""
+        found = self.load().record
+        return found.former[0] if found and found.user is None and found.former else None
 
     def was_signed_out(self) -> bool:
         """Whether the cookie is that of somebody signed in, whose session has ended meanwhile."""

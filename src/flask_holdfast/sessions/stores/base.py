@@ -69,6 +69,9 @@ EVICTED = "evicted"
 #: Signed in, and not used for the idle time, or outlived by its absolute deadline.
 IDLE = "idle"
 ABSOLUTE = "absolute"
+#: Ends after which a browser may still have the cookie. After any other it has another one, or
+#: none, and only a request from before brings that.
+OVER = frozenset({IDLE, ABSOLUTE, REVOKED, EVICTED})
 #: How long the tombstone of an expired session is kept, in milliseconds.
 EXPIRED_KEPT = 3_600_000
 #: Not an end: the session cannot be shown while the store is away.
