@@ -494,16 +494,20 @@ class TestGone:
         assert tab.who() is None
         assert not site.manager.revoke_session(tab.sid())
 
-    def test_writing_to_a_revoked_session_begins_no_other(self, site: Site) -> None:
-        tab = site.tab()
-        tab.set(cart=1)
-        site.manager.revoke_session(tab.sid())
+    def test_writing_to_a_revoked_session_begins_another_and_never_that_again(
+        self, site: Site
+    ) -> None:
+        tab, old = site.tab(), site.tab()
+        tab.set(cart=1, coupon="x")
+        sid, old.cookie = tab.sid(), tab.cookie
+        site.manager.revoke_session(sid)
 
-        answer = tab.set(cart=2)
+        tab.set(cart=2)
 
-        assert answer.leaves_the_cookie_alone
-        assert tab.data() == {}
-        assert stats(site)["total_sessions"] == 0
+        assert tab.sid() != sid
+        assert tab.data() == {"cart": 2}
+        assert old.data() == {}
+        assert stats(site)["total_sessions"] == 1
 
     def test_rendering_a_token_on_a_gone_session_sets_nothing(self, site: Site) -> None:
         tab = site.tab()
@@ -646,19 +650,24 @@ class TestTime:
         assert answer.leaves_the_cookie_alone
         assert tab.who() == "ada"
 
+    @pytest.mark.parametrize("minutes", [31, 23 * 60, 25 * 60], ids="after {} minutes".format)
     def test_an_expired_login_is_never_refiled_by_a_write(
-        self, make_site: Callable[..., Site]
+        self, make_site: Callable[..., Site], minutes: int
     ) -> None:
         site = make_site()
         clock = site.stop_time()
-        tab = site.tab()
+        tab, old = site.tab(), site.tab()
         tab.log_in()
-        clock.advance(31 * MINUTE)
+        tab.set(cart=1, coupon="x")
+        sid, old.cookie = tab.sid(), tab.cookie
+        clock.advance(minutes * MINUTE)
 
-        answer = tab.set(cart=2)
+        tab.set(cart=2)
 
-        assert answer.leaves_the_cookie_alone
-        assert tab.data() == {}
+        assert tab.sid() != sid
+        assert (tab.who(), tab.data()) == (None, {"cart": 2})
+        assert (old.who(), old.data()) == (None, {})
+        assert stats(site)["authenticated_sessions"] == 0
 
     def test_an_unstored_session_can_be_filed_for_the_idle_time(
         self, make_site: Callable[..., Site]

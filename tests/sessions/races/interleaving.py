@@ -59,6 +59,7 @@ STARTS: dict[str, tuple[str, ...]] = {
     "signed in": ("write own", "log in", "change"),
     "remembered": ("log in remembered", "write shared"),
     "browser was closed": ("log in remembered", "write shared", "close"),
+    "over": ("log in", "write shared", "end"),
     "another user": ("log in as another", "change"),
 }
 
@@ -94,6 +95,11 @@ def race(world: World, seed: int) -> Race:
     for step in STARTS[start]:
         if step == "close":
             hers.jar.pop(COOKIE, None)
+            continue
+        if step == "end":
+            cookie = world.parse(hers.jar[COOKIE])
+            assert cookie is not None
+            world.go(admin, "admin: revoke", acts.revoke(cookie.sid))
             continue
         # A cookie from before a rotation is what a thief may have.
         thief.jar = dict(hers.jar)
@@ -191,7 +197,9 @@ def cookie_faults(world: World, visit: Visit, value: str | None, did: set[str]) 
     if cookie.kind is Kind.UNSTORED:
         fine = visit.token and (was is None or ended)
     elif was is not None and was.kind is not Kind.UNSTORED:
-        fine = cookie.sid in own and "rotate" in did
+        # One that was over when it was asked for begins another, but not over a login's.
+        begun = "create" in did and visit.loaded is None and not visit.replaced
+        fine = cookie.sid in own and cookie.sid != was.sid and ("rotate" in did or begun)
     else:
         fine = cookie.sid in own
     return [] if fine else [f"set a cookie that was not its business ({cookie.kind.name})"]

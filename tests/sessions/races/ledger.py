@@ -82,6 +82,10 @@ class Ledger:
         self.all_ended: dict[str, int] = {}
         self.everyones_ended = -1
         self.dead_remembers: set[str] = set()
+        #: Of sessions that began in the place of another: that one's sid.
+        self.formers: dict[str, str] = {}
+        #: Those in the place of whose cookie a browser got another, by a login or a logout.
+        self.replaced_cookies: set[str] = set()
 
     def created(self, sid: str, effects: Effects) -> Deed:
         # A sid is filed once: under one that is over nothing may begin again.

@@ -86,9 +86,16 @@ class NoTombstone(MemoryStore):
         pass
 
 
+class NoReplacedMark(MemoryStore):
+    def mark(self, name: str, *, life: int) -> None:
+        if not name.startswith("replaced:"):
+            super().mark(name, life=life)
+
+
 #: What a fault is told with.
 ALIVE = "a session that is alive shows"
 OVER = "a session that is over shows"
+COOKIE = "set a cookie that was not its business"
 INDEX = "the list of ada's sessions is another"
 
 #: What each mutation does wrong must be what is told.
@@ -100,6 +107,7 @@ MEMORY = [
     (SparesAnonymous, OVER),
     (NoLimit, "are allowed"),
     (NoTombstone, OVER),
+    (NoReplacedMark, COOKIE),
 ]
 
 

@@ -60,12 +60,7 @@ class Life(RuleBasedStateMachine):
         self.tab: Tab = self.site.tab()
         self.data: dict[str, Any] | None = None
         self.user: str | None = None
-        #: Whether a write begins a session where there is none to write to.
-        self.may_begin = True
         self.left = (0.0, 0.0)
-        #: How old the cookie is: beyond the absolute lifetime nothing can be under it. And
-        #: whether it is of somebody signed in.
-        self.age, self.is_signed_in = 0.0, False
         self.dead: list[str] = []
 
     # -- what a view does --------------------------------------------------------------
@@ -99,7 +94,7 @@ class Life(RuleBasedStateMachine):
         answer = self._run(lambda: session.pop(key, None))
         assert answer == self.data.pop(key, None)
         if not self.data and self.user is None:
-            self._nobody(may_begin=True)  # the cookie went, as Flask has it
+            self._nobody()  # the cookie went, as Flask has it
 
     @rule(key=KEYS, value=VALUES)
     def start_over(self, key: str, value: Any) -> None:
@@ -109,15 +104,14 @@ class Life(RuleBasedStateMachine):
 
         alive, before = self.data is not None, self._cookie()
         self._run(act)
-        if alive or self.may_begin:
-            self._moved(before if alive else None, {key: value}, None)
+        self._moved(before if alive else None, {key: value}, None)
 
     @rule()
     def clear(self) -> None:
         before, alive = self._cookie(), self.data is not None
         self._run(lambda: session.clear())
         if alive:
-            self._over(before, may_begin=True)
+            self._over(before)
 
     # -- who it is ---------------------------------------------------------------------
 
@@ -133,7 +127,7 @@ class Life(RuleBasedStateMachine):
         before, alive = self._cookie(), self.data is not None
         self._run(sign_out)
         if alive:
-            self._over(before, may_begin=True)
+            self._over(before)
 
     @precondition(lambda self: self.user is not None)
     @rule()
@@ -143,7 +137,7 @@ class Life(RuleBasedStateMachine):
         if data:
             self._moved(before, data, None)
         else:
-            self._over(before, may_begin=True)
+            self._over(before)
 
     @precondition(lambda self: self.data is not None)
     @rule()
@@ -159,7 +153,7 @@ class Life(RuleBasedStateMachine):
     def revoke(self) -> None:
         before = self._cookie()
         assert self.site.manager.revoke_session(self.tab.sid())
-        self._over(before, may_begin=False)
+        self._over(before)
 
     @rule(user=USERS)
     def revoke_all(self, user: str) -> None:
@@ -170,7 +164,7 @@ class Life(RuleBasedStateMachine):
         self.advance(0.01)
         assert ended == (1 if self.user == user else 0)
         if self.user == user:
-            self._over(before, may_begin=False)
+            self._over(before)
 
     @rule()
     def revoke_everyones(self) -> None:
@@ -182,7 +176,21 @@ class Life(RuleBasedStateMachine):
         self.advance(0.01)
         assert manager.get_session_stats()["total_sessions"] == 0
         if self.data is not None:
-            self._over(before, may_begin=False)
+            self._over(before)
+
+    @precondition(lambda self: self.dead)
+    @rule(key=KEYS, value=VALUES)
+    def write_with_a_dead_cookie(self, key: str, value: Any) -> None:
+        """What comes of it, if anything, is a session of its own."""
+        thief = self.site.tab()
+        thief.cookie = self.dead[-1]
+        dead = thief.sid()
+        thief.run(lambda: session.update({key: value}))
+        if thief.cookie == self.dead[-1]:
+            assert thief.run(_look).value == ({}, None)
+        else:
+            assert thief.sid() not in {dead, self.tab.sid()}
+            assert thief.run(_look).value == ({key: value}, None)
 
     @rule(seconds=st.sampled_from([60, IDLE + 30, ABSOLUTE // 2, ABSOLUTE + 30]))
     def time_passes(self, seconds: float) -> None:
@@ -219,13 +227,8 @@ class Life(RuleBasedStateMachine):
         self.advance(seconds)
         idle, absolute = (left - seconds for left in self.left)
         self.left = (idle, absolute)
-        self.age += seconds
-        outlived = self.age >= ABSOLUTE
         if self.data is not None and (idle <= 0 or absolute <= 0):
-            # A visitor begins anew; whoever was signed in signs in again.
-            self._over(self._cookie(), may_begin=self.user is None or outlived)
-        elif outlived or (absolute <= 0 and not self.is_signed_in):
-            self.may_begin = True  # why it ended is forgotten with its deadline
+            self._over(self._cookie())
 
     def _run(self, act: Callable[[], Any]) -> Any:
         answer = self.tab.run(act)
@@ -235,13 +238,12 @@ class Life(RuleBasedStateMachine):
         return answer.value
 
     def _write(self, act: Callable[[], Any], model: Callable[[dict[str, Any]], Any]) -> None:
-        if self.data is not None:
-            model(self.data)
-        elif self.may_begin:
+        begins, before = self.data is None, self._cookie()
+        if self.data is None:  # another begins, of which this is all
             self.data, self.left = {}, (IDLE, ABSOLUTE)
-            self.age, self.is_signed_in = 0.0, False
-            model(self.data)
+        model(self.data)
         self._run(act)
+        assert (self._cookie() != before) is begins
 
     def _cookie(self) -> str | None:
         return self.tab.cookie
@@ -260,15 +262,14 @@ class Life(RuleBasedStateMachine):
             self.dead.append(before)
         assert self.tab.cookie != before
         self.data, self.user, self.left = data, user, (IDLE, absolute)
-        self.age, self.is_signed_in = 0.0, user is not None
 
-    def _over(self, before: str | None, *, may_begin: bool) -> None:
+    def _over(self, before: str | None) -> None:
         assert before is not None
         self.dead.append(before)
-        self._nobody(may_begin=may_begin)
+        self._nobody()
 
-    def _nobody(self, *, may_begin: bool) -> None:
-        self.data, self.user, self.may_begin = None, None, may_begin
+    def _nobody(self) -> None:
+        self.data, self.user = None, None
 
 
 def _more(value: Any) -> Any:

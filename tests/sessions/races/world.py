@@ -58,6 +58,8 @@ class Visit:
     #: The session as it was by the ledger when the request asked for it.
     loaded: Life | None = None
     asked: bool = False
+    #: Whether its browser had got another cookie in the place of this one, when it last looked.
+    replaced: bool = False
     seen: dict[str, Any] | None = None
     who: str | None = None
     token: bool = False
@@ -168,6 +170,7 @@ class World:
         visit.answered = cookies_of(response)
         self.boundary("answer")
         browser.take(response)
+        self._settle_cookie(visit)
         self._settle_remember(visit)
         return visit
 
@@ -199,6 +202,16 @@ class World:
         if act is not None:
             self.site._results.pop(number, None)
         return response
+
+    def _settle_cookie(self, visit: Visit) -> None:
+        """Whose place it took. Of a session that began in the place of another, that one's too."""
+        did = {deed.verb: deed.sid for deed in visit.deeds}
+        if visit.sid is None or COOKIE not in visit.answered:
+            return
+        if "create" in did:
+            self.ledger.formers[did["create"]] = visit.sid
+        elif did.keys() & {"rotate", "delete"}:
+            self.ledger.replaced_cookies |= {visit.sid, self.ledger.formers.get(visit.sid, "")}
 
     def _settle_remember(self, visit: Visit) -> None:
         """Whose end ends the remember cookie that this answer brought, or carried along."""
@@ -254,6 +267,7 @@ class SteppedStore(Store):
             visit.asked = True
             life = self._world.ledger.lives.get(sid)
             visit.loaded = copy.deepcopy(life) if life is not None and life.alive else None
+        visit.replaced = sid == visit.sid and sid in self._world.ledger.replaced_cookies
         return self._inner.fetch(sid, slide=slide, idle=idle)
 
     def replace(self, sid: str, data: bytes, *, etag: str, idle: int, slide: bool = True) -> Answer:
