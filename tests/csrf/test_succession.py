@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from werkzeug.test import TestResponse
 
 
-class Note(FlaskForm):  # type: ignore[misc]
+class Note(FlaskForm):
     text = StringField()
 
 

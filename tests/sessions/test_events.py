@@ -152,8 +152,15 @@ def test_the_log_of_a_whole_life_holds_no_credential(
     tab = site.tab()
     tab.log_in("ada")
     cookies.append(str(tab.cookie))
-    site.manager.revoke_session(tab.sid(), by="admin")
-    tab.set(too="late")
+
+    def too_late() -> None:
+        sid = ours().sid
+        session["too"] = "late"
+        site.manager.revoke_session(sid, by="admin")
+
+    tab.run(too_late)
+    tab.set(begins="another")
+    cookies.append(str(tab.cookie))
     site.manager.delete_user_sessions("ada", by="admin")
 
     told = {line.getMessage().split()[0] for line in log.records if line.name == LOGGER}
@@ -314,17 +321,39 @@ def test_a_login_that_expired_is_told_with_its_reason(
     assert ended.why == reason
 
 
-def test_a_write_to_a_login_that_is_over_says_why_it_was(make_site: Callable[..., Site]) -> None:
+def test_a_late_write_to_a_login_that_is_over_says_why_it_was(
+    make_site: Callable[..., Site],
+) -> None:
     site = make_site()
     clock = site.stop_time()
-    gone = told(site, signals.session_gone)
+    gone, created = told(site, signals.session_gone), told(site, signals.session_created)
+    tab, late = site.tab(), site.tab()
+    tab.log_in("ada")
+    late.cookie = tab.cookie
+    clock.advance(31 * 60)
+    tab.log_in("ada")
+    created.clear()
+
+    late.set(note="late")
+
+    assert [event["reason"] for event in gone] == ["idle"]
+    assert created == []
+
+
+def test_a_session_that_begins_in_the_place_of_one_that_is_over_is_told_as_any_other(
+    make_site: Callable[..., Site],
+) -> None:
+    site = make_site()
+    clock = site.stop_time()
     tab = site.tab()
     tab.log_in("ada")
     clock.advance(31 * 60)
+    gone, created = told(site, signals.session_gone), told(site, signals.session_created)
 
-    tab.set(note="late")
+    tab.set(note="kept")
 
-    assert [event["reason"] for event in gone] == ["idle"]
+    assert created == [{"session_id": tab.sid(), "user_id": None}]
+    assert gone == []
 
 
 def test_what_was_told_is_remembered_for_a_bounded_number_of_things() -> None:
