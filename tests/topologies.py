@@ -6,6 +6,7 @@ They are set to be quick: a master counts as lost after a second or so, not afte
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import tempfile
 import time
@@ -65,6 +66,24 @@ def _copying(master: RedisServer) -> int:
     """How many replicas copy it, and are up to date."""
     known = facts(master, "INFO", "replication")
     return sum(key.startswith("slave") and "state=online" in told for key, told in known.items())
+
+
+def until_copied(master: RedisServer, replicas: int) -> None:
+    """Return once so many replicas have all that it wrote until now. WAIT says it sooner, but
+    Valkey 9 says it at once on a connection that has written nothing itself.
+    """
+    written = int(facts(master, "INFO", "replication")["master_repl_offset"])
+
+    def is_copied() -> bool:
+        known = facts(master, "INFO", "replication")
+        parts = [
+            dict(part.split("=") for part in known[key].split(","))
+            for key in known
+            if re.fullmatch(r"slave\d+", key)
+        ]
+        return sum(int(part["offset"]) >= written for part in parts) >= replicas
+
+    until(is_copied, "replicas to have it")
 
 
 @contextlib.contextmanager
