@@ -21,7 +21,7 @@ from tests import links, services
 from tests.sessions.stores.contract import BY_ADMIN, DAY, IDLE, StoreContract, filed, record, sid
 from tests.sessions.stores.test_redis import milliseconds, passed
 from tests.sessions.stores.test_time import BUDGET, SLACK
-from tests.topologies import SERVICE, Sentinels, told, until
+from tests.topologies import SERVICE, Sentinels, told, until, until_copied
 
 if TYPE_CHECKING:
     from tests.sessions.stores.contract import Advance, Now
@@ -74,8 +74,7 @@ def test_another_master_is_found_and_told_of(
     name, revoked = filed(store, "alice"), filed(store, "alice")
     store.delete(revoked, ended=BY_ADMIN, idle=IDLE)
     lost = sentinels.master()
-    with lost.client() as client:
-        assert client.wait(2, 2000) == 2
+    until_copied(lost, 2)
     if how == "killed":
         lost.stop()
     else:
@@ -162,8 +161,7 @@ def test_a_client_that_sentinels_lead_is_followed_too(sentinels: Sentinels) -> N
         with sentinels.master().client() as look:
             assert look.exists(f"session:{name}")
         lost = sentinels.master()
-        with lost.client() as look:
-            assert look.wait(2, 2000) == 2
+        until_copied(lost, 2)
         lost.stop()
         assert once_back(store, name) is Outcome.FOUND
         store.close()

@@ -433,6 +433,18 @@ def test_a_certificate_that_nobody_trusts_is_told_as_such(
     store.close()
 
 
+@pytest.mark.parametrize("file", ["ssl_ca_certs", "ssl_certfile"])
+def test_a_certificate_that_is_not_there_is_not_told_as_a_server_that_is_away(
+    tls_redis: services.RedisServer, tmp_path: Path, file: str
+) -> None:
+    missing = tmp_path / "missing.pem"
+    store = RedisStore.from_url(f"rediss://localhost:{tls_redis.tls_port}/0?{file}={missing}")
+    with pytest.raises(StoreUnavailable) as caught:
+        store.ping()
+    assert caught.value.kind == trouble.TLS
+    store.close()
+
+
 @pytest.mark.parametrize("what", ["trickle", "silent", "delay"])
 @pytest.mark.parametrize("connected", [True, False], ids=["connected", "at the handshake"])
 def test_tls_is_waited_for_no_longer_either(

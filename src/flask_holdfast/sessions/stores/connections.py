@@ -24,7 +24,7 @@ from redis.exceptions import TimeoutError as TooLate
 from . import markers
 from .budget import current
 from .news import Known, Seen
-from .trouble import REFUSED, NoneFree, kind_of
+from .trouble import REFUSED, NoneFree, as_told_since_redis_7, kind_of
 from .wire import Connection
 
 Command = tuple[bytes | str | int, ...]
@@ -88,8 +88,9 @@ class Connections:
                 connection.send_packed_command([packed], check_health=False)
                 reply = connection.read_response(disable_decoding=True)
             except ResponseError as answer:
-                self.give(connection, answer)
-                raise
+                error = as_told_since_redis_7(answer)
+                self.give(connection, error)
+                raise error from None
             except BaseException as trouble:
                 self.drop(connection, trouble)
                 raise
@@ -301,7 +302,7 @@ def receive(connection: Connection, number: int) -> list[Any]:
         try:
             replies.append(connection.read_response(disable_decoding=True))
         except ResponseError as answer:
-            replies.append(answer)
+            replies.append(as_told_since_redis_7(answer))
     return replies
 
 

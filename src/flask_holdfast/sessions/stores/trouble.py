@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 
@@ -80,8 +81,27 @@ _BY_WORD = {
     "DENIED": AUTH,
     "non local key": CLUSTER,
     "user executing the script": AUTH,
+    "ACL failure in script": AUTH,  # the same since Redis 7.2, and in Valkey
 }
 _TOO_MANY = "max number of clients reached"
+#: What Redis 6.2 puts before the reason for which it stopped a script.
+_STOPPED = re.compile(r"Error running script \(call to \w+\): (?:@user_script: ?\d+: )*-?")
+_IN_SCRIPT: dict[str, type[exceptions.ResponseError]] = {
+    "READONLY": exceptions.ReadOnlyError,
+    "OOM": exceptions.OutOfMemoryError,
+}
+
+
+def as_told_since_redis_7(answer: exceptions.ResponseError) -> exceptions.ResponseError:
+    """The error for the reason that a script was stopped, by itself; any other as it is.
+
+    Redis 6.2 tells it behind words of its own, where redis-py does not look for it: a master
+    that was made a replica would go on being asked.
+    """
+    reason, number = _STOPPED.subn("", str(answer), count=1)
+    if not number:
+        return answer
+    return _IN_SCRIPT.get(reason.partition(" ")[0], exceptions.ResponseError)(reason)
 
 
 def kind_of(error: BaseException) -> str:

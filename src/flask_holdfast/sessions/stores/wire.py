@@ -157,7 +157,13 @@ class _Bounded:
 
     def _wrap_socket_with_ssl(self, connected: socket.socket) -> ssl.SSLSocket:
         timed = _Timed(connected, self.limit)
-        return super()._wrap_socket_with_ssl(timed)  # type: ignore[misc,no-any-return]
+        try:
+            return super()._wrap_socket_with_ssl(timed)  # type: ignore[misc,no-any-return]
+        except (FileNotFoundError, PermissionError):
+            # Of a certificate or a key. As it is, it would be taken for a server that is away.
+            raise ssl.SSLError("a certificate or its key cannot be read") from None
+        finally:
+            timed.close()  # where it was not wrapped; redis-py closes the one that it was made of
 
     def fileno(self) -> int:
         """For `select`; of a connection that is made."""
