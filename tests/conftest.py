@@ -20,8 +20,14 @@ if TYPE_CHECKING:
 FULL = os.environ.get("HOLDFAST_FULL") == "1"
 
 # Both lengths are seeded: a failure comes back at the next run, on every machine.
-hypothesis.settings.register_profile("sample", max_examples=50, derandomize=True, deadline=None)
-hypothesis.settings.register_profile("full", max_examples=2000, derandomize=True, deadline=None)
+for profile, examples in {"sample": 50, "full": 2000}.items():
+    hypothesis.settings.register_profile(
+        profile,
+        max_examples=examples,
+        derandomize=True,
+        deadline=None,
+        suppress_health_check=[hypothesis.HealthCheck.too_slow],  # the machine, not the test
+    )
 hypothesis.settings.load_profile("full" if FULL else "sample")
 
 

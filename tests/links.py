@@ -24,6 +24,7 @@ class Link:
     `extra`     what comes behind the next piece from the server, though nobody asked for it
     `silent`    nothing from the server arrives any more, and no connection ends
     `cut_after` bytes of the next answer after which the connection is reset; None: never
+    `asked`     pieces that have come for the server, to be read
     """
 
     def __init__(self, port: int) -> None:
@@ -32,6 +33,7 @@ class Link:
         self.silent = False
         self.extra = b""
         self.cut_after: int | None = None
+        self.asked = 0
         self.to = port
         self._listener = socket.create_server((LOOPBACK, 0))
         self.port: int = self._listener.getsockname()[1]
@@ -74,6 +76,7 @@ class Link:
     def _pass_on(self, near: socket.socket, far: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := near.recv(65_536):
+                self.asked += 1
                 far.sendall(data)
         _end(near)
         _end(far)
