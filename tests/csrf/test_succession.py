@@ -150,15 +150,35 @@ class TestTheFormOfThePageThatWrites:
         assert send(tab, token).status_code == 400
         assert site.saved == []
 
-    def test_nor_for_whose_session_was_rotated(
-        self, site: Site, who: Callable[[Site], Browser], page: str
-    ) -> None:
-        tab = who(site)
-        tab.get("/before")
-        token = tab.get(page).text
-        tab.get("/rotate")
 
-        assert send(tab, token).status_code == 400
+@pytest.mark.parametrize("asks", ["", "yes"])
+@pytest.mark.parametrize("then", ["/rotate", "/sign-in/anna"])
+def test_a_form_of_the_session_before_is_no_good_once_the_new_one_is_rotated(
+    site: Site, asks: str, then: str
+) -> None:
+    tab = site.signed_out()
+    token = tab.get(f"/token?asks={asks}").text
+    tab.get("/before")
+    assert send(tab, token).status_code == 200
+
+    tab.get(then)
+
+    assert send(tab, token).status_code == 400
+
+
+@pytest.mark.parametrize("page", ["/before", "/after", "/between"])
+def test_a_form_is_good_too_where_no_other_session_may_begin(site: Site, page: str) -> None:
+    tab, late = browser(site.app), browser(site.app)
+    tab.get("/sign-in/anna")
+    cookie = tab.get_cookie("__Host-session", domain="shop.example")
+    assert cookie is not None
+    late.set_cookie("__Host-session", cookie.value, domain="shop.example", secure=True)
+    tab.get("/rotate")
+
+    answer = late.get(page)
+
+    assert "Set-Cookie" not in answer.headers
+    assert send(late, answer.text).text == "step None"
 
 
 @pytest.mark.parametrize("asks", ["", "yes"])
@@ -188,6 +208,28 @@ def test_a_form_from_before_the_end_comes_back_filled(site: Site) -> None:
     again = {**filled(refused), "csrf_token": tab.get("/token").text}
     assert tab.post("/notes", headers=OWN | PAGE, data=again).status_code == 200
     assert site.saved == [("anna", TEXT)]
+
+
+def test_it_says_in_which_session_it_was_written(site: Site) -> None:
+    tab = browser(site.app)
+    tab.get("/sign-in/anna")
+    token = tab.get("/token?asks=yes").text
+    site.end("anna")
+    tickets = [filled(send(tab, token))["csrf_refill"]]
+    tab.get("/before")
+    tickets += [filled(send(tab, token))["csrf_refill"]]
+    tab.get("/sign-in/bob")
+
+    token = tab.get("/token").text
+    told = set()
+    for ticket in tickets:
+        form = {"csrf_token": token, "csrf_refill": ticket, "text": TEXT}
+        asked = tab.post("/notes", headers=OWN | PAGE, data=form).text
+        told.add(asked.partition("Written in the session ")[2][:8])
+
+    assert len(told) == 1
+    assert all(told)
+    assert site.saved == []
 
 
 def test_it_is_not_given_to_another_site(site: Site) -> None:
