@@ -308,6 +308,7 @@ def live(seed: int, path: Path | None, acts: int) -> None:
             process.close()
 
 
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("fallback", ["memory", "sqlite"])
 def test_whatever_breaks_nothing_that_was_ended_returns_and_nothing_written_is_lost(
     tmp_path: Path, fallback: str, full: bool, record_property: Callable[[str, object], None]
