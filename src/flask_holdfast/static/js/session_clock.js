@@ -121,6 +121,8 @@ export class SessionClock extends EventTarget {
   #isUnsure = false
   /** @type {Promise<void> | undefined} The question under way. */
   #flight
+  /** What another tab was told is an answer to it, if that was asked for from then on. */
+  #newsSince = Infinity
   /** @type {Window | null | undefined} Where the person signs in again. */
   #signInTab
   /** When that arrived at a page: closed at once it takes nothing along that was typed there. */
@@ -212,6 +214,7 @@ export class SessionClock extends EventTarget {
 
   /** Asks the server how things stand; calls that overlap share one question. */
   check () {
+    this.#newsSince = Date.now()
     const flight = this.#flight ?? this.#ask().finally(() => {
       if (this.#flight === flight) this.#flight = undefined
       this.#tick()
@@ -316,7 +319,10 @@ export class SessionClock extends EventTarget {
   }
 
   #askIfDue () {
-    if (!this.#flight && Date.now() >= this.#client.retryAt) this.check()
+    if (this.#flight || Date.now() < this.#client.retryAt) return
+    this.check()
+    // The clocks of all tabs come to this in the same moment, one of them first.
+    this.#newsSince -= JUST_NOW
   }
 
   /** Whatever was known is out of date. */
@@ -328,9 +334,8 @@ export class SessionClock extends EventTarget {
 
   /** One question for all tabs: who has waited for another's answer hears it in a moment. */
   async #ask () {
-    const asked = Date.now()
     const life = this.#life
-    const isHeard = () => this.#ends && !this.#over && this.#knownAt >= asked
+    const isHeard = () => this.#ends && !this.#over && this.#knownAt >= this.#newsSince
     await alone('holdfast-session:' + statusUrl(), async hasWaited => {
       if (hasWaited && !isHeard()) await pause(WORD_OF_MOUTH)
       if ((hasWaited && isHeard()) || life?.signal.aborted) return
