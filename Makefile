@@ -8,7 +8,7 @@ PY := .venv/bin/python
 
 help:
 	@echo "make run      start the reference application on http://127.0.0.1:5000"
-	@echo "make test     check, then every test: real Redis, real SQLite, real Chromium"
+	@echo "make test     check, then every test: real Redis, real SQLite, real browsers"
 	@echo "make full     every test with the long suites at full length; writes tests/FULL.md"
 	@echo "make check    lint, format, types and import rules"
 	@echo "make compat   the suites of Flask and Flask-WTF with our parts in place"

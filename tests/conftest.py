@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 from tests import services, topologies
+from tests.services import Engine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -115,9 +116,26 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> services.TLS:
     return services.TLS.make(tmp_path_factory.mktemp("tls"))
 
 
+def engines(item: pytest.Item) -> tuple[Engine, ...]:
+    """In which a test that opens a browser runs.
+
+    Those that its mark `engines` names. Without the mark: Chromium, and under `make full` all.
+    """
+    mark = item.get_closest_marker("engines")
+    if mark:
+        return tuple(Engine(name) for name in mark.args)
+    return tuple(Engine) if FULL else (Engine.CHROMIUM,)
+
+
+@pytest.hookimpl(trylast=True)  # so that the engine comes after what the test's own marks name
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "engine" in metafunc.fixturenames:
+        metafunc.parametrize("engine", engines(metafunc.definition), ids=str)
+
+
 @pytest.fixture(scope="session")
 def browsers() -> Iterator[services.Browsers]:
-    """The run's Chromium, started again where it has gone down."""
+    """The run's browsers, each started at its first use, and again where it has gone down."""
     with sync_playwright() as playwright:
         browsers = services.Browsers(playwright)
         yield browsers
@@ -125,9 +143,9 @@ def browsers() -> Iterator[services.Browsers]:
 
 
 @pytest.fixture
-def browser(browsers: services.Browsers) -> Browser:
-    """One real Chromium for the run; profiles are per test, see `new_context`."""
-    return browsers.running()
+def browser(browsers: services.Browsers, engine: Engine) -> Browser:
+    """One real browser of that engine for the run; profiles are per test, see `new_context`."""
+    return browsers.running(engine)
 
 
 class Problems(list[str]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import socket
 import ssl
@@ -12,8 +13,9 @@ import threading
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import redis
 from cryptography import x509
@@ -26,12 +28,39 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from flask import Flask
-    from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Playwright
+    from playwright.sync_api import (
+        Browser,
+        BrowserContext,
+        ConsoleMessage,
+        Playwright,
+        Request,
+        Response,
+    )
 
 LOOPBACK = "127.0.0.1"
 START_SECONDS = 20.0
 ROOT = Path(__file__).resolve().parents[1]
 
+
+class Engine(StrEnum):
+    """Of the browsers that Playwright drives here. WebKit is driven by `webkit`."""
+
+    CHROMIUM = "chromium"
+    FIREFOX = "firefox"
+
+
+FIREFOX = "/usr/bin/firefox-esr"
+#: What Playwright says of a request that the page or the person gave up.
+BROKEN_OFF = {"NS_BINDING_ABORTED", "NS_BINDING_CANCELLED", "net::ERR_ABORTED"}
+FIREFOX_PREFERENCES = {
+    # Firefox asks for a page's icon of its own accord, and tells of the policy that forbids it.
+    "browser.chrome.site_icons": False,
+}
+# As for Chromium: for root the kernel refuses a part of it, and then at times no page starts.
+NO_SANDBOX = {
+    f"MOZ_DISABLE_{process}_SANDBOX": "1"
+    for process in ("CONTENT", "GMP", "RDD", "SOCKET_PROCESS", "UTILITY")
+}
 CHROMIUM = "/usr/bin/chromium"
 CHROMIUM_ARGS = (
     "--no-sandbox",
@@ -215,51 +244,102 @@ def live_server(app: Flask, *, tls: TLS | None = None) -> Iterator[str]:
         server.server_close()
 
 
+def engine_of(context: BrowserContext) -> Engine:
+    assert context.browser is not None
+    return Engine(context.browser.browser_type.name)
+
+
 def watch(context: BrowserContext, problems: list[str]) -> None:
     """Write down what goes wrong on any page of `context`.
 
-    That is every console error, which is where Chromium puts CSP violations and failed loads,
-    and every exception that no script caught.
+    That is every console error, every load that failed, every violation of a policy and every
+    exception that no script caught. Chromium puts the first three on its console. Firefox counts
+    violations among the exceptions, and of loads it says nothing, so those are taken down as they
+    fail, in Chromium's words; only the name of a failure is Firefox's own (`NS_ERROR_...`).
     """
 
     def on_console(message: ConsoleMessage) -> None:
         url = message.location.get("url", "")
-        # Chromium asks for the icon of its own accord, once per profile and at no certain time.
+        # A browser asks for the icon of its own accord, once per profile and at no certain time.
         if message.type == "error" and not url.endswith("/favicon.ico"):
             problems.append(f"console: {message.text} ({url})")
 
+    def on_response(response: Response) -> None:
+        if response.status >= 400 and not response.url.endswith("/favicon.ico"):
+            text = (
+                f"Failed to load resource: the server responded with a status of {response.status}"
+            )
+            problems.append(f"console: {text} ({response.url})")
+
+    def on_failure(request: Request) -> None:
+        # What somebody broke off is no problem, and Chromium is silent about it, too.
+        if request.failure not in BROKEN_OFF and not request.url.endswith("/favicon.ico"):
+            problems.append(f"console: Failed to load resource: {request.failure} ({request.url})")
+
     context.on("console", on_console)
     context.on("weberror", lambda error: problems.append(f"exception: {error.error}"))
+    if engine_of(context) is Engine.FIREFOX:
+        context.on("response", on_response)
+        context.on("requestfailed", on_failure)
 
 
 class Browsers:
-    """A Chromium that runs, whatever became of the one before.
+    """Browsers that run, one of each engine, whatever became of the one before.
 
-    On a busy machine its GPU process can fail to start, and then it goes down as a whole; one
-    such start must not fail every test after it.
+    On a busy machine Chromium's GPU process can fail to start, and then it goes down as a whole;
+    one such start must not fail every test after it.
     """
 
     def __init__(self, playwright: Playwright) -> None:
         self._playwright = playwright
-        self._browser: Browser | None = None
+        self._browsers: dict[Engine, Browser] = {}
 
-    def running(self) -> Browser:
-        if self._browser is None or not self._shows_a_page(self._browser):
-            self._browser = self._started()
-        return self._browser
+    def running(self, engine: Engine = Engine.CHROMIUM) -> Browser:
+        browser = self._browsers.get(engine)
+        # A page of Firefox's takes half a second, and Firefox does not go down as described.
+        quick = engine is Engine.FIREFOX
+        if browser is None or not (
+            browser.is_connected() if quick else self._shows_a_page(browser)
+        ):
+            browser = self._browsers[engine] = self._started(engine)
+        return browser
 
-    def _started(self) -> Browser:
-        for _ in range(3):
-            browser = self._playwright.chromium.launch(
-                executable_path=CHROMIUM, args=list(CHROMIUM_ARGS), headless=True
+    def launched(self, engine: Engine, **options: Any) -> Browser:
+        """Start another one; the caller closes it. Keywords are those of Playwright's `launch`."""
+        if engine is Engine.FIREFOX:
+            return self._playwright.firefox.launch(
+                # Debian's, by WebDriver BiDi: without the channel it would have to be
+                # Playwright's own build.
+                **{
+                    "channel": "moz-firefox",
+                    "executable_path": FIREFOX,
+                    "firefox_user_prefs": FIREFOX_PREFERENCES,
+                    "env": {**os.environ, **NO_SANDBOX},
+                    "headless": True,
+                    **options,
+                }
             )
-            if self._shows_a_page(browser):
-                return browser
-        raise RuntimeError("Chromium went down three times at its start")
+        return self._playwright.chromium.launch(
+            **{
+                "executable_path": CHROMIUM,
+                "args": list(CHROMIUM_ARGS),
+                "headless": True,
+                **options,
+            }
+        )
+
+    def _started(self, engine: Engine) -> Browser:
+        for _ in range(3):
+            with contextlib.suppress(PlaywrightError):
+                browser = self.launched(engine)
+                if self._shows_a_page(browser):
+                    return browser
+        raise RuntimeError(f"{engine} went down three times at its start")
 
     def close(self) -> None:
-        if self._browser is not None and self._browser.is_connected():
-            self._browser.close()
+        for browser in self._browsers.values():
+            if browser.is_connected():
+                browser.close()
 
     @staticmethod
     def _shows_a_page(browser: Browser) -> bool:

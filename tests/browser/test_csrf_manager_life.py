@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from tests.conftest import Problems
 
+pytestmark = pytest.mark.engines("chromium", "firefox")
+
 #: What stands in the head, and at the end of the body.
 _AUTO = '<script type="module" src="/{}/csrf_manager.auto.js"{}></script>'
 LOADED = {

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from tests.conftest import Problems
 
 
+pytestmark = pytest.mark.engines("chromium", "firefox")
+
+
 class TestRequestsToOurOwnOrigin:
     @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "post"])
     def test_an_unsafe_fetch_carries_the_token(

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from tests.conftest import NewContext, Problems
 
+pytestmark = pytest.mark.engines("chromium", "firefox")
+
 # Beyond what SERVER's own policy asks of scripts.
 TRUSTED_TYPES = {"require-trusted-types-for": "'script'", "trusted-types": "'none'"}
 

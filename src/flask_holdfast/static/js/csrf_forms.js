@@ -24,6 +24,30 @@ export const WORDS = {
 /** Milliseconds. What is sent sooner needs no words. */
 const SOON = 300
 
+/** @type {boolean | undefined} */
+let doMadeUpEventsSend
+
+/**
+ * Whether a form is sent by a submit event that a script has made and dispatched: by Firefox it is
+ * (rails/rails#37688), though the DOM Standard gives such an event no effect. Seen at a form that
+ * leads nowhere, in a shadow root that neither of its events leaves.
+ */
+function madeUpEventsSend () {
+  if (doMadeUpEventsSend === undefined) {
+    doMadeUpEventsSend = false
+    const host = document.createElement('div')
+    host.hidden = true
+    const form = document.createElement('form')
+    form.method = 'dialog'
+    form.addEventListener('formdata', () => { doMadeUpEventsSend = true })
+    host.attachShadow({ mode: 'closed' }).append(form)
+    document.documentElement.append(host)
+    form.dispatchEvent(new Event('submit'))
+    host.remove()
+  }
+  return doMadeUpEventsSend
+}
+
 export class Forms {
   #keeper
   #words
@@ -99,15 +123,18 @@ export class Forms {
 
   /** @param {SubmitEvent} event */
   #onSubmit (event) {
-    const { target: form, submitter } = event
-    // A made-up submit event sends nothing, so there is nothing to hold.
-    if (!event.isTrusted || !(form instanceof HTMLFormElement)) return
+    const { target: form, submitter = null } = event
+    if (!(form instanceof HTMLFormElement)) return
+    // What sends nothing needs no token, and is not held.
+    if (!event.isTrusted && !madeUpEventsSend()) return
     const { isOwn, isPost } = destination(form, submitter)
     // While it is held, a token may come by another way.
     const isHeld = this.#held.has(form)
     // What was said of the last attempt is no longer so.
     if (!isHeld) this.#notices.get(form)?.remove()
-    if (isOwn && isPost && form !== this.#released && (isHeld || !this.#keeper.isFresh())) {
+    // A made-up event may be one that cannot be stopped: then what token there is goes along.
+    const isDue = event.cancelable && form !== this.#released
+    if (isOwn && isPost && isDue && (isHeld || !this.#keeper.isFresh())) {
       event.preventDefault()
       event.stopImmediatePropagation()
       if (!isHeld) this.#hold(form, submitter)
@@ -172,7 +199,8 @@ export class Forms {
     const submit = this.#submits.get(form)
     // The button counts only in the very submission that it began: a handler that cancels that,
     // or calls form.submit() in its midst, sends the form to its own action.
-    const isSent = submit && !submit.defaultPrevented && submit.eventPhase === Event.NONE
+    // Firefox gathers the data while eventPhase is not yet NONE.
+    const isSent = submit && !submit.defaultPrevented && submit.currentTarget === null
     if (isSent) this.#submits.delete(form)
     const { isOwn, isPost } = destination(form, isSent ? submit.submitter : null)
     const token = this.#keeper.token()

@@ -72,12 +72,13 @@ async function fetchWithToken (keeper, input, init, original) {
 
 /**
  * A redirect to another origin would carry the header along, wherever CORS there allows it.
+ * Firefox forgets keepalive where a request is made of another.
  * @param {RequestInfo | URL} input @param {RequestInit} init
  */
 function kept (input, init) {
   const asked = new Request(input, init)
-  const { referrer, referrerPolicy } = asked
-  return new Request(asked, { mode: 'same-origin', referrer, referrerPolicy })
+  const { referrer, referrerPolicy, keepalive } = asked
+  return new Request(asked, { mode: 'same-origin', referrer, referrerPolicy, keepalive })
 }
 
 /** @param {Keeper} keeper @param {AbortSignal} signal */
