@@ -32,7 +32,6 @@ BASE: dict[str, object] = {
 }
 
 OVER_HTTPS: dict[str, object] = {
-    "REMEMBER_COOKIE_NAME": "__Host-remember_token",
     "PREFERRED_URL_SCHEME": "https",
 }
 

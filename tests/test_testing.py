@@ -201,7 +201,7 @@ def test_signing_in_runs_none_of_the_apps_hooks(with_users: HoldfastClient) -> N
     with_users.sign_in(User("ada"), remember=True)
 
     assert with_users.get("/me").text == "ada"
-    assert with_users.get_cookie("remember_token") is not None
+    assert with_users.get_cookie("__Host-remember_token") is not None
 
 
 def test_who_may_not_sign_in_does_not(with_users: HoldfastClient) -> None:

@@ -50,7 +50,6 @@ class Holdfast:
         settings.harden(app.config)
         settings.check(app.config)
         store = open_stores(app.config, Path(app.instance_path))
-        remember = login.remember_duration(app).total_seconds()
         interface = SessionInterface(store)
         passive = settings.get(app.config, "SESSION_PASSIVE_ENDPOINTS")
         interface.is_passive = functools.partial(_is_passive, api.PASSIVE_ENDPOINTS.union(passive))
@@ -58,12 +57,11 @@ class Holdfast:
         interface.remembered = _remembered
         interface.unavailable = unavailable.page
         interface.default_lifetime = settings.SETTINGS["SESSION_CACHE_TIMEOUT"].default
-        interface.remember_life = int(remember * 1000)
         manager = SessionManager(
             store,
             idle=app.permanent_session_lifetime.total_seconds(),
             anonymous_idle=settings.get(app.config, "SESSION_ANONYMOUS_LIFETIME"),
-            remember=remember,
+            remember=login.remember_duration(app).total_seconds(),
             user_key=settings.get(app.config, "SESSION_USER_KEYS")[0],
         )
         app.session_interface = interface

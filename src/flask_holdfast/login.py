@@ -1,46 +1,30 @@
 """What Flask-Login needs to be right: sessions that rotate, remember cookies that can end.
 
 Flask-Login's remember cookie is the user id and a signature: it carries no date and names
-no device, so it signs in again whoever kept a copy, after any logout. Ours takes its
-place, through the two methods with which Flask-Login writes and reads it:
-
-    [user id, remember id, issued (ms), life (s), client mark], signed with SECRET_KEY
-
-A remember id ends with the session that it belongs to, and all of a user's end with
-`delete_user_sessions`. A cookie that Flask-Login itself wrote signs nobody in.
+no device, so it signs in again whoever kept a copy, after any logout. Ours takes its place
+(sessions/remembering.py), through the methods with which Flask-Login writes, reads and deletes
+it. A remember cookie ends with the session that it belongs to, and all of a user's end with
+`delete_user_sessions`. One that Flask-Login itself wrote signs nobody in.
 """
 
 from __future__ import annotations
 
-import time
-import uuid
-from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, cast
 
 from flask import Flask, Request, Response, current_app, g, request, session
-from itsdangerous import BadData, URLSafeSerializer
 
-from .exceptions import LoginWithoutSession
-from .sessions.interface import binding_of
+from .exceptions import LoginWithoutSession, StoreUnavailable
+from .sessions import ids, remembering
+from .sessions.interface import SessionInterface, binding_of
 from .sessions.manager import SessionManager
-from .sessions.session import Rotation, Session, State
+from .sessions.remembering import RememberCookie
+from .sessions.session import Session
+from .sessions.state import Rotation, State
 from .sessions.visit import client_of
 
-_SALT = "flask-holdfast remember cookie"
 _YEAR = timedelta(days=365)
-
-
-@dataclass(frozen=True, slots=True)
-class Remembered:
-    """A genuine remember cookie. Times: `issued` in ms since 1970, `life` in seconds."""
-
-    user_id: str
-    remember: str
-    issued: int
-    life: float
-    mark: str
 
 
 def adopt(app: Flask) -> None:
@@ -59,101 +43,127 @@ def adopt(app: Flask) -> None:
 
 
 class RememberCookies:
-    """Writes and reads the remember cookie in Flask-Login's place."""
+    """Writes, reads and deletes the remember cookie in Flask-Login's place."""
 
     def __init__(self, login_manager: Any) -> None:
         self._login_manager = login_manager
-        self._flask_logins: Callable[[Response], None] = login_manager._set_cookie
 
     def install(self) -> None:
         self._login_manager._set_cookie = self.write
+        self._login_manager._clear_cookie = self.delete
         self._login_manager._load_user_from_remember_cookie = self.load
 
-    def write(self, response: Response) -> None:
-        """Let Flask-Login set its cookie, with its settings, and put our value in."""
+    def write(self, response: Response) -> None:  # noqa: ARG002  # it is not ready for one
+        """Give one with the response, once the session is saved and the store knows the cookie.
+
+        For a login a new one. Else (REMEMBER_COOKIE_REFRESH_EACH_REQUEST) the one that came, if it is
+        this session's, for another life.
+        """
         ours = _our_session()
         if ours is None or ours.state is State.ISOLATED:
             return
-        ours.remember = ours.remember or str(uuid.uuid4())
+        cookie = _sent(current_app, request)
+        if ours.rotation is Rotation.LOGIN:
+            cookie = remembering.new_cookie(session["_user_id"])
+            ours.remember = cookie.remember
+        elif cookie is None or cookie.remember != ours.remember:
+            return
         life = session.get("_remember_seconds") or remember_duration(current_app).total_seconds()
-        value = _serializer().dumps(
-            [
-                session["_user_id"],
-                ours.remember,
-                # When the request began, not now: whoever ended all sessions meanwhile
-                # meant this login too.
-                ours.opened,
-                life,
-                binding_of(current_app).mark(client_of(request)),
-            ]
-        )
-        self._flask_logins(response)
-        *others, last = response.headers.getlist("Set-Cookie")
-        name, _, rest = last.partition("=")
-        response.headers.setlist(
-            "Set-Cookie", [*others, f"{name}={value};{rest.partition(';')[2]}"]
-        )
+        ours.grant = _Grant(ours, cookie, str(session["_user_id"]), life)
 
-    def load(self, cookie: str) -> Any:
-        """The user that a remember cookie signs in, or None; one that has ended is cleared."""
-        ours = _our_session()
-        found = read(cookie)
-        if ours is None or found is None or not _is_from_here(found):
-            return None
-        if found.issued + found.life * 1000 <= time.time() * 1000:
-            return None
-        if not _manager().remembers(found.remember, found.user_id, found.issued):
-            return None
-        user = self._login_manager._user_callback(found.user_id)
-        if user is None:
-            return None
-        from flask_login import user_loaded_from_cookie
+    def delete(self, response: Response) -> None:
+        """With all that it was set with: for a `__Host-` name, and for one with Secure, browsers
+        drop a header without (RFC 6265bis sections 5.5 and 4.1.3.2).
+        """
+        response.delete_cookie(_name(current_app), **_attributes(current_app))
 
-        ours.remember = found.remember
-        session["_user_id"] = found.user_id
-        session["_fresh"] = False
-        user_loaded_from_cookie.send(
-            current_app._get_current_object(),  # type: ignore[attr-defined]  # a proxy
-            user=user,
-        )
+    def load(self, value: str) -> Any:
+        """The user that a remember cookie signs in, or None. Nobody who is signing out."""
+        ours, interface = _our_session(), current_app.session_interface
+        cookie = remembering.loads(_keys(current_app), value)
+        if ours is None or cookie is None or not isinstance(interface, SessionInterface):
+            return None
+        if ours.state is State.ISOLATED or ours.cleared:
+            return None
+        user = interface.redeem(ours, cookie, self._login_manager._user_callback)
+        if user is not None:
+            from flask_login import user_loaded_from_cookie
+
+            user_loaded_from_cookie.send(
+                current_app._get_current_object(),  # type: ignore[attr-defined]  # a proxy
+                user=user,
+            )
         return user
 
 
-def read(cookie: str) -> Remembered | None:
-    """The genuine remember cookie, or None for anything that we did not write."""
-    try:
-        user_id, remember, issued, life, mark = _serializer().loads(cookie)
-    except (BadData, TypeError, ValueError):
-        return None
-    return Remembered(str(user_id), remember, issued, life, mark)
+class _Grant:
+    """Files a remember cookie for a session that was saved, and puts it in the response.
+
+    Without its record it would be worth nothing: where the store does not take it, or does not
+    answer, nobody is remembered.
+    """
+
+    def __init__(self, ours: Session, cookie: RememberCookie, user_id: str, life: float) -> None:
+        self._session = ours
+        self._cookie = cookie
+        self._user_id = user_id
+        self._life = life
+
+    def __call__(self, response: Response) -> None:
+        app, filed = current_app, False
+        with suppress(StoreUnavailable):
+            filed = cast(SessionInterface, app.session_interface).store.remember(
+                self._cookie.remember,
+                self._session.sid,
+                user=self._user_id,
+                secret=ids.secret_hash(self._cookie.secret),
+                mark=binding_of(app).mark(client_of(request)),
+                life=int(self._life * 1000),
+            )
+        if filed:
+            value = remembering.dumps(_keys(app), self._cookie)
+            response.set_cookie(_name(app), value, max_age=int(self._life), **_attributes(app))
 
 
 def sent_remember(app: Flask, request: Request) -> str | None:
     """The id of the genuine remember cookie that `request` carries, if any."""
-    name = app.config.get("REMEMBER_COOKIE_NAME", "remember_token")
-    found = read(request.cookies.get(name, "")) if "login_manager" in vars(app) else None
-    return found.remember if found else None
+    cookie = _sent(app, request) if "login_manager" in vars(app) else None
+    return cookie.remember if cookie else None
+
+
+def _sent(app: Flask, request: Request) -> RememberCookie | None:
+    return remembering.loads(_keys(app), request.cookies.get(_name(app), ""))
+
+
+def _name(app: Flask) -> str:
+    return str(app.config.get("REMEMBER_COOKIE_NAME", "remember_token"))
+
+
+def _attributes(app: Flask) -> dict[str, Any]:
+    """What the cookie is set with, and deleted with."""
+    config = app.config
+    return {
+        "domain": config.get("REMEMBER_COOKIE_DOMAIN"),
+        "path": config.get("REMEMBER_COOKIE_PATH", "/"),
+        "secure": config.get("REMEMBER_COOKIE_SECURE", False),
+        "httponly": config.get("REMEMBER_COOKIE_HTTPONLY", True),
+        "samesite": config.get("REMEMBER_COOKIE_SAMESITE"),
+        # Flask-Login has no word for it. Without, the one of the page that embeds us would be asked.
+        "partitioned": app.session_interface.get_cookie_partitioned(app),
+    }
+
+
+def _keys(app: Flask) -> list[bytes]:
+    """The current key last. An empty one is nobody's: anybody can sign with it."""
+    fallbacks = app.config.get("SECRET_KEY_FALLBACKS") or ()
+    named = (key for key in (*fallbacks, app.secret_key) if key)
+    return [key.encode("utf-8") if isinstance(key, str) else key for key in named]
 
 
 def remember_duration(app: Flask) -> timedelta:
     """How long a remember cookie lives by the app's settings; Flask-Login's default is a year."""
     duration = app.config.get("REMEMBER_COOKIE_DURATION", _YEAR)
     return duration if isinstance(duration, timedelta) else timedelta(seconds=duration)
-
-
-def _is_from_here(found: Remembered) -> bool:
-    """Whether the cookie comes from the kind of client that it was given to: else a copied
-    one would get around the challenge that a copied session meets.
-    """
-    if current_app.config.get("SESSION_BINDING_ACTION") == "log" or not found.mark:
-        return True
-    return found.mark == binding_of(current_app).mark(client_of(request))
-
-
-def _serializer() -> URLSafeSerializer:
-    fallbacks = current_app.config.get("SECRET_KEY_FALLBACKS") or ()
-    # itsdangerous signs with the last key.
-    return URLSafeSerializer([*fallbacks, cast(str, current_app.secret_key)], salt=_SALT)
 
 
 def _our_session() -> Session | None:

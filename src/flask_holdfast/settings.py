@@ -6,7 +6,7 @@ hardens what the app left at Flask's own defaults (`harden`) and checks it all (
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Collection, Mapping, MutableMapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -24,7 +24,8 @@ class Setting:
 
 
 def _kept(value: Any) -> str | None:
-    known = sorted({key for key, _, _ in _HARDENED} | {"SESSION_COOKIE_NAME"})
+    names = {"SESSION_COOKIE_NAME", "REMEMBER_COOKIE_NAME", "REMEMBER_COOKIE_SAMESITE"}
+    known = sorted({key for key, _, _ in _HARDENED} | names)
     ok = checks.names(value) is None and set(value) <= set(known)
     return None if ok else f"Write a list of keys, each one of {', '.join(known)}."
 
@@ -269,7 +270,6 @@ _HARDENED: tuple[tuple[str, Any, Any], ...] = (
     # Flask-Login's remember cookie is a credential like the session's.
     ("REMEMBER_COOKIE_SECURE", _ABSENT, True),
     ("REMEMBER_COOKIE_HTTPONLY", _ABSENT, True),
-    ("REMEMBER_COOKIE_SAMESITE", _ABSENT, "Lax"),
     # Flask-Login's own binding (sha512 of address and agent) is replaced by ours.
     ("SESSION_PROTECTION", _ABSENT, None),
 )
@@ -278,6 +278,18 @@ _HARDENED: tuple[tuple[str, Any, Any], ...] = (
 def get(config: Mapping[str, Any], key: str) -> Any:
     """The configured value of one of our settings, or its default."""
     return config[key] if key in config else SETTINGS[key].default
+
+
+def user_keys(config: Mapping[str, Any], *, flask_login: bool) -> tuple[str, ...]:
+    """The session keys that say who is signed in.
+
+    Where Flask-Login does that, its own key alone: a public view that keeps a `user_id` in the
+    session, of whose page was looked at, must sign nobody in. Others where the application names
+    them in SESSION_USER_KEYS.
+    """
+    if flask_login and "SESSION_USER_KEYS" not in config:
+        return ("_user_id",)
+    return tuple(get(config, "SESSION_USER_KEYS"))
 
 
 def harden(config: MutableMapping[str, Any]) -> None:
@@ -290,6 +302,23 @@ def harden(config: MutableMapping[str, Any]) -> None:
             config[key] = ours
     if "SESSION_COOKIE_NAME" not in kept and config["SESSION_COOKIE_NAME"] == "session":
         config["SESSION_COOKIE_NAME"] = "__Host-session" if _host_prefix_fits(config) else "session"
+    _harden_remember_cookie(config, kept)
+
+
+def _harden_remember_cookie(config: MutableMapping[str, Any], kept: Collection[str]) -> None:
+    """The remember cookie like the session's: sent to the same requests, and kept out of the same
+    hands.
+    """
+    if "REMEMBER_COOKIE_SAMESITE" not in config and "REMEMBER_COOKIE_SAMESITE" not in kept:
+        strict = config["SESSION_COOKIE_SAMESITE"] == "Strict"
+        config["REMEMBER_COOKIE_SAMESITE"] = "Strict" if strict else "Lax"
+    if "REMEMBER_COOKIE_NAME" in config or "REMEMBER_COOKIE_NAME" in kept:
+        return
+    alike = (config.get("REMEMBER_COOKIE_PATH") or "/") == "/"
+    alike = alike and not config.get("REMEMBER_COOKIE_DOMAIN")
+    prefixed = str(config["SESSION_COOKIE_NAME"]).startswith("__Host-")
+    if prefixed and alike and config.get("REMEMBER_COOKIE_SECURE"):
+        config["REMEMBER_COOKIE_NAME"] = "__Host-remember_token"
 
 
 def check(config: Mapping[str, Any]) -> None:

@@ -185,7 +185,7 @@ def test_who_has_a_session_is_not_looked_up_for_a_token(whole: Blog) -> None:
 @pytest.mark.parametrize("cookie", ["made up", "1|" + "0" * 128])
 def test_a_cookie_that_signs_nobody_in_costs_no_page(whole: Blog, cookie: str) -> None:
     tab = browser(whole.app)
-    tab.set_cookie("remember_token", cookie, domain="shop.example")
+    tab.set_cookie("__Host-remember_token", cookie, domain="shop.example", secure=True)
 
     page = tab.get("/comments").text
 

@@ -64,6 +64,7 @@ class Client(MemoryStore):
 
     _STEPS = ("create", "fetch", "replace", "rotate", "delete", "end_user", "end_everyone")
     _MORE = ("sessions_of", "page", "counts", "mark", "marked", "sweep", "ping")
+    _COOKIES = ("remember", "recall", "forget")
 
     def __init__(self, server: Server) -> None:
         super().__init__()
@@ -117,7 +118,7 @@ def _step(name: str) -> Callable[..., Any]:
     return lambda self, *args, **kwargs: self._ask(name, *args, **kwargs)
 
 
-for each in (*Client._STEPS, *Client._MORE):
+for each in (*Client._STEPS, *Client._MORE, *Client._COOKIES):
     setattr(Client, each, _step(each))
 
 

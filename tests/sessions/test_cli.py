@@ -114,7 +114,7 @@ def test_what_a_client_sent_does_not_reach_the_terminal_as_it_is(
 def test_no_credential_is_printed(site: Site) -> None:
     tab = site.tab()
     tab.log_in(remember=True)
-    remember = tab.client.get_cookie("remember_token")
+    remember = tab.client.get_cookie("__Host-remember_token")
     assert tab.cookie
     assert remember
     secrets = [tab.cookie, remember.value]

@@ -117,7 +117,7 @@ def everything(site: Site) -> list[str]:
 
     def keep() -> None:
         cookies.append(tab.cookie)
-        remember = tab.client.get_cookie("remember_token")
+        remember = tab.client.get_cookie("__Host-remember_token")
         if remember is not None:
             cookies.append(remember.value)
 

@@ -83,7 +83,7 @@ def test_a_login_under_bearer_leaves_no_remember_cookie(site: Site) -> None:
     with pytest.raises(LoginWithoutSession):
         tab.run(lambda: login_user(User("ada"), remember=True), headers=BEARER)
 
-    assert not tab.client.get_cookie("remember_token")
+    assert not tab.client.get_cookie("__Host-remember_token")
     assert tab.who() is None
 
 
@@ -363,12 +363,12 @@ def test_a_test_of_other_people_reads_and_writes_a_signed_in_session(
 def test_logging_out_ends_the_remember_cookie_of_an_earlier_login_too(site: Site) -> None:
     tab = site.tab()
     tab.log_in(remember=True)
-    copied = cookie_of(tab.client, "remember_token")
+    copied = cookie_of(tab.client, "__Host-remember_token")
     tab.cookie = None
     tab.log_in(remember=True)
     tab.log_out()
     thief = site.tab()
-    thief.client.set_cookie("remember_token", copied, domain="localhost", secure=True)
+    thief.client.set_cookie("__Host-remember_token", copied, domain="localhost", secure=True)
 
     assert thief.who() is None
 

@@ -15,7 +15,7 @@ from tests.sessions.site import COOKIE, Site, User, next_millisecond
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-REMEMBER = "remember_token"
+REMEMBER = "__Host-remember_token"
 
 
 @pytest.fixture
@@ -180,20 +180,37 @@ def test_a_handler_for_403_answers_too_and_nothing_of_the_view_is_left(refusing:
 
 
 def test_a_remember_cookie_signs_in_within_the_limit_only(refusing: Site) -> None:
-    tab = refusing.tab()
-    tab.log_in("ada", remember=True)
-    remembered = tab.client.get_cookie(REMEMBER)
-    assert remembered is not None
-    refusing.tab().log_in("ada")
+    """And leaves the pages of a visitor, that of the sign-in among them: 403 for each of them was
+    nothing that anybody could do anything about.
+    """
+    clock = refusing.stop_time()
+    gone = heard(refusing, signals.session_gone)
     returning = refusing.tab()
-    returning.client.set_cookie(REMEMBER, remembered.value, secure=True)
+    returning.log_in("ada", remember=True)
+    clock.advance(3600)
+    others = [refusing.tab(), refusing.tab()]
+    for other in others:
+        other.log_in("ada")
 
     answer = returning.run(lambda: current_user.get_id())
 
-    assert answer.response.status_code == 403
-    assert returning.cookie is None
-    tab.log_out()
-    assert refusing.tab().log_in("ada").response.status_code == 200
+    assert (answer.response.status_code, answer.value) == (200, None)
+    assert [event["reason"] for event in gone] == ["full"]
+    others[0].log_out()
+    assert returning.who() == "ada"
+
+
+def test_a_closed_browser_is_remembered_within_the_limit_in_the_place_of_its_own_session(
+    refusing: Site,
+) -> None:
+    tab = refusing.tab()
+    tab.log_in("ada", remember=True)
+    refusing.tab().log_in("ada")
+
+    tab.cookie = None
+
+    assert tab.who() == "ada"
+    assert len(refusing.manager.get_active_sessions("ada")) == 2
 
 
 def test_without_the_setting_nobody_is_counted(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

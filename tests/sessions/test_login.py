@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from datetime import timedelta
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,7 +10,6 @@ from flask import render_template_string, session
 from flask_login import confirm_login, fresh_login_required, login_fresh, login_user, logout_user
 from flask_login.utils import encode_cookie
 
-from flask_holdfast import login
 from flask_holdfast.sessions.stores.memory import MemoryStore
 from tests.sessions.site import SAFARI, Site, Tab, User, next_millisecond
 from tests.sessions.stores.clock import Clock
@@ -22,7 +19,7 @@ if TYPE_CHECKING:
 
     from flask_holdfast.sessions.stores.base import Answer
 
-REMEMBER = "remember_token"
+REMEMBER = "__Host-remember_token"
 
 
 def remember_cookie(tab: Tab) -> str:
@@ -227,19 +224,19 @@ def test_proving_it_again_on_another_network_makes_the_session_fresh_there(site:
 
 
 def test_a_remember_cookie_lives_for_the_duration_that_the_login_gave_it(
-    site: Site, monkeypatch: pytest.MonkeyPatch
+    make_site: Callable[..., Site],
 ) -> None:
+    site = make_site()
+    clock = site.stop_time()
     tab = site.tab()
     tab.run(lambda: login_user(User("ada"), remember=True, duration=timedelta(hours=1)))
-    tab.cookie = None
-    now = time.time()
+    copy = remember_cookie(tab)
 
-    monkeypatch.setattr(login, "time", SimpleNamespace(time=lambda: now + 3500))
-    assert tab.who() == "ada"
+    clock.advance(3500)
+    assert remembered(site.tab(), copy).who() == "ada"
 
-    tab.cookie = None
-    monkeypatch.setattr(login, "time", SimpleNamespace(time=lambda: now + 3700))
-    assert tab.who() is None
+    clock.advance(200)
+    assert remembered(site.tab(), copy).who() is None
 
 
 def test_the_remember_cookie_is_hardened_like_the_session_cookie(site: Site) -> None:

@@ -26,6 +26,7 @@ from tests.sessions.stores.contract import (
     etag,
     filed,
     record,
+    remembered,
     sid,
     sids,
 )
@@ -225,24 +226,35 @@ class TestEndedInTheOutage:
         assert outage.store.fetch(other).tombstone == LOGGED_OUT
 
     def test_a_remember_cookie_that_was_ended_stays_ended(self, outage: Outage) -> None:
+        cookie = remembered(outage.store, filed(outage.store, ADA))
         outage.begin()
-        outage.store.mark("forgotten:x", life=DAY)
+        assert outage.store.forget(cookie) is None
         with pytest.raises(StoreUnavailable):
-            outage.store.marked("forgotten:x", ADA)
+            outage.store.recall(cookie)
 
         outage.end()
 
-        assert outage.store.marked("forgotten:x", ADA)[0] is not None
+        assert outage.store.recall(cookie) is None
 
     def test_no_remember_cookie_is_believed_while_nobody_knows_which_have_ended(
         self, outage: Outage
     ) -> None:
+        cookie = remembered(outage.store, filed(outage.store, ADA))
         outage.begin()
         outage.store.ping()
 
         for _within_the_pause in range(3):
             with pytest.raises(StoreUnavailable):
-                outage.store.marked("forgotten:x", ADA)
+                outage.store.recall(cookie)
+
+        outage.end()
+        assert outage.store.recall(cookie) is not None
+
+    def test_nobody_is_remembered_who_signs_in_meanwhile(self, outage: Outage) -> None:
+        outage.begin()
+        here, _ = log_in(outage.store, sid())
+
+        assert not outage.store.remember(sid(), here, user="ada", secret="s", mark="", life=DAY)
 
     def test_a_session_of_the_stand_in_that_has_ended_does_not_return(self, outage: Outage) -> None:
         outage.begin()

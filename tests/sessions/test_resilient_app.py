@@ -203,7 +203,7 @@ def test_a_remember_cookie_waits_for_the_store(site: Site, outage: Outage) -> No
 
     outage.begin()
     assert tab.who() is None
-    assert tab.client.get_cookie("remember_token") is not None
+    assert tab.client.get_cookie("__Host-remember_token") is not None
     outage.end()
 
     assert tab.who() == "ada"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import copy
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -32,12 +33,26 @@ from tests.sessions.stores.contract import (
     etag,
     filed,
     record,
+    remembered,
     sid,
     sids,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from flask_holdfast.sessions.stores.base import Store
+
+
+def cookies_of(outage: Outage) -> dict[str, Any]:
+    """The remember cookies that the server knows, to be had again from a snapshot."""
+    data = outage.data
+    return {"_cookies": data._cookies, "_remembered": data._remembered}
+
+
+def bring_back(outage: Outage, old: dict[str, Any]) -> None:
+    for name, value in old.items():
+        setattr(outage.data, name, value)
 
 
 class TestAnEmptyStore:
@@ -246,16 +261,43 @@ class TestAServerThatForgotItsLastWrites:
         assert store.fetch(name).outcome is Outcome.ENDED
 
     def test_a_remember_cookie_that_was_ended_stays_ended(self, outage: Outage) -> None:
-        outage.store.mark("forgotten:x", life=DAY)
-        outage.server.restore(MemoryStore(outage.clock))
+        cookie = remembered(outage.store, filed(outage.store, ADA))
+        old = copy.deepcopy(cookies_of(outage))
+        outage.store.forget(cookie)
 
-        assert outage.store.marked("forgotten:x", ADA)[0] is not None
+        outage.server.restart(empty=False)
+        bring_back(outage, old)
+        assert outage.data.recall(cookie) is not None
 
-    def test_and_all_those_of_a_user_on_the_host_that_ended_them(self, outage: Outage) -> None:
-        end_user(outage.store)
-        outage.server.restore(MemoryStore(outage.clock))
+        assert outage.store.recall(cookie) is None
 
-        assert outage.store.marked("forgotten:x", ADA)[1] is not None
+    @pytest.mark.parametrize("end", [end_user, end_everyone], ids=["the user's", "everyone's"])
+    def test_so_do_all_of_a_user_however_old_the_snapshot_is_on_the_host_that_ended_them(
+        self, outage: Outage, end: Callable[[Store], object]
+    ) -> None:
+        cookie = remembered(outage.store, filed(outage.store, ADA))
+        old = copy.deepcopy(cookies_of(outage))
+        outage.clock.advance(5)
+        end(outage.store)
+        outage.clock.advance(DAY / 2000)
+
+        outage.server.restart(empty=False)
+        bring_back(outage, old)
+        assert outage.data.recall(cookie) is not None
+        assert outage.store.recall(cookie) is None
+
+        again = remembered(outage.store, filed(outage.store, ADA))
+        outage.clock.advance(1)
+        assert outage.store.recall(again) is not None
+
+    def test_no_remember_cookie_comes_back_to_a_server_that_lost_its_data(
+        self, outage: Outage
+    ) -> None:
+        cookie = remembered(outage.store, filed(outage.store, ADA))
+
+        outage.server.restart(empty=True)
+
+        assert outage.store.recall(cookie) is None
 
     def test_who_signed_in_again_since_is_not_ended_with_the_others(self, outage: Outage) -> None:
         name = filed(outage.store, ADA)

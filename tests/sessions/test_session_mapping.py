@@ -17,7 +17,8 @@ from markupsafe import Markup
 from flask_holdfast import SessionValueError, StoreUnavailable
 from flask_holdfast.sessions import codec, ids, record
 from flask_holdfast.sessions.merge import RawData, apply
-from flask_holdfast.sessions.session import Loaded, Session, State
+from flask_holdfast.sessions.session import Session
+from flask_holdfast.sessions.state import Loaded, State
 
 SECRET = b"never to be shown, 32 bytes long"
 

@@ -246,7 +246,8 @@ def user_id() -> str | None:
     current = _session()
     if hasattr(current, "csrf_scope"):
         return cast("str | None", current.user_id)
-    named = (current.get(key) for key in settings.get(_config(), "SESSION_USER_KEYS"))
+    keys = settings.user_keys(_config(), flask_login=hasattr(current_app, "login_manager"))
+    named = (current.get(key) for key in keys)
     return next((str(value) for value in named if value is not None), None)
 
 

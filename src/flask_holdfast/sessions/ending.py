@@ -9,49 +9,52 @@ from .. import signals
 from ..exceptions import StoreUnavailable
 from .events import tell
 from .record import Record, decode
-from .stores.base import EVICTED, ROTATED, Listed, Outcome, Store, Tombstone
+from .stores.base import EVICTED, Listed, Outcome, Store, Tombstone
 
 #: How often it is looked, at most, whether an end came before a login or after it.
 _LOOKS = 3
 
 
-def end(
-    store: Store, sid: str, found: Record, ended: Tombstone, *, idle: int, remember_life: int
-) -> bool:
+def end(store: Store, sid: str, found: Record, ended: Tombstone, *, idle: int) -> bool:
     """End a live session at once. False if it had ended already.
 
     One that another request rotated meanwhile is ended under the sid that it went on with,
     if it is still the same user's: whoever signs out must not stay signed in because a tab
     proved the password again at that moment.
 
-    `idle` and `remember_life` are the idle timeout and the life of remember cookies (ms).
+    `idle` is the idle timeout (ms).
     """
     # First, so that no remember cookie can follow an end that only half happened.
-    forget(store, found.remember, life=remember_life)
+    forget(store, found.remember, ended, idle=idle, but=sid)
     while not store.delete(sid, ended=ended, idle=idle):
         successor = follow(store, sid, found.user)
         if successor is None:
             return False
         sid, found = successor
-        forget(store, found.remember, life=remember_life)
+        forget(store, found.remember, ended, idle=idle, but=sid)
+    _tell_ended(sid, found.user, ended)
+    return True
+
+
+def _tell_ended(sid: str, user: str | None, ended: Tombstone) -> None:
     tell(
         signals.session_revoked,
         logging.INFO,
         session_id=sid,
-        user_id=found.user,
+        user_id=user,
         reason=ended.why,
         by=ended.by,
     )
-    return True
 
 
 def follow(store: Store, sid: str, user: str | None) -> tuple[str, Record] | None:
-    """Where the session that `sid` named goes on, if it was rotated and is still `user`'s.
+    """Where the session that `sid` named goes on, if it was rotated and is still `user`'s; or the
+    one that its remember cookie began in its place.
 
     Each rotation leaves one step, so a caller that repeats this comes to an end.
     """
     tombstone = store.fetch(sid).tombstone
-    while tombstone is not None and tombstone.why == ROTATED and tombstone.to is not None:
+    while tombstone is not None and tombstone.to is not None:
         sid = tombstone.to
         answer = store.fetch(sid)
         if answer.outcome is Outcome.FOUND:
@@ -96,14 +99,16 @@ def ended_meanwhile(
     return True
 
 
-def made_room(store: Store, evicted: Sequence[Listed], by: Record, *, remember_life: int) -> None:
+def made_room(
+    store: Store, evicted: Sequence[Listed], by: Record, ended: Tombstone, *, idle: int
+) -> None:
     """Sessions have ended for that of `by`: signed out there, so that no remember cookie signs
     in again at once; but that of this very browser, which signs in here.
     """
     for each in evicted:
         was = decode(each.data)
         if was is not None and was.remember != by.remember:
-            forget(store, was.remember, life=remember_life)
+            forget(store, was.remember, ended, idle=idle, but=each.sid)
         tell(
             signals.session_revoked,
             session_id=each.sid,
@@ -113,12 +118,14 @@ def made_room(store: Store, evicted: Sequence[Listed], by: Record, *, remember_l
         )
 
 
-def forget(store: Store, remember: str | None, *, life: int) -> None:
-    """End a remember cookie by its id, for as long (ms) as one may live."""
-    if remember is not None:
-        store.mark(forgotten(remember), life=life)
-
-
-def forgotten(remember: str) -> str:
-    """The name under which a store marks that a remember cookie has ended."""
-    return f"forgotten:{remember}"
+def forget(
+    store: Store, remember: str | None, ended: Tombstone, *, idle: int, but: str | None
+) -> None:
+    """End a remember cookie by its id, and the session that belongs to it, unless that is `but`."""
+    sid = None if remember is None else store.forget(remember)
+    if sid is None or sid == but:
+        return
+    answer = store.fetch(sid)
+    found = decode(answer.data) if answer.outcome is Outcome.FOUND else None
+    if found is not None and store.delete(sid, ended=ended, idle=idle):
+        _tell_ended(sid, found.user, ended)

@@ -17,9 +17,9 @@ import hmac
 import logging
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 from flask import current_app, has_request_context, request
@@ -33,8 +33,10 @@ from .binding import Binding, Change, Client
 from .ending import end, forget
 from .events import Once, tell
 from .keeper import Fate, Keeper, Kept
-from .session import Loaded, Session, State
-from .stores.base import REVOKED, Outcome, Proof, Store, Tombstone
+from .remembering import Redeemer, RememberCookie
+from .session import Session
+from .state import Loaded, State
+from .stores.base import LOGOUT, REVOKED, Outcome, Proof, Store, Tombstone
 from .stores.url import open_store, store_of
 from .visit import Visit
 
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
     from flask import Flask, Request, Response
     from flask.sessions import SessionMixin
     from redis import Redis, RedisCluster
+
+U = TypeVar("U")
 
 #: What a client is told to wait after a 503, in seconds.
 RETRY_AFTER = 5
@@ -111,8 +115,6 @@ class SessionInterface(FlaskSessionInterface):
         self.unavailable: Callable[[SessionUnavailable], Response] | None = None
         #: Absolute lifetime in seconds where SESSION_CACHE_TIMEOUT is not configured.
         self.default_lifetime: float | None = None
-        #: How long a remember cookie may live, in milliseconds: as long are ended ones known.
-        self.remember_life = 365 * 86_400_000
         #: The time of day, in seconds since 1970.
         self.clock: Callable[[], float] = time.time
 
@@ -141,7 +143,7 @@ class SessionInterface(FlaskSessionInterface):
             ask=functools.partial(self._ask, visit),
             visit=visit,
             store=self.store,
-            user_keys=tuple(settings.get(app.config, "SESSION_USER_KEYS")),
+            user_keys=settings.user_keys(app.config, flask_login=hasattr(app, "login_manager")),
             opened=self._now(),
         )
 
@@ -276,14 +278,7 @@ class SessionInterface(FlaskSessionInterface):
         """End it, because of what was judged."""
         assert loaded.record is not None
         ended = Tombstone(REVOKED, loaded.at, by)
-        end(
-            self.store,
-            sid,
-            loaded.record,
-            ended,
-            idle=self._idle(app),
-            remember_life=self.remember_life,
-        )
+        end(self.store, sid, loaded.record, ended, idle=self._idle(app))
         return Loaded(State.GONE, at=loaded.at, tombstone=ended)
 
     # -- saving ------------------------------------------------------------------------
@@ -304,6 +299,8 @@ class SessionInterface(FlaskSessionInterface):
         try:
             with session.visit.budget if session.visit else nullcontext():
                 kept = self._keep(app, session)
+                if session.grant is not None:
+                    session.grant(response)
         except StoreUnavailable as error:
             _answer_instead(app, response, SessionUnavailable(late=True), error)
             return
@@ -333,23 +330,37 @@ class SessionInterface(FlaskSessionInterface):
         if session.state is not State.UNASKED:  # else there is nothing that could have changed
             changes = session.changes()
             renews = settings.get(app.config, "SESSION_RENEW_SECRET_AFTER") is not None
-            if session.is_as_it_came(changes) and not (refreshes or renews):
+            redeemed = session.is_redeemed
+            if session.is_as_it_came(changes) and not (refreshes or renews or redeemed):
                 return kept
             kept = self._keeper(app, session).keep(session, changes)
             if session.cleared and session.user_id is None:
-                self._forget_sent(session)
-            if not (refreshes or changes.touch("_permanent")):
+                self._forget_sent(app, session)
+            if not (refreshes or redeemed or changes.touch("_permanent")):
                 return kept
         if kept.fate is Fate.LEAVE:
             kept = self._cookie_again(session, refreshes=refreshes) or kept
         return kept
 
-    def _forget_sent(self, session: Session) -> None:
+    def _forget_sent(self, app: Flask, session: Session) -> None:
         """A logout without a word to Flask-Login, maybe without a session: the remember cookie
         that came along, or that signed in just now, would undo it at the next request.
         """
         for remember in {session.remember, self.remembered(request)} - {None}:
-            forget(self.store, remember, life=self.remember_life)
+            ended = Tombstone(LOGOUT, self._now())
+            forget(self.store, remember, ended, idle=self._idle(app), but=session.sid)
+
+    def redeem(
+        self, session: Session, cookie: RememberCookie, load: Callable[[str], U]
+    ) -> U | None:
+        """The user whom a remember cookie signs in, as `load` finds them by their id; `session` is
+        theirs then. None for nobody, and where the store cannot be asked.
+        """
+        app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # a proxy
+        keeper = self._keeper(app, session)
+        with suppress(StoreUnavailable), session.visit.budget if session.visit else nullcontext():
+            return Redeemer(keeper, self._changes_told).redeem(session, cookie, load)
+        return None
 
     def _keeper(self, app: Flask, session: Session) -> Keeper:
         signer = self._signer(app)
@@ -362,7 +373,6 @@ class SessionInterface(FlaskSessionInterface):
             signs=signer is not None and signer.signs,
             client=visit.client,
             binding=binding_of(app),
-            remember_life=self.remember_life,
             now=self._now,
             passive=visit.is_passive,
             blind=self.get_cookie_samesite(app) != "None" and visit.is_of_another_site,

@@ -15,15 +15,16 @@ from typing import Any
 import msgspec
 
 from .. import settings, signals
-from ..exceptions import SessionConflict, SessionLimitReached, SessionValueError, StoreUnavailable
+from ..exceptions import SessionConflict, SessionLimitReached, SessionValueError
 from . import codec, ids, record, renewal
 from .binding import Binding, Client
-from .ending import end, ended_meanwhile, follow, forget, forgotten, made_room
+from .ending import end, ended_meanwhile, follow, forget, made_room
 from .events import tell
 from .merge import Changes, RawData, apply, check_size, conflict
 from .record import Record
 from .renewal import Renewal
-from .session import Rotation, Session, State
+from .session import Session
+from .state import Rotation, State
 from .stores.base import (
     LOGOUT,
     REVOKED,
@@ -32,6 +33,7 @@ from .stores.base import (
     Answer,
     Limit,
     Outcome,
+    Redeems,
     Store,
     Tombstone,
 )
@@ -81,8 +83,6 @@ class Keeper:
     signs: bool
     client: Client
     binding: Binding
-    #: How long a remember cookie may live.
-    remember_life: int
     now: Callable[[], int]
     #: Whether no person asked for this: what it writes does not prolong the session.
     passive: bool = False
@@ -149,7 +149,7 @@ class Keeper:
         self, session: Session, sid: str, changes: Changes, former: Former | None = None
     ) -> Kept:
         secret = ids.new_secret()
-        fresh = self._fresh(apply(changes, {}), secret)
+        fresh = self.fresh(apply(changes, {}), secret)
         fresh.former = former
         answer = self.store.create(sid, self._bytes(fresh), idle=self._idle_of(fresh))
         return self._filed(session, sid, secret, fresh, answer)
@@ -163,7 +163,7 @@ class Keeper:
             return self._move(session, changes, None, ROTATED)
         assert session.cookie is not None
         sid, secret = session.sid, session.cookie.secret
-        fresh = self._fresh(apply(changes, {}), secret)
+        fresh = self.fresh(apply(changes, {}), secret)
         answer = self.store.create(sid, self._bytes(fresh), idle=self._idle_of(fresh))
         there = record.decode(answer.data) if answer.outcome is Outcome.CONFLICT else None
         if there is None or not self._proves(session, answer):
@@ -206,9 +206,7 @@ class Keeper:
     def _end(self, session: Session, there: Record) -> Kept:
         """Left empty on purpose: a logout. The answer of this request ends the cookie."""
         ended = Tombstone(LOGOUT, self.now(), there.user)
-        done = end(
-            self.store, session.sid, there, ended, idle=self.idle, remember_life=self.remember_life
-        )
+        done = end(self.store, session.sid, there, ended, idle=self.idle)
         if not (done or session.ended):
             return _LEAVE  # another request's business, and its answer's
         replaced(self.store, session, there, life=self.idle, unsaid=not done)
@@ -231,7 +229,7 @@ class Keeper:
             data = apply(changes, there.data, again=again)
             after = msgspec.structs.replace(there, etag=record.new_etag(), data=data)
             if rebind is not None:
-                self._bind(after, rebind)
+                self.bind(after, rebind)
             secret = None
             if session.cookie is not None:
                 secret = renewal.apply(renews, after, session.cookie, self.now())
@@ -271,11 +269,11 @@ class Keeper:
         """The same session under a new sid: a logout that leaves data, a privilege change."""
         secret = ids.new_secret()
         if why == LOGOUT and there is not None:
-            forget(self.store, there.remember, life=self.remember_life)
+            self._forget(there, session.sid)
 
         def build(current: Record | None) -> Record:
             if current is None:
-                return self._fresh(apply(changes, {}), secret)
+                return self.fresh(apply(changes, {}), secret)
             after = msgspec.structs.replace(
                 current,
                 etag=record.new_etag(),
@@ -304,7 +302,7 @@ class Keeper:
             raise SessionValueError("user id", "UTF-8 cannot hold it.")
         first = session.load().record
         if first is not None and first.remember != session.remember:
-            forget(self.store, first.remember, life=self.remember_life)
+            self._forget(first, session.sid)
         old_sid = session.sid
         if session.state is State.HELD and first is not None and first.user != user:
             # Another user's session, held from this client: it is left alone.
@@ -315,38 +313,18 @@ class Keeper:
 
         def build(current: Record | None) -> Record:
             if current is None or current.user not in (None, user):
-                after = self._fresh(apply(session.assigned(), {}), secret)
+                after = self.fresh(apply(session.assigned(), {}), secret)
             else:
                 data = apply(changes, current.data, again=current is not first)
-                after = self._fresh(data, secret)
+                after = self.fresh(data, secret)
                 after.created = current.created
             after.user, after.owner = user, record.owner_of(user)
             after.authenticated = self.now()
             after.remember = session.remember
-            self._bind(after, self.client)
+            self.bind(after, self.client)
             return after
 
-        kept = self._rotate(session, changes, old_sid, first, build, secret=secret, why=LOGIN)
-        return _LEAVE if kept.fate is Fate.SET and self._is_forgotten(session) else kept
-
-    def _is_forgotten(self, session: Session) -> bool:
-        """Whether the remember cookie that signed in was ended meanwhile, with the session it
-        was of; if so, what it began ends too. Asked after filing: whoever ends it later sees
-        the session that is there now.
-        """
-        remember, there = session.remember, session.load().record
-        if remember is None or (there is not None and there.remember == remember):
-            return False
-        try:
-            ended, _ = self.store.marked(forgotten(remember), "")
-        except StoreUnavailable:
-            return False  # then it was not by a cookie, whose end nobody could have ruled out
-        if ended is None:
-            return False
-        gone = Tombstone(REVOKED, self.now())
-        self.store.delete(session.sid, ended=gone, idle=self.idle)
-        self._dropped(session, Answer(Outcome.ENDED, tombstone=gone))
-        return True
+        return self._rotate(session, changes, old_sid, first, build, secret=secret, why=LOGIN)
 
     def _rotate(
         self,
@@ -360,7 +338,7 @@ class Keeper:
         why: str,
     ) -> Kept:
         now, new_sid = self.now(), session.next_sid
-        limit = self._limit() if why == LOGIN else None
+        limit = self.limit() if why == LOGIN else None
         seen = there
         for conflicts in range(ATTEMPTS):
             after = build(there)
@@ -384,10 +362,11 @@ class Keeper:
                 ended=ended,
                 waited=0 if kept else max(0, started - session.opened) + 1,
                 limit=limit,
+                redeems=Redeems(after.remember) if after.remember else None,
             )
             if answer.outcome is Outcome.DONE:
                 self._tell_conflict(old_sid, conflicts, changes, seen, there, after)
-                made_room(self.store, answer.evicted, after, remember_life=self.remember_life)
+                made_room(self.store, answer.evicted, after, ended, idle=self.idle)
                 slow = not kept and self.now() > started
                 since = session.opened
                 if slow and ended_meanwhile(self.store, after.owner, new_sid, since, self.now):
@@ -412,12 +391,17 @@ class Keeper:
                 if successor is None:
                     return self._dropped(session, answer)
                 old_sid, there = successor
-                forget(self.store, there.remember, life=self.remember_life)
+                self._forget(there, old_sid)
             else:
                 return self._dropped(session, answer)
         raise SessionConflict("too many requests change one session at once")
 
-    def _limit(self) -> Limit | None:
+    def _forget(self, left: Record, sid: str) -> None:
+        """End the remember cookie of a session, `sid`, that is being left."""
+        ended = Tombstone(LOGOUT, self.now(), left.user)
+        forget(self.store, left.remember, ended, idle=self.idle, but=sid)
+
+    def limit(self) -> Limit | None:
         most = settings.get(self.config, "SESSION_MAX_PER_USER")
         if most is None:
             return None
@@ -476,7 +460,7 @@ class Keeper:
         seconds = settings.get(self.config, "SESSION_ANONYMOUS_LIFETIME")
         return self.idle if seconds is None else int(seconds * 1000)
 
-    def _fresh(self, data: RawData, secret: bytes) -> Record:
+    def fresh(self, data: RawData, secret: bytes) -> Record:
         """A record that begins now, anonymous."""
         now = self.now()
         return Record(
@@ -491,7 +475,7 @@ class Keeper:
             data=data,
         )
 
-    def _bind(self, after: Record, client: Client) -> None:
+    def bind(self, after: Record, client: Client) -> None:
         after.client = (client.ip, client.agent)
         after.mark = self.binding.mark(client)
 

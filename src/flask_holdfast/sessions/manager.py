@@ -18,11 +18,12 @@ from flask import session as current_session
 from .. import signals
 from ..exceptions import HoldfastError, LoginWithoutSession, StoreUnavailable
 from . import codec, record
-from .ending import end, forget, forgotten
+from .ending import end, follow, forget
 from .events import tell
 from .ids import is_sid
-from .session import Rotation, Session, State
-from .stores.base import REVOKED, UNAVAILABLE, Listed, Outcome, Store, Tombstone
+from .session import Session
+from .state import Rotation, State
+from .stores.base import LOGOUT, REVOKED, UNAVAILABLE, Listed, Outcome, Store, Tombstone
 
 _FLASK_IDLE = 31 * 86_400
 _REMEMBER = 365 * 86_400
@@ -112,15 +113,8 @@ class SessionManager:
             return session.ended
         found = self._find(session_id)
         if found is None:
-            return self._owe_end(session_id, by)
-        return end(
-            self.store,
-            session_id,
-            found,
-            self._tombstone(by),
-            idle=self._idle,
-            remember_life=self._remember_life,
-        )
+            return self._end_absent(session_id, by)
+        return end(self.store, session_id, found, self._tombstone(by), idle=self._idle)
 
     def delete_session(self, session_id: str) -> bool:
         """End one session at once. False if there is no such live session."""
@@ -229,19 +223,11 @@ class SessionManager:
     # -- remember cookies --------------------------------------------------------------
 
     def forget(self, remember: str) -> None:
-        """End one remember cookie, by its id."""
-        forget(self.store, remember, life=self._remember_life)
-
-    def remembers(self, remember: str, user_id: str, issued: int) -> bool:
-        """Whether a remember cookie issued then (ms) may still sign its user in.
-
-        False too where the store cannot be asked.
+        """End one remember cookie, by its id, and the session that belongs to it, as signing out
+        there does; but not the current request's.
         """
-        try:
-            ended, all_ended = self.store.marked(forgotten(remember), record.owner_of(user_id))
-        except StoreUnavailable:
-            return False
-        return ended is None and (all_ended is None or issued > all_ended)
+        ended = Tombstone(LOGOUT, int(self._clock() * 1000))
+        forget(self.store, remember, ended, idle=self._idle, but=_current_sid())
 
     # -- parts -------------------------------------------------------------------------
 
@@ -251,11 +237,18 @@ class SessionManager:
         answer = self.store.fetch(session_id)
         return record.decode(answer.data) if answer.outcome is Outcome.FOUND else None
 
-    def _owe_end(self, session_id: str, by: str | None) -> bool:
-        """End what cannot be looked at while the store is away: it is ended on its return."""
-        ended = self.why_ended(session_id)
-        if ended is None or ended.why != UNAVAILABLE:
+    def _end_absent(self, session_id: str, by: str | None) -> bool:
+        """End what has no record: where it goes on under another sid; or, as it cannot be looked at
+        while the store is away, when that is back.
+        """
+        gone = self.why_ended(session_id)
+        if gone is None:
             return False
+        if gone.why != UNAVAILABLE:
+            successor = follow(self.store, session_id, gone.by) if gone.to and gone.by else None
+            return successor is not None and end(
+                self.store, *successor, self._tombstone(by), idle=self._idle
+            )
         self.store.delete(session_id, ended=self._tombstone(by), idle=self._idle)
         tell(signals.session_revoked, session_id=session_id, user_id=None, reason=REVOKED, by=by)
         return True

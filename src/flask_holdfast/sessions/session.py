@@ -6,62 +6,22 @@ import copy
 import functools
 from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import replace
-from enum import Enum, IntEnum
 from typing import Any
 
-import msgspec
+from flask import Response
 from flask.sessions import SessionMixin
 
 from ..exceptions import StoreUnavailable
 from . import codec, ids
-from .binding import Client
 from .merge import Changes, RawData, Update, apply
-from .record import NO_DEADLINE, Record, decode, is_permanent, owner_of
+from .record import NO_DEADLINE, decode, is_permanent, owner_of
+from .state import Loaded, Rotation, State
 from .stores.base import OVER, UNAVAILABLE, Outcome, Store, Tombstone
 from .visit import Visit
 
 #: Flask-Login asks for these on every response. They are words between it and the
 #: current request: never stored, looked up without loading, and no `clear` removes them.
 REQUEST_LOCAL = frozenset({"_remember", "_remember_seconds"})
-
-
-class State(Enum):
-    """What is known of the session behind this request."""
-
-    NEW = "new"  # the request brought no genuine cookie
-    UNSTORED = "unstored"  # it exists only as its signed cookie
-    UNASKED = "unasked"  # the cookie names a stored session; the store was not asked yet
-    LIVE = "live"  # the record is here
-    GONE = "gone"  # the cookie is genuine, the record is not there any more
-    HELD = "held"  # the record lives, but must not be shown to this client
-    ISOLATED = "isolated"  # nothing of it is kept, and no cookie is believed
-
-
-class Rotation(IntEnum):
-    """Why a session was asked to get a new id; of two reasons the greater counts."""
-
-    NONE = 0
-    PLAIN = 1  # privileges changed, or will
-    LOGIN = 2  # its user proved who they are, maybe once more
-
-
-class Loaded(msgspec.Struct, frozen=True):
-    """The store's answer about a stored session, judged."""
-
-    state: State
-    record: Record | None = None
-    #: When the store was asked, and how long the record lives untouched from then on (ms).
-    at: int = 0
-    idle_left: int = 0
-    tombstone: Tombstone | None = None
-    #: Values that stand in for stored ones during this request, without changing them.
-    overlay: dict[str, Any] = msgspec.field(default_factory=dict)
-    #: A client to bind the session to, where it was bound to none.
-    rebind: Client | None = None
-    #: Whether a fallback answered in the place of a store that is away.
-    degraded: bool = False
-    #: Of one that is GONE: whether there is a record nevertheless, but not for this cookie.
-    lives: bool = False
 
 
 def _raise_if_away(tombstone: Tombstone | None) -> None:
@@ -120,8 +80,11 @@ class Session(SessionMixin, MutableMapping[str, Any]):
         self.ended = False
         #: Whether the save gives the session a new id because it was asked to.
         self.rotation = Rotation.NONE
-        #: The remember cookie that belongs to this session, by its id.
+        #: The remember cookie that belongs to this session, by its id; what gives one with the
+        #: response once the session is saved; whether one signed in, by this very request.
         self.remember: str | None = None
+        self.grant: Callable[[Response], None] | None = None
+        self.is_redeemed = False
         #: The request that it belongs to.
         self.visit = visit
         self._ask = ask
@@ -176,15 +139,27 @@ class Session(SessionMixin, MutableMapping[str, Any]):
     def load(self) -> Loaded:
         """Ask the store, once. Raises `StoreUnavailable`."""
         if self.state is State.UNASKED and self._ask is not None:
-            loaded = self._ask(self.cookie, self.opened)
-            self._loaded = loaded
-            self.state = loaded.state
-            if loaded.record is not None and loaded.state is State.LIVE:
-                self._raw = loaded.record.data
-                self._overlay = dict(loaded.overlay)
-            if loaded.record is not None:
-                self.remember = loaded.record.remember
+            self._take(self._ask(self.cookie, self.opened))
         return self._loaded
+
+    def _take(self, loaded: Loaded) -> None:
+        self._loaded, self.state = loaded, loaded.state
+        if loaded.record is not None:
+            self.remember = loaded.record.remember
+            if loaded.state is State.LIVE:
+                self._raw, self._overlay = loaded.record.data, dict(loaded.overlay)
+
+    def redeem(self, cookie: ids.Cookie, loaded: Loaded) -> None:
+        """Go on as the session of `cookie`, which a remember cookie has begun. What this request
+        changed so far is done to that.
+        """
+        for key in [*self._values]:
+            if self._differs_in_place(key):
+                self._assign(key)
+        changed = self._assigned | set(self._updates)
+        self._values = {key: self._values[key] for key in changed}
+        self.cookie, self.sid, self.filed, self.is_redeemed = cookie, cookie.sid, True, True
+        self._take(loaded)
 
     def _touch(self) -> None:
         self.touched = True
@@ -275,8 +250,8 @@ class Session(SessionMixin, MutableMapping[str, Any]):
     def cookie_again(self, *, refreshes: bool) -> tuple[ids.Cookie, int] | None:
         """The cookie of a live session, if it is due once more, and its deadline (ms).
 
-        It is due where this request changed whether the session is permanent: the browser
-        would drop it too early, or keep it too long. With `refreshes` also where Flask sends
+        It is due where a remember cookie brought it, or this request changed whether the session is
+        permanent: the browser would drop it too early, or keep it too long. With `refreshes` also where Flask sends
         it again: if the session is permanent, touched or not, or anything was assigned.
         Raises `StoreUnavailable`, and is no touch.
         """
@@ -290,7 +265,7 @@ class Session(SessionMixin, MutableMapping[str, Any]):
         touched = self.touched
         permanent = self.permanent
         self.touched = touched
-        changed = permanent != is_permanent(found.data)
+        changed = self.is_redeemed or permanent != is_permanent(found.data)
         if not (changed or (refreshes and (permanent or self.modified))):
             return None
         # `issued` stays: it is the age of the secret.

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from ..exceptions import StoreUnavailable
 from . import ids
-from .session import State
+from .state import State
 from .stores.base import OVER, Answer, Outcome, Store
 
 if TYPE_CHECKING:

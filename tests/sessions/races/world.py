@@ -11,8 +11,17 @@ from flask import session
 from flask_login import current_user
 
 from flask_holdfast import login, signals
-from flask_holdfast.sessions import ids, record
-from flask_holdfast.sessions.stores.base import Answer, Counts, Listed, Outcome, Proof, Store
+from flask_holdfast.sessions import ids, record, remembering
+from flask_holdfast.sessions.stores.base import (
+    Answer,
+    Counts,
+    Listed,
+    Outcome,
+    Proof,
+    Redeems,
+    Remembered,
+    Store,
+)
 from tests.sessions.races.ledger import Deed, Effects, Ledger, Life
 from tests.sessions.site import BASE, COOKIE, FIREFOX, Site
 
@@ -25,7 +34,7 @@ if TYPE_CHECKING:
     from tests.sessions.races.turns import Turns
     from tests.sessions.stores.clock import Clock
 
-REMEMBER = "remember_token"
+REMEMBER = "__Host-remember_token"
 #: What passes between two turns where a clock can be moved, so that each has its own moment.
 TURN_SECONDS = 0.01
 
@@ -144,8 +153,7 @@ class World:
         return signer.loads(value) if value else None
 
     def remember_id(self, value: str) -> str | None:
-        with self.site.app.app_context():
-            found = login.read(value)
+        found = remembering.loads(login._keys(self.site.app), value)
         return found.remember if found else None
 
     def go(
@@ -288,10 +296,17 @@ class SteppedStore(Store):
         ended: Tombstone,
         waited: int = 0,
         limit: Limit | None = None,
+        redeems: Redeems | None = None,
     ) -> Answer:
         visit = self._turn("rotate")
         answer = self._inner.rotate(
-            sid, new_sid, data, etag=etag, idle=idle, ended=ended, waited=waited, limit=limit
+            *(sid, new_sid, data),
+            etag=etag,
+            idle=idle,
+            ended=ended,
+            waited=waited,
+            limit=limit,
+            redeems=redeems,
         )
         if answer.outcome is Outcome.DONE:
             deed = self._world.ledger.rotated(
@@ -345,6 +360,20 @@ class SteppedStore(Store):
     def marked(self, name: str, owner: str) -> tuple[int | None, int | None]:
         self._turn("marked")
         return self._inner.marked(name, owner)
+
+    def remember(
+        self, remember: str, sid: str, *, user: str, secret: str, mark: str, life: int
+    ) -> bool:
+        self._turn("remember")
+        return self._inner.remember(remember, sid, user=user, secret=secret, mark=mark, life=life)
+
+    def recall(self, remember: str) -> Remembered | None:
+        self._turn("recall")
+        return self._inner.recall(remember)
+
+    def forget(self, remember: str) -> str | None:
+        self._turn("forget")
+        return self._inner.forget(remember)
 
     def sessions_of(self, owner: str) -> Sequence[Listed]:
         return self._inner.sessions_of(owner)

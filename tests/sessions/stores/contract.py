@@ -22,6 +22,7 @@ from flask_holdfast.sessions.stores.base import (
     EVICTED,
     EXPIRED_KEPT,
     LOGOUT,
+    MOST_REMEMBERED,
     REVOKED,
     ROTATED,
     Answer,
@@ -29,6 +30,8 @@ from flask_holdfast.sessions.stores.base import (
     Limit,
     Outcome,
     Proof,
+    Redeems,
+    Remembered,
     Store,
     Tombstone,
 )
@@ -128,6 +131,44 @@ def log_in(
         ended=TURNED,
         waited=waited,
         limit=limit,
+    )
+    return new, answer
+
+
+def remembered(store: Store, name: str, *, life: int = DAY) -> str:
+    """The id of a remember cookie that is given out with the session `name`."""
+    cookie = sid(head(store.fetch(name).data).owner)
+    given = {"user": "ada", "secret": "r" * 43, "mark": MARK, "life": life}
+    assert store.remember(cookie, name, **given)  # type: ignore[arg-type]  # as they are named
+    return cookie
+
+
+def recalled(store: Store, cookie: str) -> Remembered:
+    found = store.recall(cookie)
+    assert found is not None
+    return found
+
+
+def redeem(
+    store: Store,
+    cookie: str,
+    instead_of: str,
+    *,
+    owner: str = "alice",
+    over: str = "",
+    known: str | None = None,
+    limit: Limit | None = None,
+) -> tuple[str, Answer]:
+    """The sid of a session that a remember cookie begins, and what came of it."""
+    new = sid(owner)
+    ended = Tombstone(ROTATED, TURNED.at, "ada", new)
+    answer = store.rotate(
+        *(over, new, record(owner)),
+        etag=known,
+        idle=IDLE,
+        ended=ended,
+        limit=limit,
+        redeems=Redeems(cookie, instead_of),
     )
     return new, answer
 
@@ -1304,6 +1345,259 @@ class StoreContract:
         advance(24 * 3600 - 60)
         assert ago("alice") == about(24 * 3600 * SECOND - 59 * SECOND)
         assert store.marked("x", "bob") == (None, None)
+
+    # Remember cookies
+
+    def test_a_remember_cookie_is_known_as_it_was_filed_until_it_expires(
+        self, store: Store, advance: Advance
+    ) -> None:
+        name = filed(store, "alice")
+        cookie = remembered(store, name)
+        advance(60)
+
+        found = recalled(store, cookie)
+
+        assert (found.user, found.owner, found.secret) == ("ada", "alice", "r" * 43)
+        assert (found.mark, found.sid, found.begun) == (MARK, name, None)
+        assert found.age == about(61 * SECOND)
+        assert found.session is not None
+        assert (found.session.sid, found.session.data) == (name, store.fetch(name).data)
+        assert found.session.idle_left == about(29 * MINUTE + SECOND)
+        advance(24 * 3600 - 120)
+        assert recalled(store, cookie).session is None
+        advance(60)
+        assert store.recall(cookie) is None
+        assert store.forget(cookie) is None
+
+    def test_a_remember_cookie_that_was_never_filed_is_nobodys(self, store: Store) -> None:
+        """So is each, for a store that has lost its data."""
+        assert store.recall(sid("alice")) is None
+        assert store.recall(filed(store, "alice")) is None
+        assert store.forget(sid("alice")) is None
+
+    @pytest.mark.parametrize(
+        "end",
+        [
+            pytest.param(
+                lambda store, name: store.delete(name, ended=BY_ADMIN, idle=IDLE), id="it ended"
+            ),
+            pytest.param(lambda store, name: end_hers(store), id="all of hers ended"),
+            pytest.param(lambda store, name: end_everyone(store), id="everyone's ended"),
+        ],
+    )
+    def test_no_remember_cookie_is_given_out_for_a_session_that_is_over(
+        self, store: Store, end: Callable[[Store, str], object]
+    ) -> None:
+        """All of hers were ended between the login and its cookie: it signed in for a year."""
+        name = filed(store, "alice")
+        end(store, name)
+        given = {"user": "ada", "secret": "r" * 43, "mark": MARK}
+        cookie = sid("alice")
+
+        assert not store.remember(cookie, name, life=DAY, **given)
+        assert not store.remember(cookie, sid("alice"), life=DAY, **given)
+        assert not store.remember(cookie, filed(store), life=DAY, **given)
+        assert not store.remember(cookie, filed(store, "alice"), life=0, **given)
+
+        assert store.recall(cookie) is None
+
+    def test_filed_again_it_has_another_life(self, store: Store, advance: Advance) -> None:
+        name = filed(store, "alice", idle=3 * DAY)
+        cookie = remembered(store, name)
+        advance(23 * 3600)
+        given = {"user": "ada", "secret": "q" * 43, "mark": ""}
+        assert store.remember(cookie, name, life=DAY, **given)
+        advance(23 * 3600)
+
+        found = recalled(store, cookie)
+
+        assert (found.secret, found.mark) == ("q" * 43, "")
+        assert found.age == about((23 * 3600 + 1) * SECOND)
+
+    def test_a_remember_cookie_ends_alone_and_names_its_session(self, store: Store) -> None:
+        name = filed(store, "alice")
+        cookie, other = remembered(store, name), remembered(store, filed(store, "alice"))
+
+        assert store.forget(cookie) == name
+
+        assert (store.recall(cookie), store.forget(cookie)) == (None, None)
+        assert store.recall(other) is not None
+        assert store.fetch(name).outcome is Outcome.FOUND
+
+    def test_all_of_a_users_end_with_all_of_their_sessions(self, store: Store) -> None:
+        """Also that of the session that stays: a copy of it may be about."""
+        here, theirs = filed(store, "alice"), filed(store, "bob")
+        hers = [remembered(store, here), remembered(store, here), remembered(store, here)]
+        his = remembered(store, theirs)
+
+        store.end_user("alice", ended=BY_ADMIN, idle=IDLE, remember=DAY, keep=here)
+
+        assert [store.recall(cookie) for cookie in hers] == [None] * 3
+        assert store.recall(his) is not None
+        # In the same millisecond: what is filed after it, stands.
+        assert store.recall(remembered(store, here)) is not None
+
+    def test_everyones_end_ends_all_remember_cookies(self, store: Store) -> None:
+        here, theirs = filed(store, "alice"), filed(store, "bob")
+        cookies = [remembered(store, here), remembered(store, theirs)]
+
+        end_everyone(store, keep=here)
+
+        assert [store.recall(cookie) for cookie in cookies] == [None, None]
+        assert store.recall(remembered(store, here)) is not None
+        assert [store.recall(cookie) for cookie in cookies] == [None, None]
+
+    def test_an_end_holds_for_longer_than_any_remember_cookie_from_before_it(
+        self, store: Store, advance: Advance
+    ) -> None:
+        """A login may give one a longer life than the application's own."""
+        name, theirs = filed(store, "alice"), filed(store, "bob")
+        hers, his = remembered(store, name, life=9 * DAY), remembered(store, theirs, life=9 * DAY)
+        end_hers(store)
+        assert store.recall(his) is not None
+        end_everyone(store)
+        advance(2 * 24 * 3600)
+
+        assert (store.recall(hers), store.recall(his)) == (None, None)
+
+    def test_of_very_many_that_remember_one_user_the_first_to_expire_makes_room(
+        self, store: Store
+    ) -> None:
+        name = filed(store, "alice")
+        his = remembered(store, filed(store, "bob"), life=1 * MINUTE)
+        first = remembered(store, name, life=DAY - MINUTE)
+        others = [remembered(store, name, life=DAY) for _ in range(MOST_REMEMBERED - 1)]
+        assert store.recall(first) is not None
+
+        others.append(remembered(store, name))
+
+        assert store.recall(first) is None
+        assert all(store.recall(cookie) for cookie in others)
+        assert store.recall(his) is not None
+
+    def test_a_remember_cookie_begins_one_session_in_the_place_of_the_one_that_it_had(
+        self, store: Store, advance: Advance
+    ) -> None:
+        before = filed(store, "alice")
+        cookie = remembered(store, before)
+        other = filed(store, "alice")
+
+        name, answer = redeem(store, cookie, before)
+
+        assert answer.outcome is Outcome.DONE
+        assert made_room(answer) == (before,)
+        assert set(sids(store, "alice")) == {name, other}
+        assert store.fetch(before).tombstone == Tombstone(EVICTED, TURNED.at, "ada", name)
+        assert store.fetch("").outcome is Outcome.MISSING
+        advance(5)
+        found = recalled(store, cookie)
+        assert (found.sid, found.begun) == (name, about(6 * SECOND))
+        # A request that did not see that: it does not begin a second one.
+        late, answer = redeem(store, cookie, before)
+        assert answer.outcome is Outcome.REFUSED
+        assert store.fetch(late).outcome is Outcome.MISSING
+        assert set(sids(store, "alice")) == {name, other}
+
+    def test_of_requests_at_once_one_begins_the_session(self, store: Store) -> None:
+        before = filed(store, "alice")
+        cookie = remembered(store, before)
+        start = Barrier(8)
+
+        def race(_: int) -> Outcome:
+            start.wait()
+            return redeem(store, cookie, before)[1].outcome
+
+        with ThreadPoolExecutor(8) as pool:
+            outcomes = [*pool.map(race, range(8))]
+
+        assert sorted(each.value for each in outcomes) == ["done", *["refused"] * 7]
+        assert sids(store, "alice") == [recalled(store, cookie).sid]
+
+    @pytest.mark.parametrize(
+        "end",
+        [
+            pytest.param(lambda store, cookie: store.forget(cookie), id="it was ended"),
+            pytest.param(lambda store, cookie: end_hers(store), id="all of hers were"),
+            pytest.param(lambda store, cookie: end_everyone(store), id="everyone's were"),
+        ],
+    )
+    def test_a_remember_cookie_that_ended_begins_nothing(
+        self, store: Store, end: Callable[[Store, str], object]
+    ) -> None:
+        before = filed(store, "alice")
+        cookie = remembered(store, before)
+        end(store, cookie)
+
+        name, answer = redeem(store, cookie, before)
+
+        assert answer.outcome is Outcome.REFUSED
+        assert store.fetch(name).outcome is Outcome.MISSING
+
+    def test_a_remember_cookie_begins_nobody_elses_session(self, store: Store) -> None:
+        before = filed(store, "alice")
+        cookie = remembered(store, before)
+
+        assert redeem(store, cookie, before, owner="bob")[1].outcome is Outcome.REFUSED
+
+        assert sids(store, "alice") == [before]
+        assert recalled(store, cookie).sid == before
+
+    def test_an_anonymous_session_goes_on_in_the_one_that_the_cookie_begins(
+        self, store: Store
+    ) -> None:
+        before, visitor = filed(store, "alice"), filed(store)
+        cookie, there = remembered(store, before), store.fetch(visitor).data
+        store.delete(before, ended=LOGGED_OUT, idle=IDLE)
+        written = record()
+        store.replace(visitor, written, etag=etag(there), idle=IDLE)
+
+        _, stale = redeem(store, cookie, before, over=visitor, known=etag(there))
+        assert (stale.outcome, stale.data) == (Outcome.CONFLICT, written)
+        name, answer = redeem(store, cookie, before, over=visitor, known=etag(written))
+
+        assert (answer.outcome, made_room(answer)) == (Outcome.DONE, ())
+        assert store.fetch(visitor).tombstone == Tombstone(ROTATED, TURNED.at, "ada", name)
+        assert sids(store, "alice") == [recalled(store, cookie).sid] == [name]
+
+    def test_within_a_limit_the_cookies_own_session_counts_once(self, store: Store) -> None:
+        before, other = filed(store, "alice"), filed(store, "alice")
+        cookie = remembered(store, before)
+
+        name, answer = redeem(store, cookie, before, limit=Limit(2, refuses=True))
+        assert answer.outcome is Outcome.DONE
+        store.delete(name, ended=LOGGED_OUT, idle=IDLE)
+        another = filed(store, "alice")
+        assert redeem(store, cookie, name, limit=Limit(2, refuses=True))[1].outcome is Outcome.FULL
+
+        assert set(sids(store, "alice")) == {other, another}
+        assert recalled(store, cookie).sid == name
+
+    def test_a_remember_cookie_follows_its_session_to_another_sid(self, store: Store) -> None:
+        before = filed(store, "alice")
+        cookie = remembered(store, before)
+        name = redeem(store, cookie, before)[0]
+        assert recalled(store, cookie).begun is not None
+        there, new = store.fetch(name).data, sid("alice")
+
+        store.rotate(
+            *(name, new, record("alice")),
+            etag=etag(there),
+            idle=IDLE,
+            ended=TURNED,
+            redeems=Redeems(cookie),
+        )
+
+        # Its secret is not one that the cookie makes.
+        assert (recalled(store, cookie).sid, recalled(store, cookie).begun) == (new, None)
+        gone = sid("alice")
+        store.rotate(
+            *("", gone, record("alice")),
+            etag=None,
+            idle=IDLE,
+            ended=TURNED,
+            redeems=Redeems(sid("alice")),
+        )
+        assert store.fetch(gone).outcome is Outcome.FOUND
 
     # Expiry told
 

@@ -102,9 +102,14 @@ def shift(client: redis.Redis, by: int) -> None:
             }
             redis.zadd(key, moved)
             redis.pexpire(key, life - by)
+        elif redis.type(key) == b"hash":
+            for field in ("filed", "begun"):
+                if moment := redis.hget(key, field):
+                    redis.hset(key, field, int(moment) - by)
+            redis.pexpire(key, life - by)
         elif key.startswith(b"session:"):
             redis.set(key, re.sub(rb'("x":)(\d{13})', earlier, redis.get(key)), px=life - by)
-        elif b":ended:" in key or key.endswith((b":ending", b":marker")):
+        elif b":ended:" in key or key.endswith((b":ending", b":marker", b":remembering")):
             redis.pexpire(key, life - by)
         else:
             redis.set(key, int(redis.get(key)) - by, px=life - by)
@@ -135,6 +140,11 @@ def everything(store: RedisStore, client: redis.Redis) -> dict[str, Callable[[],
         "end_user": lambda: store.end_user("bob", ended=BY_ADMIN, idle=IDLE, remember=DAY),
         "mark": lambda: store.mark("everyone", life=DAY),
         "marked": lambda: store.marked("everyone", "alice"),
+        "remember": lambda: store.remember(
+            sid("alice"), written, user="ada", secret=SECRET, mark=MARK, life=DAY
+        ),
+        "recall": lambda: store.recall(sid("alice")),
+        "forget": lambda: store.forget(sid("alice")),
         "sweep": store.sweep,
         "ping": store.ping,
         "over": lambda: store.fetch(over),
@@ -277,11 +287,13 @@ class TestRedisStore(StoreContract):
             f"session:{one}" for one in live
         }
         rest = {key for key in keys if not key.startswith("session:")}
-        assert {re.sub(r"(ended|ended-at|user|mark):.*", r"\1", key) for key in rest} == {
+        assert {
+            re.sub(r"(ended|ended-at|user|mark|remember|remembered):.*", r"\1", key) for key in rest
+        } == {
             HOUSE + part
             for part in (
                 *("ended", "ended-at", "user", "mark", "signed-in", "anonymous", "users"),
-                "marker",
+                *("remember", "remembered", "remembering", "marker"),
             )
         }
 

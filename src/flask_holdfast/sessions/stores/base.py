@@ -72,6 +72,9 @@ ABSOLUTE = "absolute"
 #: Ends after which a browser may still have the cookie. After any other it has another one, or
 #: none, and only a request from before brings that.
 OVER = frozenset({IDLE, ABSOLUTE, REVOKED, EVICTED})
+#: How many browsers may remember one user: so the work of ending all of them is bounded. The
+#: cookie that would expire first makes room.
+MOST_REMEMBERED = 100
 #: How long the tombstone of an expired session is kept, in milliseconds.
 EXPIRED_KEPT = 3_600_000
 #: Not an end: the session cannot be shown while the store is away.
@@ -137,6 +140,40 @@ class Listed(msgspec.Struct, frozen=True):
     sid: str
     data: bytes
     idle_left: int
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What a remember cookie may do: begin a session of `user`, whose index is `owner`.
+
+    `secret` is the hash of the cookie's, `mark` that of the client that it was given to. `age`
+    is how long ago (ms) it was filed.
+    """
+
+    user: str
+    owner: str
+    secret: str
+    mark: str
+    age: int
+    #: The one session that belongs to the cookie: the one that it was given out with, or that it
+    #: began last, under the sid with which that goes on.
+    sid: str
+    #: How long ago (ms) the cookie began it; None where it was begun or rotated by other means.
+    begun: int | None = None
+    #: That session, while it lives.
+    session: Listed | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Redeems:
+    """The remember cookie whose session `rotate` files.
+
+    With `instead_of` the cookie begins it, in the place of the session with that sid, which ends.
+    None: the cookie's session goes on under the new sid.
+    """
+
+    remember: str
+    instead_of: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +249,7 @@ class Store(ABC):
         ended: Tombstone,
         waited: int = 0,
         limit: Limit | None = None,
+        redeems: Redeems | None = None,
     ) -> Answer:
         """Go on as `new_sid` with `data`; `sid` is dead from this moment on.
 
@@ -229,6 +267,13 @@ class Store(ABC):
         With a `limit` the owner of `data` has no more than that many live sessions after it:
         those that made room are in `evicted`, each with a tombstone EVICTED of the moment
         of `ended`; or the answer is FULL and nothing is written.
+
+        With `redeems` the remember cookie's one session is `new_sid` from then on. One that the
+        cookie begins needs the cookie's record, of the same owner, with the session
+        `instead_of`: else REFUSED. That one has made room, too: its tombstone says EVICTED, `by`
+        as `ended` has it, and `to` the new sid.
+
+        With `sid` "" there was no session before: no tombstone is left.
         """
 
     @abstractmethod
@@ -242,7 +287,8 @@ class Store(ABC):
     def end_user(
         self, owner: str, *, ended: Tombstone, idle: int, remember: int, keep: str | None = None
     ) -> Sequence[str]:
-        """End all of an owner's sessions but `keep`; the sids that it ended.
+        """End all of an owner's sessions but `keep`, and all remember cookies, that of `keep`
+        too; the sids that it ended.
 
         Marks the moment for `ended_at` and for logins under way, kept for `remember`.
         Costs by the number of this owner's sessions.
@@ -252,7 +298,8 @@ class Store(ABC):
     def end_everyone(
         self, *, ended: Tombstone, idle: int, remember: int, keep: str | None = None
     ) -> int:
-        """End all sessions, anonymous ones too, but `keep`; how many ended.
+        """End all sessions, anonymous ones too, but `keep`, and all remember cookies; how many
+        sessions ended.
 
         They are dead from the first moment, for every other step too, however long the
         tidying up takes; a step that meets one of them finds its tombstone. Marks the
@@ -284,6 +331,33 @@ class Store(ABC):
     def marked(self, name: str, owner: str) -> tuple[int | None, int | None]:
         """When `name` was marked, and when `end_user(owner)` or `end_everyone` last ran; None
         for never.
+        """
+
+    @abstractmethod
+    def remember(
+        self, remember: str, sid: str, *, user: str, secret: str, mark: str, life: int
+    ) -> bool:
+        """File a remember cookie under its id, for `life`, as one that belongs to `sid`.
+
+        False, and nothing is written, unless `sid` is a live session of somebody signed in. One
+        that is there already is written over. `secret` and `mark` as `Remembered` has them.
+        Of one owner `MOST_REMEMBERED` are kept.
+
+        There is no other word for a remember cookie than this record: where it is not, be it
+        that it was ended, has expired, or that the store lost its data, the cookie is nobody's.
+        """
+
+    @abstractmethod
+    def recall(self, remember: str) -> Remembered | None:
+        """What the remember cookie with that id may do; None if it was never filed, has
+        expired, was forgotten, or if all of its owner's sessions, or everyone's, were ended since.
+        """
+
+    @abstractmethod
+    def forget(self, remember: str) -> str | None:
+        """End a remember cookie by its id; the sid that belongs to it, None if it was not there.
+
+        That session is left as it is.
         """
 
     @abstractmethod

@@ -31,13 +31,14 @@ class Ended(Enum):
     SESSION = "session"
     USER = "user"
     EVERYONE = "everyone"
-    MARK = "mark"  # a remember cookie
+    MARK = "mark"
+    REMEMBERED = "remembered"  # a remember cookie
 
 
 class Ending(msgspec.Struct, frozen=True, omit_defaults=True):
     """One step that ended something; times are milliseconds, `at` since 1970 by this host.
 
-    `name` is the sid, the owner, or the name of the mark.
+    `name` is the sid, the owner, the name of the mark, or the id of the remember cookie.
     """
 
     what: Ended
@@ -55,11 +56,14 @@ class Ending(msgspec.Struct, frozen=True, omit_defaults=True):
 def tell(ending: Ending, store: Store, now: int) -> Sequence[str]:
     """End it in the store too; the sids of an owner that it ended there.
 
-    Telling the end of a session or a mark again is harmless. An owner's or everyone's ends
+    Telling the end of a session, of a remember cookie or a mark again is harmless. An owner's or everyone's ends
     also what has begun since.
     """
     if ending.what is Ended.MARK:
         store.mark(ending.name, life=ending.life)
+        return ()
+    if ending.what is Ended.REMEMBERED:
+        store.forget(ending.name)
         return ()
     assert ending.ended is not None
     if ending.what is Ended.SESSION:

@@ -21,12 +21,15 @@ from .base import (
     EVICTED,
     EXPIRED_KEPT,
     IDLE,
+    MOST_REMEMBERED,
     Answer,
     Counts,
     Limit,
     Listed,
     Outcome,
     Proof,
+    Redeems,
+    Remembered,
     Store,
     Tombstone,
     life,
@@ -101,6 +104,19 @@ class _Row:
     head: Head
 
 
+@dataclass(slots=True)
+class _Cookie:
+    """A remember cookie as it was filed, and `begun` when it began its session."""
+
+    user: str
+    owner: str
+    secret: str
+    mark: str
+    filed: int
+    sid: str
+    begun: int | None = None
+
+
 class MemoryStore(Store):
     """`clock` gives seconds since 1970. Threads may share the store."""
 
@@ -112,6 +128,9 @@ class MemoryStore(Store):
         self._tombstones: _Timed[Tombstone] = _Timed()
         self._marks: _Timed[int] = _Timed()
         self._ended: _Timed[int] = _Timed()
+        self._cookies: _Timed[_Cookie] = _Timed()
+        #: The ids of each owner's remember cookies, the earliest to expire first.
+        self._remembered: dict[str, dict[str, int]] = {}
         self._expired: list[tuple[str, str]] = []
         self._hold_nothing()
 
@@ -162,6 +181,7 @@ class MemoryStore(Store):
         ended: Tombstone,
         waited: int = 0,
         limit: Limit | None = None,
+        redeems: Redeems | None = None,
     ) -> Answer:
         with self._step() as now:
             refusal = self._unless(sid, etag, now)
@@ -174,16 +194,32 @@ class MemoryStore(Store):
                 return Answer(Outcome.REFUSED)  # that id is somebody's, or was
             if life(new, idle, now) <= 0:
                 return Answer(Outcome.MISSING)
-            room = self._beyond(limit, new.owner, sid, now) if limit else []
+            cookie = self._cookies.get(redeems.remember, now) if redeems else None
+            before: list[Listed] = []
+            if redeems and redeems.instead_of is not None:
+                if cookie is None or (cookie[0].sid, cookie[0].owner) != (
+                    redeems.instead_of,
+                    new.owner,
+                ):
+                    return Answer(Outcome.REFUSED)
+                before = self._listed(redeems.instead_of, now)
+            but = {sid, *(one.sid for one in before)}
+            room = self._beyond(limit, new.owner, but, now) if limit else []
             if limit and limit.refuses and room:
                 return Answer(Outcome.FULL)
             for one in room:
                 self._end(one.sid, Tombstone(EVICTED, ended.at), idle, now)
+            for one in before:
+                self._end(one.sid, Tombstone(EVICTED, ended.at, ended.by, new_sid), idle, now)
             if self._live(sid, now) is not None:
                 self._end(sid, ended, idle, now)
-            elif self._tombstones.get(sid, now) is None:
+            elif sid and self._tombstones.get(sid, now) is None:
                 self._bury(sid, ended, now + idle)
             filed = self._file(new_sid, data, idle, now)
+            if redeems and cookie is not None:
+                cookie[0].sid = new_sid
+                cookie[0].begun = None if redeems.instead_of is None else now
+            room = [*before, *room]
             return msgspec.structs.replace(filed, evicted=tuple(room))
 
     def delete(self, sid: str, *, ended: Tombstone, idle: int) -> bool:
@@ -200,6 +236,8 @@ class MemoryStore(Store):
             gone = [one.sid for one in self._of(owner, now) if one.sid != keep]
             for sid in gone:
                 self._end(sid, ended, idle, now)
+            for cookie in [*self._remembered.get(owner, ())]:
+                self._forget(cookie)
             self._ended.put(owner, now, now + remember)
             return gone
 
@@ -210,6 +248,7 @@ class MemoryStore(Store):
             gone = [sid for sid, _, _ in self._rows.items(now) if sid != keep]
             for sid in gone:
                 self._end(sid, ended, idle, now)
+            self._cookies, self._remembered = _Timed(), {}
             self._ended.put(_EVERYONE, now, now + remember)
             return len(gone)
 
@@ -236,6 +275,40 @@ class MemoryStore(Store):
             marked = self._marks.get(name, now)
             return marked[0] if marked else None, self._ended_at(owner, now)
 
+    def remember(
+        self, remember: str, sid: str, *, user: str, secret: str, mark: str, life: int
+    ) -> bool:
+        with self._step() as now:
+            found = self._live(sid, now)
+            if found is None or not found[0].head.owner or life <= 0:
+                return False
+            owner = found[0].head.owner
+            self._forget(remember)
+            self._cookies.put(remember, _Cookie(user, owner, secret, mark, now, sid), now + life)
+            ids = self._remembered.setdefault(owner, {})
+            ids[remember] = now + life
+            for first in sorted(ids, key=ids.__getitem__)[: max(0, len(ids) - MOST_REMEMBERED)]:
+                self._forget(first)
+            return True
+
+    def recall(self, remember: str) -> Remembered | None:
+        with self._step() as now:
+            found = self._cookies.get(remember, now)
+            if found is None:
+                return None
+            one = found[0]
+            return Remembered(
+                *(one.user, one.owner, one.secret, one.mark, now - one.filed, one.sid),
+                begun=None if one.begun is None else now - one.begun,
+                session=next(iter(self._listed(one.sid, now)), None),
+            )
+
+    def forget(self, remember: str) -> str | None:
+        with self._step() as now:
+            found = self._cookies.get(remember, now)
+            self._forget(remember)
+            return None if found is None else found[0].sid
+
     def sweep(self) -> int:
         with self._step(limit=None):
             return len(self._expired)
@@ -260,6 +333,8 @@ class MemoryStore(Store):
         for sid, row, ends in self._rows.due(now, limit):
             self._unlist(sid, row.head.owner)
             self._expire(sid, row.head, ends, now)
+        for name, cookie, _ in self._cookies.due(now, limit):
+            self._unremember(name, cookie.owner)
         for table in (self._tombstones, self._marks, self._ended):
             for _ in table.due(now, limit):
                 pass
@@ -311,9 +386,25 @@ class MemoryStore(Store):
         listed = [Listed(sid, at[0].data, at[1] - now) for sid, at in found if at]
         return sorted(listed, key=_last_used)
 
-    def _beyond(self, limit: Limit, owner: str, but: str, now: int) -> list[Listed]:
+    def _listed(self, sid: str, now: int) -> list[Listed]:
+        """The session, if it lives."""
+        found = self._live(sid, now)
+        return [Listed(sid, found[0].data, found[1] - now)] if found else []
+
+    def _forget(self, remember: str) -> None:
+        found = self._cookies.pop(remember)
+        if found is not None:
+            self._unremember(remember, found[0].owner)
+
+    def _unremember(self, remember: str, owner: str) -> None:
+        ids = self._remembered[owner]
+        del ids[remember]
+        if not ids:
+            del self._remembered[owner]
+
+    def _beyond(self, limit: Limit, owner: str, but: set[str], now: int) -> list[Listed]:
         """Whose place one more session of the owner's needs, the longest unused first."""
-        others = [one for one in self._of(owner, now) if one.sid != but]
+        others = [one for one in self._of(owner, now) if one.sid not in but]
         return others[max(0, limit.most - 1) :][::-1]
 
     def _remove(self, sid: str) -> tuple[_Row, int] | None:

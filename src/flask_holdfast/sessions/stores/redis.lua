@@ -103,6 +103,19 @@ local function ended_at(owner)
   return house .. "ended-at:" .. owner
 end
 
+-- A remember cookie's record, the index of its owner's, and the name of all that were filed since
+-- everyone's were ended: a record is worth something only if it is in the index and bears that name,
+-- so that an end is one DEL, and a key that is lost ends what it was about.
+local function remember_of(id)
+  return house .. "remember:" .. id
+end
+
+local function remembered_of(owner)
+  return house .. "remembered:" .. owner
+end
+
+local remembering = house .. "remembering"
+
 local function tombstone_of(sid)
   return house .. "ended:" .. sid
 end
@@ -338,11 +351,11 @@ local function run_out(sid, record, idle)
   return gone(sid)
 end
 
--- An owner's live sessions but one, as sid and record; what is not live leaves the index.
-local function live_of(owner, but)
+-- An owner's live sessions but one or two, as sid and record; what is not live leaves the index.
+local function live_of(owner, but, nor)
   local live = {}
   for _, sid in ipairs(redis.call("ZRANGE", of_user(owner), 0, -1)) do
-    if sid ~= but then
+    if sid ~= but and sid ~= nor then
       local data = record_of(sid)
       local record = data and head(data)
       if not data or record.owner ~= owner then
@@ -381,6 +394,28 @@ local function add(listed, sid, left)
     listed[#listed + 1] = data
     listed[#listed + 1] = left or redis.call("PTTL", prefix .. sid)
   end
+end
+
+-- A remember cookie as it was filed, or nil.
+local function recall(id)
+  local fields = { "user", "owner", "secret", "mark", "filed", "sid", "begun", "name" }
+  local found = redis.call("HMGET", remember_of(id), unpack(fields))
+  local cookie = {}
+  for i, field in ipairs(fields) do
+    cookie[field] = found[i]
+  end
+  if
+    cookie.owner
+    and redis.call("ZSCORE", remembered_of(cookie.owner), id)
+    and redis.call("GET", remembering) == cookie.name
+  then
+    return cookie
+  end
+end
+
+local function forget(id, owner)
+  redis.call("DEL", remember_of(id))
+  redis.call("ZREM", remembered_of(owner), id)
 end
 
 ---- create
@@ -448,7 +483,8 @@ local idle, tombstone, waited = tonumber(ARGV[7]), ARGV[8], tonumber(ARGV[9])
 local most, refuses, evicted = tonumber(ARGV[10]), ARGV[11] ~= "", ARGV[12]
 -- With "look" nothing is written: whether it would be done. Without a sid nobody goes on: in
 -- a Cluster the session that this one follows may lie elsewhere (see "leave").
-local look = ARGV[13] == "look"
+local remember, begins, instead_of, superseded = ARGV[13], ARGV[14] ~= "", ARGV[15], ARGV[16]
+local look = ARGV[17] == "look"
 local present, refusal = false
 if sid ~= "" then
   present, refusal = leaving(sid, etag)
@@ -472,9 +508,16 @@ end
 if life_of(new, idle) <= 0 then
   return answer("missing")
 end
-local room = {}
+local cookie = remember ~= "" and recall(remember)
+local room, before = {}, false
+if begins then
+  if not cookie or cookie.sid ~= instead_of or cookie.owner ~= new.owner then
+    return answer("refused")
+  end
+  before = record_of(instead_of)
+end
 if most > 0 and new.owner ~= "" then
-  local live = live_of(new.owner, sid)
+  local live = live_of(new.owner, sid, instead_of)
   if refuses and #live >= most then
     return answer("full")
   end
@@ -495,12 +538,22 @@ end
 if look then
   return answer("done")
 end
+if before then
+  local record = head(before)
+  end_life(instead_of, record.owner)
+  bury(instead_of, record.deadline, idle, superseded)
+  over[#over + 1] = "evicted:" .. instead_of
+  room[#room + 1] = before
+end
 if present then
   end_life(sid, old.owner)
 end
 local filed = file(new_sid, data, new, idle)
 if sid ~= "" then
   left(sid, old, idle, tombstone)
+end
+if cookie then
+  redis.call("HSET", remember_of(remember), "sid", new_sid, "begun", begins and number(now) or "")
 end
 return filed .. table.concat(room, "\n")
 
@@ -535,6 +588,10 @@ return answer("done")
 local owner, tombstone, idle = ARGV[3], ARGV[4], tonumber(ARGV[5])
 local remember, keep = tonumber(ARGV[6]), ARGV[7]
 redis.call("DEL", ended_at(owner))
+for _, id in ipairs(redis.call("ZRANGE", remembered_of(owner), 0, -1)) do
+  redis.call("DEL", remember_of(id))
+end
+redis.call("DEL", remembered_of(owner))
 if remember > 0 then
   redis.call("SET", ended_at(owner), now, "PX", number(remember))
 end
@@ -554,7 +611,7 @@ local tombstone, idle, remember, keep = ARGV[3], ARGV[4], tonumber(ARGV[5]), ARG
 if redis.call("EXISTS", ending_as) == 1 then
   return -1
 end
-redis.call("DEL", ended_at(""))
+redis.call("DEL", ended_at(""), remembering)
 if remember > 0 then
   redis.call("SET", ended_at(""), now, "PX", number(remember))
 end
@@ -694,6 +751,62 @@ return redis.status_reply("OK")
 
 ---- marked
 return redis.call("MGET", KEYS[1], ended_at(ARGV[3]), ended_at(""))
+
+---- remember
+local MOST_REMEMBERED = 100
+local id, sid, user, secret, mark = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
+local life = tonumber(ARGV[8])
+local data = record_of(sid)
+local owner = data and head(data).owner or ""
+if owner == "" or life <= 0 then
+  return answer("missing")
+end
+local key, index, ends = remember_of(id), remembered_of(owner), number(now + life)
+local name = redis.call("GET", remembering)
+if not name then
+  name = id
+  redis.call("SET", remembering, name, "PX", number(life))
+end
+redis.call("HSET", key, "user", user, "owner", owner, "secret", secret, "mark", mark)
+redis.call("HSET", key, "filed", number(now), "sid", sid, "begun", "", "name", name)
+redis.call("PEXPIRE", key, number(life))
+redis.call("ZREMRANGEBYSCORE", index, "-inf", now)
+redis.call("ZADD", index, ends, id)
+for _, first in ipairs(redis.call("ZRANGE", index, 0, -1 - MOST_REMEMBERED)) do
+  forget(first, owner)
+end
+outlast(index, now + life)
+outlast(remembering, now + life)
+return answer("done")
+
+---- recall
+local id = ARGV[3]
+local cookie = recall(id)
+if not cookie then
+  return false
+end
+local data = record_of(cookie.sid)
+local begun = cookie.begun ~= "" and number(now - cookie.begun) or ""
+return {
+  cookie.user,
+  cookie.owner,
+  cookie.secret,
+  cookie.mark,
+  number(now - cookie.filed),
+  cookie.sid,
+  begun,
+  data or "",
+  data and number(redis.call("PTTL", prefix .. cookie.sid)) or "0",
+}
+
+---- forget
+local id = ARGV[3]
+local cookie = recall(id)
+local owner = redis.call("HGET", KEYS[1], "owner")
+if owner then
+  forget(id, owner)
+end
+return cookie and cookie.sid
 
 ---- sweep
 local limit = tonumber(ARGV[3])

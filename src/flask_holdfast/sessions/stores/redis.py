@@ -11,6 +11,9 @@ With the prefix `session:` these keys exist, and no others. All of them expire:
     holdfast:session:mark:<name>     STRING  a moment to remember
     holdfast:session:ended-at:<owner>  STRING  when all of a user's sessions were ended;
                                              without an owner: when everyone's were
+    holdfast:session:remember:<id>   HASH    a remember cookie's record, until it expires
+    holdfast:session:remembered:<owner>  ZSET  id -> end of life, one user's remember cookies
+    holdfast:session:remembering     STRING  the name of all remember cookies since everyone's ended
     holdfast:session:ending          STRING  while everyone's are being ended: as what
     holdfast:session:ending:signed-in, ...:anonymous  ZSET  the indexes as they were then
     holdfast:session:marker          STRING  a random name of these data (see news.py)
@@ -24,7 +27,7 @@ idle time, half a millisecond in them says that the deadline is what ends that l
 index lives longer than its last member by more than the lag. `on_expired` is called for all
 sessions if there is a write or a sweep every week. Redis must not evict (`maxmemory-policy
 noeviction`): a lost index entry is a session that revoking all does not find until it is
-used again.
+used again. A lost entry of a remember cookie ends that.
 
 In a Cluster a script's keys must lie in one slot. The first two digits of a sid, its tag,
 say in which: those of a session that somebody signed in to are made from its owner
@@ -51,7 +54,7 @@ from redis.exceptions import NoScriptError, RedisError
 from ...exceptions import SettingError, StoreUnavailable
 from ..ids import placed
 from ..record import head
-from . import everyone, servers
+from . import everyone, reading, servers
 from .base import (
     ABSOLUTE,
     EVICTED,
@@ -62,6 +65,8 @@ from .base import (
     Listed,
     Outcome,
     Proof,
+    Redeems,
+    Remembered,
     Store,
     Tombstone,
 )
@@ -87,26 +92,12 @@ _PIECE = 500
 #: Seconds for which the end of all sessions is waited for by whoever asked for it.
 _PATIENCE = 2.0
 #: What replicas are waited for, where they are: ends, and what only follows a login.
-_CONFIRMED = frozenset({"rotate", "leave", "delete", "end_user", "end_everyone", "mark"})
+_CONFIRMED = frozenset({"rotate", "leave", "delete", "end_user", "end_everyone", "mark", "forget"})
 #: Seconds of the time that is left which are not given to replicas: Redis may look no more
 #: than ten times a second whose time is over.
 _MARGIN = 0.11
 
 logger = logging.getLogger("flask_holdfast.sessions")
-
-
-_OUTCOMES = {outcome.value.encode(): outcome for outcome in Outcome}
-_tombstones = msgspec.json.Decoder(Tombstone)
-
-
-class _Reply(NamedTuple):
-    """A script's one string, taken apart; see redis.lua."""
-
-    outcome: bytes
-    idle_left: int
-    #: Why, and the sid, of each session that was found to be over.
-    over: list[tuple[str, str]]
-    body: bytes
 
 
 class _House(NamedTuple):
@@ -234,6 +225,7 @@ class RedisStore(Store):
         ended: Tombstone,
         waited: int = 0,
         limit: Limit | None = None,
+        redeems: Redeems | None = None,
     ) -> Answer:
         """In a Cluster, where the owner changes, three steps: ask whether the new one may be
         filed; end the old one; file the new one. Where the last is refused, or nobody answers
@@ -246,8 +238,8 @@ class RedisStore(Store):
             evicted = msgspec.json.encode(Tombstone(EVICTED, ended.at))
         old, new = self._only or self._at(sid), self._home(new_sid, data)
         tag = etag or ""
-        rest = (idle, tombstone, waited, most, refuses, evicted)
-        if old is new:
+        rest = (idle, tombstone, waited, most, refuses, evicted, *_redeems(redeems, ended, new_sid))
+        if old is new or not sid:
             return self._answer("rotate", new, sid, new_sid, data, tag, *rest)
         may = self._answer("rotate", new, "", new_sid, data, "", *rest, "look")
         if may.outcome is not Outcome.DONE:
@@ -276,7 +268,7 @@ class RedisStore(Store):
 
     def sessions_of(self, owner: str) -> Sequence[Listed]:
         at = self._of(owner)
-        listed = _listed(self._run("sessions_of", at, at.of_user(owner), owner))
+        listed = reading.listed(self._run("sessions_of", at, at.of_user(owner), owner))
         # The index may lag; the life that is left does not.
         return sorted(listed, key=lambda one: one.idle_left, reverse=True)
 
@@ -291,6 +283,24 @@ class RedisStore(Store):
         if there is not at:
             ended = self._run("marked", at, at.house + b"mark:", owner)[1:]
         return int(marked) if marked else None, max(map(int, filter(None, ended)), default=None)
+
+    # -- remember cookies ------------------------------------------------------------------
+
+    def remember(
+        self, remember: str, sid: str, *, user: str, secret: str, mark: str, life: int
+    ) -> bool:
+        at, key = self._remembered(remember)
+        reply = self._reply("remember", at, key, remember, sid, user, secret, mark, life)
+        return reply.outcome == b"done"
+
+    def recall(self, remember: str) -> Remembered | None:
+        at, key = self._remembered(remember)
+        return reading.remembered(self._run("recall", at, key, remember))
+
+    def forget(self, remember: str) -> str | None:
+        at, key = self._remembered(remember)
+        sid: bytes | None = self._run("forget", at, key, remember)
+        return sid.decode() if sid is not None else None
 
     # -- everyone --------------------------------------------------------------------------
 
@@ -331,9 +341,9 @@ class RedisStore(Store):
     def page(self, *, offset: int = 0, limit: int = 50) -> Sequence[Listed]:
         if self._only:
             key = self._only.house + b"signed-in"
-            return _listed(self._run("page", self._only, key, offset, limit))
+            return reading.listed(self._run("page", self._only, key, offset, limit))
         listed = everyone.page(self._in_each, [*self._houses], offset, limit)
-        return _listed(listed)
+        return reading.listed(listed)
 
     def counts(self) -> Counts:
         counts = self._in_each("counts", dict.fromkeys(self._houses, ())).values()
@@ -385,6 +395,13 @@ class RedisStore(Store):
             raise ValueError("a session must lie with its owner's others: see ids.placed")
         return at
 
+    def _remembered(self, remember: str) -> tuple[_House, bytes]:
+        """Where a remember cookie's record lies: with the sessions of its owner, as its id begins
+        as their sids do.
+        """
+        at = self._at(remember)
+        return at, at.house + b"remember:" + remember.encode()
+
     def _named(self, name: str) -> _House:
         """The house of a mark: one whose name ends in ":<sid>" lies with that session, so that
         its moment and those of its house are of one clock.
@@ -396,9 +413,9 @@ class RedisStore(Store):
     def _answer(self, verb: str, at: _House, sid: str, *arguments: bytes | str | int) -> Answer:
         key = at.prefix + (sid or str(arguments[0])).encode()
         reply = self._reply(verb, at, key, sid, *arguments)
-        outcome = _OUTCOMES[reply.outcome]
+        outcome = reading.OUTCOMES[reply.outcome]
         if outcome is Outcome.ENDED:
-            return Answer(outcome, tombstone=_tombstone(reply.body))
+            return Answer(outcome, tombstone=reading.tombstone(reply.body))
         names = [sid for why, sid in reply.over if why == "evicted"]
         if names:  # JSON in compact form has no line ends
             records = zip(names, reply.body.split(b"\n"), strict=True)
@@ -406,19 +423,17 @@ class RedisStore(Store):
             return Answer(outcome, b"", reply.idle_left, evicted=evicted)
         return Answer(outcome, reply.body, reply.idle_left)
 
-    def _reply(self, verb: str, at: _House, key: bytes, *arguments: bytes | str | int) -> _Reply:
+    def _reply(
+        self, verb: str, at: _House, key: bytes, *arguments: bytes | str | int
+    ) -> reading.Reply:
         return self._read(self._run(verb, at, key, *arguments))
 
-    def _read(self, text: bytes) -> _Reply:
-        line, _, body = text.partition(b"\n")
-        outcome, idle_left, *words = line.split(b" ")
-        over: list[tuple[str, str]] = []
-        for word in words:
-            why, _, sid = word.decode().partition(":")
-            over.append((why, sid))
+    def _read(self, text: bytes) -> reading.Reply:
+        reply = reading.read(text)
+        for why, sid in reply.over:
             if self.on_expired is not None and why in (IDLE, ABSOLUTE):
                 self.on_expired(sid, why)
-        return _Reply(outcome, int(idle_left), over, body)
+        return reply
 
     def _run(self, verb: str, at: _House, key: bytes, *arguments: bytes | str | int) -> Any:
         script = SCRIPTS[verb]
@@ -509,15 +524,13 @@ class RedisStore(Store):
         return replies
 
 
-def _tombstone(text: bytes) -> Tombstone | None:
-    try:
-        return _tombstones.decode(text) if text else None
-    except msgspec.MsgspecError:
-        return None
-
-
-def _listed(flat: Sequence[Any]) -> list[Listed]:
-    return [
-        Listed(sid.decode(), data, idle_left)
-        for sid, data, idle_left in zip(flat[::3], flat[1::3], flat[2::3], strict=True)
-    ]
+def _redeems(redeems: Redeems | None, ended: Tombstone, new_sid: str) -> tuple[str | bytes, ...]:
+    """The id of the remember cookie; and if it begins the session, "begins", the sid of its session
+    before, and that one's tombstone.
+    """
+    if redeems is None:
+        return "", "", "", ""
+    if redeems.instead_of is None:
+        return redeems.remember, "", "", ""
+    gone = msgspec.json.encode(Tombstone(EVICTED, ended.at, ended.by, new_sid))
+    return redeems.remember, "begins", redeems.instead_of, gone

@@ -25,6 +25,8 @@ from .base import (
     Listed,
     Outcome,
     Proof,
+    Redeems,
+    Remembered,
     Store,
     Tombstone,
 )
@@ -38,6 +40,9 @@ if TYPE_CHECKING:
     from .shelter import Shelter
 
 T = TypeVar("T")
+
+#: How long (ms) an end may have been under way when it was noted.
+_ANSWERED = 1_000
 
 #: What is answered for a session of which nothing is known here.
 _AWAY = Answer(Outcome.ENDED, tombstone=Tombstone(UNAVAILABLE, 0))
@@ -132,16 +137,23 @@ class ResilientStore(Store):
         ended: Tombstone,
         waited: int = 0,
         limit: Limit | None = None,
+        redeems: Redeems | None = None,
     ) -> Answer:
         def on(store: Store, etag: str | None) -> Answer:
             return store.rotate(
-                sid, new_sid, data, etag=etag, idle=idle, ended=ended, waited=waited, limit=limit
+                *(sid, new_sid, data),
+                etag=etag,
+                idle=idle,
+                ended=ended,
+                waited=waited,
+                limit=limit,
+                redeems=redeems,
             )
 
         def endings(answer: Answer) -> list[Ending]:
             made_room = Tombstone(EVICTED, ended.at)
             return [
-                _ending(sid, ended, idle, head(data).deadline),
+                *([_ending(sid, ended, idle, head(data).deadline)] if sid else []),
                 *(
                     _ending(each.sid, made_room, idle, head(each.data).deadline)
                     for each in answer.evicted
@@ -322,6 +334,55 @@ class ResilientStore(Store):
             return marked, max(ended or 0, here or 0) or None
 
         return self._many(ask, away)
+
+    # -- remember cookies --------------------------------------------------------------
+
+    def remember(
+        self, remember: str, sid: str, *, user: str, secret: str, mark: str, life: int
+    ) -> bool:
+        """False while the store is away: nobody could look the cookie up."""
+
+        def ask() -> bool:
+            return self.primary.remember(
+                remember, sid, user=user, secret=secret, mark=mark, life=life
+            )
+
+        return self._many(ask, lambda: False)
+
+    def recall(self, remember: str) -> Remembered | None:
+        """Raises while the store is away: what it would say cannot be guessed.
+
+        One that was filed before all of its owner's sessions were ended from this host is over, too
+        where a server has lost that end, and came back with the cookie from an old snapshot.
+        """
+
+        def away() -> Remembered | None:
+            raise StoreUnavailable("no remember cookie is believed while the store is away")
+
+        def ask() -> Remembered | None:
+            found = self.primary.recall(remember)
+            ended = self.shelter.ended_at(found.owner) if found is not None else None
+            if found is None or ended is None:
+                return found
+            # How long ago, so that it is no matter what the two clocks say. The end was noted when it
+            # was answered, and somebody may have signed in meanwhile.
+            return found if found.age < self.shelter.now() - ended + _ANSWERED else None
+
+        return self._many(ask, away)
+
+    def forget(self, remember: str) -> str | None:
+        """None while the store is away, which is told of it when it is back."""
+        ending = Ending(Ended.REMEMBERED, self.shelter.now(), remember)
+
+        def stand() -> None:
+            self.shelter.end([ending], owed=True)
+
+        def ask() -> str | None:
+            sid = self.primary.forget(remember)
+            self._copies.end([ending])
+            return sid
+
+        return self._many(ask, stand, ends=True)
 
     def sweep(self) -> int:
         return self.shelter.sweep() + self._many(self.primary.sweep, lambda: 0)

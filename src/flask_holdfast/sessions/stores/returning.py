@@ -95,8 +95,9 @@ class Returning:
             while recent := self._shelter.recent(run):
                 for number, ending in recent:
                     self._go_on()
-                    one = ending.what is Ended.SESSION
-                    # Of an owner's end each session was written down, and ends again by itself.
+                    one = ending.what in (Ended.SESSION, Ended.REMEMBERED)
+                    # Of an owner's end each session was written down, and ends again by itself;
+                    # of remember cookies the moment is known here (`ResilientStore.recall`).
                     if ending.what is not Ended.USER and (not one or covers(ending.name)):
                         self._tell(ending)
                     self._shelter.told(number, run)

@@ -377,16 +377,16 @@ class Shelter(HostStore):
             if not self._is_buried(step, ending.name):
                 step.run("DELETE FROM sessions WHERE sid = ?", (ending.name,))
                 step.bury(ending.name, ending.ended, step.now + max(self.window, ending.idle))
-        elif ending.what is not Ended.MARK:
+        elif ending.what in (Ended.USER, Ended.EVERYONE):
             everyone = ending.what is Ended.EVERYONE
             step.run(
                 "DELETE FROM copies WHERE (owner = ? OR ?) AND sid IS NOT ?",
                 (ending.name, everyone, ending.keep),
             )
             if everyone:
-                step.remember("everyone", "", ending.life)
+                step.note("everyone", "", ending.life)
             else:
-                step.remember("ended", ending.name, ending.life)
+                step.note("ended", ending.name, ending.life)
 
     def end_what_began(self, owner: str, *, before: int) -> None:
         """The owner's sessions that began here before then (ms) were ended by another host."""

@@ -31,6 +31,8 @@ from .base import (
     Listed,
     Outcome,
     Proof,
+    Redeems,
+    Remembered,
     Store,
     Tombstone,
     life,
@@ -110,6 +112,7 @@ class SQLiteStore(Store):
         ended: Tombstone,
         waited: int = 0,
         limit: Limit | None = None,
+        redeems: Redeems | None = None,
     ) -> Answer:
         with self._write(durable=True) as step:
             refusal = step.unless(sid, etag)
@@ -123,17 +126,30 @@ class SQLiteStore(Store):
                 return Answer(Outcome.REFUSED)  # that id is somebody's, or was
             if life(new, idle, step.now) <= 0:
                 return Answer(Outcome.MISSING)
-            room = step.beyond(limit, new.owner, sid) if limit and new.owner else []
+            before: list[Listed] = []
+            if redeems and redeems.instead_of is not None:
+                cookie = step.recall(redeems.remember)
+                if cookie is None or (cookie.sid, cookie.owner) != (redeems.instead_of, new.owner):
+                    return Answer(Outcome.REFUSED)
+                before = [cookie.session] if cookie.session else []
+            but = {sid, *(one.sid for one in before)}
+            room = step.beyond(limit, new.owner, but) if limit and new.owner else []
             if limit and limit.refuses and room:
                 return Answer(Outcome.FULL)
             for one in room:
                 step.end(one.sid, head(one.data), Tombstone(EVICTED, ended.at), idle)
+            for one in before:
+                gone = Tombstone(EVICTED, ended.at, ended.by, new_sid)
+                step.end(one.sid, head(one.data), gone, idle)
             old = step.state(sid)
             if old.outcome is Outcome.FOUND:
                 step.end(sid, head(old.data), ended, idle)
-            elif old.outcome is Outcome.MISSING:
+            elif old.outcome is Outcome.MISSING and sid:
                 step.bury(sid, ended, step.now + idle)
-            return msgspec.structs.replace(step.file(new_sid, data, idle), evicted=tuple(room))
+            if redeems:
+                step.redeem(redeems, new_sid)
+            filed = step.file(new_sid, data, idle)
+            return msgspec.structs.replace(filed, evicted=(*before, *room))
 
     def delete(self, sid: str, *, ended: Tombstone, idle: int) -> bool:
         with self._write(durable=True) as step:
@@ -150,14 +166,16 @@ class SQLiteStore(Store):
             gone = [one for one in step.sessions_of(owner) if one.sid != keep]
             for one in gone:
                 step.end(one.sid, head(one.data), ended, idle)
-            step.remember("ended", owner, remember)
+            step.run("DELETE FROM remembered WHERE owner = ?", (owner,))
+            step.note("ended", owner, remember)
             return [one.sid for one in gone]
 
     def end_everyone(
         self, *, ended: Tombstone, idle: int, remember: int, keep: str | None = None
     ) -> int:
         with self._write(durable=True) as step:
-            step.remember("everyone", "", remember)
+            step.run("DELETE FROM remembered")
+            step.note("everyone", "", remember)
             return step.end_everyone(ended, idle, keep)
 
     def sessions_of(self, owner: str) -> Sequence[Listed]:
@@ -174,11 +192,32 @@ class SQLiteStore(Store):
 
     def mark(self, name: str, *, life: int) -> None:
         with self._write(durable=True) as step:
-            step.remember("mark", name, life)
+            step.note("mark", name, life)
 
     def marked(self, name: str, owner: str) -> tuple[int | None, int | None]:
         with self._read() as step:
             return step.moment("mark", name), step.ended_at(owner)
+
+    def remember(
+        self, remember: str, sid: str, *, user: str, secret: str, mark: str, life: int
+    ) -> bool:
+        with self._write() as step:
+            there = step.state(sid)
+            owner = head(there.data).owner if there.outcome is Outcome.FOUND else ""
+            if not owner or life <= 0:
+                return False
+            step.remember(remember, (owner, user, secret, mark, sid), life)
+            return True
+
+    def recall(self, remember: str) -> Remembered | None:
+        with self._read() as step:
+            return step.recall(remember)
+
+    def forget(self, remember: str) -> str | None:
+        with self._write(durable=True) as step:
+            found = step.recall(remember)
+            step.run("DELETE FROM remembered WHERE id = ?", (remember,))
+            return None if found is None else found.sid
 
     def sweep(self) -> int:
         removed = 0

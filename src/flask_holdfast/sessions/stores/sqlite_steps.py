@@ -15,12 +15,15 @@ from .base import (
     ABSOLUTE,
     EXPIRED_KEPT,
     IDLE,
+    MOST_REMEMBERED,
     Answer,
     Counts,
     Limit,
     Listed,
     Outcome,
     Proof,
+    Redeems,
+    Remembered,
     Tombstone,
     life,
     remembered_until,
@@ -40,6 +43,8 @@ _BUSY_PAUSE = 0.001
 _TOUCH_LAG = 1000
 
 _VERSION = 1
+#: What a file of that version may lack that was made before remember cookies were filed.
+_ADDED = resources.files(__package__).joinpath("remembered.sql").read_text("utf-8").split("\n\n")
 _SCHEMA = resources.files(__package__).joinpath("sqlite.sql").read_text("utf-8").split("\n\n")
 
 #: Records that have outlived their time. The deadline stands at the same place in each.
@@ -132,9 +137,9 @@ class Step:
             (sid, until, ended.why, ended.at, ended.by, ended.to),
         )
 
-    def beyond(self, limit: Limit, owner: str, but: str) -> list[Listed]:
+    def beyond(self, limit: Limit, owner: str, but: set[str]) -> list[Listed]:
         """Whose place one more session of the owner's needs, the longest unused first."""
-        others = [one for one in self.sessions_of(owner) if one.sid != but]
+        others = [one for one in self.sessions_of(owner) if one.sid not in but]
         return others[max(0, limit.most - 1) :][::-1]
 
     def end_everyone(self, ended: Tombstone, idle: int, keep: str | None) -> int:
@@ -183,7 +188,42 @@ class Step:
         ).fetchone()
         return Counts(signed_in, anonymous, users)
 
-    def remember(self, kind: str, name: str, life: int) -> None:
+    def remember(self, remember: str, cookie: tuple[str, str, str, str, str], life: int) -> None:
+        """File a remember cookie: owner, user, secret, mark and sid."""
+        self.run(
+            "INSERT OR REPLACE INTO remembered"
+            " (id, owner, user, secret, mark, sid, filed, begun, expires)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, NULL, ?)",
+            (remember, *cookie, self.now, self.now + life),
+        )
+        self.run(
+            "DELETE FROM remembered WHERE id IN (SELECT id FROM remembered WHERE owner = ?"
+            " ORDER BY expires DESC LIMIT -1 OFFSET ?)",
+            (cookie[0], MOST_REMEMBERED),
+        )
+
+    def recall(self, remember: str) -> Remembered | None:
+        row = self.run(
+            "SELECT user, owner, secret, mark, ? - filed, sid, ? - begun FROM remembered"
+            " WHERE id = ? AND expires > ?",
+            (self.now, self.now, remember, self.now),
+        ).fetchone()
+        if row is None:
+            return None
+        there = self.look(row[5])
+        lives = there is not None and there.outcome is Outcome.FOUND
+        session = Listed(row[5], there.data, there.idle_left) if there and lives else None
+        user, owner, secret, mark, age, sid, begun = row
+        return Remembered(user, owner, secret, mark, age, sid, begun, session)
+
+    def redeem(self, redeems: Redeems, sid: str) -> None:
+        """The remember cookie's session is `sid` from now on."""
+        self.run(
+            "UPDATE remembered SET sid = ?, begun = ? WHERE id = ?",
+            (sid, None if redeems.instead_of is None else self.now, redeems.remember),
+        )
+
+    def note(self, kind: str, name: str, life: int) -> None:
         self.run(
             "INSERT OR REPLACE INTO moments (kind, name, at, expires) VALUES (?, ?, ?, ?)",
             (kind, name, self.now, self.now + life),
@@ -210,12 +250,17 @@ class Step:
             " (SELECT sid FROM tombstones WHERE expires <= ? ORDER BY expires LIMIT ?)",
             dead,
         )
+        cookies = self.run(
+            "DELETE FROM remembered WHERE id IN"
+            " (SELECT id FROM remembered WHERE expires <= ? ORDER BY expires LIMIT ?)",
+            dead,
+        )
         moments = self.run(
             "DELETE FROM moments WHERE (kind, name) IN"
             " (SELECT kind, name FROM moments WHERE expires <= ? ORDER BY expires LIMIT ?)",
             dead,
         )
-        return max(buried, tombstones.rowcount, moments.rowcount)
+        return max(buried, tombstones.rowcount, cookies.rowcount, moments.rowcount)
 
     def _bury_outlived(self, which: str, value: str | int) -> int:
         rows = self.run(_OUTLIVED + which, (self.now, value)).fetchall()
@@ -257,6 +302,8 @@ def prepare(connection: sqlite3.Connection, patience: float) -> None:
             for statement in (*_SCHEMA, f"PRAGMA user_version = {_VERSION}"):
                 connection.execute(statement)
         connection.execute("COMMIT")
+    for statement in _ADDED:
+        patiently(connection, statement, patience=patience)
     if _version(connection) != _VERSION:
         raise sqlite3.DatabaseError("made by another version")
 

@@ -1,0 +1,241 @@
+"""Remember cookies: what is in one, and the one session that it may begin.
+
+    cookie value = base64url of [remember id, secret], signed (HMAC-SHA256) with SECRET_KEY
+
+The cookie says nothing of whose it is: that stands in the store, beside the SHA-256 of the secret.
+So it is worth something only to an application with that store, while its record is there: an
+emptied store knows no such cookie, and nobody has to remember which have ended.
+
+One cookie has one live session. Of requests that leave a browser together, all with the cookie
+alone, the first begins it and the others join it, in whatever order they are answered: its secret is
+made of the cookie's and of its sid, so that each can bring the session's cookie, and the store knows
+no secret. A request that comes later, or from elsewhere, begins another in its place, so that a
+copied cookie shows: the session before ends, and a live one of another client is told of.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+import secrets
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import msgspec
+from itsdangerous import BadData, URLSafeSerializer
+
+from .. import settings, signals
+from . import codec, ids, record
+from .binding import Change, Client
+from .ending import made_room
+from .events import Once, tell
+from .keeper import ATTEMPTS, LOGIN, Keeper
+from .record import Record
+from .session import Session
+from .state import Loaded, State
+from .stores.base import ROTATED, Answer, Outcome, Redeems, Remembered, Tombstone
+
+T = TypeVar("T")
+
+#: How long (ms) after a remember cookie has begun a session other requests of that client join it.
+TOGETHER = 10_000
+
+_SALT = "flask-holdfast remember cookie"
+_SESSION = b"flask-holdfast remembered session"
+_SECRET = 32
+
+
+@dataclass(frozen=True, slots=True)
+class RememberCookie:
+    """A genuine remember cookie, taken apart."""
+
+    remember: str
+    secret: bytes = field(repr=False)
+
+    def session_secret(self, sid: str) -> bytes:
+        """The secret of the session that it begins under `sid`."""
+        return hmac.digest(self.secret, _SESSION + sid.encode(), "sha256")
+
+
+def new_cookie(user_id: str) -> RememberCookie:
+    """One of its own for each login; its record lies with its user's sessions (`ids.placed`)."""
+    remember = ids.placed(ids.new_sid(), record.owner_of(user_id))
+    return RememberCookie(remember, secrets.token_bytes(_SECRET))
+
+
+def dumps(keys: Sequence[bytes], cookie: RememberCookie) -> str:
+    """The value of the cookie. `keys` holds the current SECRET_KEY last."""
+    secret = urlsafe_b64encode(cookie.secret).decode("ascii")
+    return str(_serializer(keys).dumps([cookie.remember, secret]))
+
+
+def loads(keys: Sequence[bytes], value: str) -> RememberCookie | None:
+    """The genuine cookie, or None for anything that we did not write. Never raises."""
+    try:
+        remember, secret = _serializer(keys).loads(value)
+        cookie = RememberCookie(remember, urlsafe_b64decode(secret))
+    except (BadData, TypeError, ValueError):
+        return None
+    return cookie if ids.is_sid(remember) and len(cookie.secret) == _SECRET else None
+
+
+def _serializer(keys: Sequence[bytes]) -> URLSafeSerializer:
+    # itsdangerous signs with the last key, and by itself with SHA-1.
+    return URLSafeSerializer(
+        [*keys],
+        salt=_SALT,
+        signer_kwargs={"digest_method": hashlib.sha256, "key_derivation": "hmac"},
+    )
+
+
+def joins(found: Remembered, there: Record | None, secret: bytes, change: Change) -> bool:
+    """Whether a request goes on with the session that its remember cookie has begun already, as one
+    of those that left the browser together. `there` is that session, if it lives, `secret` the one
+    that the cookie makes for it, and `change` how the request's client differs from it.
+    """
+    if there is None or found.begun is None or not 0 <= found.begun < TOGETHER:
+        return False
+    # Of one that was rotated or renewed since, only its own cookie tells the secret.
+    proved = hmac.compare_digest(there.secret, ids.secret_hash(secret))
+    return proved and there.user == found.user and change is Change.NONE
+
+
+class Redeemer:
+    """Signs in by a remember cookie, for the request of `keeper`. `told`: the clients whose
+    cookies were told of.
+    """
+
+    def __init__(self, keeper: Keeper, told: Once) -> None:
+        self._keeper = keeper
+        self._store = keeper.store
+        self._told = told
+
+    def redeem(
+        self, session: Session, cookie: RememberCookie, load: Callable[[str], T | None]
+    ) -> T | None:
+        """The user whom the cookie signs in, as `load` finds them by their id; None for nobody.
+
+        The session is filed at once, not when the response is ready: others of the same browser are
+        under way. Raises `StoreUnavailable`.
+        """
+        # Another site sent it, or led here, and the session's cookie may have been withheld: what
+        # this begins would take its place.
+        if self._keeper.blind:
+            return None
+        user: T | None = None
+        there = session.load().record if session.state is State.LIVE else None
+        for _ in range(ATTEMPTS):
+            found = self._store.recall(cookie.remember)
+            if found is None or not _proves(cookie, found):
+                return None
+            before = record.decode(found.session.data) if found.session else None
+            change = self._change(before)
+            if not self._is_from_here(found, change):
+                return None
+            user = user or load(found.user)
+            if user is None:
+                return None
+            secret = cookie.session_secret(found.sid)
+            if before is not None and joins(found, before, secret, change):
+                assert found.session is not None
+                self._go_on(session, found.sid, secret, before, found.session.idle_left)
+                return user
+            answer = self._begin(session, cookie, found, there)
+            if answer.outcome is Outcome.DONE:
+                if change is not Change.NONE:
+                    self._tell(found, change, "replaced")
+                return user
+            if answer.outcome is Outcome.FULL:
+                tell(signals.session_gone, logging.WARNING, session_id=found.sid, reason="full")
+                return None
+            # Refused where another request was first; else it is the anonymous session that was
+            # changed, or has ended, meanwhile.
+            if answer.outcome is not Outcome.REFUSED:
+                there = record.decode(answer.data) if answer.data else None
+        return None
+
+    def _change(self, before: Record | None) -> Change:
+        """How this client differs from that of the cookie's live session."""
+        if before is None or before.client is None:
+            return Change.NONE
+        return self._keeper.binding.compare(Client(*before.client), self._keeper.client)
+
+    def _is_from_here(self, found: Remembered, change: Change) -> bool:
+        """Whether the cookie comes from the kind of client that it was given to: else a copied one
+        would get around the challenge that a copied session meets.
+        """
+        if settings.get(self._keeper.config, "SESSION_BINDING_ACTION") == "log" or not found.mark:
+            return True
+        if found.mark == self._keeper.binding.mark(self._keeper.client):
+            return True
+        self._tell(found, Change.CLIENT if change is Change.NONE else change, "refused")
+        return False
+
+    def _tell(self, found: Remembered, change: Change, action: str) -> None:
+        # Once for each client, not with each of its requests.
+        if self._told.is_news((found.sid, self._keeper.client, action)):
+            tell(
+                signals.client_changed,
+                logging.WARNING,
+                session_id=found.sid,
+                user_id=found.user,
+                change=change.value,
+                action=action,
+            )
+
+    def _begin(
+        self, session: Session, cookie: RememberCookie, found: Remembered, there: Record | None
+    ) -> Answer:
+        """File the cookie's session, in the place of the one that it had. What is in an anonymous
+        session of this browser, `there`, comes along.
+        """
+        keeper, now = self._keeper, self._keeper.now()
+        sid = ids.placed(ids.new_sid(), found.owner)
+        secret = cookie.session_secret(sid)
+        data = dict(there.data) if there is not None and there.user is None else {}
+        for key, value in (("_user_id", found.user), ("_fresh", False)):
+            data[key] = msgspec.Raw(codec.dumps(key, value))
+        after = keeper.fresh(data, secret)
+        after.user, after.owner, after.remember = found.user, found.owner, cookie.remember
+        after.authenticated = now
+        keeper.bind(after, keeper.client)
+        ended = Tombstone(ROTATED, now, found.user, sid)
+        answer = self._store.rotate(
+            session.sid if there is not None else "",
+            sid,
+            record.encode(after),
+            etag=there.etag if there is not None else None,
+            idle=keeper.idle,
+            ended=ended,
+            limit=keeper.limit(),
+            redeems=Redeems(cookie.remember, instead_of=found.sid),
+        )
+        if answer.outcome is Outcome.DONE:
+            made_room(self._store, answer.evicted, after, ended, idle=keeper.idle)
+            if there is None:
+                tell(signals.session_created, session_id=sid, user_id=found.user)
+            else:
+                tell(
+                    signals.session_rotated,
+                    session_id=sid,
+                    previous_id=session.sid,
+                    user_id=found.user,
+                    reason=LOGIN,
+                )
+            self._go_on(session, sid, secret, after, answer.idle_left)
+        return answer
+
+    def _go_on(
+        self, session: Session, sid: str, secret: bytes, there: Record, idle_left: int
+    ) -> None:
+        permanent = record.is_permanent(there.data)
+        now = self._keeper.now()
+        cookie = ids.Cookie(ids.Kind.SIGNED_IN, sid, now, secret, permanent)
+        session.redeem(cookie, Loaded(State.LIVE, there, now, idle_left))
+
+
+def _proves(cookie: RememberCookie, found: Remembered) -> bool:
+    return hmac.compare_digest(found.secret, ids.secret_hash(cookie.secret))
