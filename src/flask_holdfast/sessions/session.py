@@ -6,7 +6,6 @@ import copy
 import functools
 from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import replace
-from enum import Enum, IntEnum
 from typing import Any
 
 import msgspec
@@ -14,54 +13,18 @@ from flask.sessions import SessionMixin
 
 from ..exceptions import StoreUnavailable
 from . import codec, ids
-from .binding import Client
 from .merge import Changes, RawData, Update, apply
-from .record import NO_DEADLINE, Record, decode, is_permanent, owner_of
+from .record import NO_DEADLINE, decode, is_permanent, owner_of
+from .scope import TokenScope
+from .state import NOTHING, Found, Held, Loaded, Rotation, State
 from .stores.base import OVER, UNAVAILABLE, Outcome, Store, Tombstone
 from .visit import Visit
+
+__all__ = ["REQUEST_LOCAL", "Loaded", "Rotation", "Session", "State"]
 
 #: Flask-Login asks for these on every response. They are words between it and the
 #: current request: never stored, looked up without loading, and no `clear` removes them.
 REQUEST_LOCAL = frozenset({"_remember", "_remember_seconds"})
-
-
-class State(Enum):
-    """What is known of the session behind this request."""
-
-    NEW = "new"  # the request brought no genuine cookie
-    UNSTORED = "unstored"  # it exists only as its signed cookie
-    UNASKED = "unasked"  # the cookie names a stored session; the store was not asked yet
-    LIVE = "live"  # the record is here
-    GONE = "gone"  # the cookie is genuine, the record is not there any more
-    HELD = "held"  # the record lives, but must not be shown to this client
-    ISOLATED = "isolated"  # nothing of it is kept, and no cookie is believed
-
-
-class Rotation(IntEnum):
-    """Why a session was asked to get a new id; of two reasons the greater counts."""
-
-    NONE = 0
-    PLAIN = 1  # privileges changed, or will
-    LOGIN = 2  # its user proved who they are, maybe once more
-
-
-class Loaded(msgspec.Struct, frozen=True):
-    """The store's answer about a stored session, judged."""
-
-    state: State
-    record: Record | None = None
-    #: When the store was asked, and how long the record lives untouched from then on (ms).
-    at: int = 0
-    idle_left: int = 0
-    tombstone: Tombstone | None = None
-    #: Values that stand in for stored ones during this request, without changing them.
-    overlay: dict[str, Any] = msgspec.field(default_factory=dict)
-    #: A client to bind the session to, where it was bound to none.
-    rebind: Client | None = None
-    #: Whether a fallback answered in the place of a store that is away.
-    degraded: bool = False
-    #: Of one that is GONE: whether there is a record nevertheless, but not for this cookie.
-    lives: bool = False
 
 
 def _raise_if_away(tombstone: Tombstone | None) -> None:
@@ -69,11 +32,7 @@ def _raise_if_away(tombstone: Tombstone | None) -> None:
         raise StoreUnavailable("Whether the session still stands is not known at the moment.")
 
 
-#: What a session that was not found, or has nothing stored, is loaded with.
-_NOTHING = Loaded(State.GONE)
-
-
-class Session(SessionMixin, MutableMapping[str, Any]):
+class Session(TokenScope, SessionMixin, MutableMapping[str, Any]):
     """A mapping of `str` to what JSON and Flask's tags can hold.
 
     Values are decoded when they are read. At the end of the request each value that was
@@ -82,13 +41,15 @@ class Session(SessionMixin, MutableMapping[str, Any]):
     written. Nothing asks the store before the first touch.
     """
 
-    #: What is known of the session. Like the next two it is found out when something is
+    #: What is known of the session. Like the next three it is found out when something is
     #: first asked for: most requests ask for nothing.
     state: State
     #: The genuine cookie that the request brought.
     cookie: ids.Cookie | None
     #: The session's public name. Not a credential.
     sid: str
+    #: Whether its cookie is the interim one, unless somebody signs in.
+    interim: bool
 
     #: True once the save filed it, new or under another sid.
     filed = False
@@ -100,7 +61,8 @@ class Session(SessionMixin, MutableMapping[str, Any]):
         state: State = State.NEW,
         cookie: ids.Cookie | None = None,
         *,
-        find: Callable[[], tuple[State, ids.Cookie | None]] | None = None,
+        find: Callable[[], Found] | None = None,
+        find_interim: Callable[[], Found] | None = None,
         ask: Callable[..., Loaded] | None = None,
         visit: Visit | None = None,
         store: Store | None = None,
@@ -108,8 +70,16 @@ class Session(SessionMixin, MutableMapping[str, Any]):
         opened: int = 0,
     ) -> None:
         self._find = find
+        self._find_interim = find_interim
         if find is None:
-            self._become(state, cookie)
+            self._become(Found(state, cookie))
+        #: The session that the cookie names, where it is challenged: then this one is another,
+        #: with the interim cookie.
+        self.held: Held | None = None
+        #: True once its user signs out of the held one without a `clear`.
+        self.leaves_held = False
+        #: True once the save ended the held one.
+        self.held_has_ended = False
         #: When the request began, in milliseconds since 1970.
         self.opened = opened
         #: True once any key was read, written or counted.
@@ -127,7 +97,7 @@ class Session(SessionMixin, MutableMapping[str, Any]):
         self._ask = ask
         self._store = store
         self._user_keys = user_keys
-        self._loaded = _NOTHING
+        self._loaded = NOTHING
         self._raw: RawData = {}
         self._values: dict[str, Any] = {}
         self._overlay: dict[str, Any] = {}
@@ -140,15 +110,15 @@ class Session(SessionMixin, MutableMapping[str, Any]):
         self._modified = False
         self._local: dict[str, Any] = {}
 
-    def _become(self, state: State, cookie: ids.Cookie | None) -> None:
-        self.state, self.cookie = state, cookie
-        self.sid = cookie.sid if cookie else ids.new_sid()
+    def _become(self, found: Found) -> None:
+        self.state, self.cookie, self.interim = found
+        self.sid = found.cookie.sid if found.cookie else ids.new_sid()
 
     def __getattr__(self, name: str) -> Any:
         # Python asks this for what is not there yet.
-        if name in {"state", "cookie", "sid"} and self._find is not None:
+        if name in {"state", "cookie", "sid", "interim"} and self._find is not None:
             find, self._find = self._find, None
-            self._become(*find())
+            self._become(find())
             return self.__dict__[name]
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
@@ -177,6 +147,8 @@ class Session(SessionMixin, MutableMapping[str, Any]):
         """Ask the store, once. Raises `StoreUnavailable`."""
         if self.state is State.UNASKED and self._ask is not None:
             loaded = self._ask(self.cookie, self.opened)
+            if loaded.state is State.HELD and self._find_interim and self.cookie:
+                loaded = self._step_aside(self.cookie, loaded, self._find_interim())
             self._loaded = loaded
             self.state = loaded.state
             if loaded.record is not None and loaded.state is State.LIVE:
@@ -185,6 +157,29 @@ class Session(SessionMixin, MutableMapping[str, Any]):
             if loaded.record is not None:
                 self.remember = loaded.record.remember
         return self._loaded
+
+    def _step_aside(self, cookie: ids.Cookie, held: Loaded, interim: Found) -> Loaded:
+        """Leave a held session alone, and go on with the interim one. Raises `StoreUnavailable`."""
+        loaded = msgspec.structs.replace(NOTHING, state=interim.state, degraded=held.degraded)
+        if interim.state is State.UNASKED:
+            assert self._ask is not None
+            loaded = self._ask(interim.cookie, self.opened)
+        self.held = Held(cookie, held)
+        self._become(interim)
+        return loaded
+
+    def resume(self, held: Held, changes: Changes) -> None:
+        """Go on with the held session: its user has proved who they are. `changes` bring along
+        what the interim one holds, where the held one has nothing of that name.
+        """
+        assert held.loaded.record is not None
+        kept = {} if changes.cleared else self.preview(changes)
+        changes.assigned = {
+            key: bytes(raw) for key, raw in kept.items() if key not in held.loaded.record.data
+        } | changes.assigned
+        changes.removed = set()
+        self._become(Found(State.HELD, held.cookie))
+        self._loaded, self._raw, self.held = held.loaded, {}, None
 
     def _touch(self) -> None:
         self.touched = True
@@ -246,8 +241,8 @@ class Session(SessionMixin, MutableMapping[str, Any]):
         """
         if self.state is State.UNASKED:
             return self._stands_unread()
-        if not self.filed and self.state is not State.LIVE:
-            nothing = self.state not in (State.GONE, State.HELD)
+        if not self.filed and (self.state is not State.LIVE or self.held):
+            nothing = self.state not in (State.GONE, State.HELD) and not self.held
             return nothing and self._current_user() is None
         return self._stands(self._current_user())
 
@@ -345,6 +340,13 @@ class Session(SessionMixin, MutableMapping[str, Any]):
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+    def pop(self, key: str, *default: Any) -> Any:
+        """As a dict's. Of the user it is a sign-out, of a session that is held as well."""
+        if key in self._user_keys:
+            self._touch()
+            self.leaves_held = self.held is not None
+        return super().pop(key, *default)
 
     def popitem(self) -> tuple[str, Any]:
         """Remove the last item, as a dict does."""
@@ -489,52 +491,3 @@ class Session(SessionMixin, MutableMapping[str, Any]):
         if self._loaded.tombstone is not None:
             return self._loaded.tombstone.why in OVER
         return not self._loaded.lives or self.cookie.kind is not ids.Kind.SIGNED_IN
-
-    # -- what CSRF protection asks -----------------------------------------------------
-
-    def csrf_scope(self, *, minting: bool) -> tuple[str, bool | None] | None:
-        """What a CSRF token is bound to: the sid, and whether somebody is signed in.
-
-        Minting asks nothing of the store: None says that the cookie names somebody and that
-        nobody asked. It gives the sid under which the session will go on where this response
-        rotates it. Checking asks the store, and gives None where the request brought no session.
-        """
-        if minting:
-            self.token_rendered = True
-            if self.state is State.UNASKED and self.cookie is not None:
-                return self.sid, None if self.cookie.kind is ids.Kind.SIGNED_IN else False
-            user = self._current_user()
-            return (self.next_sid if self._moves(user) else self.sid), user is not None
-        self.load()
-        # Nobody else has a token for a sid that this response made up.
-        if self.state is State.NEW and not self.token_rendered:
-            return None
-        return self.sid, self.stored_user_id is not None
-
-    @property
-    def former_sid(self) -> str | None:
-        """The session in whose place this anonymous one began. Asks the store."""
-        found = self.load().record
-        return found.former[0] if found and found.user is None and found.former else None
-
-    def was_signed_out(self) -> bool:
-        """Whether the cookie is that of somebody signed in, whose session has ended meanwhile."""
-        self.load()
-        cookie = self.cookie
-        return self.state is State.GONE and cookie is not None and cookie.kind is ids.Kind.SIGNED_IN
-
-    def _moves(self, user: str | None) -> bool:
-        """Whether this response goes on under `next_sid`, as `Keeper.keep` will decide it."""
-        asked = bool(self.rotation) or self._cleared
-        if self.state is State.LIVE:
-            return asked or user != self.stored_user_id
-        if user is not None:
-            return True
-        return bool(self._values) and (self.begins_anew or (asked and self.state is State.UNSTORED))
-
-    def _current_user(self) -> str | None:
-        touched = self.touched
-        try:
-            return self.user_id
-        finally:
-            self.touched = touched
