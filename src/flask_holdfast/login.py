@@ -228,9 +228,15 @@ def _logged_in(app: Flask, **_extra: object) -> None:
 
 
 def _logged_out(app: Flask, **_extra: object) -> None:
-    """A logout ends the remember cookie that was sent along, whichever session it is of."""
-    if _our_session() is None or "holdfast" not in app.extensions:
+    """A logout ends the remember cookie that was sent along, whichever session it is of, and
+    a session that is held from this client: Flask-Login sees nothing of that to remove.
+    """
+    ours = _our_session()
+    if ours is None or "holdfast" not in app.extensions:
         return
+    if ours.state is not State.ISOLATED:
+        ours.load()
+        ours.leaves_held = ours.held is not None
     remember = sent_remember(app, request)
     if remember is not None:
         _manager().forget(remember)

@@ -46,6 +46,11 @@ session_gone = _signals.signal("session-gone")
 #: for each client by each process. Arguments: `session_id`, `user_id` (None if anonymous).
 secret_replayed = _signals.signal("secret-replayed")
 
+#: Two sessions' genuine cookies came under one `__Host-` name: one was planted, or Partitioned was
+#: switched on or off meanwhile. Told once for each client by each process. Arguments:
+#: `session_id` (the one that counts, None if none does), `session_ids` (all of them).
+duplicate_cookies = _signals.signal("duplicate-cookies")
+
 #: A signed-in session came from another client than the one it is bound to; told once for
 #: each client by each process. Arguments: `session_id`, `user_id`, `change` ("network" or
 #: "client"), `action` taken.

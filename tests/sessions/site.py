@@ -94,7 +94,7 @@ class Answer:
     @property
     def cookie_headers(self) -> list[str]:
         headers = self.response.headers.getlist("Set-Cookie")
-        return [header for header in headers if header.startswith(COOKIE)]
+        return [header for header in headers if header.startswith(f"{COOKIE}=")]
 
     @property
     def leaves_the_cookie_alone(self) -> bool:

@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import secrets
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, cast
 from urllib.parse import unquote, urljoin, urlsplit
@@ -17,8 +18,8 @@ from itsdangerous import BadData, URLSafeTimedSerializer
 
 from .. import settings
 from ..exceptions import StoreUnavailable
+from ..fetch_metadata import cookie_withheld
 from . import tokens
-from .decision import SAFE_METHODS
 from .reasons import Reason
 from .tokens import Key, Scope
 
@@ -109,10 +110,9 @@ def verdict(token: str, time_limit: float | None) -> Reason | None:
     if scope is None:
         return Reason.SESSION_MISSING
     reason = _check(scope, token, time_limit)
-    former = _former_sid()
-    if reason is Reason.TOKEN_MISMATCH and former is not None:
-        # Or its page was rendered before a write began this anonymous session.
-        reason = _check(Scope(former, signed_in=False), token, time_limit)
+    for sid in _other_sids():
+        if reason is Reason.TOKEN_MISMATCH:
+            reason = _check(Scope(sid, signed_in=False), token, time_limit)
     if reason is Reason.TOKEN_MALFORMED:
         return _stock_verdict(token, None if is_ours else scope, time_limit)
     if reason is not Reason.TOKEN_MISMATCH and not is_ours and _is_of_another(token):
@@ -133,6 +133,34 @@ def _former_sid() -> str | None:
     """The session in whose place that of this request began, if nobody is signed in."""
     current = _session()
     return current.former_sid if hasattr(current, "csrf_scope") else None
+
+
+def _other_sids() -> Iterator[str]:
+    """Sessions that a page of this browser may be of, beside that of this request, though it is
+    not old. Asks the store.
+    """
+    current = _session()
+    if not hasattr(current, "csrf_scope"):
+        return
+    # Rendered before a write began this anonymous session.
+    if current.former_sid is not None:
+        yield current.former_sid
+    # Rendered without asking, under the cookie of a session that is held from this client.
+    if current.held_sid is not None:
+        yield current.held_sid
+    # Rendered where the browser withheld the session cookie, which it sends with the page's form.
+    # Only where it says itself that the page is ours: a sibling host may plant such a cookie
+    # where it has no prefix, and know a token for it.
+    if current.interim_sid is not None and _is_same_origin():
+        yield current.interim_sid
+
+
+def _is_same_origin() -> bool:
+    """Whether the browser itself says that one of our own pages sent this request."""
+    headers = request.headers
+    if site := headers.get("Sec-Fetch-Site"):
+        return site == "same-origin"
+    return headers.get("Origin") == request.host_url.rstrip("/")
 
 
 def _is_of_another(token: str) -> bool:
@@ -208,9 +236,7 @@ def fingerprint(token: str) -> str:
     scope, _ = _checking_scope()
     if scope is None:
         return ""
-    former = _former_sid()
-    is_former = former is not None and _kind_for(former, token) is not None
-    sid = former if former is not None and is_former else scope.sid
+    sid = next((sid for sid in _other_sids() if _kind_for(sid, token) is not None), scope.sid)
     named = b"session" + sid.encode(errors="replace")
     return hmac.new(_minting_key(_config()).mac, named, "sha256").hexdigest()[:8]
 
@@ -339,25 +365,18 @@ def _minting_scope(current: Any, name: str) -> Scope:
     # Somebody else's session: a secret of 160 bits is kept in it, as Flask-WTF does it.
     kept = current.get(name)
     if not _is_secret(kept):
-        if not current and _cookie_was_kept_back():
+        if not current and _cookie_was_withheld():
             return Scope("", signed_in=False)  # good for no session at all
         kept = current[name] = secrets.token_hex(20)
     return Scope(kept, signed_in=False)
 
 
-def _cookie_was_kept_back() -> bool:
-    """Whether the browser may have a session that it did not send, as a page of another site
-    made it send this: SameSite=Lax (RFC 6265bis section 5.8.3). To keep a secret for the token
+def _cookie_was_withheld() -> bool:
+    """Whether the browser may have a session that it did not send. To keep a secret for the token
     in our answer would set a cookie in the place of that one, and sign its owner out.
     """
-    if request.method in SAFE_METHODS:
-        return False
-    if current_app.session_interface.get_cookie_samesite(current_app) == "None":
-        return False
-    if site := request.headers.get("Sec-Fetch-Site"):
-        return site == "cross-site"
-    sender = request.headers.get("Origin")
-    return sender is not None and sender.partition("://")[2] != request.environ.get("HTTP_HOST")
+    samesite = current_app.session_interface.get_cookie_samesite(current_app)
+    return cookie_withheld(request.environ, samesite)
 
 
 def _nonce(current: Any, key: Key, scope: Scope) -> bytes | None:

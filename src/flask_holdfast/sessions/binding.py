@@ -78,6 +78,16 @@ class Binding:
         """A hash of what must not change: 16 hex characters, or '' if nothing is bound."""
         return _mark(self._facts(client))
 
+    def claim(self, client: Client) -> str:
+        """What `client` shows to a store that slides where the marks match (`stores.base.Proof`):
+        its mark; '' for anything, where the rule looks at nothing; and where the client tells
+        nothing of what the rule looks at, a word that is no record's mark. So that touches only
+        a session that is bound to nothing: to leave the User-Agent out is to be another client.
+        """
+        if self.agent == "off" and self.ip != "exact":
+            return ""
+        return self.mark(client) or "-"
+
     def compare(self, bound: Client, seen: Client) -> Change:
         if bound == seen:
             return Change.NONE

@@ -6,7 +6,8 @@ bits of entropy; ours has 256. RFC 9562 section 8 rules UUIDs out as credentials
 
     cookie value = base64url, no padding, of
         1 byte   version
-        1 byte   kind            u unstored, s stored, a signed in; a capital: permanent
+        1 byte   kind            u unstored, s stored, a signed in; a capital: permanent;
+                                 the highest bit: set as a partitioned cookie
         6 bytes  issued          milliseconds since 1970, big-endian
        16 bytes  sid             a UUID4
        32 bytes  secret
@@ -42,6 +43,7 @@ class Kind(Enum):
 
 
 _KINDS = {kind.value: kind for kind in Kind}
+_PARTITIONED = 0x80
 
 
 def new_sid() -> str:
@@ -97,6 +99,8 @@ class Cookie:
     secret: bytes = field(repr=False)
     #: Whether the session was permanent then, so that nobody asks the store only to learn that.
     permanent: bool = False
+    #: Whether it was set with Partitioned: browsers keep such a one beside one without.
+    partitioned: bool = False
 
 
 class CookieSigner:
@@ -116,10 +120,11 @@ class CookieSigner:
         return bool(self._keys)
 
     def dumps(self, cookie: Cookie) -> str:
+        kind = ord(cookie.kind.value.upper() if cookie.permanent else cookie.kind.value)
         body = b"".join(
             (
                 _VERSION,
-                cookie.kind.value.upper() if cookie.permanent else cookie.kind.value,
+                bytes([kind | _PARTITIONED if cookie.partitioned else kind]),
                 cookie.issued.to_bytes(6, "big"),
                 uuid.UUID(cookie.sid).bytes,
                 cookie.secret,
@@ -139,13 +144,21 @@ class CookieSigner:
             return None
         if body[:1] != _VERSION or body[14] >> 4 != 4 or body[16] >> 6 != 2:
             return None  # the sid is no UUID4 (RFC 9562 section 5.4)
-        kind = _KINDS.get(body[1:2].lower())
+        letter = bytes([body[1] & ~_PARTITIONED])
+        kind = _KINDS.get(letter.lower())
         if kind is None:
             return None
         text = body[8:24].hex()
         sid = f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
         issued = int.from_bytes(body[2:8], "big")
-        return Cookie(kind, sid, issued, body[24:], permanent=body[1:2].isupper())
+        return Cookie(
+            kind,
+            sid,
+            issued,
+            body[24:],
+            permanent=letter.isupper(),
+            partitioned=bool(body[1] & _PARTITIONED),
+        )
 
 
 def _b64(raw: bytes) -> str:

@@ -7,11 +7,13 @@ The cookie rule: a response sets the cookie only if the request brought no genui
 if this very request filed, rotated or ended the session. Anything else could overwrite,
 by arriving late, the cookie of a login in another tab. The one exception sends the cookie
 that the browser has once more, and asks first whether its session still lives
-(`_cookie_again`).
+(`_cookie_again`). Where the browser may hold a cookie that it did not send, or sent one of a
+session that is not for this client, the answer sets another cookie beside it (`cookies`).
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hmac
 import logging
@@ -24,19 +26,22 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 from flask import current_app, has_request_context, request
 from flask.sessions import SessionInterface as FlaskSessionInterface
-from werkzeug.exceptions import Forbidden, HTTPException, ServiceUnavailable
+from werkzeug.exceptions import Forbidden, ServiceUnavailable
 
 from .. import settings, signals
 from ..exceptions import SessionLimitReached, StoreUnavailable
-from . import ids, record
+from ..fetch_metadata import cookie_withheld
+from . import cookies, ids, record
 from .binding import Binding, Change, Client
 from .ending import end, forget
+from .error_response import answer_instead
 from .events import Once, tell
 from .keeper import Fate, Keeper, Kept
+from .merge import Changes
 from .remembering import Redeemer, RememberCookie
 from .session import Session
-from .state import Loaded, State
-from .stores.base import LOGOUT, REVOKED, Outcome, Proof, Store, Tombstone
+from .state import Found, Held, Loaded, State
+from .stores.base import LOGOUT, REVOKED, ROTATED, Outcome, Proof, Store, Tombstone
 from .stores.url import open_store, store_of
 from .visit import Visit
 
@@ -105,6 +110,7 @@ class SessionInterface(FlaskSessionInterface):
         self._use_signer = use_signer
         self._changes_told = Once()
         self._replays_told = Once()
+        self._duplicates_told = Once()
         #: Whether a request must not count as activity of a person.
         self.is_passive: Callable[[Request], bool] = lambda request: False
         #: Whether a request is authenticated otherwise, so that its cookies count for nothing.
@@ -140,6 +146,7 @@ class SessionInterface(FlaskSessionInterface):
         return self.session_class(
             State.ISOLATED,
             find=None if isolated else functools.partial(self._find, visit),
+            find_interim=functools.partial(self._find_interim, visit),
             ask=functools.partial(self._ask, visit),
             visit=visit,
             store=self.store,
@@ -147,13 +154,29 @@ class SessionInterface(FlaskSessionInterface):
             opened=self._now(),
         )
 
-    def _find(self, visit: Visit) -> tuple[State, ids.Cookie | None]:
-        cookie = self._read_cookie(visit)
-        if cookie is None:
-            return State.NEW, None
-        if self._outlived(visit.app, cookie):
-            return State.GONE, cookie
-        return State.UNSTORED if cookie.kind is ids.Kind.UNSTORED else State.UNASKED, cookie
+    def _find(self, visit: Visit) -> Found:
+        app = visit.app
+        cookie, came = self._read_cookie(visit, self.get_cookie_name(app))
+        if cookie is not None:
+            return Found(self._state_of(app, cookie), cookie)
+        interim = self._find_interim(visit)
+        if came or interim.cookie is not None:
+            return interim
+        samesite = self.get_cookie_samesite(app)
+        return interim if cookie_withheld(visit.request.environ, samesite) else Found(State.NEW)
+
+    def _find_interim(self, visit: Visit) -> Found:
+        """The anonymous session beside that of the session cookie, see `cookies`."""
+        name = cookies.interim_name(self.get_cookie_name(visit.app))
+        cookie, _ = self._read_cookie(visit, name)
+        if cookie is None or cookie.kind is ids.Kind.SIGNED_IN:  # a session cookie, renamed
+            return Found(State.NEW, interim=True)
+        return Found(self._state_of(visit.app, cookie), cookie, interim=True)
+
+    def _state_of(self, app: Flask, cookie: ids.Cookie) -> State:
+        if self._outlived(app, cookie):
+            return State.GONE
+        return State.UNSTORED if cookie.kind is ids.Kind.UNSTORED else State.UNASKED
 
     def _signer(self, app: Flask) -> ids.CookieSigner | None:
         if not app.secret_key:
@@ -165,23 +188,36 @@ class SessionInterface(FlaskSessionInterface):
         # An empty key would let anybody sign.
         return _signer((app.secret_key, *filter(None, fallbacks)), signs)
 
-    def _read_cookie(self, visit: Visit) -> ids.Cookie | None:
-        """The genuine cookie. A forged one is no cookie.
-
-        A sibling domain can plant a second cookie of the same name beside ours (the `__Host-`
-        prefix keeps it out altogether). One of its own may be genuine, and comes first if it
-        is older: so the one that somebody signed in with counts, and of two the younger.
+    def _read_cookie(self, visit: Visit, name: str) -> tuple[ids.Cookie | None, bool]:
+        """The genuine cookie that counts, and whether any genuine one came. A forged one is no
+        cookie.
         """
         signer = self._signer(visit.app)
         if signer is None:
-            return None
+            return None, False
         genuine = [
             cookie
-            for value in visit.cookies_named(self.get_cookie_name(visit.app))
+            for value in visit.cookies_named(name)
             if (cookie := signer.loads(value)) is not None
             and (signer.signs or cookie.kind is not ids.Kind.UNSTORED)
         ]
-        return max(genuine, key=_standing) if genuine else None
+        partitioned = self.get_cookie_partitioned(visit.app)
+        counts = cookies.chosen(genuine, name=name, partitioned=partitioned)
+        if len(genuine) > 1 and cookies.has_host_prefix(name):
+            self._tell_duplicates(visit, counts, genuine)
+        return counts, bool(genuine)
+
+    def _tell_duplicates(
+        self, visit: Visit, counts: ids.Cookie | None, genuine: list[ids.Cookie]
+    ) -> None:
+        sids = tuple(sorted({cookie.sid for cookie in genuine}))
+        if len(sids) > 1 and self._duplicates_told.is_news((sids, visit.client)):
+            tell(
+                signals.duplicate_cookies,
+                logging.WARNING,
+                session_id=counts.sid if counts else None,
+                session_ids=sids,
+            )
 
     def _outlived(self, app: Flask, cookie: ids.Cookie) -> bool:
         """Whether nothing can live any more under a cookie as old as this: no need to ask.
@@ -198,7 +234,7 @@ class SessionInterface(FlaskSessionInterface):
         app, client, binding = visit.app, visit.client, binding_of(visit.app)
         action = settings.get(app.config, "SESSION_BINDING_ACTION")
         hashed = ids.secret_hash(cookie.secret)
-        proof = Proof(hashed, "" if action == "log" else binding.mark(client))
+        proof = Proof(hashed, "" if action == "log" else binding.claim(client))
         anonymous = cookie.kind is ids.Kind.STORED
         try:
             with visit.budget:
@@ -302,38 +338,63 @@ class SessionInterface(FlaskSessionInterface):
                 if session.grant is not None:
                     session.grant(response)
         except StoreUnavailable as error:
-            _answer_instead(app, response, SessionUnavailable(late=True), error)
+            answer_instead(app, response, SessionUnavailable(late=True), error)
             return
         except SessionLimitReached as error:
-            _answer_instead(app, response, TooManySessions(), error)
+            answer_instead(app, response, TooManySessions(), error)
             return
         if session.touched or session.token_rendered or kept.fate is not Fate.LEAVE:
             _vary_by_cookie(response)
-        if kept.fate is Fate.LEAVE:
+        if kept.fate is Fate.LEAVE and not session.held_has_ended:
             return
+        self._send(app, session, response, kept)
+
+    def _send(self, app: Flask, session: Session, response: Response, kept: Kept) -> None:
+        """Give the response the cookies that `kept` asks for."""
         name, attributes = self.get_cookie_name(app), self._cookie_attributes(app)
-        if kept.fate is Fate.DELETE:
-            response.delete_cookie(name, **attributes)
-        elif kept.cookie is not None:
+        beside = cookies.interim_name(name)
+        attributes_beside = attributes | {
+            "samesite": cookies.interim_samesite(attributes["samesite"])
+        }
+        signs_in = kept.cookie is not None and kept.cookie.kind is ids.Kind.SIGNED_IN
+        interim = session.interim and not signs_in
+        if kept.fate is Fate.SET and kept.cookie is not None:
             signer = self._signer(app)
             assert signer is not None
+            partitioned = self.get_cookie_partitioned(app)
             response.set_cookie(
-                name,
-                signer.dumps(kept.cookie),
+                beside if interim else name,
+                signer.dumps(dataclasses.replace(kept.cookie, partitioned=partitioned)),
                 expires=self._cookie_expires(app, session, kept),
-                **attributes,
+                **(attributes_beside if interim else attributes),
             )
+        if session.held_has_ended or (kept.fate is Fate.DELETE and not interim):
+            response.delete_cookie(name, **attributes)
+        # Beside another session the interim one has no use any more; beside the same one that got
+        # a new cookie, pages that are open may be of it.
+        left = session.held_has_ended and session.cleared
+        over = left or kept.fate is Fate.DELETE or session.filed
+        came = session.visit is not None and any(session.visit.cookies_named(beside))
+        if over and (came or session.interim) and not (interim and kept.fate is Fate.SET):
+            response.delete_cookie(beside, **attributes_beside)
 
     def _keep(self, app: Flask, session: Session) -> Kept:
         kept = Kept(Fate.LEAVE)
         refreshes = bool(app.config["SESSION_REFRESH_EACH_REQUEST"])
         if session.state is not State.UNASKED:  # else there is nothing that could have changed
-            changes = session.changes()
+            changes, over = session.changes(), None
+            if session.held is not None:
+                over = self._settle_held(app, session, session.held, changes)
             renews = settings.get(app.config, "SESSION_RENEW_SECRET_AFTER") is not None
             redeemed = session.is_redeemed
             if session.is_as_it_came(changes) and not (refreshes or renews or redeemed):
                 return kept
             kept = self._keeper(app, session).keep(session, changes)
+            if over is not None and session.filed:
+                with suppress(StoreUnavailable):  # it is empty to everybody, and runs out
+                    self.store.delete(
+                        over, ended=Tombstone(ROTATED, self._now()), idle=self._idle(app)
+                    )
             if session.cleared and session.user_id is None:
                 self._forget_sent(app, session)
             if not (refreshes or redeemed or changes.touch("_permanent")):
@@ -341,6 +402,25 @@ class SessionInterface(FlaskSessionInterface):
         if kept.fate is Fate.LEAVE:
             kept = self._cookie_again(session, refreshes=refreshes) or kept
         return kept
+
+    def _settle_held(
+        self, app: Flask, session: Session, held: Held, changes: Changes
+    ) -> str | None:
+        """What becomes of the session that is held from this client: its user signed in here,
+        and goes on with it, or signed out, and it ends for good. Gives the sid of the interim
+        session where it is over with that.
+        """
+        there, user = held.loaded.record, session.user_id
+        assert there is not None
+        if user is not None and user == there.user:
+            interim = session.sid if session.state is State.LIVE else None
+            session.resume(held, changes)
+            return interim
+        if session.leaves_held or (session.cleared and user is None):
+            ended = Tombstone(LOGOUT, self._now(), there.user)
+            done = end(self.store, held.cookie.sid, there, ended, idle=self._idle(app))
+            session.held_has_ended = done or session.ended  # else another answer's business
+        return None
 
     def _forget_sent(self, app: Flask, session: Session) -> None:
         """A logout without a word to Flask-Login, maybe without a session: the remember cookie
@@ -357,6 +437,9 @@ class SessionInterface(FlaskSessionInterface):
         theirs then. None for nobody, and where the store cannot be asked.
         """
         app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # a proxy
+        # What this begins would take the place of a session cookie that the browser withheld.
+        if session.interim and cookie_withheld(request.environ, self.get_cookie_samesite(app)):
+            return None
         keeper = self._keeper(app, session)
         with suppress(StoreUnavailable), session.visit.budget if session.visit else nullcontext():
             return Redeemer(keeper, self._changes_told).redeem(session, cookie, load)
@@ -375,7 +458,6 @@ class SessionInterface(FlaskSessionInterface):
             binding=binding_of(app),
             now=self._now,
             passive=visit.is_passive,
-            blind=self.get_cookie_samesite(app) != "None" and visit.is_of_another_site,
         )
 
     def _cookie_again(self, session: Session, *, refreshes: bool) -> Kept | None:
@@ -441,11 +523,6 @@ class SessionInterface(FlaskSessionInterface):
         return None if seconds is None else int(seconds * 1000)
 
 
-def _standing(cookie: ids.Cookie) -> tuple[int, int]:
-    kinds = (ids.Kind.UNSTORED, ids.Kind.STORED, ids.Kind.SIGNED_IN)
-    return kinds.index(cookie.kind), cookie.issued
-
-
 def binding_of(app: Flask) -> Binding:
     return _binding(
         settings.get(app.config, "SESSION_BIND_IP"),
@@ -470,28 +547,3 @@ def _signer(keys: tuple[str | bytes, ...], signs: bool) -> ids.CookieSigner:
     return ids.CookieSigner(
         [key.encode("utf-8") if isinstance(key, str) else key for key in keys], sign=signs
     )
-
-
-#: Headers that describe the body of the answer that is not sent after all.
-_OF_THE_BODY = (
-    *("Set-Cookie", "Location", "Content-Location", "Refresh", "ETag", "Last-Modified"),
-    *("Cache-Control", "Expires", "Content-Disposition", "Content-Encoding", "Content-Range"),
-)
-
-
-def _answer_instead(app: Flask, response: Response, error: HTTPException, cause: Exception) -> None:
-    """Turn `response` into what the app's error handlers say of `error`, without a cookie."""
-    error.__cause__ = cause.__cause__ or cause
-    try:
-        answer = app.make_response(app.handle_user_exception(error))
-    except Exception:
-        # A handler that fails, for instance by touching the session again.
-        app.logger.exception("The error handler for a session that was not saved failed")
-        answer = app.make_response(error.get_response())
-    response.close()
-    response.response = answer.response
-    response.status = answer.status
-    for name in _OF_THE_BODY:
-        response.headers.remove(name)
-    response.headers.update(answer.headers)
-    response.headers.remove("Set-Cookie")

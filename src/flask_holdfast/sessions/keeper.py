@@ -86,8 +86,6 @@ class Keeper:
     now: Callable[[], int]
     #: Whether no person asked for this: what it writes does not prolong the session.
     passive: bool = False
-    #: Whether the browser may have a session whose cookie it did not send.
-    blind: bool = False
 
     def keep(self, session: Session, changes: Changes) -> Kept:
         """Store what changed. Raises `SessionValueError`, `SessionLimitReached` and
@@ -112,9 +110,7 @@ class Keeper:
         """The request brought no session: one begins if there is something to keep."""
         if data:
             return self._create(session, session.sid, changes)
-        # Any page with a token in it, an error's too, would sign out whom another site made
-        # post something, as its cookie takes the place of the one that was kept back.
-        if not session.token_rendered or self.blind:
+        if not session.token_rendered:
             return _LEAVE
         return (
             self._unstored(session.sid)

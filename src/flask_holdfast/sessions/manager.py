@@ -109,7 +109,7 @@ class SessionManager:
         if session_id is None:
             session = _current()
             session.clear()
-            session.ended = self.revoke_session(session.sid, by=by)
+            session.ended = self.revoke_session(session.held_sid or session.sid, by=by)
             return session.ended
         found = self._find(session_id)
         if found is None:

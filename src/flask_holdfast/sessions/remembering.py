@@ -121,10 +121,6 @@ class Redeemer:
         The session is filed at once, not when the response is ready: others of the same browser are
         under way. Raises `StoreUnavailable`.
         """
-        # Another site sent it, or led here, and the session's cookie may have been withheld: what
-        # this begins would take its place.
-        if self._keeper.blind:
-            return None
         user: T | None = None
         there = session.load().record if session.state is State.LIVE else None
         for _ in range(ATTEMPTS):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 from flask import Response
 from flask.sessions import SessionMixin
 
@@ -15,9 +16,12 @@ from ..exceptions import StoreUnavailable
 from . import codec, ids
 from .merge import Changes, RawData, Update, apply
 from .record import NO_DEADLINE, decode, is_permanent, owner_of
-from .state import Loaded, Rotation, State
+from .scope import TokenScope
+from .state import NOTHING, Found, Held, Loaded, Rotation, State
 from .stores.base import OVER, UNAVAILABLE, Outcome, Store, Tombstone
 from .visit import Visit
+
+__all__ = ["REQUEST_LOCAL", "Loaded", "Rotation", "Session", "State"]
 
 #: Flask-Login asks for these on every response. They are words between it and the
 #: current request: never stored, looked up without loading, and no `clear` removes them.
@@ -29,11 +33,7 @@ def _raise_if_away(tombstone: Tombstone | None) -> None:
         raise StoreUnavailable("Whether the session still stands is not known at the moment.")
 
 
-#: What a session that was not found, or has nothing stored, is loaded with.
-_NOTHING = Loaded(State.GONE)
-
-
-class Session(SessionMixin, MutableMapping[str, Any]):
+class Session(TokenScope, SessionMixin, MutableMapping[str, Any]):
     """A mapping of `str` to what JSON and Flask's tags can hold.
 
     Values are decoded when they are read. At the end of the request each value that was
@@ -42,13 +42,15 @@ class Session(SessionMixin, MutableMapping[str, Any]):
     written. Nothing asks the store before the first touch.
     """
 
-    #: What is known of the session. Like the next two it is found out when something is
+    #: What is known of the session. Like the next three it is found out when something is
     #: first asked for: most requests ask for nothing.
     state: State
     #: The genuine cookie that the request brought.
     cookie: ids.Cookie | None
     #: The session's public name. Not a credential.
     sid: str
+    #: Whether its cookie is the interim one, unless somebody signs in.
+    interim: bool
 
     #: True once the save filed it, new or under another sid.
     filed = False
@@ -60,7 +62,8 @@ class Session(SessionMixin, MutableMapping[str, Any]):
         state: State = State.NEW,
         cookie: ids.Cookie | None = None,
         *,
-        find: Callable[[], tuple[State, ids.Cookie | None]] | None = None,
+        find: Callable[[], Found] | None = None,
+        find_interim: Callable[[], Found] | None = None,
         ask: Callable[..., Loaded] | None = None,
         visit: Visit | None = None,
         store: Store | None = None,
@@ -68,8 +71,16 @@ class Session(SessionMixin, MutableMapping[str, Any]):
         opened: int = 0,
     ) -> None:
         self._find = find
+        self._find_interim = find_interim
         if find is None:
-            self._become(state, cookie)
+            self._become(Found(state, cookie))
+        #: The session that the cookie names, where it is challenged: then this one is another,
+        #: with the interim cookie.
+        self.held: Held | None = None
+        #: True once its user signs out of the held one without a `clear`.
+        self.leaves_held = False
+        #: True once the save ended the held one.
+        self.held_has_ended = False
         #: When the request began, in milliseconds since 1970.
         self.opened = opened
         #: True once any key was read, written or counted.
@@ -90,7 +101,7 @@ class Session(SessionMixin, MutableMapping[str, Any]):
         self._ask = ask
         self._store = store
         self._user_keys = user_keys
-        self._loaded = _NOTHING
+        self._loaded = NOTHING
         self._raw: RawData = {}
         self._values: dict[str, Any] = {}
         self._overlay: dict[str, Any] = {}
@@ -103,15 +114,15 @@ class Session(SessionMixin, MutableMapping[str, Any]):
         self._modified = False
         self._local: dict[str, Any] = {}
 
-    def _become(self, state: State, cookie: ids.Cookie | None) -> None:
-        self.state, self.cookie = state, cookie
-        self.sid = cookie.sid if cookie else ids.new_sid()
+    def _become(self, found: Found) -> None:
+        self.state, self.cookie, self.interim = found
+        self.sid = found.cookie.sid if found.cookie else ids.new_sid()
 
     def __getattr__(self, name: str) -> Any:
         # Python asks this for what is not there yet.
-        if name in {"state", "cookie", "sid"} and self._find is not None:
+        if name in {"state", "cookie", "sid", "interim"} and self._find is not None:
             find, self._find = self._find, None
-            self._become(*find())
+            self._become(find())
             return self.__dict__[name]
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
@@ -139,7 +150,10 @@ class Session(SessionMixin, MutableMapping[str, Any]):
     def load(self) -> Loaded:
         """Ask the store, once. Raises `StoreUnavailable`."""
         if self.state is State.UNASKED and self._ask is not None:
-            self._take(self._ask(self.cookie, self.opened))
+            loaded = self._ask(self.cookie, self.opened)
+            if loaded.state is State.HELD and self._find_interim and self.cookie:
+                loaded = self._step_aside(self.cookie, loaded, self._find_interim())
+            self._take(loaded)
         return self._loaded
 
     def _take(self, loaded: Loaded) -> None:
@@ -158,8 +172,32 @@ class Session(SessionMixin, MutableMapping[str, Any]):
                 self._assign(key)
         changed = self._assigned | set(self._updates)
         self._values = {key: self._values[key] for key in changed}
-        self.cookie, self.sid, self.filed, self.is_redeemed = cookie, cookie.sid, True, True
+        self._become(Found(loaded.state, cookie))
+        self.held, self.filed, self.is_redeemed = None, True, True
         self._take(loaded)
+
+    def _step_aside(self, cookie: ids.Cookie, held: Loaded, interim: Found) -> Loaded:
+        """Leave a held session alone, and go on with the interim one. Raises `StoreUnavailable`."""
+        loaded = msgspec.structs.replace(NOTHING, state=interim.state, degraded=held.degraded)
+        if interim.state is State.UNASKED:
+            assert self._ask is not None
+            loaded = self._ask(interim.cookie, self.opened)
+        self.held = Held(cookie, held)
+        self._become(interim)
+        return loaded
+
+    def resume(self, held: Held, changes: Changes) -> None:
+        """Go on with the held session: its user has proved who they are. `changes` bring along
+        what the interim one holds, where the held one has nothing of that name.
+        """
+        assert held.loaded.record is not None
+        kept = {} if changes.cleared else self.preview(changes)
+        changes.assigned = {
+            key: bytes(raw) for key, raw in kept.items() if key not in held.loaded.record.data
+        } | changes.assigned
+        changes.removed = set()
+        self._become(Found(State.HELD, held.cookie))
+        self._loaded, self._raw, self.held = held.loaded, {}, None
 
     def _touch(self) -> None:
         self.touched = True
@@ -221,8 +259,8 @@ class Session(SessionMixin, MutableMapping[str, Any]):
         """
         if self.state is State.UNASKED:
             return self._stands_unread()
-        if not self.filed and self.state is not State.LIVE:
-            nothing = self.state not in (State.GONE, State.HELD)
+        if not self.filed and (self.state is not State.LIVE or self.held):
+            nothing = self.state not in (State.GONE, State.HELD) and not self.held
             return nothing and self._current_user() is None
         return self._stands(self._current_user())
 
@@ -320,6 +358,13 @@ class Session(SessionMixin, MutableMapping[str, Any]):
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+    def pop(self, key: str, *default: Any) -> Any:
+        """As a dict's. Of the user it is a sign-out, of a session that is held as well."""
+        if key in self._user_keys:
+            self._touch()
+            self.leaves_held = self.held is not None
+        return super().pop(key, *default)
 
     def popitem(self) -> tuple[str, Any]:
         """Remove the last item, as a dict does."""
@@ -464,52 +509,3 @@ class Session(SessionMixin, MutableMapping[str, Any]):
         if self._loaded.tombstone is not None:
             return self._loaded.tombstone.why in OVER
         return not self._loaded.lives or self.cookie.kind is not ids.Kind.SIGNED_IN
-
-    # -- what CSRF protection asks -----------------------------------------------------
-
-    def csrf_scope(self, *, minting: bool) -> tuple[str, bool | None] | None:
-        """What a CSRF token is bound to: the sid, and whether somebody is signed in.
-
-        Minting asks nothing of the store: None says that the cookie names somebody and that
-        nobody asked. It gives the sid under which the session will go on where this response
-        rotates it. Checking asks the store, and gives None where the request brought no session.
-        """
-        if minting:
-            self.token_rendered = True
-            if self.state is State.UNASKED and self.cookie is not None:
-                return self.sid, None if self.cookie.kind is ids.Kind.SIGNED_IN else False
-            user = self._current_user()
-            return (self.next_sid if self._moves(user) else self.sid), user is not None
-        self.load()
-        # Nobody else has a token for a sid that this response made up.
-        if self.state is State.NEW and not self.token_rendered:
-            return None
-        return self.sid, self.stored_user_id is not None
-
-    @property
-    def former_sid(self) -> str | None:
-        """The session in whose place this anonymous one began. Asks the store."""
-        found = self.load().record
-        return found.former[0] if found and found.user is None and found.former else None
-
-    def was_signed_out(self) -> bool:
-        """Whether the cookie is that of somebody signed in, whose session has ended meanwhile."""
-        self.load()
-        cookie = self.cookie
-        return self.state is State.GONE and cookie is not None and cookie.kind is ids.Kind.SIGNED_IN
-
-    def _moves(self, user: str | None) -> bool:
-        """Whether this response goes on under `next_sid`, as `Keeper.keep` will decide it."""
-        asked = bool(self.rotation) or self._cleared
-        if self.state is State.LIVE:
-            return asked or user != self.stored_user_id
-        if user is not None:
-            return True
-        return bool(self._values) and (self.begins_anew or (asked and self.state is State.UNSTORED))
-
-    def _current_user(self) -> str | None:
-        touched = self.touched
-        try:
-            return self.user_id
-        finally:
-            self.touched = touched

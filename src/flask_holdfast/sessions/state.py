@@ -1,26 +1,25 @@
-"""What is known of a request's session, and what it was asked to do."""
+"""What is known of the session behind a request."""
 
 from __future__ import annotations
 
 from enum import Enum, IntEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
+from . import ids
 from .binding import Client
 from .record import Record
 from .stores.base import Tombstone
 
 
 class State(Enum):
-    """What is known of the session behind this request."""
-
     NEW = "new"  # the request brought no genuine cookie
     UNSTORED = "unstored"  # it exists only as its signed cookie
     UNASKED = "unasked"  # the cookie names a stored session; the store was not asked yet
     LIVE = "live"  # the record is here
     GONE = "gone"  # the cookie is genuine, the record is not there any more
-    HELD = "held"  # the record lives, but must not be shown to this client
+    HELD = "held"  # the record lives, but must not be shown to this client (challenged)
     ISOLATED = "isolated"  # nothing of it is kept, and no cookie is believed
 
 
@@ -49,3 +48,23 @@ class Loaded(msgspec.Struct, frozen=True):
     degraded: bool = False
     #: Of one that is GONE: whether there is a record nevertheless, but not for this cookie.
     lives: bool = False
+
+
+#: What a session that was not found, or has nothing stored, is loaded with.
+NOTHING = Loaded(State.GONE)
+
+
+class Found(NamedTuple):
+    """A session as the request's cookies tell of it."""
+
+    state: State
+    cookie: ids.Cookie | None = None
+    #: Whether it has the cookie of the other name, see `cookies`.
+    interim: bool = False
+
+
+class Held(NamedTuple):
+    """A challenged session, and the genuine cookie that named it."""
+
+    cookie: ids.Cookie
+    loaded: Loaded

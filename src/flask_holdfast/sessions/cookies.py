@@ -1,0 +1,71 @@
+"""The cookies of a session: which of those that came counts, and under which name one is set.
+
+Beside the session cookie there is an interim one, `<name>-interim`. It carries an anonymous
+session of its own where the session cookie must not be written over, and is read only there:
+
+- The browser may have withheld the session cookie (`fetch_metadata.cookie_withheld`): the
+  answer to another site's form, or with SameSite=Strict to its link, would sign out whoever is
+  signed in.
+- The session is challenged from this client: what a view writes meanwhile (the first step of a
+  login) is not for that session, which waits for its user.
+- Two sessions came under one `__Host-` name (`chosen`): which of them is planted is not known.
+
+Nobody is ever signed in by it. A login sets the session cookie, whatever came, and deletes the
+interim one; so does a sign-out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from . import ids
+
+_KINDS = (ids.Kind.UNSTORED, ids.Kind.STORED, ids.Kind.SIGNED_IN)
+
+
+def interim_name(name: str) -> str:
+    """The name of the interim cookie beside a session cookie: it keeps a `__Host-` in front."""
+    return f"{name}-interim"
+
+
+def interim_samesite(samesite: str | None) -> str | None:
+    """SameSite of the interim cookie. Never Strict, or each link from another site would begin
+    another session, and what the one before wrote be lost.
+    """
+    return "Lax" if samesite == "Strict" else samesite
+
+
+def has_host_prefix(name: str) -> bool:
+    """Whether browsers keep a cookie of that name from other hosts. They compare the prefix
+    without regard to case.
+    """
+    return name.lower().startswith("__host-")
+
+
+def chosen(genuine: Sequence[ids.Cookie], *, name: str, partitioned: bool) -> ids.Cookie | None:
+    """The one that counts of the genuine cookies that came under `name`, if any does.
+
+    Without a `__Host-` prefix a sibling domain can plant one beside ours. It may be genuine,
+    of the attacker's own session, and comes first if it is older: so the one that somebody
+    signed in with counts, and of two the younger.
+
+    With the prefix browsers take none from a sibling (RFC 6265bis section 4.1.3.2), so two
+    sessions say that one found a way around it. Neither age nor order tells which, and who
+    acts in the attacker's session gives away what they write: so none counts. A sibling can
+    keep people signed out in this way; by cookies that are too many or too long it always can.
+
+    One case is honest: where SESSION_COOKIE_PARTITIONED was switched on or off, browsers keep
+    the cookie from before beside the new one (CHIPS). A cookie says how it was set. Those set
+    as the settings are now count first; one from before counts only where it is alone.
+    """
+    if not has_host_prefix(name):
+        return max(genuine, key=_standing, default=None)
+    current = [cookie for cookie in genuine if cookie.partitioned == partitioned]
+    left = current or genuine
+    if len({cookie.sid for cookie in left}) > 1:
+        return None
+    return max(left, key=_standing, default=None)
+
+
+def _standing(cookie: ids.Cookie) -> tuple[int, int]:
+    return _KINDS.index(cookie.kind), cookie.issued
