@@ -24,15 +24,16 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from flask import current_app, has_request_context, request
 from flask.sessions import SessionInterface as FlaskSessionInterface
-from werkzeug.exceptions import Forbidden, HTTPException, ServiceUnavailable
+from werkzeug.exceptions import Conflict, Forbidden, HTTPException, ServiceUnavailable
 
 from .. import settings, signals
-from ..exceptions import SessionLimitReached, StoreUnavailable
+from ..exceptions import LoginRefused, SessionLimitReached, StoreUnavailable
 from . import ids, record
 from .binding import Binding, Change, Client
 from .ending import end, forget
 from .events import Once, tell
-from .keeper import Fate, Keeper, Kept
+from .keeper import Keeper
+from .kept import Fate, Kept
 from .session import Loaded, Session, State
 from .stores.base import REVOKED, Outcome, Proof, Store, Tombstone
 from .stores.url import open_store, store_of
@@ -81,6 +82,14 @@ class TooManySessions(SessionLimitReached, Forbidden):
     description = (
         "You are signed in at as many places as are allowed. Please sign out at one of them "
         "first, then sign in here."
+    )
+
+
+class LoginRefusedMeanwhile(LoginRefused, Conflict):
+    """`LoginRefused` as Flask answers it: 409."""
+
+    description = (
+        "All sessions of this account were ended while you were signing in. Please sign in again."
     )
 
 
@@ -309,6 +318,9 @@ class SessionInterface(FlaskSessionInterface):
             return
         except SessionLimitReached as error:
             _answer_instead(app, response, TooManySessions(), error)
+            return
+        except LoginRefused as error:
+            _answer_instead(app, response, LoginRefusedMeanwhile(), error)
             return
         if session.touched or session.token_rendered or kept.fate is not Fate.LEAVE:
             _vary_by_cookie(response)

@@ -18,7 +18,7 @@ from .binding import Client
 from .merge import Changes, RawData, Update, apply
 from .record import NO_DEADLINE, Record, decode, is_permanent, owner_of
 from .stores.base import OVER, UNAVAILABLE, Outcome, Store, Tombstone
-from .visit import Visit
+from .visit import OwnEnds, Visit
 
 #: Flask-Login asks for these on every response. They are words between it and the
 #: current request: never stored, looked up without loading, and no `clear` removes them.
@@ -116,8 +116,8 @@ class Session(SessionMixin, MutableMapping[str, Any]):
         self.touched = False
         #: True once a CSRF token of this session was handed out in this response.
         self.token_rendered = False
-        #: True once this request itself ended it, before it was saved.
-        self.ended = False
+        #: What this request itself ended, before it was saved.
+        self.own_ends = OwnEnds()
         #: Whether the save gives the session a new id because it was asked to.
         self.rotation = Rotation.NONE
         #: The remember cookie that belongs to this session, by its id.

@@ -287,11 +287,20 @@ class SteppedStore(Store):
         idle: int,
         ended: Tombstone,
         waited: int = 0,
+        own: str = "",
         limit: Limit | None = None,
     ) -> Answer:
         visit = self._turn("rotate")
         answer = self._inner.rotate(
-            sid, new_sid, data, etag=etag, idle=idle, ended=ended, waited=waited, limit=limit
+            sid,
+            new_sid,
+            data,
+            etag=etag,
+            idle=idle,
+            ended=ended,
+            waited=waited,
+            own=own,
+            limit=limit,
         )
         if answer.outcome is Outcome.DONE:
             deed = self._world.ledger.rotated(
@@ -314,10 +323,19 @@ class SteppedStore(Store):
         return done
 
     def end_user(
-        self, owner: str, *, ended: Tombstone, idle: int, remember: int, keep: str | None = None
+        self,
+        owner: str,
+        *,
+        ended: Tombstone,
+        idle: int,
+        remember: int,
+        keep: str | None = None,
+        own: str = "",
     ) -> Sequence[str]:
         visit = self._turn("end_user")
-        gone = self._inner.end_user(owner, ended=ended, idle=idle, remember=remember, keep=keep)
+        gone = self._inner.end_user(
+            owner, ended=ended, idle=idle, remember=remember, keep=keep, own=own
+        )
         ledger, user = self._world.ledger, self._world.owners[owner]
         alive = {sid for sid, life in ledger.alive().items() if life.user == user}
         visit.missed += sorted(alive - {keep, *gone})
@@ -325,10 +343,18 @@ class SteppedStore(Store):
         return gone
 
     def end_everyone(
-        self, *, ended: Tombstone, idle: int, remember: int, keep: str | None = None
+        self,
+        *,
+        ended: Tombstone,
+        idle: int,
+        remember: int,
+        keep: str | None = None,
+        own: str = "",
     ) -> int:
         visit = self._turn("end_everyone")
-        number = self._inner.end_everyone(ended=ended, idle=idle, remember=remember, keep=keep)
+        number = self._inner.end_everyone(
+            ended=ended, idle=idle, remember=remember, keep=keep, own=own
+        )
         ledger = self._world.ledger
         alive = ledger.alive().keys() - {keep}
         # More than these is right: a login that waited for the store too long to be refused

@@ -387,6 +387,7 @@ class Shelter(HostStore):
                 step.remember("everyone", "", ending.life)
             else:
                 step.remember("ended", ending.name, ending.life)
+            step.remember_own(ending.own)
 
     def end_what_began(self, owner: str, *, before: int) -> None:
         """The owner's sessions that began here before then (ms) were ended by another host."""
