@@ -5,6 +5,7 @@ from __future__ import annotations
 from .csrf import CSRFError, CSRFProtect
 from .exceptions import (
     HoldfastError,
+    LoginRefused,
     SessionLimitReached,
     SessionTooLarge,
     SessionValueError,
@@ -21,6 +22,7 @@ __all__ = [
     "CSRFProtect",
     "Holdfast",
     "HoldfastError",
+    "LoginRefused",
     "Session",
     "SessionInfo",
     "SessionInterface",

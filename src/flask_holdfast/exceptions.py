@@ -5,6 +5,7 @@ HoldfastError
 ├── SessionValueError (TypeError)   a value in the session cannot be stored
 │   └── SessionTooLarge             there is more in the session than SESSION_MAX_BYTES
 ├── SessionLimitReached             a login beyond SESSION_MAX_PER_USER
+├── LoginRefused                    a login while all sessions of its user were being ended
 ├── LoginWithoutSession             a login in a request whose session counts for nothing
 ├── TokenWouldLeak                  a redirect would carry a CSRF token to another origin
 ├── TokenTooLate                    a stream made a CSRF token after the headers were sent
@@ -80,6 +81,15 @@ class SessionLimitReached(HoldfastError):
 
     Only with SESSION_MAX_PER_USER_ACTION = "refuse". Nothing was stored. An ordinary
     `errorhandler(SessionLimitReached)` answers it in the view's place; unhandled, it is a 403.
+    """
+
+
+class LoginRefused(HoldfastError):
+    """A login came to nothing: all sessions of its user were ended elsewhere while it was under
+    way, as after a change of the password. Nothing was stored, and nobody is signed in.
+
+    Raised when the response is ready. An ordinary `errorhandler(LoginRefused)` answers it in
+    the view's place; unhandled, it is a 409.
     """
 
 

@@ -21,6 +21,7 @@ PUBLIC = {
     "CSRFProtect",
     "Holdfast",
     "HoldfastError",
+    "LoginRefused",
     "Session",
     "SessionInfo",
     "SessionInterface",
@@ -70,6 +71,7 @@ def test_each_public_name_says_what_it_promises(name: str) -> None:
         (flask_holdfast.SettingError, flask_holdfast.HoldfastError),
         (flask_holdfast.SessionTooLarge, flask_holdfast.SessionValueError),
         (flask_holdfast.SessionLimitReached, flask_holdfast.HoldfastError),
+        (flask_holdfast.LoginRefused, flask_holdfast.HoldfastError),
     ],
 )
 def test_existing_code_that_knows_the_parent_goes_on_working(ours: type, theirs: type) -> None:

@@ -15,6 +15,7 @@ from flask_holdfast import (
     CSRFProtect,
     Holdfast,
     HoldfastError,
+    LoginRefused,
     Session,
     SessionInfo,
     SessionInterface,
@@ -108,6 +109,11 @@ assert_type(poll(), str)
 @app.errorhandler(StoreUnavailable)
 def store_is_away(error: StoreUnavailable) -> tuple[str, int]:
     return "Please try again in a minute.", 503
+
+
+@app.errorhandler(LoginRefused)
+def login_refused(error: LoginRefused) -> tuple[str, int]:
+    return "Please sign in again.", 409
 
 
 @app.errorhandler(SessionLimitReached)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -165,6 +166,12 @@ def ours() -> Session:
 def sign_out() -> None:
     logout_user()
     session.clear()
+
+
+def elsewhere(act: Callable[[], object]) -> None:
+    """While a request runs, by nobody of that request."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(act).result()
 
 
 def next_millisecond() -> None:

@@ -11,7 +11,7 @@ from flask_login import login_user, logout_user
 
 from flask_holdfast import StoreUnavailable
 from flask_holdfast.sessions.stores.base import UNAVAILABLE, Answer, Outcome, Tombstone
-from tests.sessions.site import FIREFOX, SAFARI, Site, User, ours, sign_out
+from tests.sessions.site import FIREFOX, SAFARI, Site, User, elsewhere, ours, sign_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -130,16 +130,19 @@ def test_the_stream_of_a_logout_page_has_no_session(
 
 
 def test_a_login_that_was_refused_is_valid_nowhere(
-    site: Site, stream: Callable[..., Stream]
+    site: Site,
 ) -> None:
+    sockets: list[Session] = []
+
     def late() -> None:
         login_user(User("ada"))
-        site.manager.delete_user_sessions("ada")
+        elsewhere(lambda: site.manager.delete_user_sessions("ada"))
+        sockets.append(ours())
 
-    assert not stream(site.tab(), late).next()
-    somebody = site.tab()
+    stranger, somebody = site.tab(), site.tab()
     somebody.log_in("bob")
-    assert not stream(somebody, late).next()
+    assert [tab.run(late).response.status_code for tab in (stranger, somebody)] == [409, 409]
+    assert [socket.still_valid() for socket in sockets] == [False, False]
     assert somebody.who() == "bob"
 
 

@@ -65,10 +65,10 @@ def follow(store: Store, sid: str, user: str | None) -> tuple[str, Record] | Non
 
 
 def ended_meanwhile(
-    store: Store, owner: str, sid: str, opened: int, now: Callable[[], int]
+    store: Store, owner: str, sid: str, opened: int, own: str, now: Callable[[], int]
 ) -> bool:
-    """Whether all of the owner's sessions were ended since the request of `sid` was `opened`
-    (ms), by the store's clock.
+    """Whether others ended all of the owner's sessions since the request of `sid` was `opened`
+    (ms), by the store's clock; or where it ended them itself (`own`), since then.
 
     `rotate` was told how long ago that was when it was called. Where it then had to wait
     for its turn (a lock, a connection, a slow network), that was too little, and an end
@@ -79,6 +79,10 @@ def ended_meanwhile(
     # Under a name of its own: another login's mark would be of a later moment.
     here = f"now:{sid}"
     try:
+        if own:
+            mine, ended = store.marked(own, owner)
+            if mine is not None and ended is not None and ended <= mine:
+                return False
         for _ in range(_LOOKS):
             sent = now()
             store.mark(here, life=60_000)

@@ -26,17 +26,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 from flask import current_app, has_request_context, request
 from flask.sessions import SessionInterface as FlaskSessionInterface
-from werkzeug.exceptions import Forbidden, ServiceUnavailable
+from werkzeug.exceptions import Conflict, Forbidden, ServiceUnavailable
 
 from .. import settings, signals
-from ..exceptions import SessionLimitReached, StoreUnavailable
+from ..exceptions import LoginRefused, SessionLimitReached, StoreUnavailable
 from ..fetch_metadata import cookie_withheld
 from . import cookies, ids, record
 from .binding import Binding, Change, Client
 from .ending import end, forget
 from .error_response import answer_instead
 from .events import Once, tell
-from .keeper import Fate, Keeper, Kept
+from .keeper import Keeper
+from .kept import Fate, Kept
 from .merge import Changes
 from .remembering import Redeemer, RememberCookie
 from .session import Session
@@ -90,6 +91,14 @@ class TooManySessions(SessionLimitReached, Forbidden):
     description = (
         "You are signed in at as many places as are allowed. Please sign out at one of them "
         "first, then sign in here."
+    )
+
+
+class LoginRefusedMeanwhile(LoginRefused, Conflict):
+    """`LoginRefused` as Flask answers it: 409."""
+
+    description = (
+        "All sessions of this account were ended while you were signing in. Please sign in again."
     )
 
 
@@ -343,6 +352,9 @@ class SessionInterface(FlaskSessionInterface):
         except SessionLimitReached as error:
             answer_instead(app, response, TooManySessions(), error)
             return
+        except LoginRefused as error:
+            answer_instead(app, response, LoginRefusedMeanwhile(), error)
+            return
         if session.touched or session.token_rendered or kept.fate is not Fate.LEAVE:
             _vary_by_cookie(response)
         if kept.fate is Fate.LEAVE and not session.held_has_ended:
@@ -419,7 +431,9 @@ class SessionInterface(FlaskSessionInterface):
         if session.leaves_held or (session.cleared and user is None):
             ended = Tombstone(LOGOUT, self._now(), there.user)
             done = end(self.store, held.cookie.sid, there, ended, idle=self._idle(app))
-            session.held_has_ended = done or session.ended  # else another answer's business
+            session.held_has_ended = (
+                done or session.own_ends.session
+            )  # else another answer's business
         return None
 
     def _forget_sent(self, app: Flask, session: Session) -> None:

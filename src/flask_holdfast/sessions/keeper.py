@@ -8,19 +8,24 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from enum import Enum
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from .. import settings, signals
-from ..exceptions import SessionConflict, SessionLimitReached, SessionValueError
+from ..exceptions import (
+    LoginRefused,
+    SessionConflict,
+    SessionLimitReached,
+    SessionValueError,
+)
 from . import codec, ids, record, renewal
 from .binding import Binding, Client
 from .ending import end, ended_meanwhile, follow, forget, made_room
-from .events import tell
-from .merge import Changes, RawData, apply, check_size, conflict
+from .events import tell, tell_conflict
+from .kept import Fate, Kept
+from .merge import Changes, RawData, apply, check_size
 from .record import Record
 from .renewal import Renewal
 from .session import Session
@@ -47,23 +52,6 @@ ATTEMPTS = 64
 LOGIN = "login"
 
 
-class Fate(Enum):
-    """What the response does with the session cookie."""
-
-    LEAVE = "leave"
-    SET = "set"
-    DELETE = "delete"
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """The outcome of a request's session; `deadline` (ms) is that of the cookie to set."""
-
-    fate: Fate
-    cookie: ids.Cookie | None = None
-    deadline: int = record.NO_DEADLINE
-
-
 _LEAVE = Kept(Fate.LEAVE)
 _DELETE = Kept(Fate.DELETE)
 
@@ -88,8 +76,8 @@ class Keeper:
     passive: bool = False
 
     def keep(self, session: Session, changes: Changes) -> Kept:
-        """Store what changed. Raises `SessionValueError`, `SessionLimitReached` and
-        `StoreUnavailable`.
+        """Store what changed. Raises `SessionValueError`, `SessionLimitReached`, `LoginRefused`
+        and `StoreUnavailable`.
         """
         data = session.preview(changes)
         if session.state is State.LIVE:
@@ -136,6 +124,8 @@ class Keeper:
         """A write on a session that is over. Not after a login in another tab: its cookie
         would be overwritten.
         """
+        if session.own_ends.session:
+            return self._begin_after_own_end(session)
         answer, former = begins(self.store, session)
         if answer is not None:
             return self._dropped(session, answer)
@@ -189,6 +179,8 @@ class Keeper:
             return self._end(session, there)
         if user is not None and (user != there.user or session.rotation is Rotation.LOGIN):
             return self._log_in(session, changes)
+        if session.own_ends.session:
+            return self._begin_after_own_end(session)
         if left or session.cleared or session.rotation:
             return self._move(session, changes, there, LOGOUT if left else ROTATED)
         if (
@@ -199,11 +191,20 @@ class Keeper:
             return _LEAVE
         return self._write(session, changes, there) or _LEAVE
 
+    def _begin_after_own_end(self, session: Session) -> Kept:
+        """The request has ended its own session. What it put in (a message) begins another one,
+        in which nobody is signed in.
+        """
+        said = session.assigned()
+        for key in settings.get(self.config, "SESSION_USER_KEYS"):
+            said.assigned.pop(key, None)
+        return self._move(session, said, None, LOGOUT) if said.assigned else _LEAVE
+
     def _end(self, session: Session, there: Record) -> Kept:
         """Left empty on purpose: a logout. The answer of this request ends the cookie."""
         ended = Tombstone(LOGOUT, self.now(), there.user)
         done = end(self.store, session.sid, there, ended, idle=self.idle)
-        if not (done or session.ended):
+        if not (done or session.own_ends.session):
             return _LEAVE  # another request's business, and its answer's
         replaced(self.store, session, there, life=self.idle, unsaid=not done)
         if session.token_rendered and self.signs:
@@ -237,7 +238,7 @@ class Keeper:
                 slide=not self.passive,
             )
             if answer.outcome is Outcome.DONE:
-                self._tell_conflict(session.sid, conflicts, changes, seen, there, after)
+                tell_conflict(session.sid, conflicts, changes, seen, there, after)
                 if changes and not data and not session.token_rendered:
                     return _DELETE
                 return self._stored(session.sid, secret, after) if secret else None
@@ -357,16 +358,16 @@ class Keeper:
                 idle=self._idle_of(after),
                 ended=ended,
                 waited=0 if kept else max(0, started - session.opened) + 1,
+                own=session.own_ends.last_of(after.owner),
                 limit=limit,
                 redeems=Redeems(after.remember) if after.remember else None,
             )
             if answer.outcome is Outcome.DONE:
-                self._tell_conflict(old_sid, conflicts, changes, seen, there, after)
+                tell_conflict(old_sid, conflicts, changes, seen, there, after)
                 made_room(self.store, answer.evicted, after, ended, idle=self.idle)
                 slow = not kept and self.now() > started
-                since = session.opened
-                if slow and ended_meanwhile(self.store, after.owner, new_sid, since, self.now):
-                    return self._refused_late(session)
+                if slow and self._ended_meanwhile(session, after.owner):
+                    return self._refused_late(session, why)
                 before = there or seen
                 replaced(self.store, session, before, life=self.idle, unsaid=there is None)
                 if there is None:
@@ -389,7 +390,7 @@ class Keeper:
                 old_sid, there = successor
                 self._forget(there, old_sid)
             else:
-                return self._dropped(session, answer)
+                return self._not_filed(session, answer, why)
         raise SessionConflict("too many requests change one session at once")
 
     def _forget(self, left: Record, sid: str) -> None:
@@ -404,11 +405,25 @@ class Keeper:
         action = settings.get(self.config, "SESSION_MAX_PER_USER_ACTION")
         return Limit(most, refuses=action == "refuse")
 
-    def _refused_late(self, session: Session) -> Kept:
+    def _ended_meanwhile(self, session: Session, owner: str) -> bool:
+        own = session.own_ends.last_of(owner)
+        return ended_meanwhile(self.store, owner, session.next_sid, session.opened, own, self.now)
+
+    def _refused_late(self, session: Session, why: str) -> Kept:
         """What was filed a moment ago ends before its cookie reached anybody."""
         gone = Tombstone(REVOKED, self.now())
         self.store.delete(session.next_sid, ended=gone, idle=self.idle)
-        return self._dropped(session, Answer(Outcome.REFUSED))
+        return self._not_filed(session, Answer(Outcome.REFUSED), why)
+
+    def _not_filed(self, session: Session, answer: Answer, why: str) -> Kept:
+        """The session does not go on. Raises `LoginRefused` where a view has signed somebody in:
+        its answer says that they are. A remember cookie that ended meanwhile is nobody's claim.
+        """
+        kept = self._dropped(session, answer)
+        by_cookie = session.remember is not None and session.rotation is not Rotation.LOGIN
+        if why == LOGIN and not by_cookie:
+            raise LoginRefused("all sessions of this user were ended while the login was under way")
+        return kept
 
     def _moved(
         self, session: Session, old_sid: str, secret: bytes, after: Record, why: str
@@ -493,24 +508,3 @@ class Keeper:
             reason = answer.outcome.value
         tell(signals.session_gone, logging.WARNING, session_id=session.sid, reason=reason)
         return _LEAVE
-
-    def _tell_conflict(
-        self,
-        sid: str,
-        attempts: int,
-        changes: Changes,
-        seen: Record | None,
-        theirs: Record | None,
-        after: Record,
-    ) -> None:
-        if not attempts:
-            return
-        before, met = (found.data if found else {} for found in (seen, theirs))
-        done = conflict(changes, before, met, after.data)
-        tell(
-            signals.session_conflict,
-            logging.DEBUG,
-            session_id=sid,
-            attempts=attempts,
-            **asdict(done),
-        )

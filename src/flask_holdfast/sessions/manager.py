@@ -109,12 +109,14 @@ class SessionManager:
         if session_id is None:
             session = _current()
             session.clear()
-            session.ended = self.revoke_session(session.held_sid or session.sid, by=by)
-            return session.ended
+            session_id = session.held_sid or session.sid
         found = self._find(session_id)
         if found is None:
             return self._end_absent(session_id, by)
-        return end(self.store, session_id, found, self._tombstone(by), idle=self._idle)
+        done = end(self.store, session_id, found, self._tombstone(by), idle=self._idle)
+        if done:
+            self._ended_here(session_id)
+        return done
 
     def delete_session(self, session_id: str) -> bool:
         """End one session at once. False if there is no such live session."""
@@ -141,16 +143,19 @@ class SessionManager:
         """End all of a user's sessions, but the one with the sid `keep`; how many ended.
 
         A login of that user that is under way is refused, and a remember cookie from
-        before signs nobody in. That means the current request too: where it is to stay
-        signed in (a password was changed), name its own sid in `keep`.
+        before signs nobody in. The session of the current request ends too, unless its own sid
+        is named in `keep`; a login of the current request, before or after this, stands.
         """
+        owner = record.owner_of(str(user_id))
         ended = self.store.end_user(
-            record.owner_of(str(user_id)),
+            owner,
             ended=self._tombstone(by),
             idle=self._idle,
             remember=self._remember_life,
             keep=keep,
+            own=_own_mark(owner),
         )
+        self._ended_here(*ended)
         for sid in ended:
             tell(
                 signals.session_revoked,
@@ -166,12 +171,19 @@ class SessionManager:
         many ended.
 
         They are dead at once; the call lasts longer the more there are. Logins under way are
-        refused, and remember cookies from before sign nobody in. `session_revoked` is sent
-        once, for all of them.
+        refused, but for one of the current request, and remember cookies from before sign
+        nobody in. `session_revoked` is sent once, for all of them.
         """
         ended = self.store.end_everyone(
-            ended=self._tombstone(by), idle=self._idle, remember=self._remember_life, keep=keep
+            ended=self._tombstone(by),
+            idle=self._idle,
+            remember=self._remember_life,
+            keep=keep,
+            own=_own_mark(""),
         )
+        here = _here()
+        if here is not None and here.sid != keep and here.state in (State.UNASKED, State.LIVE):
+            here.own_ends.session = True
         tell(signals.session_revoked, session_id=None, user_id=None, reason=REVOKED, by=by)
         return ended
 
@@ -253,6 +265,12 @@ class SessionManager:
         tell(signals.session_revoked, session_id=session_id, user_id=None, reason=REVOKED, by=by)
         return True
 
+    def _ended_here(self, *sids: str) -> None:
+        """The current request has ended these."""
+        here = _here()
+        if here is not None and (here.sid in sids or (here.held and here.held.cookie.sid in sids)):
+            here.own_ends.session = True
+
     def _tombstone(self, by: str | None) -> Tombstone:
         return Tombstone(REVOKED, int(self._clock() * 1000), by)
 
@@ -282,9 +300,24 @@ def _moment(milliseconds: int) -> datetime:
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
+def _here() -> Session | None:
+    """The current request's session, if there is one of ours; asks no store."""
+    if not has_request_context():
+        return None
+    session = current_session._get_current_object()  # type: ignore[attr-defined]  # a proxy
+    return session if isinstance(session, Session) else None
+
+
+def _own_mark(owner: str) -> str:
+    """Under what the current request knows the end of all of the owner's for its own."""
+    here = _here()
+    return here.own_ends.mark(owner) if here is not None else ""
+
+
 def _current_sid() -> str | None:
     """The name of the current request's session, if that is one of ours; asks no store."""
-    return getattr(current_session, "sid", None) if has_request_context() else None
+    here = _here()
+    return here.sid if here is not None else None
 
 
 def _current() -> Session:

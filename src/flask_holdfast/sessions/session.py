@@ -19,7 +19,7 @@ from .record import NO_DEADLINE, decode, is_permanent, owner_of
 from .scope import TokenScope
 from .state import NOTHING, Found, Held, Loaded, Rotation, State
 from .stores.base import OVER, UNAVAILABLE, Outcome, Store, Tombstone
-from .visit import Visit
+from .visit import OwnEnds, Visit
 
 __all__ = ["REQUEST_LOCAL", "Loaded", "Rotation", "Session", "State"]
 
@@ -87,8 +87,8 @@ class Session(TokenScope, SessionMixin, MutableMapping[str, Any]):
         self.touched = False
         #: True once a CSRF token of this session was handed out in this response.
         self.token_rendered = False
-        #: True once this request itself ended it, before it was saved.
-        self.ended = False
+        #: What this request itself ended, before it was saved.
+        self.own_ends = OwnEnds()
         #: Whether the save gives the session a new id because it was asked to.
         self.rotation = Rotation.NONE
         #: The remember cookie that belongs to this session, by its id; what gives one with the

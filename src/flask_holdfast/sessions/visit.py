@@ -9,6 +9,8 @@ from flask import Flask, Request
 
 from .. import settings
 from .binding import Client
+from .ids import new_sid
+from .stores.base import OWN
 from .stores.budget import Budget
 
 
@@ -45,6 +47,32 @@ class Visit:
             key, _, value = pair.partition("=")
             if key.strip(" \t") == name:
                 yield value.strip(" \t")
+
+
+class OwnEnds:
+    """What a request has ended itself: for a login of the same request that is not "meanwhile".
+
+    Whoever resets a password ends all sessions of the account, and signs in.
+    """
+
+    __slots__ = ("_marks", "session")
+
+    def __init__(self) -> None:
+        #: Whether its own session is among them, as it was when the request began.
+        self.session = False
+        self._marks: dict[str, str] = {}
+
+    def mark(self, owner: str) -> str:
+        """A name for the moment at which all sessions of an owner ("": of everyone) end now."""
+        self._marks.pop(owner, None)
+        self._marks[owner] = OWN + new_sid()
+        return self._marks[owner]
+
+    def last_of(self, owner: str) -> str:
+        """The name of the last such moment that meant this owner too; "" if there was none."""
+        return next(
+            (self._marks[each] for each in reversed(self._marks) if each in (owner, "")), ""
+        )
 
 
 def client_of(request: Request) -> Client:

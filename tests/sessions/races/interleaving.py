@@ -154,7 +154,9 @@ def faults_of(world: World) -> list[str]:
 
 def faults_of_visit(world: World, visit: Visit) -> list[str]:
     """What is wrong with one answer, by what the request sent and what it did."""
-    if visit.error is not None or visit.status != 200:
+    by_a_person = visit.effects.signs_in is not None and not visit.effects.by_remember_cookie
+    status = 409 if by_a_person and "refused" in visit.dropped else 200
+    if visit.error is not None or visit.status != status:
         return [f"answered {visit.error or visit.status}"]
     faults = [f"did not end {missed}" for missed in visit.missed]
     did = {deed.verb for deed in visit.deeds}

@@ -181,9 +181,10 @@ def no_login_is_missed(processes: list[Process], user: str, end_all: tuple[objec
         (other, end_all),
     )
 
-    answers = fine([*left, *right])
+    answers = [*left, *right]
     (end,) = fine(ended)
     for answer in answers:
+        assert answer["status"] == (409 if answer["dropped"] else 200)
         assert bool(answer["cookie"]) is not answer["dropped"]
         # Not when it was sent: a thread may rest before the application hears of a request.
         if answer["cookie"] and answer["opened"] < end["sent_at"]:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from flask_holdfast.sessions import keeper, merge
-from flask_holdfast.sessions.keeper import Fate, Keeper, Kept
+from flask_holdfast.sessions.keeper import Keeper
+from flask_holdfast.sessions.kept import Fate, Kept
 from flask_holdfast.sessions.stores import memory as memory_store
 from flask_holdfast.sessions.stores import redis as redis_store
 from flask_holdfast.sessions.stores import scripts, sqlite_steps
@@ -57,7 +58,7 @@ class NoIndexUpdate(MemoryStore):
 
 
 class NoNotBefore(MemoryStore):
-    def _ended_since(self, owner: str, since: int, now: int) -> bool:
+    def _ended_since(self, owner: str, since: int, own: str, now: int) -> bool:
         return False
 
     def marked(self, name: str, owner: str) -> tuple[int | None, int | None]:
@@ -68,10 +69,16 @@ class SparesAnonymous(MemoryStore):
     """The end of everyone's goes by the owners."""
 
     def end_everyone(
-        self, *, ended: Tombstone, idle: int, remember: int, keep: str | None = None
+        self,
+        *,
+        ended: Tombstone,
+        idle: int,
+        remember: int,
+        keep: str | None = None,
+        own: str = "",
     ) -> int:
         return sum(
-            len(self.end_user(owner, ended=ended, idle=idle, remember=remember, keep=keep))
+            len(self.end_user(owner, ended=ended, idle=idle, remember=remember, keep=keep, own=own))
             for owner in [memory_store._EVERYONE, *self._owners]
         )
 
@@ -187,9 +194,15 @@ def test_a_store_without_the_moment_at_which_everyones_ended_shows_a_fault(
     end_everyone = store_class.end_everyone
 
     def unmarked(
-        self: Store, *, ended: Tombstone, idle: int, remember: int, keep: str | None = None
+        self: Store,
+        *,
+        ended: Tombstone,
+        idle: int,
+        remember: int,
+        keep: str | None = None,
+        own: str = "",
     ) -> int:
-        return end_everyone(self, ended=ended, idle=idle, remember=0, keep=keep)
+        return end_everyone(self, ended=ended, idle=idle, remember=0, keep=keep, own=own)
 
     monkeypatch.setattr(store_class, "end_everyone", unmarked)
 

@@ -295,6 +295,7 @@ class SteppedStore(Store):
         idle: int,
         ended: Tombstone,
         waited: int = 0,
+        own: str = "",
         limit: Limit | None = None,
         redeems: Redeems | None = None,
     ) -> Answer:
@@ -305,6 +306,7 @@ class SteppedStore(Store):
             idle=idle,
             ended=ended,
             waited=waited,
+            own=own,
             limit=limit,
             redeems=redeems,
         )
@@ -329,10 +331,19 @@ class SteppedStore(Store):
         return done
 
     def end_user(
-        self, owner: str, *, ended: Tombstone, idle: int, remember: int, keep: str | None = None
+        self,
+        owner: str,
+        *,
+        ended: Tombstone,
+        idle: int,
+        remember: int,
+        keep: str | None = None,
+        own: str = "",
     ) -> Sequence[str]:
         visit = self._turn("end_user")
-        gone = self._inner.end_user(owner, ended=ended, idle=idle, remember=remember, keep=keep)
+        gone = self._inner.end_user(
+            owner, ended=ended, idle=idle, remember=remember, keep=keep, own=own
+        )
         ledger, user = self._world.ledger, self._world.owners[owner]
         alive = {sid for sid, life in ledger.alive().items() if life.user == user}
         visit.missed += sorted(alive - {keep, *gone})
@@ -340,10 +351,18 @@ class SteppedStore(Store):
         return gone
 
     def end_everyone(
-        self, *, ended: Tombstone, idle: int, remember: int, keep: str | None = None
+        self,
+        *,
+        ended: Tombstone,
+        idle: int,
+        remember: int,
+        keep: str | None = None,
+        own: str = "",
     ) -> int:
         visit = self._turn("end_everyone")
-        number = self._inner.end_everyone(ended=ended, idle=idle, remember=remember, keep=keep)
+        number = self._inner.end_everyone(
+            ended=ended, idle=idle, remember=remember, keep=keep, own=own
+        )
         ledger = self._world.ledger
         alive = ledger.alive().keys() - {keep}
         # More than these is right: a login that waited for the store too long to be refused

@@ -118,7 +118,13 @@ def sids(store: Store, owner: str) -> list[str]:
 
 
 def log_in(
-    store: Store, owner: str, *, over: str = "", waited: int = 0, limit: Limit | None = None
+    store: Store,
+    owner: str,
+    *,
+    over: str = "",
+    waited: int = 0,
+    own: str = "",
+    limit: Limit | None = None,
 ) -> tuple[str, Answer]:
     """The sid of a login that expects no record under `over`, and what came of it."""
     new = sid(owner)
@@ -130,6 +136,7 @@ def log_in(
         idle=IDLE,
         ended=TURNED,
         waited=waited,
+        own=own,
         limit=limit,
     )
     return new, answer
@@ -173,12 +180,12 @@ def redeem(
     return new, answer
 
 
-def end_hers(store: Store) -> object:
-    return store.end_user("alice", ended=BY_ADMIN, idle=IDLE, remember=DAY)
+def end_hers(store: Store, *, own: str = "") -> object:
+    return store.end_user("alice", ended=BY_ADMIN, idle=IDLE, remember=DAY, own=own)
 
 
-def end_everyone(store: Store, *, keep: str | None = None) -> int:
-    return store.end_everyone(ended=BY_ADMIN, idle=IDLE, remember=DAY, keep=keep)
+def end_everyone(store: Store, *, keep: str | None = None, own: str = "") -> int:
+    return store.end_everyone(ended=BY_ADMIN, idle=IDLE, remember=DAY, keep=keep, own=own)
 
 
 #: What may find that the session `name`, whose record was `data`, has expired.
@@ -864,6 +871,46 @@ class StoreContract:
 
         assert login.outcome is Outcome.DONE
         assert store.fetch(new).outcome is Outcome.FOUND
+
+    @pytest.mark.parametrize("end", [end_hers, end_everyone])
+    def test_a_login_is_not_refused_for_an_end_that_its_own_request_made(
+        self, store: Store, advance: Advance, end: Callable[..., object]
+    ) -> None:
+        """A password reset ends all sessions, and signs in."""
+        before = filed(store, "alice")
+        end(store, own="own:one")
+        assert ended(store.fetch(before)) == BY_ADMIN
+
+        for name, outcome in (("", Outcome.REFUSED), ("own:one", Outcome.DONE)):
+            _, login = log_in(store, "alice", waited=10_000, own=name)
+            assert login.outcome is outcome
+        mine, at = store.marked("own:one", "alice")
+        assert mine is not None
+        assert mine == at
+
+    @pytest.mark.parametrize("theirs", [end_hers, end_everyone])
+    @pytest.mark.parametrize("mine", [end_hers, end_everyone])
+    def test_an_end_that_others_made_since_then_refuses_it(
+        self,
+        store: Store,
+        advance: Advance,
+        mine: Callable[..., object],
+        theirs: Callable[..., object],
+    ) -> None:
+        theirs(store)
+        advance(1)
+        mine(store, own="own:one")
+        assert log_in(store, "alice", waited=10_000, own="own:one")[1].outcome is Outcome.DONE
+        advance(1)
+        theirs(store)
+
+        _, login = log_in(store, "alice", waited=10_000, own="own:one")
+
+        assert login.outcome is Outcome.REFUSED
+        marked, at = store.marked("own:one", "alice")
+        assert marked is not None
+        assert at is not None
+        assert marked < at
 
     # Revoking everyone's
 

@@ -77,6 +77,9 @@ OVER = frozenset({IDLE, ABSOLUTE, REVOKED, EVICTED})
 MOST_REMEMBERED = 100
 #: How long the tombstone of an expired session is kept, in milliseconds.
 EXPIRED_KEPT = 3_600_000
+#: With what the names of marks begin by which a request knows the ends that it made itself, and
+#: how long (ms) they are kept: longer than a request lasts.
+OWN, OWN_KEPT = "own:", 600_000
 #: Not an end: the session cannot be shown while the store is away.
 UNAVAILABLE = "unavailable"
 
@@ -248,6 +251,7 @@ class Store(ABC):
         idle: int,
         ended: Tombstone,
         waited: int = 0,
+        own: str = "",
         limit: Limit | None = None,
         redeems: Redeems | None = None,
     ) -> Answer:
@@ -262,7 +266,9 @@ class Store(ABC):
 
         REFUSED where the owner of `data` had all sessions ended (`end_user`, or with everyone's)
         within the last `waited` milliseconds, by the store's clock: a login that was under way
-        then (`waited` 0 refuses none). REFUSED too where `new_sid` is or was somebody's.
+        then (`waited` 0 refuses none). An end that was made with the same `own` mark, and any
+        before it, refuses nothing: the caller has made it itself. One of the same millisecond
+        counts as made before. REFUSED too where `new_sid` is or was somebody's.
 
         With a `limit` the owner of `data` has no more than that many live sessions after it:
         those that made room are in `evicted`, each with a tombstone EVICTED of the moment
@@ -285,25 +291,40 @@ class Store(ABC):
 
     @abstractmethod
     def end_user(
-        self, owner: str, *, ended: Tombstone, idle: int, remember: int, keep: str | None = None
+        self,
+        owner: str,
+        *,
+        ended: Tombstone,
+        idle: int,
+        remember: int,
+        keep: str | None = None,
+        own: str = "",
     ) -> Sequence[str]:
         """End all of an owner's sessions but `keep`, and all remember cookies, that of `keep`
         too; the sids that it ended.
 
-        Marks the moment for `ended_at` and for logins under way, kept for `remember`.
+        Marks the moment for `ended_at` and for logins under way, kept for `remember`; and the
+        same moment under the name `own`, if there is one, for `OWN_KEPT`.
         Costs by the number of this owner's sessions.
         """
 
     @abstractmethod
     def end_everyone(
-        self, *, ended: Tombstone, idle: int, remember: int, keep: str | None = None
+        self,
+        *,
+        ended: Tombstone,
+        idle: int,
+        remember: int,
+        keep: str | None = None,
+        own: str = "",
     ) -> int:
         """End all sessions, anonymous ones too, but `keep`, and all remember cookies; how many
         sessions ended.
 
         They are dead from the first moment, for every other step too, however long the
         tidying up takes; a step that meets one of them finds its tombstone. Marks the
-        moment for `marked` and for logins under way of any owner, kept for `remember`.
+        moment for `marked` and for logins under way of any owner, kept for `remember`, and
+        under `own` as `end_user` does.
         Costs by the number of all sessions.
         """
 
@@ -330,7 +351,7 @@ class Store(ABC):
     @abstractmethod
     def marked(self, name: str, owner: str) -> tuple[int | None, int | None]:
         """When `name` was marked, and when `end_user(owner)` or `end_everyone` last ran; None
-        for never.
+        for never. An `own` mark (its name begins with `OWN`) is the one beside that owner's.
         """
 
     @abstractmethod

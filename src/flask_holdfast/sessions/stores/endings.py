@@ -49,6 +49,8 @@ class Ending(msgspec.Struct, frozen=True, omit_defaults=True):
     #: How long it is to be remembered: of everyone's and of an owner's end, and of a mark.
     life: int = 0
     keep: str | None = None
+    #: The mark by which the request that made it knows it: of everyone's and an owner's end.
+    own: str = ""
     #: The deadline of the session, where it is known.
     deadline: int = 0
 
@@ -78,8 +80,15 @@ def tell(ending: Ending, store: Store, now: int) -> Sequence[str]:
             idle=ending.idle,
             remember=ending.life,
             keep=ending.keep,
+            own=ending.own,
         )
-    store.end_everyone(ended=ending.ended, idle=ending.idle, remember=ending.life, keep=ending.keep)
+    store.end_everyone(
+        ended=ending.ended,
+        idle=ending.idle,
+        remember=ending.life,
+        keep=ending.keep,
+        own=ending.own,
+    )
     return ()
 
 

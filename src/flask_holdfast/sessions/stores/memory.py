@@ -22,6 +22,7 @@ from .base import (
     EXPIRED_KEPT,
     IDLE,
     MOST_REMEMBERED,
+    OWN_KEPT,
     Answer,
     Counts,
     Limit,
@@ -180,6 +181,7 @@ class MemoryStore(Store):
         idle: int,
         ended: Tombstone,
         waited: int = 0,
+        own: str = "",
         limit: Limit | None = None,
         redeems: Redeems | None = None,
     ) -> Answer:
@@ -188,7 +190,7 @@ class MemoryStore(Store):
             if refusal is not None:
                 return refusal
             new = head(data)
-            if waited > 0 and self._ended_since(new.owner, now - waited, now):
+            if waited > 0 and self._ended_since(new.owner, now - waited, own, now):
                 return Answer(Outcome.REFUSED)
             if self._state(new_sid, now).outcome is not Outcome.MISSING:
                 return Answer(Outcome.REFUSED)  # that id is somebody's, or was
@@ -230,7 +232,14 @@ class MemoryStore(Store):
             return True
 
     def end_user(
-        self, owner: str, *, ended: Tombstone, idle: int, remember: int, keep: str | None = None
+        self,
+        owner: str,
+        *,
+        ended: Tombstone,
+        idle: int,
+        remember: int,
+        keep: str | None = None,
+        own: str = "",
     ) -> Sequence[str]:
         with self._step() as now:
             gone = [one.sid for one in self._of(owner, now) if one.sid != keep]
@@ -239,10 +248,18 @@ class MemoryStore(Store):
             for cookie in [*self._remembered.get(owner, ())]:
                 self._forget(cookie)
             self._ended.put(owner, now, now + remember)
+            if own:
+                self._marks.put(own, now, now + OWN_KEPT)
             return gone
 
     def end_everyone(
-        self, *, ended: Tombstone, idle: int, remember: int, keep: str | None = None
+        self,
+        *,
+        ended: Tombstone,
+        idle: int,
+        remember: int,
+        keep: str | None = None,
+        own: str = "",
     ) -> int:
         with self._step(limit=None) as now:
             gone = [sid for sid, _, _ in self._rows.items(now) if sid != keep]
@@ -250,6 +267,8 @@ class MemoryStore(Store):
                 self._end(sid, ended, idle, now)
             self._cookies, self._remembered = _Timed(), {}
             self._ended.put(_EVERYONE, now, now + remember)
+            if own:
+                self._marks.put(own, now, now + OWN_KEPT)
             return len(gone)
 
     def sessions_of(self, owner: str) -> Sequence[Listed]:
@@ -443,9 +462,11 @@ class MemoryStore(Store):
         moments = (self._ended.get(name, now) for name in (owner, _EVERYONE))
         return max((moment[0] for moment in moments if moment), default=None)
 
-    def _ended_since(self, owner: str, since: int, now: int) -> bool:
+    def _ended_since(self, owner: str, since: int, own: str, now: int) -> bool:
+        """Whether others ended all of the owner's sessions then or later."""
         ended = self._ended_at(owner, now) if owner else None  # nobody's is no login
-        return ended is not None and ended >= since
+        mine = self._marks.get(own, now)
+        return ended is not None and ended >= since and (mine is None or ended > mine[0])
 
 
 def _last_used(listed: Listed) -> tuple[int, str]:

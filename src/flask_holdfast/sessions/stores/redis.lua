@@ -116,6 +116,14 @@ end
 
 local remembering = house .. "remembering"
 
+-- By which a request knows the ends that it made itself: OWN_KEPT of base.py.
+local OWN_KEPT = 600000
+local function mark_own(own)
+  if own ~= "" then
+    redis.call("SET", house .. "mark:" .. own, now, "PX", OWN_KEPT)
+  end
+end
+
 local function tombstone_of(sid)
   return house .. "ended:" .. sid
 end
@@ -481,10 +489,11 @@ return file(sid, data, new, idle, old.owner)
 local sid, new_sid, data, etag = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local idle, tombstone, waited = tonumber(ARGV[7]), ARGV[8], tonumber(ARGV[9])
 local most, refuses, evicted = tonumber(ARGV[10]), ARGV[11] ~= "", ARGV[12]
+local own = ARGV[13]
 -- With "look" nothing is written: whether it would be done. Without a sid nobody goes on: in
 -- a Cluster the session that this one follows may lie elsewhere (see "leave").
-local remember, begins, instead_of, superseded = ARGV[13], ARGV[14] ~= "", ARGV[15], ARGV[16]
-local look = ARGV[17] == "look"
+local remember, begins, instead_of, superseded = ARGV[14], ARGV[15] ~= "", ARGV[16], ARGV[17]
+local look = ARGV[18] == "look"
 local present, refusal = false
 if sid ~= "" then
   present, refusal = leaving(sid, etag)
@@ -494,8 +503,9 @@ if sid ~= "" then
 end
 local old, new = present and head(present), head(data)
 if waited > 0 and new.owner ~= "" then
+  local mine = own ~= "" and tonumber(redis.call("GET", house .. "mark:" .. own)) or 0
   for _, mark in ipairs(redis.call("MGET", ended_at(new.owner), ended_at(""))) do
-    if mark and tonumber(mark) >= now - waited then
+    if mark and tonumber(mark) >= now - waited and tonumber(mark) > mine then
       return answer("refused")
     end
   end
@@ -595,6 +605,7 @@ redis.call("DEL", remembered_of(owner))
 if remember > 0 then
   redis.call("SET", ended_at(owner), now, "PX", number(remember))
 end
+mark_own(ARGV[8])
 for _, one in ipairs(live_of(owner, keep)) do
   redis.call("DEL", prefix .. one.sid)
   redis.call("ZREM", of_user(owner), one.sid)
@@ -615,6 +626,7 @@ redis.call("DEL", ended_at(""), remembering)
 if remember > 0 then
   redis.call("SET", ended_at(""), now, "PX", number(remember))
 end
+mark_own(ARGV[7])
 local kept = keep ~= "" and redis.call("GET", prefix .. keep)
 local number_of, life = 0, 0
 for i, index in ipairs({ signed_in, anonymous }) do

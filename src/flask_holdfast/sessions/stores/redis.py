@@ -59,6 +59,7 @@ from .base import (
     ABSOLUTE,
     EVICTED,
     IDLE,
+    OWN,
     Answer,
     Counts,
     Limit,
@@ -224,6 +225,7 @@ class RedisStore(Store):
         idle: int,
         ended: Tombstone,
         waited: int = 0,
+        own: str = "",
         limit: Limit | None = None,
         redeems: Redeems | None = None,
     ) -> Answer:
@@ -238,7 +240,8 @@ class RedisStore(Store):
             evicted = msgspec.json.encode(Tombstone(EVICTED, ended.at))
         old, new = self._only or self._at(sid), self._home(new_sid, data)
         tag = etag or ""
-        rest = (idle, tombstone, waited, most, refuses, evicted, *_redeems(redeems, ended, new_sid))
+        how = (idle, tombstone, waited, most, refuses, evicted, own)
+        rest = (*how, *_redeems(redeems, ended, new_sid))
         if old is new or not sid:
             return self._answer("rotate", new, sid, new_sid, data, tag, *rest)
         may = self._answer("rotate", new, "", new_sid, data, "", *rest, "look")
@@ -258,11 +261,18 @@ class RedisStore(Store):
     # -- one user --------------------------------------------------------------------------
 
     def end_user(
-        self, owner: str, *, ended: Tombstone, idle: int, remember: int, keep: str | None = None
+        self,
+        owner: str,
+        *,
+        ended: Tombstone,
+        idle: int,
+        remember: int,
+        keep: str | None = None,
+        own: str = "",
     ) -> Sequence[str]:
         at, tombstone = self._of(owner), msgspec.json.encode(ended)
         reply = self._reply(
-            "end_user", at, at.of_user(owner), owner, tombstone, idle, remember, keep or ""
+            *("end_user", at, at.of_user(owner), owner, tombstone, idle, remember, keep or "", own)
         )
         return [sid for why, sid in reply.over if why == "ended"]
 
@@ -277,7 +287,8 @@ class RedisStore(Store):
         self._run("mark", at, at.house + b"mark:" + name.encode(), life)
 
     def marked(self, name: str, owner: str) -> tuple[int | None, int | None]:
-        there, at = self._named(name), self._of(owner)
+        at = self._of(owner)
+        there = at if name.startswith(OWN) else self._named(name)
         key = there.house + b"mark:" + name.encode()
         marked, *ended = self._run("marked", there, key, owner)
         if there is not at:
@@ -305,7 +316,13 @@ class RedisStore(Store):
     # -- everyone --------------------------------------------------------------------------
 
     def end_everyone(
-        self, *, ended: Tombstone, idle: int, remember: int, keep: str | None = None
+        self,
+        *,
+        ended: Tombstone,
+        idle: int,
+        remember: int,
+        keep: str | None = None,
+        own: str = "",
     ) -> int:
         """One script ends them all, as nobody finds them from there on; those after it only
         put away what is left, a piece at a time, for some seconds. What then is still left
@@ -325,6 +342,7 @@ class RedisStore(Store):
                     idle,
                     remember,
                     keep if keep and at is kept else "",
+                    own,
                 )
                 for at in left
             }

@@ -18,6 +18,7 @@ from ...exceptions import StoreUnavailable
 from ..record import decode, head
 from .base import (
     EVICTED,
+    OWN,
     UNAVAILABLE,
     Answer,
     Counts,
@@ -136,6 +137,7 @@ class ResilientStore(Store):
         idle: int,
         ended: Tombstone,
         waited: int = 0,
+        own: str = "",
         limit: Limit | None = None,
         redeems: Redeems | None = None,
     ) -> Answer:
@@ -146,6 +148,7 @@ class ResilientStore(Store):
                 idle=idle,
                 ended=ended,
                 waited=waited,
+                own=own,
                 limit=limit,
                 redeems=redeems,
             )
@@ -213,14 +216,22 @@ class ResilientStore(Store):
     # -- many sessions -----------------------------------------------------------------
 
     def end_user(
-        self, owner: str, *, ended: Tombstone, idle: int, remember: int, keep: str | None = None
+        self,
+        owner: str,
+        *,
+        ended: Tombstone,
+        idle: int,
+        remember: int,
+        keep: str | None = None,
+        own: str = "",
     ) -> Sequence[str]:
-        ending = Ending(
-            Ended.USER, self.shelter.now(), owner, ended, idle=idle, life=remember, keep=keep
-        )
+        now = self.shelter.now()
+        ending = Ending(Ended.USER, now, owner, ended, idle=idle, life=remember, keep=keep, own=own)
 
         def on(store: Store) -> Sequence[str]:
-            return store.end_user(owner, ended=ended, idle=idle, remember=remember, keep=keep)
+            return store.end_user(
+                owner, ended=ended, idle=idle, remember=remember, keep=keep, own=own
+            )
 
         def stand() -> Sequence[str]:
             self.shelter.adopt_those_of(owner)
@@ -246,14 +257,21 @@ class ResilientStore(Store):
         return self._many(ask, stand, ends=True)
 
     def end_everyone(
-        self, *, ended: Tombstone, idle: int, remember: int, keep: str | None = None
+        self,
+        *,
+        ended: Tombstone,
+        idle: int,
+        remember: int,
+        keep: str | None = None,
+        own: str = "",
     ) -> int:
+        now = self.shelter.now()
         ending = Ending(
-            Ended.EVERYONE, self.shelter.now(), "", ended, idle=idle, life=remember, keep=keep
+            Ended.EVERYONE, now, "", ended, idle=idle, life=remember, keep=keep, own=own
         )
 
         def on(store: Store) -> int:
-            return store.end_everyone(ended=ended, idle=idle, remember=remember, keep=keep)
+            return store.end_everyone(ended=ended, idle=idle, remember=remember, keep=keep, own=own)
 
         def stand() -> int:
             self.shelter.adopt_those_of(None)
@@ -328,7 +346,8 @@ class ResilientStore(Store):
 
         def ask() -> tuple[int | None, int | None]:
             marked, ended = self.primary.marked(name, owner)
-            if name.startswith("now:"):  # asked by the store's own clock, and of this moment
+            # Asked by the store's own clock, and of this moment or this request's.
+            if name.startswith(("now:", OWN)):
                 return marked, ended
             here = self.shelter.ended_at(owner)
             return marked, max(ended or 0, here or 0) or None

@@ -387,6 +387,7 @@ class Shelter(HostStore):
                 step.note("everyone", "", ending.life)
             else:
                 step.note("ended", ending.name, ending.life)
+            step.note_own(ending.own)
 
     def end_what_began(self, owner: str, *, before: int) -> None:
         """The owner's sessions that began here before then (ms) were ended by another host."""

@@ -111,6 +111,7 @@ class SQLiteStore(Store):
         idle: int,
         ended: Tombstone,
         waited: int = 0,
+        own: str = "",
         limit: Limit | None = None,
         redeems: Redeems | None = None,
     ) -> Answer:
@@ -119,8 +120,7 @@ class SQLiteStore(Store):
             if refusal is not None:
                 return refusal
             new = head(data)
-            at = step.ended_at(new.owner) if waited > 0 and new.owner else None
-            if at is not None and at >= step.now - waited:
+            if waited > 0 and new.owner and step.ended_since(new.owner, step.now - waited, own):
                 return Answer(Outcome.REFUSED)
             if step.state(new_sid).outcome is not Outcome.MISSING:
                 return Answer(Outcome.REFUSED)  # that id is somebody's, or was
@@ -160,7 +160,14 @@ class SQLiteStore(Store):
             return True
 
     def end_user(
-        self, owner: str, *, ended: Tombstone, idle: int, remember: int, keep: str | None = None
+        self,
+        owner: str,
+        *,
+        ended: Tombstone,
+        idle: int,
+        remember: int,
+        keep: str | None = None,
+        own: str = "",
     ) -> Sequence[str]:
         with self._write(durable=True) as step:
             gone = [one for one in step.sessions_of(owner) if one.sid != keep]
@@ -168,14 +175,22 @@ class SQLiteStore(Store):
                 step.end(one.sid, head(one.data), ended, idle)
             step.run("DELETE FROM remembered WHERE owner = ?", (owner,))
             step.note("ended", owner, remember)
+            step.note_own(own)
             return [one.sid for one in gone]
 
     def end_everyone(
-        self, *, ended: Tombstone, idle: int, remember: int, keep: str | None = None
+        self,
+        *,
+        ended: Tombstone,
+        idle: int,
+        remember: int,
+        keep: str | None = None,
+        own: str = "",
     ) -> int:
         with self._write(durable=True) as step:
             step.run("DELETE FROM remembered")
             step.note("everyone", "", remember)
+            step.note_own(own)
             return step.end_everyone(ended, idle, keep)
 
     def sessions_of(self, owner: str) -> Sequence[Listed]:

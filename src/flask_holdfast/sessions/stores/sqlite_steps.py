@@ -16,6 +16,7 @@ from .base import (
     EXPIRED_KEPT,
     IDLE,
     MOST_REMEMBERED,
+    OWN_KEPT,
     Answer,
     Counts,
     Limit,
@@ -229,6 +230,11 @@ class Step:
             (kind, name, self.now, self.now + life),
         )
 
+    def note_own(self, own: str) -> None:
+        """The moment of an end, for the request that made it."""
+        if own:
+            self.note("mark", own, OWN_KEPT)
+
     def moment(self, kind: str, name: str) -> int | None:
         row = self.run(
             "SELECT at FROM moments WHERE kind = ? AND name = ? AND expires > ?",
@@ -240,6 +246,11 @@ class Step:
         """When all of the owner's sessions were ended last, alone or with everyone's."""
         moments = (self.moment("ended", owner), self.moment("everyone", ""))
         return max((moment for moment in moments if moment is not None), default=None)
+
+    def ended_since(self, owner: str, since: int, own: str) -> bool:
+        """Whether others ended all of the owner's sessions then or later."""
+        ended, mine = self.ended_at(owner), self.moment("mark", own) if own else None
+        return ended is not None and ended >= since and (mine is None or ended > mine)
 
     def clean(self, limit: int) -> int:
         """Remove rows that have ended, at most `limit` of each table; the most removed of one."""
