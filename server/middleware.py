@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 from flask import Response, g, jsonify, render_template, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import BadHost, HTTPException
 
 from flask_holdfast.csrf import CSRFError
 from flask_holdfast.exceptions import SessionLimitReached, printable
@@ -88,6 +88,8 @@ def error_page(error: HTTPException) -> ResponseReturnValue | HTTPException:
         answer.set_data(body.get_data())
         answer.content_type = "application/json"
         return answer
+    if isinstance(error, BadHost):
+        return error  # there are no addresses that a page of ours could link to
     title, advice = WORDS.get(error.code or 500, (error.name, error.description))
     if isinstance(error, SessionLimitReached):
         title, advice = LIMIT_REACHED

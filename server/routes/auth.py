@@ -23,7 +23,7 @@ from flask_login import current_user, login_user, logout_user
 
 from flask_holdfast import require_durable_session
 from flask_holdfast.exceptions import StoreUnavailable, printable
-from server.ended import ended_session
+from server.ended import ended_session, new_password
 from server.forms import ChangePasswordForm, LoginForm, RegisterForm, refuse, said
 from server.login import login_required, me, safe_target
 from server.models import (
@@ -131,5 +131,4 @@ def give_password(user: User, password: str) -> bool:
 
 
 def end_others(user: User) -> None:
-    mine = user.get_id()
-    session_manager().delete_user_sessions(mine, keep=current_sid(), by=mine)
+    session_manager().delete_user_sessions(user.id, keep=current_sid(), by=new_password(user))
