@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from server.models import User
     from server.session_manager import Tombstone
 
-# What a tombstone's `by` says of an end that its own person did not bring about.
+# What a tombstone's `by` says of an end that its own person did not ask for as such.
 ADMINISTRATOR = "admin:"
+NEW_CREDENTIAL = "password:"
 TERMINAL = "terminal"
 # It came from another client, or with a secret that had been renewed.
 COPIED = frozenset({"binding", "renewal"})
@@ -43,6 +44,11 @@ def administrator(user: User) -> str:
     A person's own doing is kept as the bare number of their account.
     """
     return f"{ADMINISTRATOR}{user.get_id()}"
+
+
+def new_password(user: User) -> str:
+    """The same where the password of *user* was changed."""
+    return f"{NEW_CREDENTIAL}{user.get_id()}"
 
 
 def ended_session() -> Ended | None:
@@ -81,6 +87,9 @@ def _ended_by(by: str | None) -> str:
         return "Your session was ended."
     if by == TERMINAL or by.startswith(ADMINISTRATOR):
         return "An administrator ended your session."
+    if by.startswith(NEW_CREDENTIAL):
+        # Who did not change it must not read that they did.
+        return "The password was changed from another place, which ended your session."
     if by in COPIED:
         return "Your session's cookie was used from elsewhere, so it was ended."
     return "You ended this session from another place where you were signed in."

@@ -11,11 +11,12 @@ import time
 from typing import TYPE_CHECKING
 
 from flask import Response, g, jsonify, render_template, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import BadHost, HTTPException
 
 from flask_holdfast.csrf import CSRFError
-from flask_holdfast.exceptions import SessionLimitReached, StoreUnavailable, printable
-from flask_holdfast.sessions.interface import SessionUnavailable
+from flask_holdfast.exceptions import SessionLimitReached, printable
+from flask_holdfast.sessions.unavailable import SessionUnavailable
+from flask_holdfast.web import unavailable
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -49,7 +50,6 @@ def install(app: Flask) -> None:
     app.before_request(start_clock)
     app.after_request(log_request)
     app.register_error_handler(HTTPException, error_page)
-    app.register_error_handler(StoreUnavailable, store_unavailable)
 
 
 def start_clock() -> None:
@@ -75,30 +75,27 @@ def error_page(error: HTTPException) -> ResponseReturnValue | HTTPException:
         return error
     if isinstance(error, CSRFError):
         return csrf_answer(error)
-    if isinstance(error, SessionUnavailable) and not is_api():
-        # The extension's page, in this application's shell: with the form that was sent.
-        return error
+    message = error.description
+    if isinstance(error, SessionUnavailable):
+        if not is_api():
+            # The extension's page, in this application's shell: with the form that was sent.
+            return error
+        message = unavailable.detail(error)
     answer: AnyResponse = error.get_response()
     if wants_json():
         answer.headers["Cache-Control"] = "no-store"
-        body = jsonify(error=error.name.lower().replace(" ", "_"), message=error.description)
+        body = jsonify(error=error.name.lower().replace(" ", "_"), message=message)
         answer.set_data(body.get_data())
         answer.content_type = "application/json"
         return answer
+    if isinstance(error, BadHost):
+        return error  # there are no addresses that a page of ours could link to
     title, advice = WORDS.get(error.code or 500, (error.name, error.description))
     if isinstance(error, SessionLimitReached):
         title, advice = LIMIT_REACHED
     answer.set_data(render_template("error.html", title=title, advice=advice))
     answer.content_type = "text/html; charset=utf-8"
     return answer
-
-
-def store_unavailable(error: StoreUnavailable) -> ResponseReturnValue | HTTPException:
-    """The same page whether the session could not be read, or the session manager not asked."""
-    if isinstance(error, HTTPException):
-        return error_page(error)
-    log.warning("the session manager was not answered: %s", printable(error))
-    return error_page(SessionUnavailable())
 
 
 def csrf_answer(error: CSRFError) -> ResponseReturnValue:

@@ -6,7 +6,7 @@ import hashlib
 import secrets
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from flask import current_app, g
 from flask_login import UserMixin
@@ -20,6 +20,7 @@ from sqlalchemy import (
     create_engine,
     event,
     select,
+    update,
 )
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
@@ -30,7 +31,7 @@ from server import config, passwords
 
 if TYPE_CHECKING:
     from flask import Flask
-    from sqlalchemy import Dialect, Engine
+    from sqlalchemy import CursorResult, Dialect, Engine
     from sqlalchemy.engine.interfaces import DBAPIConnection
     from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -200,9 +201,21 @@ def authenticate(username: str, password: str) -> User | None:
     return user
 
 
-def set_password(user: User, password: str) -> None:
-    user.password_hash = passwords.hash_password(password)
+def set_password(user: User, password: str) -> bool:
+    """Give the account of *user* another password. False, with nothing changed, where it has
+    another by now than *user* was read with: a sign-in whose old password is hashed anew must not
+    undo a change that was made meanwhile.
+    """
+    return set_password_hash(user, passwords.hash_password(password))
+
+
+def set_password_hash(user: User, password_hash: str) -> bool:
+    """The same with what `set_password` keeps."""
+    as_read = User.id == user.id, User.password_hash == user.password_hash
+    change = update(User).where(*as_read).values(password_hash=password_hash)
+    changed = cast("CursorResult[Any]", database().execute(change)).rowcount == 1
     database().commit()
+    return changed
 
 
 def add_note(user: User, text: str) -> Note:

@@ -22,17 +22,25 @@ from flask import (
 from flask_login import current_user, login_user, logout_user
 
 from flask_holdfast import require_durable_session
-from flask_holdfast.exceptions import printable
-from server.ended import ended_session
+from flask_holdfast.exceptions import StoreUnavailable, printable
+from server.ended import ended_session, new_password
 from server.forms import ChangePasswordForm, LoginForm, RegisterForm, refuse, said
 from server.login import login_required, me, safe_target
-from server.models import UsernameTaken, add_user, authenticate, set_password
+from server.models import (
+    UsernameTaken,
+    add_user,
+    authenticate,
+    set_password,
+    set_password_hash,
+)
 from server.passwords import check_password
 from server.security.headers import signed_out
 from server.session_manager import current_sid, session_manager
 
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
+
+    from server.models import User
 
 log = logging.getLogger("server.auth")
 blueprint = Blueprint("auth", __name__, url_prefix="/auth")
@@ -91,13 +99,36 @@ def change_password() -> ResponseReturnValue:
     user = me()
     form = ChangePasswordForm()
     if form.validate_on_submit():
-        if check_password(user.password_hash, said(form.current_password)):
-            set_password(user, said(form.new_password))
-            mine = user.get_id()
-            session_manager().delete_user_sessions(mine, keep=current_sid(), by=mine)
+        known = check_password(user.password_hash, said(form.current_password))
+        if known and give_password(user, said(form.new_password)):
             session_manager().rotate()
             log.info("changed the password of user %s", user.id)
             flash("Your password is changed, and your other sessions have ended.")
             return redirect(url_for("account.sessions"), 303)
         refuse(form.current_password, "This is not your current password.")
     return render_template("auth/change_password.html", form=form), 400 if form.errors else 200
+
+
+def give_password(user: User, password: str) -> bool:
+    """Change the password of *user*, and end all of their sessions but the one that asks. False,
+    with the password unchanged, where another request has changed it meanwhile.
+
+    The session store and the database are two, and either may fail after the other has done its
+    part. So sessions end before: where that is not certain, the password stays as it was. And they
+    end after, as whoever knows the old one may have signed in between: where that is not certain,
+    the old one is put back. Raises `StoreUnavailable` in both cases.
+    """
+    before = user.password_hash
+    end_others(user)
+    if not set_password(user, password):
+        return False
+    try:
+        end_others(user)
+    except StoreUnavailable:
+        set_password_hash(user, before)
+        raise
+    return True
+
+
+def end_others(user: User) -> None:
+    session_manager().delete_user_sessions(user.id, keep=current_sid(), by=new_password(user))

@@ -28,12 +28,22 @@ class State(Enum):
     REFUSES = "refuses"
 
 
+class Cut(Enum):
+    """Where in an exchange a line is cut for good: nobody who asked can tell the two apart."""
+
+    BEFORE = "before Redis has it"
+    AFTER = "after Redis has done it"
+
+
 class Line:
     """Carries what comes in at `port` to `target`, and the answers back."""
 
     def __init__(self, target: int) -> None:
         self.port = free_port()
         self.state = State.GOOD
+        #: How many questions it has carried, since it was told where to be cut.
+        self.asked = 0
+        self._cut: tuple[int, Cut] | None = None
         self._target = target
         self._listening: socket.socket | None = None
         self._ends: set[socket.socket] = set()
@@ -50,6 +60,18 @@ class Line:
             self.close()
         elif self._listening is None:
             self.open()
+
+    def cut_at(self, question: int, where: Cut) -> None:
+        """Refuse everything from the `question`th question on, counted from now, beginning at 1.
+
+        A question is what a client sends at once: a command, a script, or a pipeline. Whoever
+        asks from several threads cannot say which is the `question`th.
+        """
+        self.asked, self._cut = 0, (question, where)
+
+    def heal(self) -> None:
+        self._cut = None
+        self.becomes(State.GOOD)
 
     def open(self) -> None:
         self._listening = socket.create_server((LOOPBACK, self.port), backlog=128)
@@ -93,6 +115,9 @@ class Line:
             while piece := source.recv(65_536):
                 while self.state is State.HANGS:
                     time.sleep(0.01)
+                if self._is_cut(is_answer):
+                    self.becomes(State.REFUSES)
+                    break
                 if not is_answer or self.state is State.GOOD:
                     sink.sendall(piece)
                 elif self.state is State.RESETS:
@@ -109,6 +134,14 @@ class Line:
             self._ends -= {source, sink}
         reset(source)
         reset(sink)
+
+    def _is_cut(self, is_answer: bool) -> bool:
+        """Whether this piece goes no further, and nothing after it."""
+        self.asked += not is_answer
+        if self._cut is None:
+            return False
+        question, where = self._cut
+        return self.asked >= question and is_answer is (where is Cut.AFTER)
 
 
 def reset(end: socket.socket) -> None:

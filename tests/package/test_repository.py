@@ -106,3 +106,16 @@ def test_every_module_can_be_read_in_one_sitting(texts: dict[str, str]) -> None:
     }
 
     assert {name: lines for name, lines in lengths.items() if lines > READABLE} == {}
+
+
+def test_every_test_that_a_document_names_is_there(texts: dict[str, str]) -> None:
+    """A promise whose test has moved would look as if it had one."""
+    named = {
+        (document, path)
+        for document, text in texts.items()
+        if document.endswith(".md")
+        for path in re.findall(r"`(tests/[\w/]+(?:\.py)?)`", text)
+    }
+
+    assert len(named) > 10
+    assert {each for each in named if not (ROOT / each[1]).exists()} == set()

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 import pytest
 from argon2 import PasswordHasher
 
-from server import models
+from server import models, passwords
 from server.login import safe_target
+from server.routes import auth
 from tests.server.visitor import ORIGIN, PASSWORD, Visitor, token_in
 
 if TYPE_CHECKING:
     from flask import Flask
+
+    from tests.server.conftest import NewApp
 
 ELSEWHERE = [
     "https://elsewhere.example/",
@@ -290,6 +293,60 @@ def test_a_password_change_that_is_refused_changes_nothing(
     assert answer.status_code == 400
     assert said in answer.text
     assert Visitor(app).login("bob").status_code == 303
+
+
+def test_a_sign_in_does_not_bring_the_old_password_back(
+    bob: Visitor, app: Flask, new_app: NewApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An old hash is made anew with the password that was typed: of a sign-in that had begun
+    before the password was changed, that was the old one, which worked again for good.
+    """
+    new, desk = "five other words for it", Visitor(new_app())
+    desk.login("bob")
+
+    def changed_meanwhile(stored: str) -> bool:
+        given = {"current_password": PASSWORD, "new_password": new, "confirm_password": new}
+        assert desk.submit("/auth/change-password", **given).status_code == 303
+        return True
+
+    with monkeypatch.context() as patch:
+        patch.setattr(passwords, "is_outdated", changed_meanwhile)
+        Visitor(app).login("bob")
+
+    with app.app_context():
+        assert models.authenticate("bob", PASSWORD) is None
+        assert models.authenticate("bob", new) is not None
+
+
+def test_of_two_who_change_one_password_at_once_one_is_refused(
+    bob: Visitor, app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thief's change, made while the owner's was under way, was overwritten by it, or it
+    overwrote the owner's: both were told that theirs is the password now.
+    """
+    thief = Visitor(app)
+    thief.login("bob")
+    theirs, set_password = "a password of the thief", models.set_password
+
+    def change(visitor: Visitor, password: str) -> int:
+        given = {"current_password": PASSWORD, "new_password": password}
+        answer = visitor.submit("/auth/change-password", **given, confirm_password=password)
+        return answer.status_code
+
+    def slowly(user: models.User, password: str) -> bool:
+        monkeypatch.setattr(auth, "set_password", set_password)
+        with app.app_context():
+            found = models.find_user("bob")
+            assert found is not None
+            models.set_password(found, theirs)
+        return set_password(user, password)
+
+    monkeypatch.setattr(auth, "set_password", slowly)
+
+    assert change(bob, "five other words for it") == 400
+    with app.app_context():
+        assert models.authenticate("bob", theirs) is not None
+    assert not thief.is_signed_in()
 
 
 def test_a_password_hashed_with_yesterdays_parameters_is_hashed_anew_at_login(

@@ -111,7 +111,10 @@ def replaced(app: flask.Flask, bob: Visitor, admin: Visitor) -> None:
     ("end", "words"),
     [
         (by_myself, "You ended this session from another place where you were signed in."),
-        (by_a_new_password, "You ended this session from another place where you were signed in."),
+        (
+            by_a_new_password,
+            "The password was changed from another place, which ended your session.",
+        ),
         (by_an_administrator, "An administrator ended your session."),
         (with_all_of_mine, "An administrator ended your session."),
         (with_everyones, "An administrator ended your session."),

@@ -181,3 +181,19 @@ def test_a_cookie_of_any_shape_is_at_most_a_stranger(anyone: Visitor) -> None:
         headers = {"Cookie": f"__Host-session={value}; __Host-remember_token={value}"}
         answer = anyone.client.get("/dashboard", base_url=ORIGIN, headers=headers)
         assert answer.status_code == 303
+
+
+@pytest.mark.parametrize(
+    "path", ["/welcome", "/health", "/static/css/site.css", "/api/notes", "/x"]
+)
+@pytest.mark.parametrize("host", ["a" * 64, f"{'b' * 70}.example"])
+def test_a_host_that_cannot_be_one_is_the_clients_mistake(
+    anyone: Visitor, caplog: pytest.LogCaptureFixture, path: str, host: str
+) -> None:
+    """The page for the error wanted to link to the start page: two tracebacks, and a 500."""
+    answer = anyone.get(path, Host=host)
+
+    assert answer.status_code == 400
+    assert answer.is_json is path.startswith("/api/")
+    assert not any(record.exc_info for record in caplog.records)
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"

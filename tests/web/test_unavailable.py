@@ -14,11 +14,15 @@ from flask_holdfast.sessions.stores.base import Answer, Proof
 from flask_holdfast.sessions.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from werkzeug.test import TestResponse
 
 BASE = "https://localhost"
 TEXT = "a long letter"
 TITLE = "Back in a moment"
+LOOK = "may have arrived"
+CALM = "You have not been signed out"
 
 
 class Away(MemoryStore):
@@ -35,6 +39,11 @@ class Away(MemoryStore):
         if self.away:
             raise StoreUnavailable("away")
         return super().replace(sid, data, etag=etag, idle=idle, slide=slide)
+
+    def end_user(self, owner: str, **how: Any) -> Sequence[str]:
+        if self.away:
+            raise StoreUnavailable("away")
+        return super().end_user(owner, **how)
 
 
 class Site:
@@ -55,6 +64,7 @@ class Site:
         app.add_url_rule(
             "/secret", "secret", self.holdfast.csrf.no_refill(self.secret), methods=["POST"]
         )
+        app.add_url_rule("/end", "end", self.end, methods=["GET", "POST"])
         self.client = app.test_client()
         self.written: list[str] = []
         self.user: str | None = None
@@ -72,6 +82,11 @@ class Site:
 
     def secret(self) -> str:
         return self.write()
+
+    def end(self) -> str:
+        """Does one thing here, and another in the store."""
+        self.written.append("ended")
+        return str(self.holdfast.sessions.delete_user_sessions("ada"))
 
     def token(self) -> str:
         return self.client.get("/", base_url=BASE).text
@@ -148,7 +163,107 @@ def test_what_may_have_been_done_is_not_offered_again(site: Site) -> None:
     assert answer.status_code == 503
     assert site.written == [TEXT]
     assert TEXT not in answer.text
-    assert "may have arrived" in answer.text
+    assert LOOK in answer.text
+
+
+def test_what_a_view_asks_of_the_manager_is_no_fault_of_the_application(site: Site) -> None:
+    """It was a 500; and SERVER said that nothing had been done, as the view had not returned."""
+    token = site.token()
+    site.store.away = "for writes"
+
+    answer = site.post("/end", csrf_token=token)
+
+    assert answer.status_code == 503
+    assert site.written == ["ended"]
+    assert LOOK in answer.text
+    assert TEXT not in answer.text
+
+
+def test_a_page_that_was_only_asked_for_says_try_again(site: Site) -> None:
+    site.token()
+    site.store.away = "for writes"
+
+    answer = site.client.get("/end", base_url=BASE, headers={"Accept": "text/html"})
+
+    assert answer.status_code == 503
+    assert CALM in answer.text
+    assert LOOK not in answer.text
+
+
+def test_nobody_is_told_that_they_are_signed_in_after_a_get_whose_session_was_not_saved(
+    site: Site,
+) -> None:
+    """A view that answers GET may be the one that signs out."""
+
+    def sign_out() -> str:
+        session["left"] = True
+        return "signed out"
+
+    site.app.add_url_rule("/sign-out", "sign_out", sign_out)
+    site.token()
+    site.store.away = "for writes"
+
+    answer = site.client.get("/sign-out", base_url=BASE, headers={"Accept": "text/html"})
+
+    assert answer.status_code == 503
+    assert TITLE in answer.text
+    assert CALM not in answer.text
+
+
+@pytest.mark.parametrize("exempt", [True, False], ids=["in an exempt view", "in a hook before it"])
+def test_where_the_session_is_asked_for_says_whether_the_view_had_begun(
+    site: Site, exempt: bool
+) -> None:
+    """An exempt view may do something before it looks who is there; a hook comes before it."""
+
+    def save() -> str:
+        site.written.append(TEXT)
+        return f"for {session.get('seen')}"
+
+    site.app.add_url_rule("/save", "save", site.holdfast.csrf.exempt(save), methods=["POST"])
+    if not exempt:
+        site.app.before_request(lambda: session.get("seen") and None)
+    site.token()
+    site.store.away = "altogether"
+
+    answer = site.post("/save")
+
+    assert answer.status_code == 503
+    assert bool(site.written) is exempt
+    assert (LOOK in answer.text) is exempt
+    assert (CALM in answer.text) is not exempt
+
+
+def test_a_form_comes_back_where_the_view_itself_has_it_checked(site: Site) -> None:
+    """The check is the first that such a view does: nothing was done before it."""
+    site.app.config["WTF_CSRF_CHECK_DEFAULT"] = False
+    site.app.view_functions["write"] = site.holdfast.csrf.protect(site.write)
+    token = site.token()
+    site.store.away = "altogether"
+
+    answer = site.post(csrf_token=token)
+
+    assert answer.status_code == 503
+    assert TEXT in answer.text
+    assert LOOK not in answer.text
+    assert site.written == []
+
+
+def test_a_program_is_told_that_it_may_have_been_done(site: Site) -> None:
+    token = site.token()
+    site.store.away = "for writes"
+
+    answer = site.client.post(
+        "/write",
+        base_url=BASE,
+        data={"text": TEXT},
+        headers={"Origin": BASE, "X-CSRFToken": token, "Accept": "application/json"},
+    )
+
+    problem = answer.get_json(force=True)
+    assert (answer.status_code, problem["reason"]) == (503, "store_unavailable")
+    assert problem["may_have_been_done"] is True
+    assert "may have been done" in problem["detail"]
 
 
 @pytest.mark.parametrize(

@@ -24,9 +24,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
-from flask import current_app, has_request_context, request
+from flask import request
 from flask.sessions import SessionInterface as FlaskSessionInterface
-from werkzeug.exceptions import Conflict, Forbidden, ServiceUnavailable
+from werkzeug.exceptions import Conflict, Forbidden
 
 from .. import settings, signals
 from ..exceptions import LoginRefused, SessionLimitReached, StoreUnavailable
@@ -44,6 +44,7 @@ from .session import Session
 from .state import Found, Held, Loaded, State
 from .stores.base import LOGOUT, REVOKED, ROTATED, Outcome, Proof, Store, Tombstone
 from .stores.url import open_store, store_of
+from .unavailable import SessionUnavailable
 from .visit import Visit
 
 if TYPE_CHECKING:
@@ -52,37 +53,6 @@ if TYPE_CHECKING:
     from redis import Redis, RedisCluster
 
 U = TypeVar("U")
-
-#: What a client is told to wait after a 503, in seconds.
-RETRY_AFTER = 5
-
-
-class SessionUnavailable(StoreUnavailable, ServiceUnavailable):
-    """`StoreUnavailable` as Flask answers it: 503 with Retry-After.
-
-    `late` says that the view had run already, so that what was asked may have been done.
-    """
-
-    description = "Sessions are not available at the moment. Please try again shortly."
-
-    def __init__(self, *, late: bool = False) -> None:
-        ServiceUnavailable.__init__(self, retry_after=RETRY_AFTER)
-        self.late = late
-
-    def get_response(self, environ: Any = None, scope: Any = None) -> Any:
-        """As `SessionInterface.unavailable` has it."""
-        page = getattr(current_app.session_interface, "unavailable", None) if current_app else None
-        if page is None or not has_request_context():
-            return super().get_response(environ, scope)
-        return page(self)
-
-
-class SessionNotDurable(SessionUnavailable):
-    """What was asked for waits until the store is back: the session is one that a fallback
-    answers for, and so may be one that was ended elsewhere.
-    """
-
-    description = "This is not possible at the moment. Please try again shortly."
 
 
 class TooManySessions(SessionLimitReached, Forbidden):

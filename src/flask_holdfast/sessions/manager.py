@@ -24,6 +24,7 @@ from .ids import is_sid
 from .session import Session
 from .state import Rotation, State
 from .stores.base import LOGOUT, REVOKED, UNAVAILABLE, Listed, Outcome, Store, Tombstone
+from .unavailable import answered_by_flask
 
 _FLASK_IDLE = 31 * 86_400
 _REMEMBER = 365 * 86_400
@@ -53,7 +54,9 @@ class SessionInfo:
 
 
 class SessionManager:
-    """Look at sessions, and end them. Every method may raise `StoreUnavailable`."""
+    """Look at sessions, and end them. Every method may raise `StoreUnavailable`, which unhandled
+    in a view is a 503.
+    """
 
     def __init__(
         self,
@@ -101,6 +104,7 @@ class SessionManager:
 
     # -- one session -------------------------------------------------------------------
 
+    @answered_by_flask
     def revoke_session(self, session_id: str | None = None, *, by: str | None = None) -> bool:
         """End one session at once, everywhere; the current one if none is named.
 
@@ -122,6 +126,7 @@ class SessionManager:
         """End one session at once. False if there is no such live session."""
         return is_sid(session_id) and self.revoke_session(session_id)
 
+    @answered_by_flask
     def get_session_data(self, session_id: str) -> dict[str, Any] | None:
         """The data of one live session, decoded; None if there is none. Not a touch."""
         found = self._find(session_id)
@@ -129,6 +134,7 @@ class SessionManager:
             return None
         return {key: codec.loads(bytes(raw)) for key, raw in found.data.items()}
 
+    @answered_by_flask
     def why_ended(self, session_id: str) -> Tombstone | None:
         """Why, when and by whom a session was ended, or that it expired, while that is
         remembered.
@@ -137,6 +143,7 @@ class SessionManager:
 
     # -- many sessions -----------------------------------------------------------------
 
+    @answered_by_flask
     def delete_user_sessions(
         self, user_id: object, keep: str | None = None, *, by: str | None = None
     ) -> int:
@@ -166,6 +173,7 @@ class SessionManager:
             )
         return len(ended)
 
+    @answered_by_flask
     def delete_all_sessions(self, keep: str | None = None, *, by: str | None = None) -> int:
         """End everyone's sessions, anonymous ones too, but the one with the sid `keep`; how
         many ended.
@@ -187,6 +195,7 @@ class SessionManager:
         tell(signals.session_revoked, session_id=None, user_id=None, reason=REVOKED, by=by)
         return ended
 
+    @answered_by_flask
     def get_active_sessions(
         self, user_id: object | None = None, *, limit: int = 50, offset: int = 0
     ) -> dict[str, SessionInfo]:
@@ -203,6 +212,7 @@ class SessionManager:
         infos = (self._info(item, here) for item in listed)
         return {info.session_id: info for info in infos if info is not None}
 
+    @answered_by_flask
     def get_session_stats(self) -> dict[str, int]:
         """`total_sessions`, `authenticated_sessions`, `anonymous_sessions`, `unique_users`."""
         counts = self.store.counts()
@@ -213,6 +223,7 @@ class SessionManager:
             "unique_users": counts.users,
         }
 
+    @answered_by_flask
     def sweep(self) -> int:
         """Remove what has expired; how many records. Stores also clean up as they go."""
         return self.store.sweep()
@@ -234,6 +245,7 @@ class SessionManager:
 
     # -- remember cookies --------------------------------------------------------------
 
+    @answered_by_flask
     def forget(self, remember: str) -> None:
         """End one remember cookie, by its id, and the session that belongs to it, as signing out
         there does; but not the current request's.

@@ -3,32 +3,66 @@ programs, a calm page for people, with what they wrote.
 
     {"type", "title", "status": 503, "detail", "reason": "store_unavailable", "retry_after"}
 
+and `"may_have_been_done": true` where that is so: see `may_have_acted`.
+
 The page is `holdfast/unavailable.html`, which an application may replace; what it says stands
 in `holdfast/csrf_message.html`. Nothing of ours here asks the store.
 """
 
 from __future__ import annotations
 
+import traceback
 from contextlib import suppress
 from http import HTTPStatus
-from typing import TYPE_CHECKING
 
-from flask import Response, current_app, json, request
+from flask import Flask, Response, current_app, json, request
 from werkzeug.exceptions import HTTPException
 
 from .. import settings
-from ..csrf import answer, origin, refill
+from ..csrf import CSRFProtect, answer, origin, refill
+from ..csrf.decision import SAFE_METHODS
 from ..csrf.origin import Proof
 from ..exceptions import StoreUnavailable
-from ..sessions.interface import RETRY_AFTER, SessionNotDurable
-
-if TYPE_CHECKING:
-    from ..sessions.interface import SessionUnavailable
+from ..sessions.unavailable import RETRY_AFTER, SessionNotDurable, SessionUnavailable
 
 TEMPLATE = "holdfast/unavailable.html"
 #: The `reason` of the problem: the store is away, or only stood in for.
 UNAVAILABLE = "store_unavailable"
 NOT_DURABLE = "session_not_durable"
+
+MAY_HAVE_BEEN_DONE = (
+    "Sessions became unavailable while this was being done, so it may have been done. Please look "
+    "before you send it again."
+)
+
+#: What runs before a view does anything: the hooks, and the CSRF check, wherever it is made.
+_BEFORE_THE_VIEW = frozenset({Flask.preprocess_request.__code__, CSRFProtect.protect.__code__})
+
+
+def is_late(error: SessionUnavailable) -> bool:
+    """Whether the view had begun when the store failed, or had returned already. It may have
+    committed something by then, and so may the very step of the store whose answer is missing.
+
+    An error that reached Flask through the hooks before the view, or through the CSRF check, is
+    not late; any other that was raised is. `SessionNotDurable` is raised in place of the view.
+    """
+    if error.late or isinstance(error, SessionNotDurable):
+        return error.late
+    passed = {frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)}
+    return bool(passed) and passed.isdisjoint(_BEFORE_THE_VIEW)
+
+
+def may_have_acted(error: SessionUnavailable) -> bool:
+    """Whether what the current request asked for may have been done. Safe methods ask for
+    nothing to be done (RFC 9110, 9.2.1).
+    """
+    return request.method not in SAFE_METHODS and is_late(error)
+
+
+def detail(error: SessionUnavailable) -> str:
+    """What a program is told, in a sentence or two."""
+    said = MAY_HAVE_BEEN_DONE if may_have_acted(error) else str(error.description)
+    return _translate(said)
 
 
 def page(error: SessionUnavailable) -> Response:
@@ -45,24 +79,28 @@ def page(error: SessionUnavailable) -> Response:
 
 
 def _problem(error: SessionUnavailable) -> dict[str, object]:
-    return {
+    problem: dict[str, object] = {
         "type": "about:blank",
         "title": HTTPStatus.SERVICE_UNAVAILABLE.phrase,
         "status": HTTPStatus.SERVICE_UNAVAILABLE.value,
-        "detail": _translate(str(error.description)),
+        "detail": detail(error),
         "reason": NOT_DURABLE if isinstance(error, SessionNotDurable) else UNAVAILABLE,
         "retry_after": RETRY_AFTER,
     }
+    return problem | ({"may_have_been_done": True} if may_have_acted(error) else {})
 
 
 def _page(error: SessionUnavailable) -> str:
+    acted = may_have_acted(error)
     return answer.rendered(
         TEMPLATE,
         reason=None,  # which a shell for refusals may look into
         kind="unavailable",
-        late=error.late,
+        late=acted,
+        # A view that answers GET may sign somebody out.
+        unsure=error.late,
         waits=isinstance(error, SessionNotDurable),
-        refill=None if error.late else _form(),
+        refill=None if acted else _form(),
         t=_translate,
     )
 
