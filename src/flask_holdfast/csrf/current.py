@@ -15,7 +15,7 @@ from flask import current_app, g, request, session
 from flask.globals import request_ctx
 from itsdangerous import BadData, URLSafeTimedSerializer
 
-from .. import settings
+from .. import keys, settings
 from ..exceptions import StoreUnavailable
 from . import tokens
 from .decision import SAFE_METHODS
@@ -294,8 +294,8 @@ def _secrets() -> list[Any]:
     config = _config()
     if own := config.get("WTF_CSRF_SECRET_KEY"):
         return [own]
-    known = current_app.secret_key  # not the config: a subclass of Flask may have it as a constant
-    return [known, *(config.get("SECRET_KEY_FALLBACKS") or ())] if known else []
+    # Not from the config: a subclass of Flask may have it as a constant.
+    return keys.counting(current_app.secret_key, config.get("SECRET_KEY_FALLBACKS"))
 
 
 def _keys() -> list[Key]:

@@ -26,7 +26,7 @@ from flask import current_app, has_request_context, request
 from flask.sessions import SessionInterface as FlaskSessionInterface
 from werkzeug.exceptions import Forbidden, HTTPException, ServiceUnavailable
 
-from .. import settings, signals
+from .. import keys, settings, signals
 from ..exceptions import SessionLimitReached, StoreUnavailable
 from . import ids, record
 from .binding import Binding, Change, Client
@@ -154,14 +154,13 @@ class SessionInterface(FlaskSessionInterface):
         return State.UNSTORED if cookie.kind is ids.Kind.UNSTORED else State.UNASKED, cookie
 
     def _signer(self, app: Flask) -> ids.CookieSigner | None:
-        if not app.secret_key:
+        known = keys.counting(app.secret_key, app.config.get("SECRET_KEY_FALLBACKS"))
+        if not known:
             return None
         signs = self._use_signer
         if signs is None:
             signs = settings.get(app.config, "SESSION_USE_SIGNER")
-        fallbacks = app.config.get("SECRET_KEY_FALLBACKS") or ()
-        # An empty key would let anybody sign.
-        return _signer((app.secret_key, *filter(None, fallbacks)), signs)
+        return _signer(tuple(known), signs)
 
     def _read_cookie(self, visit: Visit) -> ids.Cookie | None:
         """The genuine cookie. A forged one is no cookie.
