@@ -42,7 +42,7 @@ WRONG: dict[str, list[object]] = {
     "WTF_CSRF_HEADERS": [[], None, "X-CSRFToken"],
     "WTF_CSRF_FIELD_NAME": ["", None, 5],
     "WTF_CSRF_TIME_LIMIT": [0, "1800"],
-    "WTF_CSRF_SECRET_KEY": ["", "x"],
+    "WTF_CSRF_SECRET_KEY": ["", "x", "this is a secret key"],
     "SESSION_COOKIE_NAME": ["", "a b", "a;b", 5, None],
     "SESSION_COOKIE_DOMAIN": [True, ""],
     "SESSION_STORE_URL": [
@@ -151,8 +151,18 @@ WRONG: dict[str, list[object]] = {
         "abcab" * 10,
         b"\0" * 32,
         5,
+        # Out of documentation.
+        "dev",
+        "super secret key",
+        b'_5#y2L"F4Q8z\n\xec]/',
+        "192b9bdd22ab9ed4d12e236c78afcb9a393ec15f71bbf5dc987d54727823bcbf",
+        "A0Zr98j/3yX R~XHH!jmN]LWX/,?RT",
+        "you-will-never-guess",
     ],
-    "SECRET_KEY_FALLBACKS": [KEY, KEY.encode(), [""], [None], ["short"], ["a" * 64], [5], 5],
+    "SECRET_KEY_FALLBACKS": [
+        *(KEY, KEY.encode(), [""], [None], ["short"], ["a" * 64], [5], 5),
+        ["hard to guess string"],
+    ],
     "SESSION_COOKIE_SAMESITE": ["lax", "none", False, "", "Lax; Secure"],
     "REMEMBER_COOKIE_DURATION": ["30d", None, -1],
 }
@@ -192,6 +202,14 @@ def test_a_missing_secret_key_says_how_to_make_one() -> None:
     error = wrong(SECRET_KEY=None)
 
     assert "secrets" in error.fix
+
+
+def test_a_secret_key_out_of_documentation_says_how_to_make_one() -> None:
+    error = wrong(SECRET_KEY="192b9bdd22ab9ed4d12e236c78afcb9a393ec15f71bbf5dc987d54727823bcbf")
+
+    assert "documentation" in error.fix
+    assert "secrets.token_hex" in error.fix
+    assert "192b9b" not in str(error)
 
 
 def test_a_secret_key_from_the_environment_with_bytes_that_are_no_text() -> None:
@@ -433,12 +451,17 @@ def test_the_session_interface_alone_hardens_and_refuses_nothing() -> None:
     assert {**before, "SECRET_KEY": "weak"} == dict(app.config)
 
 
-def test_an_empty_fallback_key_forges_no_session_where_the_interface_is_used_alone() -> None:
+@pytest.mark.parametrize(
+    ("fallbacks", "key"), [([""], b""), ([None], b""), ("text", b"t"), ([5], b"5")], ids=repr
+)
+def test_a_fallback_that_is_no_key_forges_no_session_where_the_interface_is_used_alone(
+    fallbacks: object, key: bytes
+) -> None:
     """`os.environ.get("OLD_KEY", "")`: anybody can sign with no key at all."""
     app = Flask("alone")
-    app.config.update(SECRET_KEY=KEY, SECRET_KEY_FALLBACKS=[""])
+    app.config.update(SECRET_KEY=KEY, SECRET_KEY_FALLBACKS=fallbacks)
     interface = app.session_interface = SessionInterface.from_url("memory://")
-    forged = ids.CookieSigner([b""]).dumps(
+    forged = ids.CookieSigner([key]).dumps(
         ids.Cookie(ids.Kind.UNSTORED, ids.new_sid(), Clock().milliseconds(), ids.new_secret())
     )
     interface.clock = Clock()

@@ -18,6 +18,7 @@ from typing import Any, ParamSpec
 
 from flask import Flask, Response, current_app, request
 from flask.globals import request_ctx
+from werkzeug.exceptions import HTTPException
 
 from . import settings
 
@@ -64,9 +65,28 @@ SCRIPTS_WITH_NONCE = "'nonce' 'strict-dynamic'"
 #: For JSON, which no browser shows as a page.
 DATA: Mapping[str, str] = {"X-Frame-Options": "DENY", "Referrer-Policy": "no-referrer"}
 DATA_CSP: Mapping[str, str] = {"default-src": "'none'", "frame-ancestors": "'none'"}
+#: For what browsers may show as a document though it is no page of ours: SVG and all other XML,
+#: whose scripts would act as the person, and any type that is not known to be harmless. It is
+#: drawn with its own styles, in no origin, and runs nothing (an uploaded avatar, a feed).
+DOCUMENT: Mapping[str, str] = {"X-Frame-Options": "SAMEORIGIN", "Referrer-Policy": "no-referrer"}
+DOCUMENT_CSP: Mapping[str, str] = {
+    "default-src": "'none'",
+    "style-src": "'self' 'unsafe-inline'",
+    "img-src": "'self' data:",
+    "font-src": "'self' data:",
+    "form-action": "'none'",
+    "base-uri": "'none'",
+    "sandbox": "",
+    "frame-ancestors": "'self'",
+}
+#: For what pages embed: images, films, fonts, PDF, styles, scripts. Nothing more, since the policy
+#: of a worker's script is the worker's, and a viewer for PDF needs scripts of its own.
+FILE: Mapping[str, str] = {"X-Frame-Options": "SAMEORIGIN"}
+FILE_CSP: Mapping[str, str] = {"frame-ancestors": "'self'"}
 
 _NONCE = "flask_holdfast.csp_nonce"
-_FOR_VIEW = "flask_holdfast.security_headers"
+#: On a response: the headers and directives that its view asked for.
+_FOR_VIEW = "_holdfast_security_headers"
 #: Where a view asked for no other headers or directives.
 _NOTHING: tuple[Mapping[str, str | None], Mapping[str, str | None]] = ({}, {})
 
@@ -98,14 +118,25 @@ def security_headers(
         def map(): ...
 
     A directive's value may contain 'nonce' (with its quotes), which stands for the nonce of
-    the response and vanishes if there is none.
+    the response and vanishes if there is none. An error that the view raises has the usual set.
+
+    A decorator above this one gets the view's answer as a response.
     """
 
     def decorate(view: Callable[_P, Any]) -> Callable[_P, Any]:
         @functools.wraps(view)
         def wrapper(*args: _P.args, **kwargs: _P.kwargs) -> Any:
-            request.environ[_FOR_VIEW] = (headers or {}, csp or {})
-            return current_app.ensure_sync(view)(*args, **kwargs)
+            # On the response itself, so that no error page, however it comes about, takes the
+            # place of the view's answer under the policy of that answer.
+            try:
+                returned = current_app.ensure_sync(view)(*args, **kwargs)
+            except HTTPException as error:
+                if error.code is not None or error.response is None:
+                    raise
+                returned = error.response  # `abort(response)`: no error, and asks no handler
+            answer = current_app.make_response(returned)
+            setattr(answer, _FOR_VIEW, (headers or {}, csp or {}))
+            return answer
 
         return wrapper
 
@@ -113,14 +144,14 @@ def security_headers(
 
 
 def _add(response: Response) -> Response:
-    environ, config = request.environ, current_app.config
-    view_headers, view_csp = environ.get(_FOR_VIEW, _NOTHING)
-    nonce = environ.get(_NONCE)
-    kind = _kind(response.mimetype or "")
-    kept = bool(nonce) or _session_was_used()
-    over = {**settings.get(config, "HOLDFAST_CSP"), **view_csp}
-    more = {**settings.get(config, "HOLDFAST_HEADERS"), **view_headers}
+    config = current_app.config
+    view_headers, view_csp = getattr(response, _FOR_VIEW, _NOTHING)
+    nonce = request.environ.get(_NONCE)
     headers = response.headers
+    kind = _kind(tuple(headers.getlist("Content-Type")))
+    kept = bool(nonce) or _session_was_used()
+    over = {**_for_kind(kind, settings.get(config, "HOLDFAST_CSP")), **view_csp}
+    more = {**settings.get(config, "HOLDFAST_HEADERS"), **view_headers}
     if not (nonce or over or more):
         names, usual = _usual(kind, request.is_secure, kept)
         if names.isdisjoint([name.lower() for name, _ in headers]):
@@ -138,14 +169,53 @@ def _add(response: Response) -> Response:
 class _Kind(Enum):
     PAGE = "page"
     DATA = "data"
-    FILE = "file"  # images, styles, scripts, downloads
+    DOCUMENT = "document"
+    FILE = "file"
 
 
-def _kind(mimetype: str) -> _Kind:
-    if mimetype in {"text/html", "application/xhtml+xml"}:
+_SETS: Mapping[_Kind, tuple[Mapping[str, str], Mapping[str, str]]] = {
+    _Kind.PAGE: (PAGE, PAGE_CSP),
+    _Kind.DATA: (DATA, DATA_CSP),
+    _Kind.DOCUMENT: (DOCUMENT, DOCUMENT_CSP),
+    _Kind.FILE: (FILE, FILE_CSP),
+}
+_PAGES = frozenset({"text/html", "application/xhtml+xml"})
+_DATA = frozenset({"application/json", "text/json"})
+#: Of these no browser makes a document with a script in it. WHATWG MIME Sniffing, JavaScript MIME
+#: type, and with `nosniff` nothing is taken for anything else.
+_FILES = frozenset(
+    {
+        *("application/pdf", "text/plain", "text/css", "text/vtt"),
+        *("text/javascript", "application/javascript", "application/x-javascript"),
+        *("text/ecmascript", "application/ecmascript", "text/x-javascript"),
+    }
+)
+
+
+@functools.lru_cache(maxsize=256)
+def _kind(content_types: tuple[str, ...]) -> _Kind:
+    """What a browser makes of an answer with these Content-Type headers. In doubt a document."""
+    if len(content_types) != 1 or "," in content_types[0]:
+        return _Kind.DOCUMENT  # browsers take the last of several types, others the first
+    # RFC 9110 section 8.3.1: without regard to case.
+    mimetype = content_types[0].partition(";")[0].strip(" \t").lower()
+    if mimetype in _PAGES:
         return _Kind.PAGE
-    data = mimetype == "application/json" or mimetype.endswith("+json")
-    return _Kind.DATA if data else _Kind.FILE
+    if mimetype in _DATA or mimetype.endswith("+json"):
+        return _Kind.DATA
+    if mimetype.endswith("+xml"):
+        return _Kind.DOCUMENT
+    embedded = mimetype.startswith(("image/", "video/", "audio/", "font/"))
+    return _Kind.FILE if embedded or mimetype in _FILES else _Kind.DOCUMENT
+
+
+def _for_kind(kind: _Kind, csp: Mapping[str, str | None]) -> Mapping[str, str | None]:
+    """Of HOLDFAST_CSP what is for this kind: it is the policy of pages, and loosens no other; but
+    who may frame the site's pages may frame the rest of it.
+    """
+    if kind in {_Kind.PAGE, _Kind.DATA} or not csp:
+        return csp
+    return {name: value for name, value in csp.items() if name == "frame-ancestors"}
 
 
 def _chosen(
@@ -158,11 +228,10 @@ def _chosen(
     chosen: dict[str, str | None] = {**COMMON, **(HSTS if secure else {})}
     if kept:
         chosen["Cache-Control"] = "no-store"
-    if kind is _Kind.FILE:
-        return chosen
-    scripts = {"script-src": SCRIPTS_WITH_NONCE} if nonce else {}
-    headers, csp = (PAGE, {**PAGE_CSP, **scripts}) if kind is _Kind.PAGE else (DATA, DATA_CSP)
-    return {**chosen, **headers, "Content-Security-Policy": _policy({**csp, **over}, nonce)}
+    headers, csp = _SETS[kind]
+    scripts = {"script-src": SCRIPTS_WITH_NONCE} if nonce and kind is _Kind.PAGE else {}
+    policy = _policy({**csp, **scripts, **over}, nonce)
+    return {**chosen, **headers, "Content-Security-Policy": policy}
 
 
 @functools.lru_cache(maxsize=16)

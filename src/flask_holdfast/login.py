@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from flask import Flask, Request, Response, current_app, g, request, session
 
+from . import keys
 from .exceptions import LoginWithoutSession, StoreUnavailable
 from .sessions import ids, remembering
 from .sessions.interface import SessionInterface, binding_of
@@ -154,10 +155,9 @@ def _attributes(app: Flask) -> dict[str, Any]:
 
 
 def _keys(app: Flask) -> list[bytes]:
-    """The current key last. An empty one is nobody's: anybody can sign with it."""
-    fallbacks = app.config.get("SECRET_KEY_FALLBACKS") or ()
-    named = (key for key in (*fallbacks, app.secret_key) if key)
-    return [key.encode("utf-8") if isinstance(key, str) else key for key in named]
+    """The current key last."""
+    known = keys.counting(app.secret_key, app.config.get("SECRET_KEY_FALLBACKS"))
+    return [key.encode("utf-8") if isinstance(key, str) else key for key in reversed(known)]
 
 
 def remember_duration(app: Flask) -> timedelta:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from . import checks
+from . import checks, keys
 from .exceptions import SettingError
 
 
@@ -373,6 +373,10 @@ def _check_secret_keys(config: Mapping[str, Any]) -> None:
         placeholder = any(word in raw.lower() for word in _PLACEHOLDERS)
         if len(raw) < _KEY_BYTES or len(set(raw)) < 6 or placeholder:
             raise SettingError(name, key, f"It is too weak. {_KEY_ADVICE}")
+        if keys.is_published(raw):
+            raise SettingError(
+                name, key, f"It stands in documentation, where everybody can read it. {_KEY_ADVICE}"
+            )
 
 
 def _check_cookie(config: Mapping[str, Any]) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from flask_holdfast.credentials import Credential, presented
 from flask_holdfast.csrf import origin
-from flask_holdfast.csrf.decision import SAFE_METHODS, Outcome
+from flask_holdfast.csrf.decision import SAFE_METHODS, Outcome, Place
 from flask_holdfast.csrf.origin import Origin, Proof
 from flask_holdfast.csrf.reasons import Reason
 
@@ -107,11 +107,8 @@ class Facts:
             strict_referer=self.case.strict,
         )
 
-    def header_token(self) -> str | None:
-        return self.case.header
-
-    def form_token(self) -> str | None:
-        return self.case.form
+    def tokens(self, place: Place) -> list[str]:
+        return [token for token in (getattr(self.case, place.value),) if token]
 
     def verdict(self, token: str) -> Reason | None:
         return None if token == "good" else _CODES[token]
@@ -131,12 +128,14 @@ def expected(case: Case) -> tuple[Outcome, str | None]:
     gate = _gate(case)
     if gate not in ("proven", "open"):
         return Outcome.REFUSED, gate
-    token = case.header or case.form or "token_missing"
-    if token == "good":
-        return Outcome.PASSED, None
-    if token == "token_expired" and case.old_pass and gate == "proven":
-        return Outcome.PASSED_OLD, None
-    return Outcome.REFUSED, token
+    sent = [token for token in (case.header, case.form) if token]
+    for token in sent:
+        if token == "good":
+            return Outcome.PASSED, None
+        if token == "token_expired" and case.old_pass and gate == "proven":
+            return Outcome.PASSED_OLD, None
+    ours = [token for token in sent if token != "token_malformed"]
+    return Outcome.REFUSED, [*ours, *sent, "token_missing"][0]
 
 
 def _gate(case: Case) -> str:
@@ -190,7 +189,7 @@ PARTS: tuple[tuple[object, ...], ...] = (
     ("https", "http"),
     ("shop.example", "shop.example:8443", "[::1]:5000", "sh op"),
     (None, "", "good", *WRONG),
-    (None, "good", "token_mismatch"),
+    (None, "good", "token_malformed", "token_mismatch", "token_expired"),
     BOTH,
     BOTH,
 )

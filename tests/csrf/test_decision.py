@@ -24,7 +24,7 @@ GATE_REASONS = (
 
 @pytest.mark.timeout(1800)
 def test_the_whole_grid(full: bool, record_property: Callable[[str, object], None]) -> None:
-    """Every request there is (9,953,280 kinds) gets the answer that the rules give it."""
+    """Every request there is (16,588,800 kinds) gets the answer that the rules give it."""
     ran: Counter[Outcome] = Counter()
     for case in grid.cases(full, sample=60_000):
         decision = decide(grid.Facts(case))
@@ -156,7 +156,13 @@ def row(sentence: str, source: str, answer: Reason | None, **parts: str | bool |
         row("a partner's form without one", "CSRF_TRUSTED_ORIGINS", Reason.TOKEN_MISSING, site="cross-site", origin="partner"),
         row("a partner on another scheme", "CVE-2025-47909", Reason.CROSS_ORIGIN, site="cross-site", origin="ours, other scheme", form="good"),
         # Tokens
-        row("a header token goes before the form's", "an upload is not parsed", Reason.TOKEN_MISMATCH, site="same-origin", header="token_mismatch", form="good"),
+        row("a header of before the login beside a fresh form field", "htmx#3379", PASSES, site="same-origin", header="token_mismatch", form="good"),
+        row("a header of a script that found no token", "axios, jQuery: undefined", PASSES, site="same-origin", header="token_malformed", form="good"),
+        row("a header whose session has ended beside a fresh form field", "htmx#3379", PASSES, site="same-origin", header="session_expired", form="good"),
+        row("a fresh header beside an old form field", "one good token is enough", PASSES, site="same-origin", header="good", form="token_mismatch"),
+        row("two that are no good", "the first of ours counts", Reason.TOKEN_MISMATCH, site="same-origin", header="token_mismatch", form="token_expired", old_pass=False),
+        row("a header that is nothing, and an old form field", "the first of ours counts", Reason.TOKEN_MISMATCH, site="same-origin", header="token_malformed", form="token_mismatch"),
+        row("a good form field from elsewhere", "OWASP CSRF", Reason.CROSS_ORIGIN, site="cross-site", header="token_malformed", form="good"),
         row("an empty header is none", "axios without a cookie", PASSES, site="same-origin", header="", form="good"),
         row("a page that was open over lunch", "CSRF_EXPIRED_POLICY", PASSES, site="same-origin", form="token_expired"),
         row("but not on a Referer's word", "CSRF_EXPIRED_POLICY", Reason.TOKEN_EXPIRED, referer="ours", form="token_expired"),

@@ -5,6 +5,7 @@ with one taken out, or moved, some check here finds a fault.
 from __future__ import annotations
 
 import inspect
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,8 +17,8 @@ from flask import Flask, request, session
 from flask_wtf.csrf import generate_csrf
 
 from flask_holdfast import Holdfast
-from flask_holdfast.csrf import decision, isolation, protect
-from flask_holdfast.csrf.decision import Decision, decide
+from flask_holdfast.csrf import current, decision, isolation, protect
+from flask_holdfast.csrf.decision import Decision, Place, decide
 from flask_holdfast.csrf.origin import Proof
 from flask_holdfast.csrf.protect import RequestFacts
 from flask_holdfast.csrf.reasons import Reason
@@ -59,17 +60,14 @@ class Told:
         self.asked.append("origin")
         return self.gate
 
-    def header_token(self) -> str | None:
-        self.asked.append("header")
-        return self.header
-
-    def form_token(self) -> str | None:
-        self.asked.append("body")
-        return self.form
+    def tokens(self, place: Place) -> Iterator[str]:
+        self.asked.append("header" if place is Place.HEADER else "body")
+        if token := self.header if place is Place.HEADER else self.form:
+            yield token
 
     def verdict(self, token: str) -> Reason | None:
         self.asked.append(f"session for {token}")
-        return self.wrong
+        return self.wrong if token == "h" else None
 
     def old_tokens_pass(self) -> bool:
         return self.old_pass
@@ -88,9 +86,20 @@ ORDER: dict[str, tuple[Callable[[], Told], list[str]]] = {
         lambda: Told(header="h", form="f"),
         ["exemption", "credentials", "origin", "header", "session for h"],
     ),
-    "nor is one whose header token is wrong": (
-        lambda: Told(header="h", form="f", wrong=Reason.TOKEN_MISMATCH),
+    "nor is one whose header token is merely old": (
+        lambda: Told(header="h", form="f", wrong=Reason.TOKEN_EXPIRED),
         ["exemption", "credentials", "origin", "header", "session for h"],
+    ),
+    "where the header's is no good the form's counts": (
+        lambda: Told(header="h", form="f", wrong=Reason.TOKEN_MISMATCH),
+        [
+            *("exemption", "credentials", "origin", "header", "session for h"),
+            *("body", "session for f"),
+        ],
+    ),
+    "but not from another origin, whose body is never read": (
+        lambda: Told(gate=Reason.ORIGIN_NULL, header="h", form="f", wrong=Reason.TOKEN_MISMATCH),
+        ["exemption", "credentials", "origin"],
     ),
     "without a header token the form's counts": (
         lambda: Told(form="f"),
@@ -194,14 +203,51 @@ def an_upload_with_a_header_token_is_left_to_the_view(client: Browser, redis_url
     assert answer.text == "7"
 
 
-def one_with_a_wrong_header_token_is_refused_unread(client: Browser, redis_url: str) -> None:
-    refused = client.post(
-        "/upload",
-        headers=OWN | {"X-CSRFToken": "1" * 73, "Accept": "application/json"},
-        input_stream=Unreadable(b"csrf_token=x"),
-        content_type=FORM,
-    )
-    assert refused.status_code == 400
+def one_with_a_wrong_header_token_is_refused_unread_unless_it_is_a_form(
+    client: Browser, redis_url: str
+) -> None:
+    for kind in ("application/json", "application/octet-stream", "text/plain"):
+        refused = client.post(
+            "/upload",
+            headers=OWN | {"X-CSRFToken": "1" * 73, "Accept": "application/json"},
+            input_stream=Unreadable(b"csrf_token=x"),
+            content_type=kind,
+        )
+        assert refused.status_code == 400
+
+
+def a_header_that_is_no_good_spoils_no_good_field(client: Browser, redis_url: str) -> None:
+    token = token_in(client)
+    for sent in ("undefined", "null", "1" * 73, "0b1f7a5e-8a57-4a57-9d2f-0f3f2f6f1c11"):
+        for header in ("X-CSRFToken", "X-CSRF-TOKEN"):
+            headers = OWN | {header: sent}
+            answer = client.post("/write", headers=headers, data={"csrf_token": token})
+            assert answer.text == "written by ada"
+
+
+def any_header_may_hold_the_good_one(client: Browser, redis_url: str) -> None:
+    token = token_in(client)
+    for first, second in (("X-CSRFToken", "X-CSRF-Token"), ("X-CSRF-Token", "X-CSRFToken")):
+        headers = OWN | {first: token, second: "0b1f7a5e-8a57-4a57-9d2f-0f3f2f6f1c11"}
+        assert client.post("/write", headers=headers).text == "written by ada"
+
+
+def what_a_stranger_makes_up_asks_the_store_nothing(client: Browser, redis_url: str) -> None:
+    of_another = token_in(browser(client.application))
+    with monitor(redis_url) as asked:
+        for token in ("undefined", "1" * 73, "x" * 5000, "\xe9" * 73, of_another):
+            for sent in (OWN, {"Origin": "https://shop.example"}):
+                headers = sent | {"X-CSRFToken": token, "Accept": "text/html"}
+                assert client.post("/write", headers=headers).status_code == 400
+    assert not asked.sent
+
+
+def one_question_is_enough_for_two_tokens(client: Browser, redis_url: str) -> None:
+    token = token_in(client)
+    with monitor(redis_url) as asked:
+        headers = OWN | {"X-CSRFToken": "undefined"}
+        client.post("/write", headers=headers, data={"csrf_token": token})
+    assert asked.cost == 1
 
 
 def reading_is_open_to_every_origin(client: Browser, redis_url: str) -> None:
@@ -254,7 +300,11 @@ CHECKS = (
     a_foreign_write_asks_the_store_nothing,
     a_foreign_write_is_refused_before_its_body_is_read,
     an_upload_with_a_header_token_is_left_to_the_view,
-    one_with_a_wrong_header_token_is_refused_unread,
+    one_with_a_wrong_header_token_is_refused_unread_unless_it_is_a_form,
+    a_header_that_is_no_good_spoils_no_good_field,
+    any_header_may_hold_the_good_one,
+    what_a_stranger_makes_up_asks_the_store_nothing,
+    one_question_is_enough_for_two_tokens,
     reading_is_open_to_every_origin,
     a_method_that_nobody_knows_needs_a_token,
     only_the_exempt_view_is_exempt,
@@ -277,13 +327,14 @@ def test_through_a_whole_application(
 
 # -- mutations of the decision -----------------------------------------------------------
 
-REFUSED_MISSING = "return Decision(Outcome.REFUSED, Reason.TOKEN_MISSING, proof)"
+MISSING = "wrong or Reason.TOKEN_MISSING"
 EXEMPTION = "    if facts.is_exempt():\n        return Decision(Outcome.EXEMPT)\n"
 BEARER = "    if facts.is_bearer():\n        return Decision(Outcome.BEARER)\n"
 METHOD = "    if not facts.is_protected():\n        return Decision(Outcome.SAFE_METHOD)\n"
 GATE = "    proof = facts.origin()\n"
-TOKEN = "facts.header_token() or facts.form_token()"
-VERDICT = "    reason = facts.verdict(token)\n"
+PLACES = "    for place in Place:\n"
+VERDICT = "            reason = facts.verdict(token)\n"
+REFUSED = "    return Decision(Outcome.REFUSED, wrong"
 
 MUTATIONS = {
     "the method is not looked at": (METHOD, ""),
@@ -293,15 +344,25 @@ MUTATIONS = {
     "Bearer before exemption": (EXEMPTION + BEARER, BEARER + EXEMPTION),
     "the gate is left open": (GATE, "    proof = Proof.NOTHING\n"),
     "the gate before Bearer": (BEARER, f"    facts.origin()\n{BEARER}"),
-    "the header before the gate": (GATE, f"    facts.header_token()\n{GATE}"),
-    "the body before the gate": (GATE, f"    facts.form_token()\n{GATE}"),
+    "the header before the gate": (GATE, f"    list(facts.tokens(Place.HEADER))\n{GATE}"),
+    "the body before the gate": (GATE, f"    list(facts.tokens(Place.FORM))\n{GATE}"),
     "the session before the gate": (GATE, f'    facts.verdict("x")\n{GATE}'),
-    "the form's token goes first": (TOKEN, "facts.form_token() or facts.header_token()"),
-    "the form is not looked at": (TOKEN, "facts.header_token()"),
-    "the header is not looked at": (TOKEN, "facts.form_token()"),
-    "the session before the form": (TOKEN, f'facts.verdict("x") and None or {TOKEN}'),
-    "no token passes": (REFUSED_MISSING, "return Decision(Outcome.PASSED, None, proof)"),
-    "any token passes": (VERDICT, "    reason = None\n"),
+    "the form's token goes first": (PLACES, "    for place in reversed(Place):\n"),
+    "the form is not looked at": (PLACES, "    for place in [Place.HEADER]:\n"),
+    "the header is not looked at": (PLACES, "    for place in [Place.FORM]:\n"),
+    "the session before the form": (PLACES, f'    facts.verdict("x")\n{PLACES}'),
+    "the first token that is no good ends it": (
+        "                wrong = reason\n",
+        "                return Decision(Outcome.REFUSED, reason, proof)\n",
+    ),
+    "the last that is no good counts": ("wrong in {None, Reason.TOKEN_MALFORMED}", "True"),
+    "the first that is no good counts": ("wrong in {None, Reason.TOKEN_MALFORMED}", "not wrong"),
+    "no token passes": (
+        REFUSED,
+        f"    if wrong is None:\n        return Decision(Outcome.PASSED, None, proof)\n{REFUSED}",
+    ),
+    "what is wrong is not told": (MISSING, "Reason.TOKEN_MISSING"),
+    "any token passes": (VERDICT, "            reason = None\n"),
     "an old token passes on anybody's word": ("proof.is_same_origin and ", ""),
     "an old token passes whatever the setting": (" and facts.old_tokens_pass()", ""),
     "any wrong token passes as old": ("reason is Reason.TOKEN_EXPIRED and ", ""),
@@ -342,8 +403,25 @@ def test_a_decision_with_a_step_taken_out_or_moved_has_one(mutation: str) -> Non
 
 
 def _form_first(patch: pytest.MonkeyPatch) -> None:
-    stock = RequestFacts.header_token
-    patch.setattr(RequestFacts, "header_token", lambda self: self.form_token() or stock(self))
+    stock = RequestFacts.tokens
+
+    def swapped(self: RequestFacts, place: Place) -> Any:
+        return stock(self, Place.FORM if place is Place.HEADER else Place.HEADER)
+
+    patch.setattr(RequestFacts, "tokens", swapped)
+
+
+def _one_header_is_looked_at(patch: pytest.MonkeyPatch) -> None:
+    stock = RequestFacts.tokens
+
+    def first(self: RequestFacts, place: Place) -> Any:
+        return itertools.islice(stock(self, place), 1)
+
+    patch.setattr(RequestFacts, "tokens", first)
+
+
+def _every_token_asks_the_store(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(current, "_is_worthless", lambda token: False)
 
 
 def _gate_asks_the_session(patch: pytest.MonkeyPatch) -> None:
@@ -409,7 +487,12 @@ def _gate_is_open(patch: pytest.MonkeyPatch) -> None:
 
 
 def _no_form(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(RequestFacts, "form_token", lambda self: None)
+    stock = RequestFacts.tokens
+
+    def without(self: RequestFacts, place: Place) -> Any:
+        return () if place is Place.FORM else stock(self, place)
+
+    patch.setattr(RequestFacts, "tokens", without)
 
 
 def _no_verdict(patch: pytest.MonkeyPatch) -> None:
@@ -419,6 +502,8 @@ def _no_verdict(patch: pytest.MonkeyPatch) -> None:
 #: What is changed, and the check that must find it.
 LOOKED_UP: dict[Callable[[pytest.MonkeyPatch], None], Check] = {
     _form_first: an_upload_with_a_header_token_is_left_to_the_view,
+    _one_header_is_looked_at: any_header_may_hold_the_good_one,
+    _every_token_asks_the_store: what_a_stranger_makes_up_asks_the_store_nothing,
     _gate_asks_the_session: a_foreign_write_asks_the_store_nothing,
     _answer_asks_the_session: a_foreign_write_asks_the_store_nothing,
     _exemption_reads_the_body: a_foreign_write_is_refused_before_its_body_is_read,

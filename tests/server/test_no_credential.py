@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import base64
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import redis
@@ -34,7 +34,9 @@ def everything_in(client: redis.Redis) -> bytes:
         b"zset": lambda key: client.zrange(key, 0, -1),
         b"list": lambda key: client.lrange(key, 0, -1),
     }
-    found = [key + repr(read[client.type(key)](key)).encode() for key in client.scan_iter()]
+    found = [
+        key + repr(read[cast(bytes, client.type(key))](key)).encode() for key in client.scan_iter()
+    ]
     assert found
     return b"\n".join(found)
 

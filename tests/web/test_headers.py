@@ -3,7 +3,17 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from flask import Flask, jsonify, redirect, render_template_string, session
+from flask import (
+    Flask,
+    Response,
+    abort,
+    g,
+    jsonify,
+    redirect,
+    render_template_string,
+    request,
+    session,
+)
 from flask.testing import FlaskClient
 
 from flask_holdfast import headers
@@ -109,7 +119,179 @@ class TestCaching:
 
         assert response.headers["Cache-Control"] == "public, max-age=3600"
         assert response.headers["X-Content-Type-Options"] == "nosniff"
-        assert "Content-Security-Policy" not in response.headers
+        assert policy_of(response) == {"frame-ancestors": "'self'"}
+
+
+class TestEveryType:
+    """A policy goes by what a browser makes of an answer, not by what the view calls it."""
+
+    @staticmethod
+    def answer_of(app: Flask, *content_types: str) -> Any:
+        def view() -> Response:
+            response = Response("<a/>")
+            del response.headers["Content-Type"]
+            for content_type in content_types:
+                response.headers.add("Content-Type", content_type)
+            return response
+
+        app.add_url_rule("/typed", "typed", view)
+        return app.test_client().get("/typed")
+
+    @pytest.mark.parametrize(
+        "content_type",
+        ["Text/HTML", "TEXT/HTML; charset=utf-8", "\ttext/html ;x", "Application/XHTML+xml"],
+    )
+    def test_a_page_is_one_however_it_is_spelled(self, app: Flask, content_type: str) -> None:
+        response = self.answer_of(app, content_type)
+
+        assert policy_of(response)["script-src"] == policy_of(response)["form-action"] == "'self'"
+        assert response.headers["X-Frame-Options"] == "DENY"
+
+    @pytest.mark.parametrize(
+        "content_type",
+        [
+            "image/svg+xml",
+            "IMAGE/SVG+XML; charset=utf-8",
+            "application/xml",
+            "text/xml",
+            "Text/XML",
+            "text/xsl",
+            "application/rss+xml",
+            "application/atom+xml",
+            "application/mathml+xml",
+            "application/vnd.wap.xhtml+xml",
+            "application/octet-stream",
+            "a type/nobody knows",
+            "text/plain, text/html",
+            "",
+        ],
+    )
+    def test_what_may_hold_a_script_runs_none_and_is_of_no_origin(
+        self, app: Flask, content_type: str
+    ) -> None:
+        response = self.answer_of(app, content_type)
+
+        policy = policy_of(response)
+        assert policy["default-src"] == policy["form-action"] == policy["base-uri"] == "'none'"
+        assert policy["sandbox"] == ""
+        assert "script-src" not in policy
+        assert response.headers["X-Frame-Options"] == "SAMEORIGIN"
+
+    @pytest.mark.parametrize(
+        "types", [("text/plain", "text/html"), ("image/png", "image/svg+xml"), ()]
+    )
+    def test_two_types_or_none_are_taken_for_the_worst(
+        self, app: Flask, types: tuple[str, ...]
+    ) -> None:
+        assert policy_of(self.answer_of(app, *types))["sandbox"] == ""
+
+    @pytest.mark.parametrize(
+        "content_type", ["application/JSON", "application/problem+JSON", "text/json"]
+    )
+    def test_data_is_data_however_it_is_spelled(self, app: Flask, content_type: str) -> None:
+        response = self.answer_of(app, content_type)
+
+        assert policy_of(response) == {"default-src": "'none'", "frame-ancestors": "'none'"}
+
+    @pytest.mark.parametrize(
+        "content_type",
+        [
+            *("application/pdf", "image/png", "Image/JPEG", "video/mp4", "audio/ogg", "font/woff2"),
+            # The policy of a worker is that of its script: it must not forbid what workers do.
+            *("text/javascript", "application/javascript; charset=utf-8"),
+            *("text/css", "text/plain", "text/vtt"),
+        ],
+    )
+    def test_what_pages_embed_is_framed_by_our_own_pages_alone(
+        self, app: Flask, content_type: str
+    ) -> None:
+        response = self.answer_of(app, content_type)
+
+        assert policy_of(response) == {"frame-ancestors": "'self'"}
+        assert response.headers["X-Frame-Options"] == "SAMEORIGIN"
+
+    def test_the_policy_of_pages_loosens_no_other(self, app: Flask) -> None:
+        app.config["HOLDFAST_CSP"] = {"default-src": "*", "frame-ancestors": "https://a.example"}
+
+        svg = self.answer_of(app, "image/svg+xml")
+
+        assert policy_of(svg)["default-src"] == "'none'"
+        assert policy_of(svg)["frame-ancestors"] == "https://a.example"
+
+    def test_a_view_may_loosen_its_own(self, app: Flask) -> None:
+        @app.get("/drawing")
+        @security_headers(csp={"img-src": "https://a.example", "sandbox": None})
+        def drawing() -> Response:
+            return Response("<svg/>", mimetype="image/svg+xml")
+
+        policy = policy_of(app.test_client().get("/drawing"))
+
+        assert policy["img-src"] == "https://a.example"
+        assert "sandbox" not in policy
+
+
+class TestErrors:
+    """A policy that a view asked for is for what the view itself answers."""
+
+    @pytest.fixture
+    def app(self, app: Flask) -> Flask:
+        relaxed: Any = security_headers(
+            headers={"X-Frame-Options": None}, csp={"script-src": "'unsafe-inline'"}
+        )
+
+        def broken() -> str:
+            raise ZeroDivisionError
+
+        def missing() -> str:
+            abort(404)
+
+        def own_answer() -> str:
+            abort(Response("the view's own", 403))
+
+        def outside(view: Any) -> Any:
+            def wrapper() -> Any:
+                view()
+                abort(403)
+
+            return wrapper
+
+        app.add_url_rule("/broken", "broken", relaxed(broken))
+        app.add_url_rule("/none", "none", relaxed(missing))
+        app.add_url_rule("/own-answer", "own_answer", relaxed(own_answer))
+        app.add_url_rule("/outside", "outside", outside(relaxed(lambda: "x")))
+        app.add_url_rule("/hook", "hook", relaxed(lambda: "x"))
+        app.add_url_rule("/fine", "fine", relaxed(lambda: ("x", 202, {"X-Own": "1"})))
+        app.register_error_handler(404, lambda error: ("<h1>Not here</h1>", 404))
+
+        @app.after_request
+        def fails_late(response: Response) -> Response:
+            if request.path == "/hook" and not g.get("failed"):
+                g.failed = True
+                raise ZeroDivisionError
+            return response
+
+        return app
+
+    @pytest.mark.parametrize("path", ["/broken", "/none", "/outside", "/hook"])
+    def test_have_the_usual_policy(self, client: FlaskClient, path: str) -> None:
+        response = client.get(path)
+
+        assert response.status_code >= 400
+        assert policy_of(response)["script-src"] == "'self'"
+        assert response.headers["X-Frame-Options"] == "DENY"
+
+    @pytest.mark.parametrize("path", ["/fine", "/own-answer"])
+    def test_what_the_view_answers_has_the_views(self, client: FlaskClient, path: str) -> None:
+        response = client.get(path)
+
+        assert policy_of(response)["script-src"] == "'unsafe-inline'"
+        assert "X-Frame-Options" not in response.headers
+
+    def test_what_the_view_answers_is_what_it_was(self, client: FlaskClient) -> None:
+        response = client.get("/fine")
+
+        assert (response.status_code, response.text) == (202, "x")
+        assert response.headers["X-Own"] == "1"
 
 
 class TestOverriding:

@@ -16,7 +16,7 @@ from flask import current_app, g, request, session
 from flask.globals import request_ctx
 from itsdangerous import BadData, URLSafeTimedSerializer
 
-from .. import settings
+from .. import keys, settings
 from ..exceptions import StoreUnavailable
 from ..fetch_metadata import cookie_withheld
 from . import tokens
@@ -105,7 +105,13 @@ def was_issued() -> bool:
 
 
 def verdict(token: str, time_limit: float | None) -> Reason | None:
-    """What is wrong with `token` for the session of this request, or None. Asks the store."""
+    """What is wrong with `token` for the session of this request, or None.
+
+    Asks the store only about a token that may be good: what a stranger makes up costs nothing.
+    """
+    if _is_worthless(token):
+        well_formed = tokens.is_well_formed(token)
+        return Reason.TOKEN_MISMATCH if well_formed else _stock_verdict(token, None, time_limit)
     scope, is_ours = _checking_scope()
     if scope is None:
         return Reason.SESSION_MISSING
@@ -120,13 +126,34 @@ def verdict(token: str, time_limit: float | None) -> Reason | None:
     return reason
 
 
+def _is_worthless(token: str) -> bool:
+    """Whether `token` is good for no session that the cookie of this request may name, as far as
+    that can be told without asking. With sessions of another package never.
+    """
+    current = _session()
+    if not hasattr(current, "csrf_scope") or current.cookie is None:
+        return False
+    if not tokens.is_well_formed(token):
+        return True
+    # An anonymous session may have a former one, whose tokens are good (see `_former_sid`).
+    names_somebody = current.cookie.kind.name == "SIGNED_IN"
+    return names_somebody and not tokens.is_authentic(
+        _keys(), current.sid, token, "", _this_request()
+    )
+
+
 def _check(scope: Scope, token: str, time_limit: float | None) -> Reason | None:
     reason = tokens.check(_keys(), scope, token, time.time(), time_limit)
     if reason is Reason.TOKEN_MISMATCH:
         # Or it was made for this very request alone.
-        purpose = _purpose(request.method, request.script_root + request.path)
-        reason = tokens.check(_keys(), scope, token, time.time(), time_limit, purpose=purpose)
+        now = time.time()
+        reason = tokens.check(_keys(), scope, token, now, time_limit, purpose=_this_request())
     return reason
+
+
+def _this_request() -> str:
+    """The purpose of a token that is good for this very request alone."""
+    return _purpose(request.method, request.script_root + request.path)
 
 
 def _former_sid() -> str | None:
@@ -321,8 +348,8 @@ def _secrets() -> list[Any]:
     config = _config()
     if own := config.get("WTF_CSRF_SECRET_KEY"):
         return [own]
-    known = current_app.secret_key  # not the config: a subclass of Flask may have it as a constant
-    return [known, *(config.get("SECRET_KEY_FALLBACKS") or ())] if known else []
+    # Not from the config: a subclass of Flask may have it as a constant.
+    return keys.counting(current_app.secret_key, config.get("SECRET_KEY_FALLBACKS"))
 
 
 def _keys() -> list[Key]:

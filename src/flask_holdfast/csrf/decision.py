@@ -8,6 +8,7 @@ not needed is never asked.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -17,6 +18,14 @@ from .reasons import Reason
 
 #: RFC 9110 section 9.2.1. Any other method is protected, known or not (PROPFIND, QUERY, ...).
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+
+
+class Place(Enum):
+    """Where a token may be, in the order in which it is looked for."""
+
+    HEADER = "header"
+    #: To look there reads the body.
+    FORM = "form"
 
 
 class Facts(Protocol):
@@ -36,14 +45,13 @@ class Facts(Protocol):
     def origin(self) -> Reason | Proof:
         """What the origin gate says."""
 
-    def header_token(self) -> str | None:
-        """The token in a header."""
-
-    def form_token(self) -> str | None:
-        """The token in the form. Asking reads the body."""
+    def tokens(self, place: Place) -> Iterable[str]:
+        """The tokens in one place, none of them empty."""
 
     def verdict(self, token: str) -> Reason | None:
-        """What is wrong with a token. Asking fetches the session."""
+        """What is wrong with a token. Asking fetches the session, unless the token is good for none
+        that the request could have.
+        """
 
     def old_tokens_pass(self) -> bool:
         """Whether an authentic but old token is good enough where same origin is proven."""
@@ -66,6 +74,8 @@ class Decision:
     reason: Reason | None = None
     #: What the origin gate let it through for, None if it was not asked or refused.
     proof: Proof | None = None
+    #: Where the token was that let it pass.
+    place: Place | None = None
 
 
 def decide(facts: Facts) -> Decision:
@@ -81,15 +91,20 @@ def decide(facts: Facts) -> Decision:
     if isinstance(proof, Reason):
         return Decision(Outcome.REFUSED, proof)
 
-    # A token in a header is there because a script put it there: it is the one that counts.
-    token = facts.header_token() or facts.form_token()
-    if not token:
-        return Decision(Outcome.REFUSED, Reason.TOKEN_MISSING, proof)
-    reason = facts.verdict(token)
-    if reason is None:
-        return Decision(Outcome.PASSED, None, proof)
-    # The code proves the session and the browser the origin; age adds nothing to that, and
-    # refusing would cost a person what they typed over lunch.
-    if reason is Reason.TOKEN_EXPIRED and proof.is_same_origin and facts.old_tokens_pass():
-        return Decision(Outcome.PASSED_OLD, None, proof)
-    return Decision(Outcome.REFUSED, reason, proof)
+    # One good token is enough: a header may hold one of before a login, what a script made of no
+    # token at all ("undefined"), or another extension's. The headers go first, so that an upload
+    # with a good one is never parsed.
+    wrong: Reason | None = None
+    for place in Place:
+        for token in facts.tokens(place):
+            reason = facts.verdict(token)
+            if reason is None:
+                return Decision(Outcome.PASSED, None, proof, place)
+            # The code proves the session and the browser the origin; age adds nothing to that, and
+            # refusing would cost a person what they typed over lunch.
+            if reason is Reason.TOKEN_EXPIRED and proof.is_same_origin and facts.old_tokens_pass():
+                return Decision(Outcome.PASSED_OLD, None, proof, place)
+            # Of several the first counts that is a token of ours at all.
+            if wrong in {None, Reason.TOKEN_MALFORMED}:
+                wrong = reason
+    return Decision(Outcome.REFUSED, wrong or Reason.TOKEN_MISSING, proof)

@@ -32,7 +32,7 @@ from . import (
     refill,
     templating,
 )
-from .decision import SAFE_METHODS, Decision, Outcome, decide
+from .decision import SAFE_METHODS, Decision, Outcome, Place, decide
 from .exemptions import Named
 from .origin import Origin, Proof
 from .reasons import Reason
@@ -133,7 +133,8 @@ class CSRFProtect(flask_wtf.csrf.CSRFProtect):
         exempt = self._is_exempt if apply_exemptions else _never
         decision = decide(RequestFacts(asked, exempt))
         reason = decision.reason
-        if reason is None and decision.proof is not None:
+        # A token in a header came from a script, not from our form, and the body is the view's.
+        if reason is None and decision.place is Place.FORM:
             reason = refill.objection()
         if reason is not None:
             error = _refused(decision, reason)
@@ -340,12 +341,12 @@ class RequestFacts:
             strict_referer=self._config["WTF_CSRF_SSL_STRICT"],
         )
 
-    def header_token(self) -> str | None:
-        headers = self._request.headers
-        return next(filter(None, map(headers.get, self._config["WTF_CSRF_HEADERS"])), None)
-
-    def form_token(self) -> str | None:
-        return current.form_token()
+    def tokens(self, place: Place) -> Iterator[str]:
+        if place is Place.HEADER:
+            named = map(self._request.headers.get, self._config["WTF_CSRF_HEADERS"])
+            yield from filter(None, named)
+        elif token := current.form_token():
+            yield token
 
     def verdict(self, token: str) -> Reason | None:
         return current.verdict(token, current.time_limit())

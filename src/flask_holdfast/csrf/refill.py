@@ -198,10 +198,10 @@ def offer_unasked(proof: Proof | None) -> Refill | None:
 def objection() -> Reason | None:
     """Why a form that came back filled must not run its view yet, though its token is good.
 
-    None for every other request. To be asked after the token, and before the view.
+    None for every other request. To be asked after a token in the form was found good, and before
+    the view.
     """
-    # A token in a header came from a script, not from our form, and the body is the view's.
-    if not _is_form() or TICKET not in request.form:
+    if not _may_be_by_page() or TICKET not in request.form:
         return None
     ticket = _ticket()
     if ticket is not None and current.is_author(ticket.author.mark):
@@ -224,9 +224,12 @@ def is_of_who_was_signed_out() -> bool:
 def _is_form() -> bool:
     """Whether this is the form of a page, with its token in it."""
     headers = current_app.config["WTF_CSRF_HEADERS"]
-    # A page can send nothing else (HTML, form submission).
-    by_page = request.method == "POST" and request.mimetype in _FORMS
-    return by_page and not any(request.headers.get(name) for name in headers)
+    return _may_be_by_page() and not any(request.headers.get(name) for name in headers)
+
+
+def _may_be_by_page() -> bool:
+    """Whether this is what a page can send without a script: nothing else (HTML, form submission)."""
+    return request.method == "POST" and request.mimetype in _FORMS
 
 
 def _is_kept_out() -> bool:

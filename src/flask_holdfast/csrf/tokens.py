@@ -128,11 +128,9 @@ def check(
     `TOKEN_EXPIRED` says that nothing else is wrong with it. `time_limit` is in seconds, None
     for no limit.
     """
-    # Only the canonical spelling: one token, one string.
-    if len(token) != LENGTH or not _FORM.fullmatch(token):
+    if not is_well_formed(token):
         return Reason.TOKEN_MALFORMED
-    raw = base64.urlsafe_b64decode(token[1:])
-    nonce, masked, mac = raw[:_NONCE], raw[_NONCE:-32], raw[-32:]
+    nonce, masked, mac = _parts(token)
     for key in keys:
         stamp = _masked(key, nonce, masked)
         if hmac.compare_digest(mac, _mac(key, nonce, stamp, scope.sid, purpose)):
@@ -150,6 +148,24 @@ def check(
     if time_limit is not None and age > time_limit:
         return Reason.TOKEN_EXPIRED
     return None
+
+
+def is_well_formed(token: str) -> bool:
+    """Whether `token` is spelled as `mint` spells one. Proves nothing."""
+    # Only the canonical spelling: one token, one string.
+    return len(token) == LENGTH and _FORM.fullmatch(token) is not None
+
+
+def is_authentic(keys: Sequence[Key], sid: str, token: str, *purposes: str) -> bool:
+    """Whether a well-formed `token` was made for the session `sid`, whoever is signed in there and
+    however old it is, and for one of these purposes.
+    """
+    nonce, masked, mac = _parts(token)
+    return any(
+        hmac.compare_digest(mac, _mac(key, nonce, _masked(key, nonce, masked), sid, purpose))
+        for key in keys
+        for purpose in purposes
+    )
 
 
 class Kind(Enum):
@@ -201,6 +217,12 @@ def is_marked(keys: Sequence[Key], nonce: bytes, user_id: str | None) -> bool:
     """Whether `nonce` was made by `mark` for this user. One made up passes once in 2^48."""
     start, marked = nonce[:-_MARK], nonce[-_MARK:]
     return any(hmac.compare_digest(marked, _mark(key, start, user_id)) for key in keys)
+
+
+def _parts(token: str) -> tuple[bytes, bytes, bytes]:
+    """Nonce, masked stamp and authentication code of a well-formed token."""
+    raw = base64.urlsafe_b64decode(token[1:])
+    return raw[:_NONCE], raw[_NONCE:-32], raw[-32:]
 
 
 def _mark(key: Key, start: bytes, user_id: str | None) -> bytes:

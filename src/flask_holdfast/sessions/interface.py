@@ -24,11 +24,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
-from flask import request
+from flask import current_app, request
 from flask.sessions import SessionInterface as FlaskSessionInterface
 from werkzeug.exceptions import Conflict, Forbidden
 
-from .. import settings, signals
+from .. import keys, settings, signals
 from ..exceptions import LoginRefused, SessionLimitReached, StoreUnavailable
 from ..fetch_metadata import cookie_withheld
 from . import cookies, ids, record
@@ -158,14 +158,13 @@ class SessionInterface(FlaskSessionInterface):
         return State.UNSTORED if cookie.kind is ids.Kind.UNSTORED else State.UNASKED
 
     def _signer(self, app: Flask) -> ids.CookieSigner | None:
-        if not app.secret_key:
+        known = keys.counting(app.secret_key, app.config.get("SECRET_KEY_FALLBACKS"))
+        if not known:
             return None
         signs = self._use_signer
         if signs is None:
             signs = settings.get(app.config, "SESSION_USE_SIGNER")
-        fallbacks = app.config.get("SECRET_KEY_FALLBACKS") or ()
-        # An empty key would let anybody sign.
-        return _signer((app.secret_key, *filter(None, fallbacks)), signs)
+        return _signer(tuple(known), signs)
 
     def _read_cookie(self, visit: Visit, name: str) -> tuple[ids.Cookie | None, bool]:
         """The genuine cookie that counts, and whether any genuine one came. A forged one is no
