@@ -62,6 +62,8 @@ class Front:
         self.replaced: dict[str, str] = {}
         #: The pages that are served before the application is asked.
         self.pages: dict[str, str] = {BARE_PAGE: "<!doctype html><title>bare</title>"}
+        #: Set-Cookie headers of these pages, by path: each byte a character.
+        self.cookies: dict[str, str] = {}
         self._arrivals: list[Arrival] = []
         self._arrived = threading.Condition()
 
@@ -96,7 +98,8 @@ class Front:
     def _own_answer(self, environ: WSGIEnvironment) -> WSGIApplication | None:
         path = environ["PATH_INFO"]
         if path in self.pages:
-            return _answer("200 OK", self.pages[path])
+            planted = {"Set-Cookie": self.cookies[path]} if path in self.cookies else {}
+            return _answer("200 OK", self.pages[path], **planted)
         if path == WAY_OUT:
             asked = parse_qs(str(environ["QUERY_STRING"]))
             status = HTTPStatus(int(asked["as"][0]))

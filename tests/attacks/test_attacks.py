@@ -17,6 +17,7 @@ from urllib.parse import unquote
 
 import pytest
 from playwright.sync_api import Error as PlaywrightError
+from playwright.sync_api import expect
 
 from flask_holdfast.csrf.reasons import Reason
 from tests.attacks.attacks import ATTACKS, Attack, End, Scene, document, start_of
@@ -353,6 +354,39 @@ class TestPlantedCookies:
             self.plant(visitor, "another", "planted", "; Secure")
 
             assert [cookie["name"] for cookie in visitor.context.cookies()] == ["another"]
+
+    @pytest.mark.parametrize("byte", ["\xa0", "\x85"], ids=ascii)
+    def test_over_https_a_byte_before_our_name_makes_it_another_cookie(
+        self, worlds: Worlds, chromium: Browser, byte: str
+    ) -> None:
+        """To Chromium such a name has no prefix: it takes the cookie, and sends the byte back.
+        Python takes the byte for a blank.
+        """
+        world = worlds(Kind.HTTPS)
+        mallory = Visitor(world.app)
+        with self.visitor(world, chromium) as visitor, visitor.context.new_page() as page:
+            visitor.sign_in(page, "bob")
+            mallory.login("mallory")  # hers is the younger
+            [(name, value)] = mallory.cookies().items()
+            assert name == "__Host-session"
+            world.evil.pages["/plant"] = "planted"
+            world.evil.cookies["/plant"] = (
+                f"{byte}{name}={value}; Domain=shop.example; Path=/; Secure"
+            )
+            page.goto(f"{world.attackers[Place.SIBLING]}/plant")
+            del world.evil.cookies["/plant"]
+            world.front.forget()
+
+            page.goto(f"{world.url}/dashboard")
+
+            expect(page.get_by_role("heading", name="Hello, bob")).to_be_visible()
+            [arrival] = [a for a in world.front.arrivals() if a.path == "/dashboard"]
+            assert f"{byte}{name}={value}" in (arrival.header("Cookie") or "")
+            page.get_by_label("Note", exact=True).fill("mine")
+            with page.expect_navigation():
+                page.get_by_role("button", name="Add note").click()
+            assert world.notes_of("mallory") == []
+            assert world.notes_of("bob")[-1:] == ["mine"]
 
     def test_a_session_that_was_planted_does_not_become_that_of_who_signs_in(
         self, worlds: Worlds, chromium: Browser
