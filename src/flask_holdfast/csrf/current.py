@@ -136,9 +136,12 @@ def _is_worthless(token: str) -> bool:
     if not tokens.is_well_formed(token):
         return True
     # An anonymous session may have a former one, whose tokens are good (see `_former_sid`).
-    names_somebody = current.cookie.kind.name == "SIGNED_IN"
-    return names_somebody and not tokens.is_authentic(
-        _keys(), current.sid, token, "", _this_request()
+    if current.cookie.kind.name != "SIGNED_IN":
+        return False
+    return not any(
+        tokens.is_authentic(_keys(), sid, token, "", _this_request())
+        for sid in (current.sid, current.interim_sid)
+        if sid is not None
     )
 
 
