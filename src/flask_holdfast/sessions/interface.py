@@ -378,6 +378,8 @@ class SessionInterface(FlaskSessionInterface):
                     )
             if session.cleared and session.user_id is None:
                 self._forget_sent(app, session)
+            if redeemed and kept.fate is Fate.DELETE:
+                return Kept(Fate.LEAVE)  # what is there now came with another answer
             if not (refreshes or redeemed or changes.touch("_permanent")):
                 return kept
         if kept.fate is Fate.LEAVE:

@@ -37,6 +37,7 @@ from .record import Record
 from .session import Session
 from .state import Loaded, State
 from .stores.base import ROTATED, Answer, Outcome, Redeems, Remembered, Tombstone
+from .succession import replaced
 
 T = TypeVar("T")
 
@@ -211,6 +212,7 @@ class Redeemer:
         )
         if answer.outcome is Outcome.DONE:
             made_room(self._store, answer.evicted, after, ended, idle=keeper.idle)
+            replaced(self._store, session, there, life=keeper.idle, unsaid=there is None)
             if there is None:
                 tell(signals.session_created, session_id=sid, user_id=found.user)
             else:

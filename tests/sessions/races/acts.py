@@ -138,7 +138,7 @@ def log_in(user: str, *, remember: bool = False, writes: bool = False) -> Act:
     def act(world: World, visit: Visit) -> None:
         world.look(visit)
         login_user(User(user), remember=remember)
-        visit.effects.signs_in, visit.effects.by_remember_cookie = user, False
+        visit.effects.signs_in = user
         if writes:
             value = next(_values)
             session[f"own-{value}"] = visit.effects.assigned[f"own-{value}"] = value

@@ -149,6 +149,7 @@ def faults_of(world: World) -> list[str]:
     faults = [
         f"{visit.what}: {fault}" for visit in visits for fault in faults_of_visit(world, visit)
     ]
+    faults += one_each(world)
     return [*faults, *replayed(world, visits), *index(world), *remembered(world, visits)]
 
 
@@ -185,9 +186,20 @@ def faults_of_visit(world: World, visit: Visit) -> list[str]:
     return faults
 
 
+def one_each(world: World) -> list[str]:
+    """A remember cookie has one live session at most."""
+    alive = [
+        {remember for value in life.remembers if (remember := world.remember_id(value))}
+        for life in world.ledger.alive().values()
+    ]
+    of_many = {each for ids in alive for each in ids if sum(each in those for those in alive) > 1}
+    return [f"{len(of_many)} remember cookies have several live sessions"] if of_many else []
+
+
 def cookie_faults(world: World, visit: Visit, value: str | None, did: set[str]) -> list[str]:
     """The cookie rule: only its own business."""
     own = {deed.sid for deed in visit.deeds if deed.verb in {"create", "replace", "rotate"}}
+    own |= visit.recalled
     was = visit.cookie
     ended = was is not None and "delete" in did
     if value is None:
@@ -201,7 +213,8 @@ def cookie_faults(world: World, visit: Visit, value: str | None, did: set[str]) 
     elif was is not None and was.kind is not Kind.UNSTORED:
         # One that was over when it was asked for begins another, but not over a login's.
         begun = "create" in did and visit.loaded is None and not visit.replaced
-        fine = cookie.sid in own and cookie.sid != was.sid and ("rotate" in did or begun)
+        moved = "rotate" in did or cookie.sid in visit.recalled
+        fine = cookie.sid in own and cookie.sid != was.sid and (moved or begun)
     else:
         fine = cookie.sid in own
     return [] if fine else [f"set a cookie that was not its business ({cookie.kind.name})"]

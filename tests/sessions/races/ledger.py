@@ -26,9 +26,8 @@ class Effects:
     removed: set[str] = field(default_factory=set)
     assigned: Data = field(default_factory=dict)
     changed: list[tuple[str, Callable[[Any], Any], Any]] = field(default_factory=list)
-    #: Who signed in, by a form or by the remember cookie.
+    #: Who signed in by a form. A remember cookie does before the view goes on (`Ledger.redeemed`).
     signs_in: str | None = None
-    by_remember_cookie: bool = False
     signs_out: bool = False
 
     @property
@@ -124,6 +123,15 @@ class Ledger:
         self.lives.setdefault(sid, Life({}, alive=False))
         self.lives[new_sid] = after
         return Deed("rotate", new_sid)
+
+    def redeemed(self, sid: str, new_sid: str, user: str, value: str) -> Deed:
+        """A remember cookie began a session, with what was in an anonymous one, `sid`."""
+        old = self.lives.get(sid)
+        if old is not None:
+            old.alive, old.successor = False, new_sid
+        data = copy.deepcopy(old.data) if old is not None and old.user is None else {}
+        self.lives[new_sid] = Life(data, user, remembers={value})
+        return Deed("redeem", new_sid)
 
     def evicted(self, sids: Sequence[str], spared: str | None) -> None:
         """They made room for a login, and their remember cookies with them; but not those of

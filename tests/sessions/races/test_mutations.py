@@ -99,6 +99,18 @@ class NoReplacedMark(MemoryStore):
             super().mark(name, life=life)
 
 
+class TwoSessionsOfOneCookie(MemoryStore):
+    """A remember cookie begins a session, and the one that it had lives on."""
+
+    def _listed(self, sid: str, now: int) -> list[Listed]:
+        return []
+
+
+class ForgetsNoCookie(MemoryStore):
+    def _forget(self, remember: str) -> None:
+        pass
+
+
 #: What a fault is told with.
 ALIVE = "a session that is alive shows"
 OVER = "a session that is over shows"
@@ -111,6 +123,8 @@ MEMORY = [
     (NoExistenceCheck, OVER),
     (NoIndexUpdate, INDEX),
     (NoNotBefore, OVER),
+    (TwoSessionsOfOneCookie, "have several live sessions"),
+    (ForgetsNoCookie, "the remember cookie of"),
     (SparesAnonymous, OVER),
     (NoLimit, "are allowed"),
     (NoTombstone, OVER),

@@ -75,6 +75,8 @@ class Visit:
     deeds: list[Deed] = field(default_factory=list)
     #: Sessions that an end of all did not end.
     missed: list[str] = field(default_factory=list)
+    #: The sessions of the remember cookie that came, as the store told of them.
+    recalled: set[str] = field(default_factory=set)
     #: What `session_gone` said.
     dropped: list[str] = field(default_factory=list)
     status: int = 0
@@ -156,6 +158,12 @@ class World:
         found = remembering.loads(login._keys(self.site.app), value)
         return found.remember if found else None
 
+    def user_of(self, data: bytes) -> str:
+        found = record.decode(data)
+        assert found is not None
+        assert found.user is not None
+        return found.user
+
     def go(
         self,
         browser: Browser,
@@ -218,7 +226,7 @@ class World:
             return
         if "create" in did:
             self.ledger.formers[did["create"]] = visit.sid
-        elif did.keys() & {"rotate", "delete"}:
+        elif did.keys() & {"rotate", "redeem", "delete"}:
             self.ledger.replaced_cookies |= {visit.sid, self.ledger.formers.get(visit.sid, "")}
 
     def _settle_remember(self, visit: Visit) -> None:
@@ -240,11 +248,8 @@ class World:
         """Read all of the session, and who is signed in."""
         seen = {key: session[key] for key in session if not key.startswith("_")}
         visit.seen = copy.deepcopy(seen)
-        if "_user_id" in session:
+        if "_user_id" in session or not session:
             visit.who = current_user.get_id()
-        elif not session:  # else Flask-Login would write to an anonymous session
-            visit.who = visit.effects.signs_in = current_user.get_id()
-            visit.effects.by_remember_cookie = visit.who is not None
 
     def _heard_gone(self, _sender: object, reason: str, **_facts: object) -> None:
         self.visit.dropped.append(reason)
@@ -311,12 +316,15 @@ class SteppedStore(Store):
             redeems=redeems,
         )
         if answer.outcome is Outcome.DONE:
-            deed = self._world.ledger.rotated(
-                sid, new_sid, visit.effects, visit.began, afresh=etag is None
-            )
+            if redeems is not None and redeems.instead_of is not None:
+                user = self._world.user_of(data)
+                deed = self._world.ledger.redeemed(sid, new_sid, user, visit.sent[REMEMBER])
+                visit.recalled.add(new_sid)
+            else:
+                deed = self._world.ledger.rotated(
+                    sid, new_sid, visit.effects, visit.began, afresh=etag is None
+                )
             visit.deeds.append(deed)
-            if visit.effects.by_remember_cookie:
-                self._world.ledger.lives[new_sid].remembers.add(visit.sent[REMEMBER])
             filed = record.decode(data)
             self._world.ledger.evicted(
                 [one.sid for one in answer.evicted], spared=filed.remember if filed else None
@@ -387,8 +395,11 @@ class SteppedStore(Store):
         return self._inner.remember(remember, sid, user=user, secret=secret, mark=mark, life=life)
 
     def recall(self, remember: str) -> Remembered | None:
-        self._turn("recall")
-        return self._inner.recall(remember)
+        visit = self._turn("recall")
+        found = self._inner.recall(remember)
+        if found is not None:
+            visit.recalled.add(found.sid)
+        return found
 
     def forget(self, remember: str) -> str | None:
         self._turn("forget")
