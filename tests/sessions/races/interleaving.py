@@ -155,7 +155,7 @@ def faults_of(world: World) -> list[str]:
 
 def faults_of_visit(world: World, visit: Visit) -> list[str]:
     """What is wrong with one answer, by what the request sent and what it did."""
-    by_a_person = visit.effects.signs_in is not None and not visit.effects.by_remember_cookie
+    by_a_person = visit.effects.signs_in is not None
     status = 409 if by_a_person and "refused" in visit.dropped else 200
     if visit.error is not None or visit.status != status:
         return [f"answered {visit.error or visit.status}"]
