@@ -150,10 +150,9 @@ def test_a_new_password_that_was_cut_off_is_said_to_have_perhaps_arrived(
 ) -> None:
     """It was set, then Redis died; the page said that nothing was lost, and to send it again."""
     page_problems.expect("503")
-    set_password = auth.set_password
 
     def set_and_cut(user: models.User, password: str) -> bool:
-        done = set_password(user, password)
+        done = models.set_password(user, password)
         redis.stop()
         return done
 
