@@ -27,7 +27,7 @@ NEW = "five other words for it"
 
 def everything_in(client: redis.Redis) -> bytes:
     """All keys of a Redis, with all that they hold."""
-    read: dict[bytes, Any] = {
+    read: dict[Any, Any] = {
         b"string": client.get,
         b"hash": client.hgetall,
         b"set": client.smembers,

@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from server import models
+from server.routes import auth
 from tests import services
 from tests.server.visitor import PASSWORD
 
@@ -135,3 +136,38 @@ def test_what_a_person_sees_from_page_to_page(
     expect(page.get_by_text("Redis answers")).to_be_visible()
     expect(page.get_by_text("has missed it 1 time since")).to_be_visible()
     shot(page, f"the list of sessions afterwards, {mode}")
+
+
+@pytest.mark.parametrize("required", [True], ids=["REDIS_REQUIRED"])
+@pytest.mark.parametrize("width", [1100, 390])
+def test_a_new_password_that_was_cut_off_is_said_to_have_perhaps_arrived(
+    url: str,
+    redis: services.RedisServer,
+    new_context: NewContext,
+    page_problems: Problems,
+    monkeypatch: pytest.MonkeyPatch,
+    width: int,
+) -> None:
+    """It was set, then Redis died; the page said that nothing was lost, and to send it again."""
+    page_problems.expect("503")
+
+    def set_and_cut(user: models.User, password: str) -> bool:
+        done = models.set_password(user, password)
+        redis.stop()
+        return done
+
+    monkeypatch.setattr(auth, "set_password", set_and_cut)
+    page = new_context(viewport={"width": width, "height": 800}).new_page()
+    sign_in(page, url)
+    page.goto(f"{url}/auth/change-password")
+    page.get_by_label("Current password").fill(PASSWORD)
+    page.get_by_label("New password", exact=True).fill("five other words for it")
+    page.get_by_label("New password again").fill("five other words for it")
+    page.get_by_role("button", name="Change password").click()
+
+    expect(page.get_by_role("heading", name="Back in a moment")).to_be_visible()
+    expect(page.get_by_text("What you sent may have arrived")).to_be_visible()
+    expect(page.get_by_text("Nothing")).to_have_count(0)
+    expect(page.locator("form")).to_have_count(0)
+    expect(page.get_by_role("link", name="To the start page")).to_be_visible()
+    shot(page, f"a password change that was cut off, {width}")
