@@ -108,7 +108,7 @@ def make_app(folder: str, samesite: str, saved: list[tuple[str, str]]) -> Flask:
         return render_template_string(SHELL)
 
     @app.get("/private")
-    @login_required  # type: ignore[untyped-decorator]
+    @login_required  # type: ignore[untyped-decorator]  # no types are published for it
     def private() -> str:
         return page()
 

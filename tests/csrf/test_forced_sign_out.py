@@ -7,6 +7,7 @@ writes, takes the place of the one that was withheld.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -30,6 +31,12 @@ def base() -> str:
     from flask import render_template_string
 
     return render_template_string(PAGE)
+
+
+def token_in(answer: TestResponse) -> str:
+    found = re.search('content="([^"]+)"', answer.text)
+    assert found
+    return found[1]
 
 
 def session_cookies(answer: TestResponse) -> list[str]:
@@ -110,6 +117,65 @@ def test_nor_does_what_a_view_or_an_error_handler_writes(
     for answer in (written, flashed):
         assert not session_cookies(answer)
         assert [cookie for cookie in answer.headers.getlist("Set-Cookie") if "-interim=" in cookie]
+
+
+class TestTheFormOfAPageThatALinkLedTo:
+    """With Strict: the page does not know who is signed in, and its form comes with their cookie."""
+
+    @pytest.fixture(autouse=True)
+    def _strict(self, app: Flask) -> None:
+        app.config["SESSION_COOKIE_SAMESITE"] = "Strict"
+
+    def test_is_good_for_a_newcomer(self, visitor: Browser) -> None:
+        token = token_in(visitor.get("/page", headers=FOREIGN))
+
+        answer = visitor.post("/write", headers={**OWN, "X-CSRFToken": token})
+
+        assert answer.text == "written"
+
+    def test_is_good_for_who_is_signed_in(self, app: Flask, visitor: Browser) -> None:
+        visitor.post("/sso/user_id", headers=OWN)
+        token = withheld(app, visitor)
+
+        answer = visitor.post("/write", headers={**OWN, "X-CSRFToken": token})
+
+        assert answer.text == "written"
+
+    @pytest.mark.parametrize(
+        "told", [{}, {"Sec-Fetch-Site": "none"}, {"Origin": SITE.upper()}], ids=str
+    )
+    def test_is_not_where_the_browser_does_not_say_that_it_is_ours(
+        self, app: Flask, visitor: Browser, told: dict[str, str]
+    ) -> None:
+        """A sibling may plant such a cookie where it has no prefix, and know a token for it."""
+        visitor.post("/sso/user_id", headers=OWN)
+        token = withheld(app, visitor)
+
+        sent = {"Referer": f"{SITE}/", **told, "X-CSRFToken": token}
+
+        assert visitor.post("/write", headers=sent).status_code == 400
+
+    @pytest.mark.parametrize("planted", ["", "x" * 40, "a" * 41])
+    def test_is_not_by_a_cookie_that_is_garbage(
+        self, app: Flask, visitor: Browser, planted: str
+    ) -> None:
+        token = token_in(visitor.get("/page", headers=FOREIGN))
+        for name in ("session-csrf", "session-interim"):
+            visitor.set_cookie(name, planted, domain="shop.example", secure=True)
+
+        answer = visitor.post("/write", headers={**OWN, "X-CSRFToken": token})
+
+        assert answer.status_code == 400
+
+
+def withheld(app: Flask, visitor: Browser) -> str:
+    """The token of a page that a link led to, and for which the session cookie was withheld."""
+    away = browser(app)
+    token = token_in(away.get("/page", headers=FOREIGN))
+    for name in ("session-csrf", "session-interim"):
+        if cookie := away.get_cookie(name, domain="shop.example"):
+            visitor.set_cookie(name, cookie.value, domain="shop.example", secure=True)
+    return token
 
 
 class TestElseItDoes:

@@ -18,8 +18,7 @@ from itsdangerous import BadData, URLSafeTimedSerializer
 
 from .. import keys, settings
 from ..exceptions import StoreUnavailable
-from ..fetch_metadata import cookie_withheld
-from . import tokens
+from . import interim, tokens
 from .reasons import Reason
 from .tokens import Key, Scope
 
@@ -171,6 +170,8 @@ def _other_sids() -> Iterator[str]:
     """
     current = _session()
     if not hasattr(current, "csrf_scope"):
+        if (proved := interim.proved()) is not None:
+            yield proved
         return
     # Rendered before a write began this anonymous session.
     if current.former_sid is not None:
@@ -181,16 +182,8 @@ def _other_sids() -> Iterator[str]:
     # Rendered where the browser withheld the session cookie, which it sends with the page's form.
     # Only where it says itself that the page is ours: a sibling host may plant such a cookie
     # where it has no prefix, and know a token for it.
-    if current.interim_sid is not None and _is_same_origin():
+    if current.interim_sid is not None and interim.is_same_origin():
         yield current.interim_sid
-
-
-def _is_same_origin() -> bool:
-    """Whether the browser itself says that one of our own pages sent this request."""
-    headers = request.headers
-    if site := headers.get("Sec-Fetch-Site"):
-        return site == "same-origin"
-    return headers.get("Origin") == request.host_url.rstrip("/")
 
 
 def _is_of_another(token: str) -> bool:
@@ -395,18 +388,10 @@ def _minting_scope(current: Any, name: str) -> Scope:
     # Somebody else's session: a secret of 160 bits is kept in it, as Flask-WTF does it.
     kept = current.get(name)
     if not _is_secret(kept):
-        if not current and _cookie_was_withheld():
-            return Scope("", signed_in=False)  # good for no session at all
+        if not current and interim.is_needed():
+            return Scope(interim.secret(), signed_in=False)
         kept = current[name] = secrets.token_hex(20)
     return Scope(kept, signed_in=False)
-
-
-def _cookie_was_withheld() -> bool:
-    """Whether the browser may have a session that it did not send. To keep a secret for the token
-    in our answer would set a cookie in the place of that one, and sign its owner out.
-    """
-    samesite = current_app.session_interface.get_cookie_samesite(current_app)
-    return cookie_withheld(request.environ, samesite)
 
 
 def _nonce(current: Any, key: Key, scope: Scope) -> bytes | None:
@@ -433,6 +418,8 @@ def _checking_scope() -> tuple[Scope | None, bool]:
         known = current.csrf_scope(minting=False)
         return (Scope(*known) if known else None), True
     kept = current.get(field_name())
+    if not _is_secret(kept):
+        kept = interim.proved()
     return (Scope(kept, signed_in=False) if _is_secret(kept) else None), False
 
 

@@ -1,0 +1,76 @@
+"""A secret for tokens where a foreign session must not be written: in a cookie of its own.
+
+`CSRFProtect` alone keeps the secret of its tokens in the application's session, as Flask-WTF does.
+Where the browser may have withheld the session cookie (`fetch_metadata.cookie_withheld`), to
+write there would set a new one in its place, and sign its owner out. Then the secret is in the
+cookie `<name>-csrf`, and goes on to be good beside the session cookie that comes with the page's
+form. It proves nothing by itself: a sibling host may plant such a cookie where it has no `__Host-`
+prefix, so the browser has to say besides that the form came from our own page.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from typing import cast
+
+from flask import Response, after_this_request, current_app, g, request
+
+from ..fetch_metadata import cookie_withheld
+
+_KEPT = "_holdfast_csrf_interim"
+_SECRET = re.compile("[0-9a-f]{40}")
+
+
+def is_needed() -> bool:
+    """Whether the browser may have a session that it did not send."""
+    samesite = current_app.session_interface.get_cookie_samesite(current_app)
+    return cookie_withheld(request.environ, samesite)
+
+
+def secret() -> str:
+    """The secret of this response's tokens; the response sets its cookie."""
+    kept = cast("str | None", g.get(_KEPT))
+    if kept is None:
+        kept = _sent() or secrets.token_hex(20)
+        setattr(g, _KEPT, kept)
+        if _sent() is None:
+            after_this_request(_set)
+    return kept
+
+
+def proved() -> str | None:
+    """The secret that came with this request, if the browser says that our own page sent it."""
+    return _sent() if is_same_origin() else None
+
+
+def is_same_origin() -> bool:
+    """Whether the browser itself says that one of our own pages sent this request."""
+    if site := request.headers.get("Sec-Fetch-Site"):
+        return site == "same-origin"
+    return request.headers.get("Origin") == request.host_url.rstrip("/")
+
+
+def _sent() -> str | None:
+    sent = request.cookies.get(_name(), "")
+    return sent if _SECRET.fullmatch(sent) else None
+
+
+def _name() -> str:
+    return f"{current_app.session_interface.get_cookie_name(current_app)}-csrf"
+
+
+def _set(response: Response) -> Response:
+    interface, app = current_app.session_interface, current_app
+    samesite = interface.get_cookie_samesite(app)
+    response.set_cookie(
+        _name(),
+        g.get(_KEPT, ""),
+        domain=interface.get_cookie_domain(app),
+        path=interface.get_cookie_path(app),
+        secure=interface.get_cookie_secure(app),
+        httponly=True,
+        samesite="Lax" if samesite == "Strict" else samesite,
+        partitioned=interface.get_cookie_partitioned(app),
+    )
+    return response
