@@ -10,7 +10,7 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from flask import Response, g, jsonify, render_template, request
+from flask import Response, appcontext_pushed, g, jsonify, render_template, request
 from werkzeug.exceptions import HTTPException
 
 from flask_holdfast.csrf import CSRFError
@@ -46,13 +46,14 @@ def start_log() -> None:
 
 
 def install(app: Flask) -> None:
-    app.before_request(start_clock)
+    # Before any hook: a request that CSRF protection refuses gets to none.
+    appcontext_pushed.connect(start_clock, app)
     app.after_request(log_request)
     app.register_error_handler(HTTPException, error_page)
     app.register_error_handler(StoreUnavailable, store_unavailable)
 
 
-def start_clock() -> None:
+def start_clock(_app: Flask, **_extra: object) -> None:
     g.started = time.perf_counter()
 
 
