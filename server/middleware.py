@@ -10,8 +10,8 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from flask import Response, g, jsonify, render_template, request
-from werkzeug.exceptions import BadHost, HTTPException
+from flask import Response, appcontext_pushed, g, jsonify, render_template, request
+from werkzeug.exceptions import HTTPException
 
 from flask_holdfast.csrf import CSRFError
 from flask_holdfast.exceptions import SessionLimitReached, printable
@@ -47,12 +47,13 @@ def start_log() -> None:
 
 
 def install(app: Flask) -> None:
-    app.before_request(start_clock)
+    # Before any hook: a request that CSRF protection refuses gets to none.
+    appcontext_pushed.connect(start_clock, app)
     app.after_request(log_request)
     app.register_error_handler(HTTPException, error_page)
 
 
-def start_clock() -> None:
+def start_clock(_app: Flask, **_extra: object) -> None:
     g.started = time.perf_counter()
 
 
@@ -88,8 +89,6 @@ def error_page(error: HTTPException) -> ResponseReturnValue | HTTPException:
         answer.set_data(body.get_data())
         answer.content_type = "application/json"
         return answer
-    if isinstance(error, BadHost):
-        return error  # there are no addresses that a page of ours could link to
     title, advice = WORDS.get(error.code or 500, (error.name, error.description))
     if isinstance(error, SessionLimitReached):
         title, advice = LIMIT_REACHED

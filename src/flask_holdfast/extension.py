@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Container
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from .sessions.manager import SessionManager
 from .sessions.opening import open_stores
 from .sessions.stores.base import Store
 from .sessions.unavailable import SessionNotDurable
-from .web import api, scripts, unavailable
+from .web import api, hosts, scripts, unavailable
 
 _PASSIVE = "_holdfast_passive"
 View = TypeVar("View", bound=Callable[..., Any])
@@ -71,6 +72,7 @@ class Holdfast:
         headers.install(app)
         app.register_blueprint(api.blueprint(settings.get(app.config, "HOLDFAST_URL_PREFIX")))
         scripts.install(app)
+        hosts.install(app)
         cli.install(app)
 
     @property
@@ -120,10 +122,26 @@ def check_durable_session() -> None:
 
 
 def _is_passive(endpoints: Container[str], request: Request) -> bool:
+    if _is_speculative(request):
+        return True
     endpoint = request.endpoint or ""
     # A test's `session_transaction` reads the session when no application is current.
     view = current_app.view_functions.get(endpoint) if current_app else None
     return endpoint in endpoints or getattr(view, _PASSIVE, False)
+
+
+#: What browsers say of a page that they fetch before its person asks for it, and may never show:
+#: `prefetch;prerender` (Fetch, Sec-Purpose), `prefetch` and `preview` of older ones.
+_SPECULATIVE = ("HTTP_SEC_PURPOSE", "HTTP_PURPOSE", "HTTP_X_PURPOSE", "HTTP_X_MOZ")
+_AHEAD = frozenset({"prefetch", "prerender", "preview"})
+
+
+def _is_speculative(request: Request) -> bool:
+    """Whether a browser asks ahead. It only makes the request count for less, so a client that
+    makes it up gains nothing.
+    """
+    said = (request.environ.get(name) for name in _SPECULATIVE)
+    return any(not _AHEAD.isdisjoint(re.findall(r"[a-z]+", text.lower())) for text in said if text)
 
 
 def _isolates(request: Request) -> bool:

@@ -9,6 +9,7 @@ import flask_login
 import pytest
 from flask import Flask, Request, Response, request, session
 from flask_wtf.csrf import generate_csrf
+from werkzeug.routing import BaseConverter
 
 from flask_holdfast import CSRFProtect, Holdfast, SessionInterface
 from flask_holdfast.credentials import Credential, presented
@@ -277,9 +278,29 @@ def test_a_single_page_app_in_chromium(page: Page, whole: Flask, credentials: st
     assert answer == "program"
 
 
-def test_a_user_that_was_asked_for_before_any_hook_is_forgotten() -> None:
+@pytest.mark.parametrize("blank", ["\xa0", "\x85", "\x1c", "\x0b"])
+def test_no_cookie_is_left_that_a_careless_reader_takes_for_the_sessions(
+    client: Browser, blank: str
+) -> None:
+    """`strip()` takes more for a blank than a header has."""
+    app = client.application
+    sender, name = app.test_client(use_cookies=False), app.config["SESSION_COOKIE_NAME"]
+    cookie = f"theme=dark; {blank}{name}=forged; remember_token{blank}=forged; {blank}other=kept"
+
+    text = sender.get("/raw", headers=BEARER | {"Cookie": cookie}).text
+
+    assert "forged" not in text
+    assert "kept" in text
+
+
+def test_no_hook_comes_before_and_a_user_that_the_router_asked_for_is_forgotten() -> None:
     app = make_app()
     asked: list[str | None] = []
+
+    class Asking(BaseConverter):
+        def to_python(self, value: str) -> str:
+            asked.append(getattr(flask_login.current_user, "id", None))
+            return value
 
     @app.url_value_preprocessor
     def early(*of: object) -> None:
@@ -289,13 +310,15 @@ def test_a_user_that_was_asked_for_before_any_hook_is_forgotten() -> None:
     def hook() -> None:
         asked.append(session.get("_user_id"))
 
+    app.url_map.converters["asking"] = Asking
+    app.add_url_rule("/asking/<asking:name>", "asking", lambda name: name, methods=["POST"])
     CSRFProtect(app)
     client = browser(app)
     client.get("/sign-in")
     asked.clear()
 
-    assert client.post("/who", headers=BEARER).text == "program"
-    assert asked == ["anna", None], "the first comes before us, the second does not"
+    assert client.post("/asking/x", headers=BEARER).text == "x"
+    assert asked == ["anna", "program", None], "the router comes before us, no hook does"
 
 
 @pytest.mark.parametrize(
@@ -313,6 +336,8 @@ def test_a_user_that_was_asked_for_before_any_hook_is_forgotten() -> None:
         ("Bearer x y", Credential.OTHER),
         ("Bearer x, Bearer y", Credential.OTHER),
         ("Bearer é", Credential.OTHER),
+        ("\xa0Bearer x", Credential.OTHER),
+        ("\xa0", Credential.OTHER),
         ("Bearerx", Credential.OTHER),
         ("Basic Bearer x", Credential.OTHER),
     ],

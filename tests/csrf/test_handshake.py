@@ -46,6 +46,14 @@ def environ(**headers: str) -> dict[str, str]:
         ),
         pytest.param(environ(), None, id="a program without a cookie"),
         pytest.param(environ(HTTP_COOKIE="  "), None, id="a program with an empty cookie"),
+        pytest.param(
+            environ(HTTP_COOKIE="\xa0"), Reason.ORIGIN_NULL, id="a cookie that is no blank"
+        ),
+        pytest.param(
+            environ(HTTP_ORIGIN="\xa0https://shop.example", HTTP_COOKIE=COOKIE),
+            Reason.CROSS_ORIGIN,
+            id="an origin that begins with something",
+        ),
         pytest.param(environ(HTTP_ORIGIN="https://pay.example"), None, id="a partner"),
         pytest.param(
             environ(HTTP_COOKIE=COOKIE), Reason.ORIGIN_NULL, id="a cookie of who knows whom"

@@ -181,3 +181,62 @@ def test_a_page_without_one_is_left_alone(app: Flask) -> None:
     app.add_url_rule("/plain", "plain", lambda: ("x", {"Cache-Control": "public"}))
 
     assert browser(app).get("/plain").headers["Cache-Control"] == "public"
+
+
+READ = [
+    ({}, "private"),
+    ({"Cache-Control": "public, max-age=600"}, "private, max-age=600"),
+    ({"Cache-Control": "PUBLIC, Max-Age=600, immutable"}, "private, Max-Age=600, immutable"),
+    ({"Cache-Control": "max-age=600, s-maxage=900"}, "private, max-age=600"),
+    ({"Cache-Control": "max-age=600"}, "private, max-age=600"),
+    ({"Cache-Control": "no-cache"}, "private, no-cache"),
+    ({"Cache-Control": 'private="Set-Cookie, X", max-age=60'}, "private, max-age=60"),
+    ({"Cache-Control": "private, max-age=60"}, "private, max-age=60"),
+    ({"Cache-Control": "no-store"}, "no-store"),
+    ({"Cache-Control": "no-store, public"}, "private, no-store"),
+    ({"Expires": "Thu, 01 Jan 2099 00:00:00 GMT"}, "private"),
+    ({"CDN-Cache-Control": "max-age=600"}, "private"),
+    ({"Vercel-CDN-Cache-Control": "max-age=600"}, "private"),
+    ({"Surrogate-Control": "max-age=600", "Cache-Control": "no-store"}, "no-store"),
+    ({"X-Accel-Expires": "600", "Edge-Control": "max-age=600"}, "private"),
+]
+
+
+@pytest.mark.parametrize(("said", "kept"), READ)
+def test_what_read_the_session_is_kept_by_no_shared_cache(
+    app: Flask, said: dict[str, str], kept: str
+) -> None:
+    @app.get("/mine")
+    def mine() -> Response:
+        return Response(f"hello {session.get('user_id')}", headers=said)
+
+    response = browser(app).get("/mine")
+
+    assert response.headers.getlist("Cache-Control") == [kept]
+    left = {"Cache-Control", "Expires"}
+    assert not {name for name, _ in response.headers if name in set(said) - left}
+
+
+def test_a_second_line_does_not_hide_behind_a_first(app: Flask) -> None:
+    @app.get("/two")
+    def two() -> Response:
+        response = Response(generate_csrf())
+        response.headers.add("Cache-Control", "private")
+        response.headers.add("Cache-Control", "public, s-maxage=600")
+        return response
+
+    assert browser(app).get("/two").headers.getlist("Cache-Control") == ["no-store"]
+
+
+def test_what_a_hook_of_the_application_reads_counts_too() -> None:
+    app = Flask("cached")
+    app.secret_key = "a secret key for these tests"
+
+    @app.before_request
+    def who() -> None:
+        session.get("user_id")
+
+    CSRFProtect(app)
+    app.add_url_rule("/logo", "logo", lambda: ("x", {"Cache-Control": "public, max-age=600"}))
+
+    assert browser(app).get("/logo").headers["Cache-Control"] == "private, max-age=600"

@@ -617,6 +617,44 @@ class TestTime:
 
         assert seen == [1, 1, None, None]
 
+    @pytest.mark.parametrize(
+        "ahead",
+        [
+            {"Sec-Purpose": "prefetch"},
+            {"Sec-Purpose": "prefetch;prerender"},
+            {"Sec-Purpose": "Prefetch; anonymous-client-ip"},
+            {"Purpose": "prefetch"},
+            {"X-Moz": "prefetch"},
+            {"X-Purpose": "preview"},
+        ],
+        ids=str,
+    )
+    def test_a_page_that_a_browser_fetches_ahead_reads_and_does_not_slide(
+        self, make_site: Callable[..., Site], ahead: dict[str, str]
+    ) -> None:
+        site = make_site()
+        clock = site.stop_time()
+        tab = site.tab()
+        tab.set(a=1)
+
+        seen = []
+        for _ in range(4):
+            clock.advance(10 * MINUTE)
+            seen.append(tab.run(lambda: session.get("a"), method="GET", headers=ahead).value)
+
+        assert seen == [1, 1, None, None]
+
+    def test_any_other_purpose_is_a_persons(self, make_site: Callable[..., Site]) -> None:
+        site = make_site()
+        clock = site.stop_time()
+        tab = site.tab()
+        tab.set(a=1)
+
+        for _ in range(4):
+            clock.advance(10 * MINUTE)
+            headers = {"Sec-Purpose": "", "Purpose": "reading", "X-Moz": "microsummary"}
+            assert tab.run(lambda: session.get("a"), method="GET", headers=headers).value == 1
+
     def test_a_visitor_who_comes_back_after_the_idle_time_starts_anew(
         self, make_site: Callable[..., Site]
     ) -> None:

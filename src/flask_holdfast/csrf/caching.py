@@ -1,18 +1,22 @@
-"""A response that holds a token is for one person only, whatever its view says about caching.
+"""A response that holds a token, or read the session, is for one person, whatever its view says.
 
 A shared cache would give the token to others (who can do nothing with it) and, worse, keep
-giving out pages whose forms are dead. A stream that makes its token after the headers were
-sent can neither be kept from caches nor set the cookie that the token belongs to: it is
+giving out pages whose forms are dead; and what a page shows of its person it would show to all.
+Decided last, after every hook of the application. A stream that makes its token after the headers
+were sent can neither be kept from caches nor set the cookie that the token belongs to: it is
 stopped before the token goes out.
 """
 
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
+from urllib.request import parse_http_list
 
 from flask import Response, g, request
+from werkzeug.datastructures import Headers
 
 from ..exceptions import TokenTooLate
 from . import current
@@ -21,15 +25,12 @@ logger = logging.getLogger("flask_holdfast.csrf")
 
 
 def keep_away(response: Response) -> None:
-    """Let no shared cache keep `response` if it holds a token, or will."""
+    """Let no shared cache keep `response` if it holds a token, or will, or read the session."""
     if current.was_issued():
         response.vary.add("Cookie")
-        if not _is_private(response):
-            response.headers["Cache-Control"] = "no-store"
-        # They go before Cache-Control (RFC 9213), in the caches that they are meant for.
-        for name in list(response.headers.keys()):
-            if name.lower().endswith(("cdn-cache-control", "surrogate-control")):
-                del response.headers[name]
+        keep_private(response.headers, otherwise="no-store")
+    elif current.was_session_read():
+        keep_private(response.headers)
     if response.is_streamed and not response.direct_passthrough:
         chunks: Any = response.response
         if close := getattr(chunks, "close", None):
@@ -38,12 +39,33 @@ def keep_away(response: Response) -> None:
         response.response = _watched(chunks, kept, current.field_name(), request.endpoint)
 
 
-def _is_private(response: Response) -> bool:
-    caching = response.cache_control
-    if caching.no_store:
-        return True
+def keep_private(headers: Headers, *, otherwise: str | None = None) -> None:
+    """Take out of `headers` what lets a shared cache keep the response (RFC 9111 section 3).
+
+    What the view says to the browser's own cache stays, unless it says more than that and
+    `otherwise` stands in its place.
+    """
+    for name in {name for name, _ in headers if _FOR_SHARED.fullmatch(name)}:
+        del headers[name]
+    said = [part for part in parse_http_list(", ".join(headers.getlist("Cache-Control"))) if part]
+    names = [part.partition("=")[0].strip(" \t").lower() for part in said]
     # With field names, private="Set-Cookie", all the rest is public.
-    return caching.private is True and not caching.public and caching.s_maxage is None
+    is_private = any(part.strip(" \t").lower() == "private" for part in said)
+    if ("no-store" in names or is_private) and _PUBLIC.isdisjoint(names):
+        return
+    if otherwise is None:
+        left = [part for part, name in zip(said, names, strict=True) if name not in _REPLACED]
+        otherwise = ", ".join(["private", *left])
+    headers.set("Cache-Control", otherwise)
+
+
+#: Headers that go before Cache-Control in the caches that they are meant for (RFC 9213; nginx's
+#: X-Accel-Expires, Akamai's Edge-Control).
+_FOR_SHARED = re.compile(
+    r".+[-]cache-control|surrogate-control|edge-control|x-accel-expires", re.IGNORECASE
+)
+_PUBLIC = frozenset({"public", "s-maxage"})
+_REPLACED = _PUBLIC | {"private"}
 
 
 def _watched(chunks: Iterable[Any], kept: Any, field: str, view: str | None) -> Iterator[Any]:

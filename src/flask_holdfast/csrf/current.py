@@ -103,6 +103,12 @@ def was_issued() -> bool:
     return _g().get("_holdfast_csrf") is not None
 
 
+def was_session_read() -> bool:
+    """Whether this response may depend on whose session it is."""
+    current = request_ctx._session  # noqa: SLF001 - `flask.session` would mark it as used
+    return bool(getattr(current, "touched", getattr(current, "accessed", False)))
+
+
 def verdict(token: str, time_limit: float | None) -> Reason | None:
     """What is wrong with `token` for the session of this request, or None.
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any
 
+from ..credentials import BLANKS
 from . import origin
 from .origin import Origin
 from .reasons import Reason
@@ -28,9 +29,9 @@ def check(
     cookies_without_origin: bool = False,
 ) -> Reason | None:
     """Why the handshake with this WSGI `environ` is refused, or None. Never raises."""
-    sender = environ.get("HTTP_ORIGIN", "").strip()
+    sender = environ.get("HTTP_ORIGIN", "").strip(BLANKS)
     if not sender:
-        harmless = cookies_without_origin or not environ.get("HTTP_COOKIE", "").strip()
+        harmless = cookies_without_origin or not environ.get("HTTP_COOKIE", "").strip(BLANKS)
         return None if harmless else Reason.ORIGIN_NULL
     decided = origin.check(
         target(environ), sec_fetch_site=None, origin=sender, referer=None, trusted=trusted

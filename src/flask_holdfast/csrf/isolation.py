@@ -18,7 +18,7 @@ from flask.sessions import NullSession, SecureCookieSession
 from werkzeug.datastructures import ImmutableMultiDict
 
 from .. import settings
-from ..credentials import Credential, presented
+from ..credentials import Credential, cookies_in, presented
 from ..exceptions import LoginWithoutSession
 
 #: Marks the WSGI environment of a request whose cookies were taken out.
@@ -71,13 +71,13 @@ def isolates(request: Request, app: Flask) -> bool:
 def isolate(request: Request, app: Flask) -> None:
     """Take what could authenticate `request` out of its cookies."""
     request.environ[_ISOLATED] = True
-    _take_out(
-        request,
-        {
-            app.session_interface.get_cookie_name(app),
-            app.config.get("REMEMBER_COOKIE_NAME", "remember_token"),
-        },
-    )
+    _take_out(request, _names(app))
+
+
+def brings_credentials(request: Request, app: Flask) -> bool:
+    """Whether a session or remember cookie came with `request`, genuine or not."""
+    names = _names(app)
+    return any(name.strip() in names for name, _, _ in cookies_in(_header(request)))
 
 
 def is_isolated(request: Request) -> bool:
@@ -105,11 +105,21 @@ def isolate_open_session(request: Request, app: Flask, *, always: bool = False) 
     g.pop("_login_user", None)
 
 
+def _names(app: Flask) -> set[str]:
+    remember = app.config.get("REMEMBER_COOKIE_NAME", "remember_token")
+    return {app.session_interface.get_cookie_name(app), remember}
+
+
+def _header(request: Request) -> str:
+    return str(request.environ.get("HTTP_COOKIE", ""))
+
+
 def _take_out(request: Request, names: set[str]) -> None:
-    kept = [(name, value) for name, value in request.cookies.items(multi=True) if name not in names]
-    # The header as well, for code that parses it by its own rules.
-    parts = request.environ.get("HTTP_COOKIE", "").split(";")
+    # The header too, for code that parses it by its own rules: also what such code would take for
+    # the name though it is not (`strip()` takes U+00A0 away, and a cookie's name may begin with it).
     request.environ["HTTP_COOKIE"] = ";".join(
-        part for part in parts if part.partition("=")[0].strip() not in names
+        text for name, _, text in cookies_in(_header(request)) if name.strip() not in names
     )
+    vars(request).pop("cookies", None)  # parsed before, it may be
+    kept = [(name, value) for name, value in request.cookies.items(multi=True) if name not in names]
     request.cookies = ImmutableMultiDict(kept)

@@ -14,6 +14,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import Enum
 
+from ..credentials import BLANKS
 from .reasons import Reason
 
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
@@ -61,7 +62,7 @@ def check(
     The headers are as they came, None or empty where absent. A trusted origin passes this
     gate, and still needs a token.
     """
-    site = (sec_fetch_site or "").strip()
+    site = (sec_fetch_site or "").strip(BLANKS)
     if site == "same-origin":
         # Whatever Origin says: a form on a page with "Referrer-Policy: no-referrer" sends
         # "Origin: null" to its own server.
@@ -69,7 +70,7 @@ def check(
     if site == "none":
         # No site started it, a person did (address bar, bookmark).
         return Proof.NOTHING
-    claimed = (origin or "").strip()
+    claimed = (origin or "").strip(BLANKS)
     sender = parse_origin(claimed)
     if site:
         # cross-site; same-site, where a sibling subdomain is the attacker (takeover, user

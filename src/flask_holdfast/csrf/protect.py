@@ -14,12 +14,23 @@ from pathlib import Path
 from typing import Any, TypeVar, cast, overload
 
 import flask_wtf.csrf
-from flask import Blueprint, Flask, Request, Response, current_app, g, has_request_context, request
+from flask import (
+    Blueprint,
+    Flask,
+    Request,
+    Response,
+    current_app,
+    g,
+    has_request_context,
+    request,
+    request_started,
+)
 from flask.globals import request_ctx
 from flask.views import View
+from werkzeug.exceptions import HTTPException
 
 from .. import settings, signals
-from ..exceptions import SettingError, printable
+from ..exceptions import SettingError, StoreUnavailable, printable
 from . import (
     adoption,
     answer,
@@ -43,6 +54,8 @@ _View = TypeVar("_View")
 
 #: In `app.extensions` until what is exempt has been listed.
 _UNLISTED = "flask_holdfast.csrf.unlisted"
+#: On a request that was judged. Not on `g`, which outlives a request under an outer app context.
+_BEGUN = "_holdfast_csrf_begun"
 
 
 class CSRFError(flask_wtf.csrf.CSRFError):
@@ -98,10 +111,15 @@ class CSRFProtect(flask_wtf.csrf.CSRFProtect):
         _trusted_origins(tuple(settings.get(app.config, "CSRF_TRUSTED_ORIGINS")))
         app.config.setdefault("WTF_CSRF_METHODS", UNSAFE_METHODS)
         methods = app.config["WTF_CSRF_METHODS"]
-        # Before the hooks that are there already: one of them may ask who is signed in.
-        app.before_request_funcs.setdefault(None, []).insert(0, self._begin)
         super().init_app(app)
         app.config["WTF_CSRF_METHODS"] = methods  # Flask-WTF made a plain set of it
+        # In the place of Flask-WTF's hook, which hooks that are there already would go before: they
+        # may ask who is signed in. The signal is sent before all hooks, and an error raised there
+        # gets to the application's handlers; the hook is for whoever runs the hooks by hand.
+        hooks = app.before_request_funcs[None]
+        hooks.pop()
+        hooks.insert(0, self._begin)
+        request_started.connect(_on_request_started)
         adoption.adopt(app)
         templating.install(app)
         app.register_blueprint(_pages())
@@ -226,12 +244,40 @@ class CSRFProtect(flask_wtf.csrf.CSRFProtect):
         return isolation.isolates(request, current_app)
 
     def _begin(self) -> None:
-        """Before the first hook of each request."""
-        app = current_app
+        """Before the first hook of each request, once: list what is exempt, and check. Raises
+        `CSRFError`.
+        """
+        asked, app = request_ctx.request, current_app
+        if getattr(asked, _BEGUN, False):
+            return
+        setattr(asked, _BEGUN, True)
         if _UNLISTED in app.extensions and app.extensions.pop(_UNLISTED, None):
             for line in self._openings(app):
                 logger.info("%s", line)
         self._isolate()
+        if not (app.config["WTF_CSRF_ENABLED"] and app.config["WTF_CSRF_CHECK_DEFAULT"]):
+            return
+        if asked.endpoint is None:
+            if not _is_good(asked):
+                self._hide_session(asked)
+            return
+        try:
+            self.protect(apply_exemptions=True)
+        except CSRFError as error:
+            if error.proof is None:
+                self._hide_session(asked)
+            raise
+
+    def _hide_session(self, asked: Request) -> None:
+        """Let the hooks and error handlers that answer `asked` run as nobody's: it was refused at
+        the gate, or would have been refused if there were a view, and nobody proved that the
+        person had a hand in it.
+        """
+        if settings.get(current_app.config, "CSRF_REPORT_ONLY"):
+            return
+        # Where no cookie came there is nothing to hide, and what a handler flashes can be kept.
+        if isolation.brings_credentials(asked, current_app):
+            isolation.isolate_open_session(asked, current_app, always=True)
 
     def _isolate(self) -> None:
         asked = request_ctx.request  # not the proxy, which is looked up at each use
@@ -311,6 +357,20 @@ UNSAFE_METHODS = _UnsafeMethods({"POST", "PUT", "PATCH", "DELETE"})
 
 def _never() -> bool:
     return False
+
+
+def _on_request_started(app: Flask, **_extra: object) -> None:
+    protection = app.extensions.get("csrf")
+    if isinstance(protection, CSRFProtect):
+        protection._begin()  # noqa: SLF001 - of this module
+
+
+def _is_good(asked: Request) -> bool:
+    """Whether a request that matches no view could have run one. Never raises."""
+    try:
+        return decide(RequestFacts(asked, _never)).outcome is not Outcome.REFUSED
+    except (HTTPException, StoreUnavailable):  # a body that is too large; and nobody can tell
+        return False
 
 
 class RequestFacts:
