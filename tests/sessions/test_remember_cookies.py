@@ -122,10 +122,10 @@ class TestAStoreThatLostItsData:
         with redis.Redis.from_url(own_redis.url) as client:
             client.flushall()
             for key, raw in dump.items():
-                client.restore(key, lives[key], raw)  # type: ignore[arg-type]
+                client.restore(key, lives[key], raw)
             aged = [key for key in dump if b":remember:" in key]
             for key in aged:
-                client.hincrby(key, "filed", -5_000)  # type: ignore[arg-type]
+                client.hincrby(key, "filed", -5_000)
             assert aged
 
         assert remembered(site.tab(), copy).who() is None
