@@ -479,6 +479,41 @@ def test_a_fallback_that_is_no_key_forges_no_session_where_the_interface_is_used
 @pytest.mark.parametrize(
     ("config", "name"),
     [
+        pytest.param({}, "__Host-remember_token", id="as the session's"),
+        pytest.param({"REMEMBER_COOKIE_NAME": "mine"}, "mine", id="the application's own"),
+        pytest.param({"REMEMBER_COOKIE_PATH": "/app"}, None, id="a path"),
+        pytest.param({"REMEMBER_COOKIE_DOMAIN": "example.org"}, None, id="a domain"),
+        pytest.param({"REMEMBER_COOKIE_SECURE": False}, None, id="not Secure"),
+        pytest.param({"SESSION_COOKIE_DOMAIN": "example.org"}, None, id="the session has a domain"),
+        pytest.param({"SESSION_COOKIE_NAME": "mine"}, None, id="the session has another name"),
+        pytest.param(
+            {"HOLDFAST_KEEP_FLASK_DEFAULTS": ["REMEMBER_COOKIE_NAME"]},
+            None,
+            id="Flask-Login's kept",
+        ),
+    ],
+)
+def test_the_remember_cookie_has_the_host_prefix_where_the_sessions_has_it(
+    config: dict[str, object], name: str | None
+) -> None:
+    assert start(**config).config.get("REMEMBER_COOKIE_NAME") == name
+
+
+@pytest.mark.parametrize(
+    ("sessions", "its"), [("Lax", "Lax"), ("Strict", "Strict"), ("None", "Lax")]
+)
+def test_the_remember_cookie_goes_to_no_request_that_the_sessions_is_kept_from(
+    sessions: str, its: str
+) -> None:
+    """By a link from another site it would have begun a session over the one that was withheld."""
+    app = start(SESSION_COOKIE_SAMESITE=sessions)
+
+    assert app.config["REMEMBER_COOKIE_SAMESITE"] == its
+
+
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [
         pytest.param({}, "__Host-session", id="all conditions hold"),
         pytest.param({"SESSION_COOKIE_PATH": "/"}, "__Host-session", id="path / by name"),
         pytest.param({"SESSION_COOKIE_PATH": "/app"}, "session", id="a path"),

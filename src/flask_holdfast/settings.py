@@ -67,7 +67,8 @@ _TABLE = (
     Setting(
         "SESSION_USER_KEYS",
         ("_user_id", "user_id"),
-        "Session keys that say who is signed in; the first that is there counts.",
+        "Session keys that say who is signed in; the first that is there counts. Beside Flask-Login "
+        "its own alone, unless the application sets this.",
         checks.ordered_names,
     ),
     Setting(

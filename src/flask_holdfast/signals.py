@@ -53,7 +53,8 @@ duplicate_cookies = _signals.signal("duplicate-cookies")
 
 #: A signed-in session came from another client than the one it is bound to; told once for
 #: each client by each process. Arguments: `session_id`, `user_id`, `change` ("network" or
-#: "client"), `action` taken.
+#: "client"), `action` taken. Or so did a remember cookie, of which `session_id` is the session
+#: that it had: `action` is "refused", or "replaced" where it began another in that one's place.
 client_changed = _signals.signal("client-changed")
 
 #: The breaker before the store changed. Arguments: `state` ("closed": all is well, "open": the store
