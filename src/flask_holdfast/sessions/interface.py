@@ -27,11 +27,11 @@ from flask.sessions import SessionInterface as FlaskSessionInterface
 from werkzeug.exceptions import Conflict, Forbidden, HTTPException, ServiceUnavailable
 
 from .. import settings, signals
-from ..exceptions import LoginRefused, SessionLimitReached, StoreUnavailable
+from ..exceptions import LoginRefused, SessionLimitReached, StoreUnavailable, printable
 from . import ids, record
 from .binding import Binding, Change, Client
 from .ending import end, forget
-from .events import Once, tell
+from .events import Once, logger, tell
 from .keeper import Keeper
 from .kept import Fate, Kept
 from .session import Loaded, Session, State
@@ -110,6 +110,7 @@ class SessionInterface(FlaskSessionInterface):
         self._use_signer = use_signer
         self._changes_told = Once()
         self._replays_told = Once()
+        self._unreadable_told = Once()
         #: Whether a request must not count as activity of a person.
         self.is_passive: Callable[[Request], bool] = lambda request: False
         #: Whether a request is authenticated otherwise, so that its cookies count for nothing.
@@ -218,6 +219,9 @@ class SessionInterface(FlaskSessionInterface):
             found = record.decode(answer.data) if answer.outcome is Outcome.FOUND else None
             if found is None or found.deadline <= now:
                 strange = found is None and answer.outcome is Outcome.FOUND
+                if strange and self._unreadable_told.is_news(cookie.sid):
+                    key = printable(self.store.key_of(cookie.sid))
+                    logger.error("record_unreadable key=%s: nobody is signed in by it", key)
                 ended = answer.tombstone
                 return Loaded(State.GONE, at=now, tombstone=ended, degraded=away, lives=strange)
             loaded = Loaded(State.LIVE, found, now, answer.idle_left, degraded=away)
