@@ -154,6 +154,9 @@ class StoreUnavailable(HoldfastError):
     """
 
     kind: str = "unavailable"
+    #: False where the store is there, and only this one question found an error: what was asked
+    #: about is broken. Nobody else is to suffer from that.
+    outage: bool = True
 
 
 class SessionConflict(StoreUnavailable):

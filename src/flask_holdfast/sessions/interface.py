@@ -29,13 +29,13 @@ from flask.sessions import SessionInterface as FlaskSessionInterface
 from werkzeug.exceptions import Conflict, Forbidden
 
 from .. import keys, settings, signals
-from ..exceptions import LoginRefused, SessionLimitReached, StoreUnavailable
+from ..exceptions import LoginRefused, SessionLimitReached, StoreUnavailable, printable
 from ..fetch_metadata import cookie_withheld
 from . import cookies, ids, record
 from .binding import Binding, Change, Client
 from .ending import end, forget
 from .error_response import answer_instead
-from .events import Once, tell
+from .events import Once, logger, tell
 from .keeper import Keeper
 from .kept import Fate, Kept
 from .merge import Changes
@@ -90,6 +90,7 @@ class SessionInterface(FlaskSessionInterface):
         self._changes_told = Once()
         self._replays_told = Once()
         self._duplicates_told = Once()
+        self._unreadable_told = Once()
         #: Whether a request must not count as activity of a person.
         self.is_passive: Callable[[Request], bool] = lambda request: False
         #: Whether a request is authenticated otherwise, so that its cookies count for nothing.
@@ -225,6 +226,9 @@ class SessionInterface(FlaskSessionInterface):
             found = record.decode(answer.data) if answer.outcome is Outcome.FOUND else None
             if found is None or found.deadline <= now:
                 strange = found is None and answer.outcome is Outcome.FOUND
+                if strange and self._unreadable_told.is_news(cookie.sid):
+                    key = printable(self.store.key_of(cookie.sid))
+                    logger.error("record_unreadable key=%s: nobody is signed in by it", key)
                 ended = answer.tombstone
                 return Loaded(State.GONE, at=now, tombstone=ended, degraded=away, lives=strange)
             loaded = Loaded(State.LIVE, found, now, answer.idle_left, degraded=away)

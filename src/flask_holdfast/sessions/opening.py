@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 from .. import settings, signals
-from ..exceptions import SettingError, StoreUnavailable
+from ..exceptions import SettingError, StoreUnavailable, printable
 from .events import logger, tell
 from .stores.breaker import Breaker, Circuit
 from .stores.budget import Budget
@@ -44,6 +44,7 @@ def open_stores(config: Mapping[str, Any], folder: Path) -> Store:
     url = settings.get(config, key) or "sqlite:///sessions.sqlite"
     store = _opened(config, key, url, folder)
     if store.name == "redis":
+        _tell_what_evicts(store)
         store = _resilient(config, store, key, url, folder)
     store.on_expired = _session_expired
     return store
@@ -70,6 +71,19 @@ def _opened(config: Mapping[str, Any], key: str, url: str, folder: Path) -> Stor
             raise
         raise SettingError(key, url, error.fix) from None
     return store
+
+
+def _tell_what_evicts(store: Store) -> None:
+    """Redis must not evict: of a session that has lost its place in an index, whoever ends all of
+    a user's sessions knows nothing until it is used again.
+    """
+    for policy in sorted(store.eviction_policies() - {"noeviction"}):
+        logger.warning(
+            "redis_evicts maxmemory-policy=%s: sessions, and what is known of their ends, may be "
+            "lost under memory pressure; set maxmemory-policy noeviction for this Redis",
+            printable(policy),
+        )
+    store.close()  # a server that forks makes its own connections
 
 
 def _resilient(

@@ -109,8 +109,30 @@ def decode(data: bytes) -> Record | None:
         record = _records.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
-    return record if record.version == VERSION else None
+    return record if record.version == VERSION and _is_ours(record) else None
 
 
 def head(data: bytes) -> Head:
-    return _heads.decode(data)
+    """The head. Of bytes that are none of ours one whose etag and secret match nothing: such a
+    record can be ended, but neither slid nor written over.
+    """
+    try:
+        found = _heads.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return _NOBODYS
+    return found if _is_ours(found) else _NOBODYS
+
+
+def _is_ours(found: Head) -> bool:
+    """Whether comparing and showing it raises nothing: hashes are ASCII, moments are dates."""
+    words = (found.secret, found.previous or "")
+    moments: tuple[int | None, ...] = (found.deadline, found.until)
+    if isinstance(found, Record):
+        moments += (found.created, found.authenticated, found.renewed)
+    return all(map(str.isascii, words)) and all(
+        each is None or 0 <= each <= NO_DEADLINE for each in moments
+    )
+
+
+#: What stands for a head in bytes that are none of ours.
+_NOBODYS = Head(etag="", secret="", deadline=NO_DEADLINE, owner="", mark="")

@@ -20,7 +20,7 @@ STOPPED = f"Error running script (call to f_{'9' * 40}): @user_script:51: @user_
         ("-MISCONF Redis is configured to save RDB snapshots", ResponseError, "misconf"),
         ("The user executing the script can't run this command", ResponseError, "auth"),
         ("Script attempted to access a non local key in a cluster", ResponseError, "cluster"),
-        ("attempt to index a nil value", ResponseError, "protocol"),
+        ("attempt to index a nil value", ResponseError, "reply"),
     ],
     ids=["a replica", "full", "cannot save", "forbidden", "a slot elsewhere", "a script's fault"],
 )

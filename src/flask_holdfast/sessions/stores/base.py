@@ -385,6 +385,14 @@ class Store(ABC):
     def sweep(self) -> int:
         """Remove what has expired and was not removed on the way; how many records."""
 
+    def eviction_policies(self) -> set[str]:
+        """By what rules the servers let go of what they should keep, as far as they say."""
+        return set()
+
+    def key_of(self, sid: str) -> str:
+        """Where an operator finds a session's record."""
+        return sid
+
     @abstractmethod
     def ping(self) -> None:
         """Raise `StoreUnavailable` if the store cannot be asked."""

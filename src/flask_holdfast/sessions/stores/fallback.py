@@ -22,10 +22,17 @@ import msgspec
 from ...exceptions import StoreUnavailable
 from .base import Answer, Outcome
 from .breaker import TOLD
+from .budget import Budget
 from .host import Host
 from .resilient import ResilientStore
+from .trouble import TIMEOUT
 
 T = TypeVar("T")
+
+#: Seconds in which a store that was late once has to show that it is there.
+_PROBE = 0.1
+#: So many late answers in a row are believed, whatever else it answers in time.
+_LATE = 3
 
 #: How often one step may find the store there, and gone again.
 _TURNS = 4
@@ -34,8 +41,13 @@ _TURNS = 4
 class FallbackStore(ResilientStore):
     """`primary`, or `shelter` while `primary` is away, for all processes that share it.
 
-    The breaker has to open at the first failure: a step that failed is made in the shelter.
+    The breaker has to open at the first failure: a step that failed is made in the shelter. One
+    answer that is late is no failure yet, as the host itself may be busy: if the store answers
+    another question at once, that one step alone has failed.
     """
+
+    #: Late answers in a row, with none in time between them.
+    _late = 0
 
     @property
     def owes_durably(self) -> bool:  # type: ignore[override]  # a plain attribute in the others
@@ -50,8 +62,15 @@ class FallbackStore(ResilientStore):
                 try:
                     answer = ask()
                 except StoreUnavailable as error:
+                    if not error.outage:
+                        # The store is there. What is broken is one person's, whose trouble it is.
+                        self.breaker.succeeded()
+                        raise
+                    if self._is_only_late(error):
+                        raise
                     self._went_away(error)
                 else:
+                    self._late = 0
                     self.breaker.succeeded()
                     # Its server was found to have lost its data on the way: what it did not find
                     # may be here.
@@ -95,7 +114,26 @@ class FallbackStore(ResilientStore):
                 if self.shelter.state() is Host.RETURNING and not self.shelter.pending(limit=1):
                     self.shelter.become(Host.WELL)
         except StoreUnavailable as error:
-            self._went_away(error)
+            if error.outage:
+                self._went_away(error)
+
+    def _is_only_late(self, error: StoreUnavailable) -> bool:
+        """Whether the store is there, though it has not answered in time. It has `_PROBE` to say
+        so, beyond the request's own time; a store that says so and is late all the same, time
+        after time, is away.
+        """
+        if error.kind != TIMEOUT:
+            return False
+        self._late += 1
+        if self._late >= _LATE:
+            return False
+        try:
+            with Budget(_PROBE):
+                self.primary.ping()
+        except StoreUnavailable:
+            return False
+        self.breaker.succeeded()
+        return True
 
     def _went_away(self, error: StoreUnavailable) -> None:
         self.breaker.failed(error.kind)

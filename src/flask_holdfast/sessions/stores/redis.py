@@ -26,8 +26,9 @@ the writes that come after. The ends of life in the indexes may lag by a twentie
 idle time, half a millisecond in them says that the deadline is what ends that life, and an
 index lives longer than its last member by more than the lag. `on_expired` is called for all
 sessions if there is a write or a sweep every week. Redis must not evict (`maxmemory-policy
-noeviction`): a lost index entry is a session that revoking all does not find until it is
-used again. A lost entry of a remember cookie ends that.
+noeviction`): a lost index entry is a session that revoking all does not find. It ends when
+it is used next, unless what is known of the end was evicted too. A lost entry of a remember
+cookie ends that.
 
 In a Cluster a script's keys must lie in one slot. The first two digits of a sid, its tag,
 say in which: those of a session that somebody signed in to are made from its owner
@@ -46,15 +47,15 @@ import logging
 import time
 from contextlib import suppress
 from math import inf
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from redis.exceptions import NoScriptError, RedisError
 
-from ...exceptions import SettingError, StoreUnavailable
+from ...exceptions import SettingError, StoreUnavailable, printable
 from ..ids import placed
 from ..record import head
-from . import everyone, reading, servers
+from . import everyone, servers
 from .base import (
     ABSOLUTE,
     EVICTED,
@@ -72,9 +73,10 @@ from .base import (
     Tombstone,
 )
 from .connections import waiting
+from .replies import OUTCOMES, Reply, broken, listed, moment, read, redeeming, remembered, tombstone
 from .scripts import SCRIPTS
 from .slides import Slides
-from .slots import tag_of
+from .slots import House, house_of, tag_of
 from .trouble import unavailable
 
 if TYPE_CHECKING:
@@ -99,22 +101,6 @@ _CONFIRMED = frozenset({"rotate", "leave", "delete", "end_user", "end_everyone",
 _MARGIN = 0.11
 
 logger = logging.getLogger("flask_holdfast.sessions")
-
-
-class _House(NamedTuple):
-    """Where one tag's keys lie; in a single server there is one house, without a tag."""
-
-    tag: str
-    prefix: bytes
-    house: bytes
-
-    def of_user(self, owner: str) -> bytes:
-        return self.house + b"user:" + owner.encode()
-
-
-def _house(tag: str, prefix: str) -> _House:
-    name = f"{prefix}{{{tag}}}:" if tag else prefix
-    return _House(tag, name.encode(), f"holdfast:{name}".encode())
 
 
 class RedisStore(Store):
@@ -151,7 +137,7 @@ class RedisStore(Store):
                 prefix,
                 'use one that is not empty and does not begin "holdfast:", such as "session:".',
             )
-        self._houses = {tag: _house(tag, prefix) for tag in place.tags}
+        self._houses = {tag: house_of(tag, prefix) for tag in place.tags}
         self._only = self._houses.get("")
         markers = {tag: house.house + b"marker" for tag, house in self._houses.items()}
         self._link = servers.link(place, markers, timeout=timeout)
@@ -203,7 +189,7 @@ class RedisStore(Store):
             self._slides.note(sid, slide, idle, answer.idle_left)
         return answer
 
-    def _glance(self, at: _House, sid: str) -> bytes | None:
+    def _glance(self, at: House, sid: str) -> bytes | None:
         """The record by a plain command, which costs half of a script. None: ask the script,
         which also says what there is instead.
         """
@@ -241,7 +227,7 @@ class RedisStore(Store):
         old, new = self._only or self._at(sid), self._home(new_sid, data)
         tag = etag or ""
         how = (idle, tombstone, waited, most, refuses, evicted, own)
-        rest = (*how, *_redeems(redeems, ended, new_sid))
+        rest = (*how, *redeeming(redeems, ended, new_sid))
         if old is new or not sid:
             return self._answer("rotate", new, sid, new_sid, data, tag, *rest)
         may = self._answer("rotate", new, "", new_sid, data, "", *rest, "look")
@@ -278,9 +264,9 @@ class RedisStore(Store):
 
     def sessions_of(self, owner: str) -> Sequence[Listed]:
         at = self._of(owner)
-        listed = reading.listed(self._run("sessions_of", at, at.of_user(owner), owner))
+        found = listed(self._run("sessions_of", at, at.of_user(owner), owner))
         # The index may lag; the life that is left does not.
-        return sorted(listed, key=lambda one: one.idle_left, reverse=True)
+        return sorted(found, key=lambda one: one.idle_left, reverse=True)
 
     def mark(self, name: str, *, life: int) -> None:
         at = self._named(name)
@@ -293,7 +279,7 @@ class RedisStore(Store):
         marked, *ended = self._run("marked", there, key, owner)
         if there is not at:
             ended = self._run("marked", at, at.house + b"mark:", owner)[1:]
-        return int(marked) if marked else None, max(map(int, filter(None, ended)), default=None)
+        return moment(marked), max(filter(None, map(moment, ended)), default=None)
 
     # -- remember cookies ------------------------------------------------------------------
 
@@ -306,7 +292,7 @@ class RedisStore(Store):
 
     def recall(self, remember: str) -> Remembered | None:
         at, key = self._remembered(remember)
-        return reading.remembered(self._run("recall", at, key, remember))
+        return remembered(self._run("recall", at, key, remember))
 
     def forget(self, remember: str) -> str | None:
         at, key = self._remembered(remember)
@@ -359,9 +345,8 @@ class RedisStore(Store):
     def page(self, *, offset: int = 0, limit: int = 50) -> Sequence[Listed]:
         if self._only:
             key = self._only.house + b"signed-in"
-            return reading.listed(self._run("page", self._only, key, offset, limit))
-        listed = everyone.page(self._in_each, [*self._houses], offset, limit)
-        return reading.listed(listed)
+            return listed(self._run("page", self._only, key, offset, limit))
+        return listed(everyone.page(self._in_each, [*self._houses], offset, limit))
 
     def counts(self) -> Counts:
         counts = self._in_each("counts", dict.fromkeys(self._houses, ())).values()
@@ -370,10 +355,10 @@ class RedisStore(Store):
     def sweep(self) -> int:
         return self._in_pieces("sweep", [*self._houses.values()])
 
-    def _drain(self, houses: Sequence[_House] = (), *, for_at_most: float = inf) -> None:
+    def _drain(self, houses: Sequence[House] = (), *, for_at_most: float = inf) -> None:
         self._in_pieces("drain", houses or [*self._houses.values()], for_at_most)
 
-    def _in_pieces(self, verb: str, houses: Sequence[_House], for_at_most: float = inf) -> int:
+    def _in_pieces(self, verb: str, houses: Sequence[House], for_at_most: float = inf) -> int:
         """Run a script until there is nothing left for it; how many sessions it found over."""
         found, until, left = 0, time.monotonic() + for_at_most, [at.tag for at in houses]
         while True:
@@ -391,19 +376,33 @@ class RedisStore(Store):
         except (RedisError, OSError) as cause:
             raise unavailable(cause) from cause
 
+    def eviction_policies(self) -> set[str]:
+        """Each server's `maxmemory-policy`. A server that is away, or that may not be asked for
+        INFO, says nothing.
+        """
+        masters = {tags[0]: ("INFO", "memory") for tags in self._link.together(self._houses)}
+        replies, _ = self._link.ask_all(masters)
+        return {
+            line[17:].decode("ascii", "replace")
+            for reply in replies.values()
+            if isinstance(reply, bytes)
+            for line in reply.split(b"\r\n")
+            if line.startswith(b"maxmemory_policy:")
+        }
+
     def close(self) -> None:
         self._link.close()
 
     # -- where it lies ---------------------------------------------------------------------
 
-    def _at(self, sid: str) -> _House:
+    def _at(self, sid: str) -> House:
         """The house of a sid; what is none lies nowhere, and so may be looked for anywhere."""
         return self._only or self._houses.get(sid[:2]) or self._houses["00"]
 
-    def _of(self, owner: str) -> _House:
+    def _of(self, owner: str) -> House:
         return self._only or self._houses[placed("00", owner)[:2]]
 
-    def _home(self, sid: str, data: bytes) -> _House:
+    def _home(self, sid: str, data: bytes) -> House:
         """The house of a record that is to be filed; `ValueError` if it is not its owner's."""
         if self._only:
             return self._only
@@ -413,14 +412,17 @@ class RedisStore(Store):
             raise ValueError("a session must lie with its owner's others: see ids.placed")
         return at
 
-    def _remembered(self, remember: str) -> tuple[_House, bytes]:
+    def key_of(self, sid: str) -> str:
+        return (self._at(sid).prefix + sid.encode()).decode()
+
+    def _remembered(self, remember: str) -> tuple[House, bytes]:
         """Where a remember cookie's record lies: with the sessions of its owner, as its id begins
         as their sids do.
         """
         at = self._at(remember)
         return at, at.house + b"remember:" + remember.encode()
 
-    def _named(self, name: str) -> _House:
+    def _named(self, name: str) -> House:
         """The house of a mark: one whose name ends in ":<sid>" lies with that session, so that
         its moment and those of its house are of one clock.
         """
@@ -428,41 +430,66 @@ class RedisStore(Store):
 
     # -- asking ----------------------------------------------------------------------------
 
-    def _answer(self, verb: str, at: _House, sid: str, *arguments: bytes | str | int) -> Answer:
+    def _answer(self, verb: str, at: House, sid: str, *arguments: bytes | str | int) -> Answer:
         key = at.prefix + (sid or str(arguments[0])).encode()
         reply = self._reply(verb, at, key, sid, *arguments)
-        outcome = reading.OUTCOMES[reply.outcome]
+        outcome = OUTCOMES[reply.outcome]
         if outcome is Outcome.ENDED:
-            return Answer(outcome, tombstone=reading.tombstone(reply.body))
+            return Answer(outcome, tombstone=tombstone(reply.body))
         names = [sid for why, sid in reply.over if why == "evicted"]
         if names:  # JSON in compact form has no line ends
-            records = zip(names, reply.body.split(b"\n"), strict=True)
-            evicted = tuple(Listed(sid, data, 0) for sid, data in records)
+            records = reply.body.split(b"\n")
+            if len(records) != len(names):
+                records = [b""] * len(names)  # one of them is none of ours
+            pairs = zip(names, records, strict=True)
+            evicted = tuple(Listed(sid, data, 0) for sid, data in pairs)
             return Answer(outcome, b"", reply.idle_left, evicted=evicted)
         return Answer(outcome, reply.body, reply.idle_left)
 
-    def _reply(
-        self, verb: str, at: _House, key: bytes, *arguments: bytes | str | int
-    ) -> reading.Reply:
+    def _reply(self, verb: str, at: House, key: bytes, *arguments: bytes | str | int) -> Reply:
         return self._read(self._run(verb, at, key, *arguments))
 
-    def _read(self, text: bytes) -> reading.Reply:
-        reply = reading.read(text)
+    def _read(self, text: bytes) -> Reply:
+        reply = read(text)
         for why, sid in reply.over:
             if self.on_expired is not None and why in (IDLE, ABSOLUTE):
                 self.on_expired(sid, why)
         return reply
 
-    def _run(self, verb: str, at: _House, key: bytes, *arguments: bytes | str | int) -> Any:
+    def _run(self, verb: str, at: House, key: bytes, *arguments: bytes | str | int) -> Any:
         script = SCRIPTS[verb]
         rest = (1, key, at.prefix, at.house, *arguments)
         ask = self._ask if not self._replicas or verb not in _CONFIRMED else self._ask_and_wait
         try:
-            return ask(at, "EVALSHA", script.sha, *rest)
-        except NoScriptError:  # a server that was restarted; EVAL also keeps the script
-            return ask(at, "EVAL", script.source, *rest)
+            try:
+                return ask(at, "EVALSHA", script.sha, *rest)
+            except NoScriptError:  # a server that was restarted; EVAL also keeps the script
+                return ask(at, "EVAL", script.source, *rest)
+        except StoreUnavailable as error:
+            if not error.outage:
+                self._name_what_is_broken(verb, at, key, arguments, error)
+            raise
 
-    def _ask(self, at: _House, *command: bytes | str | int) -> Any:
+    def _name_what_is_broken(
+        self,
+        verb: str,
+        at: House,
+        key: bytes,
+        arguments: Sequence[bytes | str | int],
+        error: StoreUnavailable,
+    ) -> None:
+        """Say in the log which keys an operator has to look at."""
+        keys: Sequence[bytes] = ()
+        with suppress(StoreUnavailable):
+            if verb != "misfits":
+                about = broken(verb, arguments)
+                keys = self._run("misfits", at, at.house + b"signed-in", *about)
+        shown = " ".join(printable(each.decode("latin-1"), 200) for each in keys or (key,))
+        logger.error(
+            "store_error verb=%s keys=%s reply=%s", verb, shown, printable(error.__cause__)
+        )
+
+    def _ask(self, at: House, *command: bytes | str | int) -> Any:
         try:
             return self._link.ask(at.tag, *command)
         except NoScriptError:
@@ -470,7 +497,7 @@ class RedisStore(Store):
         except (RedisError, OSError) as cause:
             raise unavailable(cause) from cause
 
-    def _ask_and_wait(self, at: _House, *command: bytes | str | int) -> Any:
+    def _ask_and_wait(self, at: House, *command: bytes | str | int) -> Any:
         """The same, and wait for replicas with what is left of the time."""
         try:
             answer, reached = self._link.ask_then(at.tag, command, self._wait)
@@ -529,9 +556,13 @@ class RedisStore(Store):
                 replies |= self._ask_all(verb, commands(teachers, "EVAL", script.source))
                 taught = set(unknown) - set(teachers)
                 replies |= self._ask_all(verb, commands(taught, "EVALSHA", script.sha))
-        for reply in replies.values():
+        for tag, reply in replies.items():
             if isinstance(reply, Exception):
-                raise unavailable(reply) from reply
+                error = unavailable(reply)
+                error.__cause__ = reply
+                if not error.outage:
+                    self._name_what_is_broken(verb, houses[tag], b"", (), error)
+                raise error
         return replies
 
     def _ask_all(self, verb: str, commands: Mapping[str, Command]) -> dict[str, Any]:
@@ -540,15 +571,3 @@ class RedisStore(Store):
         if reached:
             self._confirmed(reached)
         return replies
-
-
-def _redeems(redeems: Redeems | None, ended: Tombstone, new_sid: str) -> tuple[str | bytes, ...]:
-    """The id of the remember cookie; and if it begins the session, "begins", the sid of its session
-    before, and that one's tombstone.
-    """
-    if redeems is None:
-        return "", "", "", ""
-    if redeems.instead_of is None:
-        return redeems.remember, "", "", ""
-    gone = msgspec.json.encode(Tombstone(EVICTED, ended.at, ended.by, new_sid))
-    return redeems.remember, "begins", redeems.instead_of, gone

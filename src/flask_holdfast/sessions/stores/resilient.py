@@ -410,6 +410,9 @@ class ResilientStore(Store):
         """Asks the store if it is time to; being degraded is no error."""
         self._many(self.primary.ping, lambda: None)
 
+    def key_of(self, sid: str) -> str:
+        return self.primary.key_of(sid)
+
     def condition(self) -> dict[str, Any]:
         waiting = (0, 0) if self.shelter.state() is Host.WELL else self.shelter.waiting()
         return {
@@ -448,7 +451,10 @@ class ResilientStore(Store):
         try:
             answer = ask()
         except StoreUnavailable as error:
-            self.breaker.failed(error.kind)
+            if error.outage:
+                self.breaker.failed(error.kind)
+            else:
+                self.breaker.succeeded()  # it is there: one question alone found an error
             raise
         except BaseException:
             self.breaker.failed("error")

@@ -7,6 +7,7 @@ nothing more. Only an owner's or everyone's end does, so one process at a time t
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import threading
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ...exceptions import StoreUnavailable
+from ...exceptions import StoreUnavailable, printable
 from ..merge import Changes, RawData, apply
 from ..record import Record, decode, encode, head, new_etag
 from . import budget, endings
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from .base import Store
     from .news import News
     from .shelter import Pending, Shelter
+
+logger = logging.getLogger("flask_holdfast.sessions")
 
 #: Seconds of a request's budget that are left to the request itself.
 _RESERVE = 0.1
@@ -66,7 +69,7 @@ class Returning:
             while owed := self._shelter.owed():
                 for number, ending in owed:
                     self._go_on()
-                    self._tell(ending)
+                    self._tell_or_log(ending)
                     self._shelter.told(number)
         finally:
             self._shelter.release(self._who())
@@ -99,7 +102,7 @@ class Returning:
                     # Of an owner's end each session was written down, and ends again by itself;
                     # of remember cookies the moment is known here (`ResilientStore.recall`).
                     if ending.what is not Ended.USER and (not one or covers(ending.name)):
-                        self._tell(ending)
+                        self._tell_or_log(ending)
                     self._shelter.told(number, run)
         finally:
             self._shelter.release(self._who())
@@ -135,6 +138,18 @@ class Returning:
             [msgspec.structs.replace(ending, what=Ended.SESSION, name=sid) for sid in sids],
             owed=False,
         )
+
+    def _tell_or_log(self, ending: Ending) -> None:
+        """Tell it, unless the store has an error about its keys: that would keep everybody of this
+        host waiting for ever. The store's own log line names the keys. With an owner's, the
+        moment of the end is written before its sessions are looked at.
+        """
+        try:
+            self._tell(ending)
+        except StoreUnavailable as error:
+            if error.outage:
+                raise
+            logger.warning("an end could not be told to the store: %s", printable(ending.name))
 
     def note_told(self, owner: str) -> None:
         """The store has just ended all sessions of an owner ("": of everyone) because of us."""
@@ -199,7 +214,14 @@ class Returning:
         """`heard` is what it was when `pending` was read."""
         asked = self._shelter.now()
         believed = pending.since - AHEAD <= asked < pending.since + self._shelter.max_age
-        now, idle_left = self._given_back(pending, believed=believed)
+        try:
+            now, idle_left = self._given_back(pending, believed=believed)
+        except StoreUnavailable as error:
+            if error.outage:
+                raise
+            # The store has an error about its keys: it is let go of, as others wait behind it.
+            logger.warning("a session could not go back to the store: %s", printable(pending.sid))
+            now, idle_left = _GONE
         if heard != self.heard:
             return  # by a server that may have lost it meanwhile: once more, knowing that
         self._shelter.settle(pending, now, idle_left=idle_left, asked=asked)

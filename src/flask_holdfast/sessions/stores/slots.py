@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 from redis.crc import key_slot
 
@@ -18,3 +19,19 @@ def tag_of(name: str) -> str:
     """The tag of a mark's name: that of the sid that it ends in, else any, but always the same."""
     found = _ENDS_IN_SID.search(name)
     return found[1] if found else f"{key_slot(name.encode()) % 256:02x}"
+
+
+class House(NamedTuple):
+    """Where one tag's keys lie; in a single server there is one house, without a tag."""
+
+    tag: str
+    prefix: bytes
+    house: bytes
+
+    def of_user(self, owner: str) -> bytes:
+        return self.house + b"user:" + owner.encode()
+
+
+def house_of(tag: str, prefix: str) -> House:
+    name = f"{prefix}{{{tag}}}:" if tag else prefix
+    return House(tag, name.encode(), f"holdfast:{name}".encode())

@@ -39,7 +39,11 @@ TLS = "tls"
 NAME = "name"
 #: The server has as many clients as it takes.
 CLIENTS = "clients"
-#: Any other answer that is not one to the question.
+#: An error about what was asked, such as a key of another type: one person's trouble, or one
+#: key's. The server is well.
+REPLY = "reply"
+#: Any other answer that is not one to the question: of something that is no Redis, or that lacks
+#: what is needed here.
 PROTOCOL = "protocol"
 
 
@@ -82,6 +86,12 @@ _BY_WORD = {
     "non local key": CLUSTER,
     "user executing the script": AUTH,
     "ACL failure in script": AUTH,  # the same since Redis 7.2, and in Valkey
+    "nknown": PROTOCOL,  # a command that was taken away, by a script too
+    "WRONGTYPE": REPLY,
+    "not an integer": REPLY,
+    "not a valid float": REPLY,
+    "attempt to ": REPLY,  # a script that met something which is none of ours
+    "@user_script": REPLY,
 }
 _TOO_MANY = "max number of clients reached"
 #: What Redis 6.2 puts before the reason for which it stopped a script.
@@ -112,7 +122,7 @@ def kind_of(error: BaseException) -> str:
     text = str(error)
     if isinstance(error, exceptions.ResponseError):
         # A script reports what stopped it behind a word or two of its own.
-        return next((kind for word, kind in _BY_WORD.items() if word in text[:100]), PROTOCOL)
+        return next((kind for word, kind in _BY_WORD.items() if word in text[:200]), PROTOCOL)
     if isinstance(error, (exceptions.ConnectionError, OSError)):
         if _TOO_MANY in text:
             return CLIENTS
@@ -129,4 +139,5 @@ def unavailable(cause: BaseException) -> StoreUnavailable:
     """What the caller gets. Only the kind: the cause's own text may name hosts and users."""
     error = StoreUnavailable(f"Redis did not do it: {type(cause).__name__}")
     error.kind = kind_of(cause)
+    error.outage = error.kind != REPLY
     return error

@@ -1,0 +1,120 @@
+"""What the scripts of the Redis store answer, taken apart; and what they were asked about."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from ...exceptions import StoreUnavailable
+from ..record import head
+from .base import EVICTED, Listed, Outcome, Redeems, Remembered, Tombstone
+from .trouble import REPLY
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+OUTCOMES = {outcome.value.encode(): outcome for outcome in Outcome}
+_tombstones = msgspec.json.Decoder(Tombstone)
+
+#: Where a verb has its session, its owner, and a record that says whose it is.
+_SESSIONS = {
+    "create": 0,
+    "fetch": 0,
+    "replace": 0,
+    "rotate": 0,
+    "leave": 0,
+    "delete": 0,
+    "remember": 1,
+}
+_OWNERS = {"end_user": 0, "sessions_of": 0, "marked": 0}
+_RECORDS = {"create": 1, "replace": 1, "rotate": 2}
+
+
+class Reply(NamedTuple):
+    """A script's one string, taken apart; see redis.lua."""
+
+    outcome: bytes
+    idle_left: int
+    #: Why, and the sid, of each session that was found to be over.
+    over: list[tuple[str, str]]
+    body: bytes
+
+
+def read(text: bytes) -> Reply:
+    line, _, body = text.partition(b"\n")
+    outcome, idle_left, *words = line.split(b" ")
+    over: list[tuple[str, str]] = []
+    for word in words:
+        why, _, sid = word.decode("utf-8", "replace").partition(":")
+        over.append((why, sid))
+    return Reply(outcome, int(idle_left), over, body)
+
+
+def tombstone(text: bytes) -> Tombstone | None:
+    try:
+        return _tombstones.decode(text) if text else None
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+
+
+def listed(flat: Sequence[Any]) -> list[Listed]:
+    return [
+        Listed(sid.decode("utf-8", "replace"), data, idle_left)
+        for sid, data, idle_left in zip(flat[::3], flat[1::3], flat[2::3], strict=True)
+    ]
+
+
+def remembered(fields: Sequence[bytes] | None) -> Remembered | None:
+    """The answer to "recall". What is none of ours is worth nothing."""
+    if fields is None:
+        return None
+    user, owner, secret, mark, age, sid, begun, data, idle_left = fields
+    try:
+        return Remembered(
+            *(user.decode("utf-8"), owner.decode(), secret.decode(), mark.decode(), int(age)),
+            sid=sid.decode(),
+            begun=int(begun) if begun else None,
+            session=Listed(sid.decode(), data, int(idle_left)) if data else None,
+        )
+    except ValueError:
+        return None
+
+
+def redeeming(redeems: Redeems | None, ended: Tombstone, new_sid: str) -> tuple[str | bytes, ...]:
+    """What "rotate" is told: the id of the remember cookie; and if it begins the session, "begins",
+    the sid of its session before, and that one's tombstone.
+    """
+    if redeems is None:
+        return "", "", "", ""
+    if redeems.instead_of is None:
+        return redeems.remember, "", "", ""
+    gone = msgspec.json.encode(Tombstone(EVICTED, ended.at, ended.by, new_sid))
+    return redeems.remember, "begins", redeems.instead_of, gone
+
+
+def moment(text: bytes | None) -> int | None:
+    """A moment as it is kept; None for none. What is none cannot be compared with: an error, or
+    an end would go unseen.
+    """
+    if not text:
+        return None
+    try:
+        return int(text)
+    except ValueError as cause:
+        error = StoreUnavailable("what should be a moment is none")
+        error.kind, error.outage = REPLY, False
+        raise error from cause
+
+
+def broken(verb: str, arguments: Sequence[bytes | str | int]) -> tuple[str, str]:
+    """The sid and the owner that a question was about, as far as it says; "" for none."""
+
+    def at(places: dict[str, int]) -> str | bytes:
+        found = arguments[places[verb]] if verb in places else ""
+        return str(found) if isinstance(found, int) else found
+
+    sid, owner, data = at(_SESSIONS), at(_OWNERS), at(_RECORDS)
+    if isinstance(data, bytes):
+        owner = head(data).owner
+    return str(sid), str(owner)
