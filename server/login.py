@@ -29,6 +29,8 @@ def install(app: Flask) -> None:
     manager.user_loader(user_of_session)
     manager.request_loader(user_of_request)
     manager.unauthorized_handler(ask_to_sign_in)
+    # `ask_to_sign_in` leads there; this tells the extension which form signs in.
+    manager.login_view = "auth.login"
     manager.init_app(app)
 
 

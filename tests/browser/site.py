@@ -49,9 +49,15 @@ class Site:
     """What the server answers, set by the test, and what it has received."""
 
     url: str = ""
+    #: Of an application that has none, where only the module keeps tokens at home: "".
+    policy: str = POLICY
+    #: Before the meta element, and behind it.
+    first: str = ""
     meta: dict[str, str] | None = field(default_factory=lambda: {"content": "token-page"})
     head: str = ""
     body: str = ""
+    #: Of workers, by their name.
+    scripts: dict[str, str] = field(default_factory=dict)
     subject: str = "alice"
     expires_in: float | None = 1800
     available: bool = True
@@ -74,7 +80,8 @@ class Site:
         attributes = {"data-subject": self.subject, **(self.meta or {})}
         pairs = "".join(f' {name}="{html.escape(value)}"' for name, value in attributes.items())
         meta = "" if self.meta is None else f'<meta name="csrf-token"{pairs}>'
-        return f"<!doctype html><html lang=en><title>t</title>{meta}{self.head}<body>{self.body}"
+        head = f"<title>t</title>{self.first}{meta}{self.head}"
+        return f"<!doctype html><html lang=en>{head}<body>{self.body}"
 
     def grant(self) -> dict[str, object]:
         self.issued += 1
@@ -116,7 +123,8 @@ def make_app(site: Site) -> Flask:
     @app.get("/page")
     def page() -> Response:
         response = Response(site.page(), mimetype="text/html")
-        response.headers["Content-Security-Policy"] = POLICY
+        if site.policy:
+            response.headers["Content-Security-Policy"] = site.policy
         response.headers["Cache-Control"] = "max-age=3600" if site.kept else "no-store"
         return response
 
@@ -124,6 +132,10 @@ def make_app(site: Site) -> Flask:
     @app.get("/copy/<name>", endpoint="copy")
     def module(name: str) -> Response:
         return send_from_directory(MODULES, name, mimetype="text/javascript")
+
+    @app.get("/scripts/<name>")
+    def script(name: str) -> Response:
+        return Response(site.scripts[name], mimetype="text/javascript")
 
     @app.get(TOKEN_PATH)
     def token() -> Response:

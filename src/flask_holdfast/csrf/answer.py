@@ -161,15 +161,18 @@ def _problem(body: dict[str, Any], status: int) -> dict[str, Any]:
 
 
 def _page(reason: Reason, proof: Proof | None, hint: str | None) -> str:
-    filled = None
+    filled, go_on = None, None
     with suppress(StoreUnavailable):
-        filled = refill.offer(reason, proof)
+        go_on = _page_of_who_has_signed_in_meanwhile(proof)
+        filled = refill.offer(reason, proof) if go_on is None else None
+    kind = "foreign" if reason in _FOREIGN else "ended" if reason in _ENDED else "stale"
     return rendered(
         TEMPLATE,
         reason=reason,
-        kind="foreign" if reason in _FOREIGN else "ended" if reason in _ENDED else "stale",
+        kind="signed in" if go_on else kind,
         refill=filled,
         back=_page_it_came_from(proof),
+        go_on=go_on,
         sign_in=_sign_in_page(),
         hint=hint,
         t=_translate,
@@ -207,12 +210,36 @@ def _translate(sentence: str) -> str:
     return str(translate(sentence)) if translate else sentence
 
 
+def _sign_in_view() -> str | None:
+    """The endpoint where people sign in, if the application has Flask-Login and tells it."""
+    view = getattr(getattr(current_app, "login_manager", None), "login_view", None)
+    return view if isinstance(view, str) else None
+
+
+def is_sign_in_page() -> bool:
+    """Whether the current request is for the page where people sign in, or its form."""
+    return request.endpoint is not None and request.endpoint == _sign_in_view()
+
+
 def _sign_in_page() -> str | None:
     """Where Flask-Login sends who has to sign in, if the application has it and says so."""
-    view = getattr(getattr(current_app, "login_manager", None), "login_view", None)
+    view = _sign_in_view()
     with suppress(BuildError):
         return url_for(view) if view else None
     return None
+
+
+def _page_of_who_has_signed_in_meanwhile(proof: Proof | None) -> str | None:
+    """The address to go on at, where this is a sign-in form and its person has signed in in
+    another tab since. Asks the store.
+
+    It is the form's own, asked for as a page: where that leads who is signed in, and whether
+    `next` may be followed, is the view's to know.
+    """
+    if proof is None or not proof.is_same_origin or not is_sign_in_page():
+        return None
+    current.recall()
+    return request.script_root + request.full_path if current.user_id() is not None else None
 
 
 def _page_it_came_from(proof: Proof | None) -> str | None:

@@ -16,7 +16,7 @@ from typing import Any
 from flask import Flask, current_app, json, url_for
 from markupsafe import Markup
 
-from ..csrf import current
+from ..csrf import answer, current
 from ..headers import csp_nonce
 from . import files
 
@@ -54,6 +54,8 @@ def holdfast_scripts(
         "keep-alive-url": url_for("holdfast.keep_alive"),
         "sign-in-url": sign_in_url,
         "sign-out-url": sign_out_url,
+        # Its form is sent in any case: whose person has signed in elsewhere is told so.
+        "sign-in-page": "true" if answer.is_sign_in_page() else None,
         **_times(),
     }
     tags = [_META.format(token, Markup("").join(map(_attribute, facts, facts.values())))]

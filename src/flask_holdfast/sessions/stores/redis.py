@@ -1,23 +1,5 @@
 """Sessions in Redis or Valkey (6.2 or later): one server, one behind Sentinels, or a Cluster.
 
-With the prefix `session:` these keys exist, and no others. All of them expire:
-
-    session:<sid>                    STRING  the record, until idle time or deadline
-    holdfast:session:ended:<sid>     STRING  the tombstone as JSON, until the deadline
-    holdfast:session:user:<owner>    ZSET    sid -> end of life, the sessions of one user
-    holdfast:session:signed-in       ZSET    sid -> end of life, of everyone
-    holdfast:session:anonymous       ZSET    sid -> end of life, of everyone
-    holdfast:session:users           ZSET    owner -> end of their last session
-    holdfast:session:mark:<name>     STRING  a moment to remember
-    holdfast:session:ended-at:<owner>  STRING  when all of a user's sessions were ended;
-                                             without an owner: when everyone's were
-    holdfast:session:remember:<id>   HASH    a remember cookie's record, until it expires
-    holdfast:session:remembered:<owner>  ZSET  id -> end of life, one user's remember cookies
-    holdfast:session:remembering     STRING  the name of all remember cookies since everyone's ended
-    holdfast:session:ending          STRING  while everyone's are being ended: as what
-    holdfast:session:ending:signed-in, ...:anonymous  ZSET  the indexes as they were then
-    holdfast:session:marker          STRING  a random name of these data (see news.py)
-
 Every verb is one script and one round trip, `sweep` and `end_everyone` excepted; see
 redis.lua. A `fetch` that need not slide is one plain command. No command goes over all keys.
 
@@ -30,15 +12,9 @@ noeviction`): a lost index entry is a session that revoking all does not find. I
 it is used next, unless what is known of the end was evicted too. A lost entry of a remember
 cookie ends that.
 
-In a Cluster a script's keys must lie in one slot. The first two digits of a sid, its tag,
-say in which: those of a session that somebody signed in to are made from its owner
-(`ids.placed`), so all of a user's sessions, their index and their tombstones lie together,
-in one of 256 houses of which each is all of the above:
-
-    session:{3f}:<sid>   holdfast:session:{3f}:user:<owner>   ...{3f}:signed-in   and so on
-
-What goes over everyone asks all of them (everyone.py). Only a session whose owner changes
-leaves its house: there the old sid ends first, then the new one is filed.
+The keys, and in which slot of a Cluster each lies, are drawn in slots.py. What goes over everyone
+asks all slots (everyone.py). Only a session whose owner changes leaves its own: there the old
+sid ends first, then the new one is filed.
 """
 
 from __future__ import annotations
@@ -73,7 +49,18 @@ from .base import (
     Tombstone,
 )
 from .connections import waiting
-from .replies import OUTCOMES, Reply, broken, listed, moment, read, redeeming, remembered, tombstone
+from .replies import (
+    OUTCOMES,
+    Reply,
+    broken,
+    eviction_policy,
+    listed,
+    moment,
+    read,
+    redeeming,
+    remembered,
+    tombstone,
+)
 from .scripts import SCRIPTS
 from .slides import Slides
 from .slots import House, house_of, tag_of
@@ -321,15 +308,9 @@ class RedisStore(Store):
         kept = self._at(keep) if keep else None
         number, left = 0, [*self._houses.values()]
         while left:
+            common = (tombstone, idle, remember)
             ask = {
-                at.tag: (
-                    at.house + b"ending",
-                    tombstone,
-                    idle,
-                    remember,
-                    keep if keep and at is kept else "",
-                    own,
-                )
+                at.tag: (at.house + b"ending", *common, (keep or "") if at is kept else "", own)
                 for at in left
             }
             ended_there = self._everywhere("end_everyone", ask)
@@ -382,13 +363,7 @@ class RedisStore(Store):
         """
         masters = {tags[0]: ("INFO", "memory") for tags in self._link.together(self._houses)}
         replies, _ = self._link.ask_all(masters)
-        return {
-            line[17:].decode("ascii", "replace")
-            for reply in replies.values()
-            if isinstance(reply, bytes)
-            for line in reply.split(b"\r\n")
-            if line.startswith(b"maxmemory_policy:")
-        }
+        return {policy for reply in replies.values() if (policy := eviction_policy(reply))}
 
     def close(self) -> None:
         self._link.close()

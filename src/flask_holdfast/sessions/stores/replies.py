@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -91,6 +92,16 @@ def redeeming(redeems: Redeems | None, ended: Tombstone, new_sid: str) -> tuple[
         return redeems.remember, "", "", ""
     gone = msgspec.json.encode(Tombstone(EVICTED, ended.at, ended.by, new_sid))
     return redeems.remember, "begins", redeems.instead_of, gone
+
+
+def eviction_policy(info: Any) -> str:
+    """`maxmemory-policy` as INFO tells it; empty where the answer is none."""
+    told = (
+        re.search(rb"^maxmemory_policy:([\w-]+)", info, re.MULTILINE)
+        if isinstance(info, bytes)
+        else None
+    )
+    return told[1].decode("ascii") if told else ""
 
 
 def moment(text: bytes | None) -> int | None:

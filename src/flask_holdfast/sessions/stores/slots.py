@@ -1,4 +1,30 @@
-"""The 256 tags by which a Redis Cluster's sessions are kept together, and their hash slots."""
+"""Where keys lie in Redis: their names, and the 256 tags that keep them together in a Cluster.
+
+With the prefix `session:` these keys exist, and no others. All of them expire:
+
+    session:<sid>                    STRING  the record, until idle time or deadline
+    holdfast:session:ended:<sid>     STRING  the tombstone as JSON, until the deadline
+    holdfast:session:user:<owner>    ZSET    sid -> end of life, the sessions of one user
+    holdfast:session:signed-in       ZSET    sid -> end of life, of everyone
+    holdfast:session:anonymous       ZSET    sid -> end of life, of everyone
+    holdfast:session:users           ZSET    owner -> end of their last session
+    holdfast:session:mark:<name>     STRING  a moment to remember
+    holdfast:session:ended-at:<owner>  STRING  when all of a user's sessions were ended;
+                                             without an owner: when everyone's were
+    holdfast:session:remember:<id>   HASH    a remember cookie's record, until it expires
+    holdfast:session:remembered:<owner>  ZSET  id -> end of life, one user's remember cookies
+    holdfast:session:remembering     STRING  the name of all remember cookies since everyone's ended
+    holdfast:session:ending          STRING  while everyone's are being ended: as what
+    holdfast:session:ending:signed-in, ...:anonymous  ZSET  the indexes as they were then
+    holdfast:session:marker          STRING  a random name of these data (see news.py)
+
+In a Cluster a script's keys must lie in one slot. The first two digits of a sid, its tag,
+say in which: those of a session that somebody signed in to are made from its owner
+(`ids.placed`), so all of a user's sessions, their index and their tombstones lie together,
+in one of 256 houses of which each is all of the above:
+
+    session:{3f}:<sid>   holdfast:session:{3f}:user:<owner>   ...{3f}:signed-in   and so on
+"""
 
 from __future__ import annotations
 

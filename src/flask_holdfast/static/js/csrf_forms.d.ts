@@ -10,7 +10,7 @@ export declare class Forms {
     /**
      * Begins, until the signal aborts.
      * @param {Keeper} keeper @param {Partial<typeof WORDS> | undefined} words
-     * @param {AbortSignal} signal
+     * @param {AbortSignal} signal @param {Window & typeof globalThis} realm
      */
-    constructor(keeper: Keeper, words: Partial<typeof WORDS> | undefined, signal: AbortSignal);
+    constructor(keeper: Keeper, words: Partial<typeof WORDS> | undefined, signal: AbortSignal, realm: Window & typeof globalThis);
 }

@@ -1,6 +1,7 @@
 // @ts-check
 
-import { destination, patch, setting, words } from './csrf_page.js'
+import { destination, patch, said, setting, words } from './csrf_page.js'
+import { page, unclobbered } from './unclobbered.js'
 
 /**
  * Gives the token to forms that a person or a script sends, and holds those that would go without
@@ -52,6 +53,8 @@ export class Forms {
   #keeper
   #words
   #signal
+  /** The window whose forms these are. */
+  #realm
   /** Shadow roots that are listened to: submit and formdata do not leave them. */
   #roots = new WeakSet()
   /**
@@ -68,13 +71,14 @@ export class Forms {
   /**
    * Begins, until the signal aborts.
    * @param {Keeper} keeper @param {Partial<typeof WORDS> | undefined} words
-   * @param {AbortSignal} signal
+   * @param {AbortSignal} signal @param {Window & typeof globalThis} realm
    */
-  constructor (keeper, words, signal) {
+  constructor (keeper, words, signal, realm) {
     this.#keeper = keeper
     this.#words = words
     this.#signal = signal
-    this.#watch(window)
+    this.#realm = realm
+    this.#watch(realm)
     this.#watchShadows()
   }
 
@@ -97,15 +101,16 @@ export class Forms {
    */
   #watchShadows () {
     const signal = this.#signal
-    patch(Element.prototype, 'attachShadow', signal, (_, args, original) => {
+    const realm = this.#realm
+    patch(realm.Element.prototype, 'attachShadow', signal, (_, args, original) => {
       const root = original(...args)
       this.#watch(root)
       return root
     })
     for (const name of ['submit', 'requestSubmit']) {
-      patch(HTMLFormElement.prototype, name, signal, (form, args, original) => {
-        const root = Node.prototype.getRootNode.call(form)
-        if (root instanceof ShadowRoot) this.#watch(root)
+      patch(realm.HTMLFormElement.prototype, name, signal, (form, args, original) => {
+        const root = unclobbered(form).getRootNode()
+        if (root instanceof realm.ShadowRoot) this.#watch(root)
         const outer = this.#submits.get(form)
         // No button begins it, and no event comes.
         if (name === 'submit') this.#submits.set(form, new SubmitEvent(name))
@@ -114,17 +119,19 @@ export class Forms {
       })
     }
     const onAct = (/** @type {Event} */ event) => {
-      for (const node of event.composedPath()) if (node instanceof ShadowRoot) this.#watch(node)
+      for (const node of event.composedPath()) {
+        if (node instanceof realm.ShadowRoot) this.#watch(node)
+      }
     }
     for (const act of ['click', 'keydown']) {
-      window.addEventListener(act, onAct, { signal, capture: true })
+      realm.addEventListener(act, onAct, { signal, capture: true })
     }
   }
 
   /** @param {SubmitEvent} event */
   #onSubmit (event) {
     const { target: form, submitter = null } = event
-    if (!(form instanceof HTMLFormElement)) return
+    if (!(form instanceof this.#realm.HTMLFormElement)) return
     // What sends nothing needs no token, and is not held.
     if (!event.isTrusted && !madeUpEventsSend()) return
     const { isOwn, isPost } = destination(form, submitter)
@@ -159,9 +166,11 @@ export class Forms {
     clearTimeout(telling)
     notice.remove()
     this.#held.delete(form)
-    if (token || this.#signal.aborted) {
+    // Who has signed in in another tab needs no second sign-in, and is told so by the server.
+    const isMoot = this.#keeper.isChanged() && said('signInPage') === 'true'
+    if (token || isMoot || this.#signal.aborted) {
       this.#released = form
-      HTMLFormElement.prototype.requestSubmit.call(form, submitter?.form === form ? submitter : null)
+      unclobbered(form).requestSubmit(submitter?.form === form ? submitter : null)
       this.#released = undefined
       return
     }
@@ -173,16 +182,15 @@ export class Forms {
 
   /**
    * A place for words, empty at first: where the person has pressed, for the top of a long form is
-   * out of sight. Elements of a form are named by its fields, and a field named "action" or "before"
-   * hides the form's own: hence the call through the prototype.
+   * out of sight.
    * @param {HTMLFormElement} form @param {HTMLElement | null} submitter @param {string} role
    */
   #note (form, submitter, role) {
-    const notice = document.createElement('div')
+    const notice = page.createElement('div')
     notice.className = 'holdfast-notice'
     notice.setAttribute('role', role)
     if (submitter) submitter.after(notice)
-    else Element.prototype.before.call(form, notice)
+    else unclobbered(form).before(notice)
     this.#notices.set(form, notice)
     this.#signal.addEventListener('abort', () => notice.remove())
     return notice
@@ -195,7 +203,7 @@ export class Forms {
    * @param {FormDataEvent} event
    */
   #onFormData ({ target: form, formData }) {
-    if (!(form instanceof HTMLFormElement)) return
+    if (!(form instanceof this.#realm.HTMLFormElement)) return
     const submit = this.#submits.get(form)
     // The button counts only in the very submission that it began: a handler that cancels that,
     // or calls form.submit() in its midst, sends the form to its own action.

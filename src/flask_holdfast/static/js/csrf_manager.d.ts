@@ -1,14 +1,6 @@
+export { CSRFRefreshError } from './csrf_grant.js';
 export type Grant = import('./csrf_page.js').Grant;
 /** @typedef {import('./csrf_page.js').Grant} Grant */
-/** The server was not reached (`cause`), or did not answer with a token (`response`). */
-export declare class CSRFRefreshError extends Error {
-    response: Response | undefined;
-    /** @param {string} message @param {{ response?: Response, cause?: unknown }} [details] */
-    constructor(message: string, { response, cause }?: {
-        response?: Response;
-        cause?: unknown;
-    });
-}
 export declare class CSRFManager extends EventTarget {
     #private;
     /**
@@ -23,6 +15,13 @@ export declare class CSRFManager extends EventTarget {
     start(): CSRFManager;
     /** Ends everything that start() began. Tokens that have been renewed stay so. */
     stop(): void;
+    /**
+     * Looks after a frame or a window as well that this page has opened and filled by script
+     * (about:blank, srcdoc, document.write), until it shows another document: then again. Not where
+     * a manager runs. Throws a SecurityError for one of another origin.
+     * @param {Window} frame  As `iframe.contentWindow`.
+     */
+    adopt(frame: Window): void;
     /** The token to send now; empty where there is none, or where the session is another's. */
     get token(): string;
     /**

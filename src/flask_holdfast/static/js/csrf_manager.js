@@ -35,9 +35,15 @@
  */
 
 import { Forms } from './csrf_forms.js'
-import { asGrant, metaElement, pageTimes, setting, tokenFields } from './csrf_page.js'
+import { requestGrant } from './csrf_grant.js'
+import {
+  asGrant, isInPage, metaElements, metaToken, pageTimes, said, setting, tokenFields
+} from './csrf_page.js'
 import { patchRequests } from './csrf_requests.js'
 import { Tabs, alone } from './csrf_tabs.js'
+import { page } from './unclobbered.js'
+
+export { CSRFRefreshError } from './csrf_grant.js'
 
 /** The one manager that runs in a window, whichever copy of this file it came from. */
 const RUNNING = Symbol.for('flask_holdfast.csrf_manager')
@@ -48,8 +54,6 @@ const SESSION_CHANGED = 'session_changed'
 /** Milliseconds. Wake-ups that come together (visible, restored, online) make one refresh. */
 const CALM = 1_000
 const FIRST_BACK_OFF = 10_000
-/** A person waits for a held form. */
-const ANSWER_WITHIN = 10_000
 /** The shortest time between refreshes. The clock is looked at as often: timers, unlike it, sleep
  * with the machine. */
 const BEAT = 30_000
@@ -58,16 +62,6 @@ const AFTER_OTHERS = 5_000
 
 /** @typedef {import('./csrf_page.js').Grant} Grant */
 
-/** The server was not reached (`cause`), or did not answer with a token (`response`). */
-export class CSRFRefreshError extends Error {
-  /** @param {string} message @param {{ response?: Response, cause?: unknown }} [details] */
-  constructor (message, { response, cause } = {}) {
-    super(message, { cause })
-    this.name = 'CSRFRefreshError'
-    this.response = response
-  }
-}
-
 export class CSRFManager extends EventTarget {
   #interval
   #words
@@ -75,6 +69,8 @@ export class CSRFManager extends EventTarget {
   #life
   /** @type {Tabs | undefined} */
   #tabs
+  /** @type {import('./csrf_page.js').Keeper | undefined} For requests and forms. */
+  #keeper
   #token = ''
   #lifetime = Infinity
   #expiryTold = false
@@ -127,20 +123,22 @@ export class CSRFManager extends EventTarget {
       // nothing is sent again.
       refused: (...answer) => this.#subject !== undefined && this.#take(...answer),
       fail: (...what) => this.#fail(...what),
-      isIssued: text => this.#issued.has(text)
+      isIssued: text => this.#issued.has(text) || isInPage(text),
+      isChanged: () => this.#stranger !== undefined
     }
-    patchRequests(keeper, signal)
-    new Forms(keeper, this.#words, signal)
+    this.#keeper = keeper
+    patchRequests(keeper, signal, window)
+    new Forms(keeper, this.#words, signal, window)
 
-    document.addEventListener('visibilitychange', () => this.#wake(), { signal })
+    page.addEventListener('visibilitychange', () => this.#wake(), { signal })
     window.addEventListener('pageshow', event => event.persisted && this.#wake(), { signal })
     window.addEventListener('online', () => this.#wake(), { signal })
 
     const begin = () => this.#isFresh() && this.#subject !== undefined
       ? this.#plan()
       : this.#refreshQuietly()
-    if (document.readyState !== 'loading') begin()
-    else document.addEventListener('DOMContentLoaded', begin, { signal, once: true })
+    if (page.readyState !== 'loading') begin()
+    else page.addEventListener('DOMContentLoaded', begin, { signal, once: true })
     return this
   }
 
@@ -152,6 +150,22 @@ export class CSRFManager extends EventTarget {
     this.#flight = undefined
     clearTimeout(this.#timer)
     delete slot[RUNNING]
+  }
+
+  /**
+   * Looks after a frame or a window as well that this page has opened and filled by script
+   * (about:blank, srcdoc, document.write), until it shows another document: then again. Not where
+   * a manager runs. Throws a SecurityError for one of another origin.
+   * @param {Window} frame  As `iframe.contentWindow`.
+   */
+  adopt (frame) {
+    const realm = /** @type {Window & typeof globalThis & typeof slot} */ (frame)
+    if (!this.#life || !this.#keeper || realm[RUNNING]) return
+    const { signal } = this.#life
+    realm[RUNNING] = this
+    signal.addEventListener('abort', () => { delete realm[RUNNING] })
+    patchRequests(this.#keeper, signal, realm)
+    new Forms(this.#keeper, this.#words, signal, realm)
   }
 
   /** The token to send now; empty where there is none, or where the session is another's. */
@@ -179,11 +193,11 @@ export class CSRFManager extends EventTarget {
    * library has swapped in. A token that we had before is an old copy, not news.
    */
   #readPage () {
-    const meta = metaElement()
-    const token = meta?.content || (this.#issued.size ? '' : tokenFields()[0]?.value)
+    const token = metaToken() ?? (this.#issued.size ? '' : tokenFields()[0]?.value)
     if (!token || this.#issued.has(token)) return
-    if (meta?.dataset.subject) {
-      this.#subject = meta.dataset.subject
+    const subject = said('subject')
+    if (subject) {
+      this.#subject = subject
       this.#stranger = undefined
     }
     const now = Date.now()
@@ -261,7 +275,7 @@ export class CSRFManager extends EventTarget {
   /** The page is looked at again or the network is back: ask now, whatever the timer says. */
   #wake () {
     const isDue = this.#failures || Date.now() - this.#attemptedAt >= CALM
-    if (isDue && !document.hidden) this.#refreshQuietly()
+    if (isDue && !page.hidden) this.#refreshQuietly()
   }
 
   // -- What was answered
@@ -318,7 +332,7 @@ export class CSRFManager extends EventTarget {
     }
     this.#stranger = undefined
     this.#keep(token, seconds ?? Infinity)
-    metaElement()?.setAttribute('content', token)
+    for (const meta of metaElements()) meta.content = token
     for (const field of tokenFields()) field.value = token
     this.#emit('csrf:refreshed', { expires_in: seconds })
   }
@@ -333,7 +347,7 @@ export class CSRFManager extends EventTarget {
   #emit (type, detail) {
     const init = { detail, cancelable: /failed|changed/.test(type) }
     const here = this.dispatchEvent(new CustomEvent(type, init))
-    return document.dispatchEvent(new CustomEvent(type, init)) && here
+    return page.dispatchEvent(new CustomEvent(type, init)) && here
   }
 }
 
@@ -341,16 +355,3 @@ const slot = /** @type {{ [RUNNING]?: CSRFManager }} */ (/** @type {unknown} */ 
 
 /** One for each session: applications that share an origin have refresh addresses of their own. */
 function channelName () { return 'holdfast-csrf:' + setting('refreshUrl') }
-
-/** @returns {Promise<Grant>} Rejects with CSRFRefreshError. */
-async function requestGrant () {
-  const response = await fetch(setting('refreshUrl'), {
-    mode: 'same-origin',
-    redirect: 'error',
-    cache: 'no-store',
-    signal: AbortSignal.timeout(ANSWER_WITHIN)
-  }).catch(cause => { throw new CSRFRefreshError('The server was not reached.', { cause }) })
-  const grant = response.ok && asGrant(await response.json().catch(() => null))
-  if (!grant) throw new CSRFRefreshError('The server gave no token.', { response })
-  return grant
-}

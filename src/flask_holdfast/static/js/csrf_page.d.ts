@@ -1,4 +1,4 @@
-declare const DEFAULTS: {
+export declare const DEFAULTS: {
     refreshUrl: string;
     header: string;
     field: string;
@@ -20,6 +20,7 @@ export type Keeper = {
         response?: Response;
     }) => string;
     isIssued: (text: string) => boolean;
+    isChanged: () => boolean;
 };
 /**
  * What the server answers about this session: `expires_in` in seconds, null for never; `subject`
@@ -32,7 +33,8 @@ export type Keeper = {
  * and the server may be asked, and never rejects. `refused` takes what a refusal brought, and says
  * whether the request may be sent again. `fail` says what was not sent, or refused for good, and
  * why: the reason that the person is still to be told, empty where the page does that. `isIssued`:
- * a text is a token that this page ever had.
+ * a text is a token that this page ever had. `isChanged`: somebody else is signed in than the page
+ * was made for.
  * @typedef {object} Keeper
  * @property {() => string} token
  * @property {() => boolean} isFresh
@@ -42,11 +44,18 @@ export type Keeper = {
  * @property {(reason: string, about?: { form?: HTMLFormElement, response?: Response }) => string}
  *   fail
  * @property {(text: string) => boolean} isIssued
+ * @property {() => boolean} isChanged
  */
-/** @returns {HTMLMetaElement | null} */
-export declare function metaElement(): HTMLMetaElement | null;
+/** @returns {HTMLMetaElement[]} */
+export declare function metaElements(): HTMLMetaElement[];
+/** An attribute "data-..." of the meta element. @param {string} name @returns {string | undefined} */
+export declare function said(name: string): string | undefined;
+/** The token of the meta element. */
+export declare function metaToken(): string | undefined;
 /** Read at each use, for libraries swap heads. @param {keyof typeof DEFAULTS} name */
 export declare function setting(name: keyof typeof DEFAULTS): string;
+/** Whether a token stands in this page, in a meta element or in a field. @param {string} text */
+export declare function isInPage(text: string): boolean;
 /**
  * Texts for people: the defaults, over them those of the page's data-words, over all the caller's.
  * @template {Record<string, string>} Words
@@ -63,19 +72,27 @@ export declare function pageTimes(): {
     asked: number;
     known: number;
 };
+/** @param {unknown} url @param {string} [base] @returns {URL | null} */
+export declare function resolved(url: unknown, base?: string): URL | null;
 /**
  * Judges the address that the browser will use, never its spelling: "//host", "\\host", capitals
  * and tabs mean what the URL parser makes of them. A sandboxed page ("null") has no own origin.
- * @param {unknown} url
+ * @param {unknown} url @param {string} [base]
  */
-export declare function isOwnOrigin(url: unknown): boolean;
-/** @param {string} method @param {unknown} url */
-export declare function concernsUs(method: string, url: unknown): boolean;
+export declare function isOwnOrigin(url: unknown, base?: string): boolean;
+/** @param {string} method @param {unknown} url @param {string} [base] */
+export declare function concernsUs(method: string, url: unknown, base?: string): boolean;
 /**
- * Where a form leads, as the HTML standard has it.
+ * An address of the application's as it means it: whatever <base> the page has, or has been given.
+ * @param {string} url
+ */
+export declare function ownAddress(url: string): string;
+/**
+ * Where a form leads, and how, as the HTML standard has it.
  * @param {HTMLFormElement} form @param {HTMLElement | null} [submitter]
  */
 export declare function destination(form: HTMLFormElement, submitter?: HTMLElement | null): {
+    url: string | undefined;
     isOwn: boolean;
     isPost: boolean;
 };
@@ -92,4 +109,3 @@ export declare function asGrant(body: any): Grant | null;
  * @param {(self: any, args: any[], original: (...args: any[]) => any) => unknown} instead
  */
 export declare function patch(target: any, name: string, signal: AbortSignal, instead: (self: any, args: any[], original: (...args: any[]) => any) => unknown): void;
-export {};

@@ -5,10 +5,13 @@
  * what is done with them see csrf_manager.js.
  */
 
+import { page, unclobbered } from './unclobbered.js'
+
+const META = 'meta[name="csrf-token"]'
 const SAFE_METHOD = /^(GET|HEAD|OPTIONS|TRACE)$/i
 /** What CSRF_ERROR_STATUS may be. */
 const REFUSALS = [400, 403]
-const DEFAULTS = {
+export const DEFAULTS = {
   refreshUrl: '/session/csrf-token', header: 'X-CSRFToken', field: 'csrf_token', expiresIn: '1800'
 }
 
@@ -24,7 +27,8 @@ const DEFAULTS = {
  * and the server may be asked, and never rejects. `refused` takes what a refusal brought, and says
  * whether the request may be sent again. `fail` says what was not sent, or refused for good, and
  * why: the reason that the person is still to be told, empty where the page does that. `isIssued`:
- * a text is a token that this page ever had.
+ * a text is a token that this page ever had. `isChanged`: somebody else is signed in than the page
+ * was made for.
  * @typedef {object} Keeper
  * @property {() => string} token
  * @property {() => boolean} isFresh
@@ -34,16 +38,38 @@ const DEFAULTS = {
  * @property {(reason: string, about?: { form?: HTMLFormElement, response?: Response }) => string}
  *   fail
  * @property {(text: string) => boolean} isIssued
+ * @property {() => boolean} isChanged
  */
 
-/** @returns {HTMLMetaElement | null} */
-export function metaElement () {
-  return document.querySelector('meta[name="csrf-token"]')
+/** @returns {HTMLMetaElement[]} */
+export function metaElements () {
+  return [.../** @type {NodeListOf<HTMLMetaElement>} */ (page.querySelectorAll(META))]
 }
 
+/**
+ * What the page's meta elements say with one voice. Beside the page's own there may be one that
+ * somebody has smuggled into a text, and nothing tells which is which: where two differ, neither is
+ * believed, and this is empty. Undefined where none says anything.
+ * @param {(meta: HTMLMetaElement) => string | undefined} read
+ */
+function agreed (read) {
+  const [value, ...others] = new Set(metaElements().map(read).filter(Boolean))
+  return others.length ? '' : value
+}
+
+/** An attribute "data-..." of the meta element. @param {string} name @returns {string | undefined} */
+export function said (name) { return agreed(meta => meta.dataset[name]) }
+
+/** The token of the meta element. */
+export function metaToken () { return agreed(meta => meta.content) }
+
 /** Read at each use, for libraries swap heads. @param {keyof typeof DEFAULTS} name */
-export function setting (name) {
-  return metaElement()?.dataset[name] || DEFAULTS[name]
+export function setting (name) { return said(name) || DEFAULTS[name] }
+
+/** Whether a token stands in this page, in a meta element or in a field. @param {string} text */
+export function isInPage (text) {
+  return metaElements().some(meta => meta.content === text) ||
+    tokenFields().some(field => field.value === text)
 }
 
 /**
@@ -52,14 +78,14 @@ export function setting (name) {
  * @param {Words} defaults @param {Partial<Words>} [own] @returns {Words}
  */
 export function words (defaults, own) {
-  return { ...defaults, ...parsed(metaElement()?.dataset.words), ...own }
+  return { ...defaults, ...parsed(said('words')), ...own }
 }
 
 /** Hidden fields for our token, those of prefixed forms too, except where the form leaves us. */
 export function tokenFields () {
   const name = CSS.escape(setting('field'))
   const selector = `input[type="hidden"]:is([name="${name}"], [name$="-${name}"])`
-  const fields = /** @type {NodeListOf<HTMLInputElement>} */ (document.querySelectorAll(selector))
+  const fields = /** @type {NodeListOf<HTMLInputElement>} */ (page.querySelectorAll(selector))
   return [...fields].filter(field => !field.form || destination(field.form).isOwn)
 }
 
@@ -75,34 +101,46 @@ export function pageTimes () {
   return { asked, known: asked + (entry?.responseStart ?? 0) }
 }
 
+/** @param {unknown} url @param {string} [base] @returns {URL | null} */
+export function resolved (url, base = page.baseURI) {
+  try { return new URL(String(url), base) } catch { return null }
+}
+
 /**
  * Judges the address that the browser will use, never its spelling: "//host", "\\host", capitals
  * and tabs mean what the URL parser makes of them. A sandboxed page ("null") has no own origin.
- * @param {unknown} url
+ * @param {unknown} url @param {string} [base]
  */
-export function isOwnOrigin (url) {
-  try {
-    const { origin, protocol } = new URL(String(url), document.baseURI)
-    return /^https?:$/.test(protocol) && origin === self.origin
-  } catch {
-    return false
-  }
+export function isOwnOrigin (url, base) {
+  const { origin, protocol } = resolved(url, base) ?? {}
+  return /^https?:$/.test(protocol ?? '') && origin === self.origin
 }
 
-/** @param {string} method @param {unknown} url */
-export function concernsUs (method, url) {
-  return !SAFE_METHOD.test(method) && isOwnOrigin(url)
+/** @param {string} method @param {unknown} url @param {string} [base] */
+export function concernsUs (method, url, base) {
+  return !SAFE_METHOD.test(method) && isOwnOrigin(url, base)
 }
 
 /**
- * Where a form leads, as the HTML standard has it.
+ * An address of the application's as it means it: whatever <base> the page has, or has been given.
+ * @param {string} url
+ */
+export function ownAddress (url) {
+  const { protocol, href } = self.location
+  return new URL(url, /^http/.test(protocol) ? href : self.origin).href
+}
+
+/**
+ * Where a form leads, and how, as the HTML standard has it.
  * @param {HTMLFormElement} form @param {HTMLElement | null} [submitter]
  */
 export function destination (form, submitter) {
   const attribute = (/** @type {string} */ name) =>
-    submitter?.getAttribute('form' + name) ?? Element.prototype.getAttribute.call(form, name)
+    submitter?.getAttribute('form' + name) ?? unclobbered(form).getAttribute(name)
+  const { URL: here, baseURI } = unclobbered(unclobbered(form).ownerDocument)
+  const action = attribute('action') || here
   const isPost = attribute('method')?.toLowerCase() === 'post'
-  return { isOwn: isOwnOrigin(attribute('action') || document.URL), isPost }
+  return { url: resolved(action, baseURI)?.href, isOwn: isOwnOrigin(action, baseURI), isPost }
 }
 
 /** What a refusal of ours brings; null for every other answer. @param {Response} response */

@@ -1,6 +1,9 @@
 // @ts-check
 
-import { concernsUs, isOwnOrigin, patch, readRefusal, readRefusalOf, setting } from './csrf_page.js'
+import {
+  concernsUs, isOwnOrigin, patch, readRefusal, readRefusalOf, resolved, setting
+} from './csrf_page.js'
+import { unclobbered } from './unclobbered.js'
 
 /**
  * Gives the token to what scripts send to our own origin: fetch, XMLHttpRequest, sendBeacon.
@@ -15,24 +18,41 @@ const KEEPALIVE_BYTES = 65_536
 /** More than what stands around one field of a form's data. */
 const FIELD_BYTES = 512
 
-/** Until the signal aborts. @param {Keeper} keeper @param {AbortSignal} signal */
-export function patchRequests (keeper, signal) {
-  const fetch = patchFetch(keeper, signal)
-  patchXHR(keeper, signal)
-  patchBeacon(keeper, fetch, signal)
+/** @typedef {Window & typeof globalThis} Realm  A window of this origin, a frame's for one. */
+
+/**
+ * Until the signal aborts, what is sent from `realm` has the token.
+ * @param {Keeper} keeper @param {AbortSignal} signal @param {Realm} realm
+ */
+export function patchRequests (keeper, signal, realm) {
+  const fetch = patchFetch(keeper, signal, realm)
+  patchXHR(keeper, signal, realm)
+  patchBeacon(keeper, fetch, signal, realm)
 }
 
-/** @param {Keeper} keeper @param {AbortSignal} signal */
-function patchFetch (keeper, signal) {
-  const unpatched = window.fetch.bind(window)
-  patch(window, 'fetch', signal, (_, args, original) => {
-    const [input, init] = args
-    const isRequest = input instanceof Request
-    const method = init?.method ?? (isRequest ? input.method : 'GET')
-    const isOurs = concernsUs(method, isRequest ? input.url : input)
-    return isOurs ? fetchWithToken(keeper, input, init, original) : original(...args)
-  })
+/** @param {Keeper} keeper @param {AbortSignal} signal @param {Realm} realm */
+function patchFetch (keeper, signal, realm) {
+  const unpatched = realm.fetch.bind(realm)
+  patch(realm, 'fetch', signal, (_, args, original) =>
+    fetchAsUs(keeper, args, original, baseOf(realm)))
   return unpatched
+}
+
+/** What relative addresses in `realm` are relative to. @param {Realm} realm */
+function baseOf (realm) { return unclobbered(realm.document).baseURI }
+
+/**
+ * As fetch, with the token where it concerns us.
+ * @param {Keeper} keeper @param {any[]} args @param {(...args: any[]) => Promise<Response>} fetch
+ * @param {string} [base]
+ */
+export function fetchAsUs (keeper, args, fetch, base) {
+  const [input, init] = args
+  // Of whichever window: classes of a frame are not ours.
+  const isRequest = Object.prototype.toString.call(input) === '[object Request]'
+  const method = init?.method ?? (isRequest ? input.method : 'GET')
+  if (!concernsUs(method, isRequest ? input.url : input, base)) return fetch(...args)
+  return fetchWithToken(keeper, isRequest ? input : resolved(input, base), init, fetch)
 }
 
 /**
@@ -81,15 +101,15 @@ function kept (input, init) {
   return new Request(asked, { mode: 'same-origin', referrer, referrerPolicy, keepalive })
 }
 
-/** @param {Keeper} keeper @param {AbortSignal} signal */
-function patchXHR (keeper, signal) {
+/** @param {Keeper} keeper @param {AbortSignal} signal @param {Realm} realm */
+function patchXHR (keeper, signal, realm) {
   /** Those that lack the token. */
   const bare = new WeakSet()
-  const xhr = XMLHttpRequest.prototype
+  const xhr = realm.XMLHttpRequest.prototype
 
   patch(xhr, 'open', signal, (request, args, original) => {
     original(...args)
-    if (concernsUs(args[0], args[1])) bare.add(request)
+    if (concernsUs(args[0], args[1], baseOf(realm))) bare.add(request)
     else bare.delete(request)
   })
 
@@ -119,15 +139,16 @@ function patchXHR (keeper, signal) {
  * sendBeacon can set no header, and takes its body along to wherever it is redirected. fetch with
  * keepalive does the same work, stays at home and has room for as much, so it sends what is ours.
  * @param {Keeper} keeper @param {typeof window.fetch} fetch @param {AbortSignal} signal
+ * @param {Realm} realm
  */
-function patchBeacon (keeper, fetch, signal) {
+function patchBeacon (keeper, fetch, signal, realm) {
   let underWay = 0
-  patch(Navigator.prototype, 'sendBeacon', signal, (_, args, original) => {
+  patch(realm.Navigator.prototype, 'sendBeacon', signal, (_, args, original) => {
     const [url, data] = args
     const token = keeper.token()
-    const parts = data instanceof FormData ? [...data].flat() : [data ?? '']
+    const parts = data instanceof realm.FormData ? [...data].flat() : [data ?? '']
     const bytes = new Blob(parts).size + FIELD_BYTES * (parts.length - 1)
-    const isOurs = args.length && token && isOwnOrigin(url)
+    const isOurs = args.length && token && isOwnOrigin(url, baseOf(realm))
     // Where there is no room left, the caller has to hear it.
     if (!isOurs || underWay + bytes > KEEPALIVE_BYTES) return original(...args)
     underWay += bytes

@@ -23,6 +23,12 @@
  * clicks, types or turns the wheel, at most once in a twentieth of the idle time. Tabs tell each
  * other, so activity in one counts for all.
  *
+ * A page that the browser kept (back/forward cache) shows nothing after Back until the server has
+ * said that its person is still signed in: somebody may have signed out since. Without an answer,
+ * offline too, it stays covered. A sign-out in one window is told to the others, at once where a
+ * form was sent to data-sign-out-url or a page with a clock was opened by it; a page on which nobody
+ * is signed in counts as one. They then show nothing either until the server has answered.
+ *
  * The cover keeps an onlooker from reading what is on an unattended screen. It does not take the
  * page out of the memory of a browser that somebody else controls.
  *
@@ -30,15 +36,17 @@
  *   session:warning  {reason, expires_in}  the end is near: `idle`, and staying is possible, or
  *                    `absolute`, and it is not; preventDefault() leaves out the built-in dialog
  *   session:ended    {reason}  `ended`, `changed` (somebody else is signed in now) or `unreached`
- *                    (the time is up and the server cannot be asked); preventDefault() leaves out
- *                    the built-in cover
+ *                    (the time is up, or the page was left meanwhile, and the server cannot be
+ *                    asked); preventDefault() leaves out the built-in cover
  *   session:resumed  {}  what was warned of or ended goes on
  */
 
 import { CSRFManager } from './csrf_manager.js'
+import { destination, ownAddress, said } from './csrf_page.js'
 import { Tabs, alone } from './csrf_tabs.js'
 import { SessionScreen } from './session_screen.js'
-import { StatusClient, setting, statusUrl } from './session_status.js'
+import { StatusClient, statusUrl } from './session_status.js'
+import { page } from './unclobbered.js'
 
 /** The one clock that runs in a window, whichever copy of this file it came from. */
 const RUNNING = Symbol.for('flask_holdfast.session_clock')
@@ -119,6 +127,10 @@ export class SessionClock extends EventTarget {
   #over
   /** Whether the server has yet to say so. */
   #isUnsure = false
+  /** Whether the page is hidden until the server has said that its person is still signed in. */
+  #isInDoubt = false
+  /** Whether a form that signs out is on its way. */
+  #isSigningOut = false
   /** @type {Promise<void> | undefined} The question under way. */
   #flight
   /** What another tab was told is an answer to it, if that was asked for from then on. */
@@ -155,21 +167,22 @@ export class SessionClock extends EventTarget {
 
     const quietly = { signal, capture: true, passive: true }
     for (const act of ACTS) window.addEventListener(act, event => this.#onAct(event), quietly)
-    document.addEventListener('session:changed', event => this.#onChanged(event), { signal })
-    document.addEventListener('csrf:failed', event => this.#onFailed(event), { signal })
-    document.addEventListener('visibilitychange', () => this.#wake(), { signal })
+    page.addEventListener('session:changed', event => this.#onChanged(event), { signal })
+    page.addEventListener('csrf:failed', event => this.#onFailed(event), { signal })
+    page.addEventListener('visibilitychange', () => this.#wake(), { signal })
     window.addEventListener('focus', () => this.#onFocus(), { signal })
     window.addEventListener('online', () => this.#wake(), { signal })
-    window.addEventListener('pageshow', event => {
-      if (!event.persisted) return
-      this.#tick()
-      this.#askAgain()
-    }, { signal })
+    window.addEventListener('pageshow', event => event.persisted && this.#onRestored(), { signal })
+    for (const sending of ['submit', 'formdata']) { // form.submit() makes no submit event
+      window.addEventListener(sending, event => this.#onSending(event), quietly)
+    }
+    // Before the tabs part, which do so at the same event.
+    window.addEventListener('pagehide', event => this.#onLeft(event), { signal })
     this.#tabs = new Tabs('holdfast-session:' + statusUrl(), news => this.#onNews(news), signal)
 
     const begin = () => this.#tick()
-    if (document.readyState !== 'loading') begin()
-    else document.addEventListener('DOMContentLoaded', begin, { signal, once: true })
+    if (page.readyState !== 'loading') begin()
+    else page.addEventListener('DOMContentLoaded', begin, { signal, once: true })
     return this
   }
 
@@ -202,13 +215,13 @@ export class SessionClock extends EventTarget {
 
   /** The person wants to leave: a form is sent to data-sign-out-url. Throws where there is none. */
   signOut () {
-    const action = setting('signOutUrl')
+    const action = said('signOutUrl')
     if (!action) throw new Error('No data-sign-out-url (sign_out_url of holdfast_scripts)')
-    const form = this.#signOutForm ??= document.createElement('form')
+    const form = this.#signOutForm ??= page.createElement('form')
     form.method = 'post'
-    form.action = action
+    form.action = ownAddress(action)
     form.hidden = true
-    if (!form.isConnected) document.body.append(form)
+    if (!form.isConnected) page.body.append(form)
     form.requestSubmit()
   }
 
@@ -291,23 +304,29 @@ export class SessionClock extends EventTarget {
 
   /** Takes over what the page says of its person, at first and when a library swaps pages. */
   #readPage () {
-    const page = setting('subject') ?? ''
-    if (page === this.#page) return
-    const answered = this.#page === undefined ? answeredAt() : undefined
-    this.#page = page
-    this.#subject = page || undefined
+    const whose = said('subject') ?? ''
+    if (whose === this.#page) return
+    const isFirst = this.#page === undefined
+    const answered = isFirst ? answeredAt() : undefined
+    this.#page = whose
+    this.#subject = whose || undefined
     this.#ends = undefined
     this.#knownAt = -Infinity
     this.#uncover()
-    const idle = setting('idleExpiresIn')
-    if (setting('authenticated') === 'false') this.#knownAt = Date.now()
-    if (setting('authenticated') !== 'true' || !idle || !answered) return
-    this.#take(Number(idle), Number(setting('absoluteExpiresIn') ?? Infinity), answered)
+    const idle = said('idleExpiresIn')
+    if (said('authenticated') === 'false') {
+      this.#knownAt = Date.now()
+      if (!isFirst || !isFromHistory()) this.#tellOfEnd()
+    }
+    if (said('authenticated') !== 'true') return
+    if (isFirst && isFromHistory()) return this.#doubt()
+    if (!idle || !answered) return
+    this.#take(Number(idle), Number(said('absoluteExpiresIn') || Infinity), answered)
   }
 
   /** Whether the page was made for somebody who was signed in. */
   #isPersonal () {
-    return Boolean(this.#ends || this.#over) || setting('authenticated') === 'true'
+    return Boolean(this.#ends || this.#over) || said('authenticated') === 'true'
   }
 
   /** @param {number} idle @param {number} absolute @param {number} since  When they were counted. */
@@ -315,6 +334,7 @@ export class SessionClock extends EventTarget {
     if (idle < Infinity) this.#idle = Math.max(this.#idle, idle * SECOND)
     this.#ends = { idleEnd: since + idle * SECOND, absoluteEnd: since + absolute * SECOND }
     this.#knownAt = Date.now()
+    this.#reveal()
     this.#tell()
   }
 
@@ -365,7 +385,7 @@ export class SessionClock extends EventTarget {
   async #accept (answer) {
     if (!this.#life) return
     if (!answer) {
-      if (this.#isUnsure) this.#end(UNREACHED, { isUnsure: true })
+      if (this.#isUnsure || this.#isInDoubt) this.#end(UNREACHED, { isUnsure: true })
       return
     }
     this.#screen.note('')
@@ -397,8 +417,10 @@ export class SessionClock extends EventTarget {
       // The page knows, and goes on as them.
       this.#subject = /** @type {CustomEvent} */ (event).detail.subject
       this.#ends = undefined
+      this.#askAgain()
+    } else {
+      this.#doubt()
     }
-    this.#askAgain()
   }
 
   /** Nobody would see a message at the form that signs out. @param {Event} event */
@@ -410,9 +432,32 @@ export class SessionClock extends EventTarget {
     this.#screen.note('unreached')
   }
 
+  /** The browser kept the page, which has heard nothing since it was left. */
+  #onRestored () {
+    this.#tick()
+    this.#doubt()
+  }
+
+  /** @param {PageTransitionEvent} event */
+  #onLeft (event) {
+    // The answer to the form has come, or the page would not be left.
+    if (this.#isSigningOut) this.#tellOfEnd()
+    this.#isSigningOut = false
+    // Kept like this, no frame of it is painted before `#onRestored`.
+    if (event.persisted && this.#isPersonal()) this.#screen.hide()
+  }
+
+  /** @param {Event} event */
+  #onSending (event) {
+    const { target: form, submitter } = /** @type {SubmitEvent} */ (event)
+    const url = said('signOutUrl')
+    if (!url || !(form instanceof HTMLFormElement)) return
+    if (destination(form, submitter).url === ownAddress(url)) this.#isSigningOut = true
+  }
+
   /** The page is looked at again or the network is back. */
   #wake () {
-    if (document.visibilityState !== 'visible') return
+    if (page.visibilityState !== 'visible') return
     this.#tick()
     // Whether somebody else is signed in now, or nobody, the manager asks for both.
     if (this.#over || this.#warned) this.#askAgain()
@@ -448,7 +493,7 @@ export class SessionClock extends EventTarget {
     this.#warned = reason
     this.#screen.clear()
     if (!this.#emit('session:warning', { reason, expires_in: Math.ceil(left / SECOND) })) return
-    const signOut = setting('signOutUrl') ? () => this.signOut() : undefined
+    const signOut = said('signOutUrl') ? () => this.signOut() : undefined
     this.#screen.warn(reason, left, { stay: () => { this.stay() }, signOut })
   }
 
@@ -459,17 +504,43 @@ export class SessionClock extends EventTarget {
     this.#emit('session:resumed', {})
   }
 
+  /**
+   * Whether this page's person is still signed in is open. Nothing is shown until the server has
+   * said so: somebody else may sit here by now.
+   */
+  #doubt () {
+    if (!this.#over && this.#isPersonal()) {
+      this.#withdraw()
+      this.#isInDoubt = true
+      this.#screen.hide()
+      this.#screen.coverSoon('waiting', this.#coverActions())
+    }
+    this.#askAgain()
+  }
+
+  #reveal () {
+    if (this.#isInDoubt) this.#screen.clear()
+    this.#isInDoubt = false
+  }
+
   /** @param {'ended' | 'changed' | 'unreached'} reason @param {{ isUnsure?: boolean }} [how] */
   #end (reason, { isUnsure = false } = {}) {
     this.#isUnsure = isUnsure
     if (this.#over === reason) return
+    const isWaiting = this.#isInDoubt && reason === UNREACHED
     this.#over = reason
     this.#warned = undefined
+    this.#isInDoubt = false
+    if (!isUnsure) this.#tellOfEnd()
     if (!this.#emit('session:ended', { reason })) return this.#screen.clear()
-    this.#screen.cover(reason, {
-      signInUrl: setting('signInUrl') || document.URL.replace(/#.*/, ''),
-      opened: tab => { this.#signInTab = tab }
-    })
+    this.#screen.cover(isWaiting ? 'waiting' : reason, this.#coverActions())
+  }
+
+  #coverActions () {
+    return {
+      signInUrl: ownAddress(said('signInUrl') || page.URL.replace(/#.*/, '')),
+      opened: (/** @type {Window | null} */ tab) => { this.#signInTab = tab }
+    }
   }
 
   /** The same person is back. @returns {Promise<boolean>} Whether the page has a token for them. */
@@ -488,9 +559,9 @@ export class SessionClock extends EventTarget {
   }
 
   #uncover () {
-    if (this.#over || this.#warned) this.#screen.clear()
+    if (this.#over || this.#warned || this.#isInDoubt) this.#screen.clear()
     this.#over = this.#warned = undefined
-    this.#isUnsure = false
+    this.#isUnsure = this.#isInDoubt = false
   }
 
   // -- The other tabs
@@ -503,14 +574,19 @@ export class SessionClock extends EventTarget {
     })
   }
 
-  /** @param {any} news  What `#tell` of another tab sends, maybe of another release. */
+  /** The others ask for themselves: of their own person, who may be another. */
+  #tellOfEnd () { this.#tabs?.tell({ isOver: true }) }
+
+  /** @param {any} news  What another tab tells, maybe of another release. */
   #onNews (news) {
-    const { subject, isNew, at, idle, idleEnd, absoluteEnd } = news ?? {}
+    const { isOver, subject, isNew, at, idle, idleEnd, absoluteEnd } = news ?? {}
+    if (isOver === true && !this.#over && this.#isPersonal()) return this.#doubt()
     const isOurs = [at, idle, idleEnd, absoluteEnd].every(time => typeof time === 'number')
     if (!isOurs || (!this.#ends && !this.#over)) return
     this.#arrivedAt = isNew ? at : -Infinity
-    if (this.#over || subject !== this.#subject) return this.#askAgain()
+    if (this.#over || subject !== this.#subject) return this.#doubt()
     if (at < this.#knownAt) return
+    this.#reveal()
     this.#knownAt = at
     this.#idle = Math.max(this.#idle, idle)
     this.#ends = { idleEnd, absoluteEnd }
@@ -521,7 +597,7 @@ export class SessionClock extends EventTarget {
   #emit (type, detail) {
     const init = { detail, cancelable: type !== 'session:resumed' }
     const here = this.dispatchEvent(new CustomEvent(type, init))
-    return document.dispatchEvent(new CustomEvent(type, init)) && here
+    return page.dispatchEvent(new CustomEvent(type, init)) && here
   }
 }
 
@@ -542,4 +618,11 @@ function answeredAt () {
     performance.getEntriesByType('navigation')[0])
   if (!entry || entry.type === 'back_forward' || entry.transferSize === 0) return undefined
   return Date.now() - performance.now() + entry.requestStart
+}
+
+/** Whether Back or Forward has shown a copy that the browser's cache had, and asked nobody. */
+function isFromHistory () {
+  const entry = /** @type {PerformanceNavigationTiming | undefined} */ (
+    performance.getEntriesByType('navigation')[0])
+  return entry?.type === 'back_forward' && entry.transferSize === 0
 }

@@ -10,6 +10,8 @@ export declare const WORDS: {
     endedText: string;
     changed: string;
     changedText: string;
+    waiting: string;
+    waitingText: string;
     unreached: string;
     unreachedText: string;
     signIn: string;
@@ -22,6 +24,7 @@ export type WarningActions = {
     stay: () => void;
     signOut: (() => void) | undefined;
 };
+export type CoverReason = 'ended' | 'changed' | 'unreached' | 'waiting';
 export type CoverActions = {
     signInUrl: string;
     /**
@@ -33,6 +36,8 @@ export type CoverActions = {
  * @typedef {object} WarningActions
  * @property {() => void} stay
  * @property {(() => void) | undefined} signOut
+ *
+ * @typedef {'ended' | 'changed' | 'unreached' | 'waiting'} CoverReason
  *
  * @typedef {object} CoverActions
  * @property {string} signInUrl
@@ -51,11 +56,19 @@ export declare class SessionScreen {
     warn(reason: 'idle' | 'absolute', left: number, { stay, signOut }: WarningActions): void;
     /** What is left now. @param {number} left  Milliseconds. */
     count(left: number): void;
+    /** Nothing of the page is seen any more, as yet without a word. */
+    hide(): void;
     /**
-     * The session is over: nothing of the page is seen any more, and nothing of it is lost.
-     * @param {'ended' | 'changed' | 'unreached'} reason @param {CoverActions} actions
+     * As `cover`, unless that or `clear` comes first, as it mostly does.
+     * @param {CoverReason} reason @param {CoverActions} actions
      */
-    cover(reason: 'ended' | 'changed' | 'unreached', { signInUrl, opened }: CoverActions): void;
+    coverSoon(reason: CoverReason, actions: CoverActions): void;
+    /**
+     * The session is over, or may be (`waiting`): nothing of the page is seen any more, and nothing
+     * of it is lost.
+     * @param {CoverReason} reason @param {CoverActions} actions
+     */
+    cover(reason: CoverReason, { signInUrl, opened }: CoverActions): void;
     /** A line at the foot of the page, or none. @param {'' | 'unreached'} kind */
     note(kind: '' | 'unreached'): void;
     /** Nothing is to be said any more; what had the focus has it again. */
@@ -72,6 +85,8 @@ export declare class SessionScreen {
         endedText: string;
         changed: string;
         changedText: string;
+        waiting: string;
+        waitingText: string;
         unreached: string;
         unreachedText: string;
         signIn: string;

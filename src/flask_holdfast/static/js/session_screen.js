@@ -15,6 +15,7 @@
  */
 
 import { words } from './csrf_page.js'
+import { page } from './unclobbered.js'
 
 /** {time} stands for what is left: "2:00" where it is shown, "2 minutes" where it is spoken. */
 export const WORDS = {
@@ -31,6 +32,9 @@ export const WORDS = {
   changed: 'Somebody else is signed in now',
   changedText: 'This page was opened by another account, so it is covered. What was typed is ' +
     'still in it, and comes back when that account signs in again in this browser.',
+  waiting: 'Are you still signed in?',
+  waitingText: 'This page is covered until the server has said so, and what you typed is still in ' +
+    'it. As soon as the server answers, the page goes on or asks you to sign in.',
   unreached: 'Your session has run out',
   unreachedText: 'This page is covered, and what you typed is still in it. The server cannot be ' +
     'reached: as soon as it answers, this page goes on or asks you to sign in.',
@@ -48,6 +52,8 @@ const SPOKEN = [60, 30, 10]
 const LOOK_AGAIN = 1000
 /** After which a screen reader knows of an element and tells what is written into it. */
 const NOTICED = 100
+/** What is over sooner needs no words. */
+const SOON = 400
 
 /** Marks the page as covered, so that it is not painted, nor printed, beneath the cover. */
 const COVERED = 'data-holdfast-covered'
@@ -140,6 +146,8 @@ html:has(> holdfast-session[data-line]) { scroll-padding-bottom: 5rem; }
  * @property {() => void} stay
  * @property {(() => void) | undefined} signOut
  *
+ * @typedef {'ended' | 'changed' | 'unreached' | 'waiting'} CoverReason
+ *
  * @typedef {object} CoverActions
  * @property {string} signInUrl
  * @property {(tab: Window | null) => void} opened  Told of the tab in which the person signs in.
@@ -167,6 +175,9 @@ export class SessionScreen {
   #pageSheet
   /** @type {{ own: string, ours: string } | undefined} The page's title, and what covers it. */
   #title
+  #isCovered = false
+  /** Until words are shown. */
+  #soon = 0
 
   /** @param {{ words?: Partial<typeof WORDS> }} [options] */
   constructor ({ words } = {}) {
@@ -212,11 +223,30 @@ export class SessionScreen {
     if (this.#spoken) this.#spoken.textContent = this.#sentence('warning', spoken(left))
   }
 
+  /** Nothing of the page is seen any more, as yet without a word. */
+  hide () {
+    if (!this.#open && !this.#isCovered) this.#focused = focused()
+    this.#root()
+    this.#isCovered = true
+    page.documentElement.setAttribute(COVERED, '')
+  }
+
   /**
-   * The session is over: nothing of the page is seen any more, and nothing of it is lost.
-   * @param {'ended' | 'changed' | 'unreached'} reason @param {CoverActions} actions
+   * As `cover`, unless that or `clear` comes first, as it mostly does.
+   * @param {CoverReason} reason @param {CoverActions} actions
+   */
+  coverSoon (reason, actions) {
+    clearTimeout(this.#soon)
+    this.#soon = window.setTimeout(() => this.cover(reason, actions), SOON)
+  }
+
+  /**
+   * The session is over, or may be (`waiting`): nothing of the page is seen any more, and nothing
+   * of it is lost.
+   * @param {CoverReason} reason @param {CoverActions} actions
    */
   cover (reason, { signInUrl, opened }) {
+    clearTimeout(this.#soon)
     this.#removeLine()
     this.#time = this.#spoken = undefined
     const content = element('div')
@@ -250,9 +280,10 @@ export class SessionScreen {
       if (this.#open === dialog && dialog.isConnected && !dialog.open) dialog.showModal()
     })
     this.#show(dialog)
-    document.documentElement.setAttribute(COVERED, '')
-    this.#title = { own: this.#title?.own ?? document.title, ours: this.words[reason] }
-    document.title = this.#title.ours
+    this.#isCovered = true
+    page.documentElement.setAttribute(COVERED, '')
+    this.#title = { own: this.#title?.own ?? page.title, ours: this.words[reason] }
+    page.title = this.#title.ours
   }
 
   /** A line at the foot of the page, or none. @param {'' | 'unreached'} kind */
@@ -265,9 +296,11 @@ export class SessionScreen {
 
   /** Nothing is to be said any more; what had the focus has it again. */
   clear () {
-    document.documentElement.removeAttribute(COVERED)
+    clearTimeout(this.#soon)
+    this.#isCovered = false
+    page.documentElement.removeAttribute(COVERED)
     // Unless the page has given itself another one meanwhile.
-    if (document.title === this.#title?.ours) document.title = this.#title.own
+    if (page.title === this.#title?.ours) page.title = this.#title.own
     this.#title = undefined
     this.#close()
     this.#removeLine()
@@ -303,7 +336,7 @@ export class SessionScreen {
 
   /** @param {HTMLDialogElement} dialog */
   #show (dialog) {
-    if (!this.#open) this.#focused = focused()
+    if (!this.#open && !this.#isCovered) this.#focused = focused()
     const last = this.#open
     this.#open = dialog
     last?.remove()
@@ -322,7 +355,7 @@ export class SessionScreen {
     const dialog = this.#open
     if (!dialog) return
     const { left, top, width, height } = dialog.getBoundingClientRect()
-    const hit = document.elementFromPoint(left + width / 2, top + height / 2)
+    const hit = page.elementFromPoint(left + width / 2, top + height / 2)
     if (!hit || hit === this.#host) return
     this.#root()
     dialog.close()
@@ -334,9 +367,8 @@ export class SessionScreen {
     clearInterval(this.#watch)
     const dialog = this.#open
     this.#open = this.#time = this.#spoken = undefined
-    if (!dialog) return
-    dialog.close()
-    dialog.remove()
+    dialog?.close()
+    dialog?.remove()
     if (this.#focused instanceof HTMLElement && this.#focused.isConnected) {
       this.#focused.focus({ preventScroll: true })
     }
@@ -383,14 +415,14 @@ export class SessionScreen {
   /** A shadow root beside the body, which libraries replace. */
   #root () {
     if (!this.#host) {
-      this.#host = document.createElement('holdfast-session')
+      this.#host = page.createElement('holdfast-session')
       this.#host.attachShadow({ mode: 'open' }).adoptedStyleSheets = [sheet(STYLE)]
     }
-    if (!this.#host.isConnected) document.documentElement.append(this.#host)
+    if (!this.#host.isConnected) page.documentElement.append(this.#host)
     this.#pageSheet ??= sheet(PAGE_STYLE)
-    const sheets = document.adoptedStyleSheets
+    const sheets = page.adoptedStyleSheets
     if (!sheets.includes(this.#pageSheet)) {
-      document.adoptedStyleSheets = [...sheets, this.#pageSheet]
+      page.adoptedStyleSheets = [...sheets, this.#pageSheet]
     }
     return /** @type {ShadowRoot} */ (this.#host.shadowRoot)
   }
@@ -401,7 +433,7 @@ export class SessionScreen {
 
 /** @param {string} name @param {string} [part] @param {string} [text] */
 function element (name, part, text) {
-  const made = document.createElement(name)
+  const made = page.createElement(name)
   if (part) {
     made.className = part
     made.setAttribute('part', part === 'quiet' ? 'button quiet' : part)
@@ -419,7 +451,7 @@ function sheet (text) {
 
 /** The element that has the focus, inside open shadow roots too. */
 function focused () {
-  let active = document.activeElement
+  let active = page.activeElement
   while (active?.shadowRoot?.activeElement) active = active.shadowRoot.activeElement
   return active
 }
@@ -440,7 +472,7 @@ function spoken (left) {
 /** What the page says, also as Python spells it ("de_AT"); the browser's where that is none. */
 function language () {
   try {
-    return Intl.getCanonicalLocales(document.documentElement.lang.replaceAll('_', '-'))[0]
+    return Intl.getCanonicalLocales(page.documentElement.lang.replaceAll('_', '-'))[0]
   } catch {
     return undefined
   }

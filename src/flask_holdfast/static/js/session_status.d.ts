@@ -24,5 +24,3 @@ export declare class StatusClient {
     backOff(wished?: number): void;
 }
 export declare function statusUrl(): string;
-/** Read at each use, for libraries swap heads. @param {string} name @returns {string | undefined} */
-export declare function setting(name: string): string | undefined;

@@ -6,7 +6,7 @@
  * an answer.
  */
 
-import { metaElement } from './csrf_page.js'
+import { ownAddress, said } from './csrf_page.js'
 
 /**
  * What the server says of this session. Seconds; null for never.
@@ -38,13 +38,13 @@ export class StatusClient {
 
   /** Slides the idle time. @returns {Promise<Answer | null>} */
   keepAlive () {
-    return this.#request(setting('keepAliveUrl') || '/session/keep-alive', { method: 'POST' })
+    return this.#request(said('keepAliveUrl') || '/session/keep-alive', { method: 'POST' })
   }
 
   /** @param {string} url @param {RequestInit} [init] */
   async #request (url, init) {
     const since = Date.now()
-    const response = await fetch(url, {
+    const response = await fetch(ownAddress(url), {
       mode: 'same-origin',
       credentials: 'same-origin',
       redirect: 'error',
@@ -73,12 +73,7 @@ export class StatusClient {
   }
 }
 
-export function statusUrl () { return setting('statusUrl') || '/session/status' }
-
-/** Read at each use, for libraries swap heads. @param {string} name @returns {string | undefined} */
-export function setting (name) {
-  return metaElement()?.dataset[name]
-}
+export function statusUrl () { return said('statusUrl') || '/session/status' }
 
 /** @param {any} body @returns {Status | null} */
 function asStatus (body) {
