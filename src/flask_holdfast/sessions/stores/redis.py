@@ -50,8 +50,8 @@ from .base import (
 )
 from .connections import waiting
 from .replies import (
-    OUTCOMES,
     Reply,
+    answer,
     broken,
     eviction_policy,
     listed,
@@ -59,7 +59,6 @@ from .replies import (
     read,
     redeeming,
     remembered,
-    tombstone,
 )
 from .scripts import SCRIPTS
 from .slides import Slides
@@ -407,19 +406,7 @@ class RedisStore(Store):
 
     def _answer(self, verb: str, at: House, sid: str, *arguments: bytes | str | int) -> Answer:
         key = at.prefix + (sid or str(arguments[0])).encode()
-        reply = self._reply(verb, at, key, sid, *arguments)
-        outcome = OUTCOMES[reply.outcome]
-        if outcome is Outcome.ENDED:
-            return Answer(outcome, tombstone=tombstone(reply.body))
-        names = [sid for why, sid in reply.over if why == "evicted"]
-        if names:  # JSON in compact form has no line ends
-            records = reply.body.split(b"\n")
-            if len(records) != len(names):
-                records = [b""] * len(names)  # one of them is none of ours
-            pairs = zip(names, records, strict=True)
-            evicted = tuple(Listed(sid, data, 0) for sid, data in pairs)
-            return Answer(outcome, b"", reply.idle_left, evicted=evicted)
-        return Answer(outcome, reply.body, reply.idle_left)
+        return answer(self._reply(verb, at, key, sid, *arguments))
 
     def _reply(self, verb: str, at: House, key: bytes, *arguments: bytes | str | int) -> Reply:
         return self._read(self._run(verb, at, key, *arguments))

@@ -9,7 +9,7 @@ import msgspec
 
 from ...exceptions import StoreUnavailable
 from ..record import head
-from .base import EVICTED, Listed, Outcome, Redeems, Remembered, Tombstone
+from .base import EVICTED, Answer, Listed, Outcome, Redeems, Remembered, Tombstone
 from .trouble import REPLY
 
 if TYPE_CHECKING:
@@ -50,6 +50,21 @@ def read(text: bytes) -> Reply:
         why, _, sid = word.decode("utf-8", "replace").partition(":")
         over.append((why, sid))
     return Reply(outcome, int(idle_left), over, body)
+
+
+def answer(reply: Reply) -> Answer:
+    outcome = OUTCOMES[reply.outcome]
+    if outcome is Outcome.ENDED:
+        return Answer(outcome, tombstone=tombstone(reply.body))
+    names = [sid for why, sid in reply.over if why == "evicted"]
+    if names:  # JSON in compact form has no line ends
+        records = reply.body.split(b"\n")
+        if len(records) != len(names):
+            records = [b""] * len(names)  # one of them is none of ours
+        pairs = zip(names, records, strict=True)
+        evicted = tuple(Listed(sid, data, 0) for sid, data in pairs)
+        return Answer(outcome, b"", reply.idle_left, evicted=evicted)
+    return Answer(outcome, reply.body, reply.idle_left)
 
 
 def tombstone(text: bytes) -> Tombstone | None:
