@@ -335,6 +335,11 @@ def test_a_session_without_a_cookie_is_new_and_asks_nobody() -> None:
 # -- what Flask documents --------------------------------------------------------------
 
 
+@pytest.mark.parametrize("key", ["_user_id", "cart"])
+def test_pop_takes_its_default_by_name_as_well(key: str) -> None:
+    assert Session(user_keys=("_user_id",)).pop(key, default=1) == 1
+
+
 def test_a_change_inside_a_list_is_found_without_being_declared() -> None:
     session = holding(basket={"items": ["apple"]})
 

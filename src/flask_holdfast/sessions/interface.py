@@ -126,7 +126,7 @@ class SessionInterface(FlaskSessionInterface):
         return self.session_class(
             State.ISOLATED,
             find=None if isolated else functools.partial(self._find, visit),
-            find_interim=functools.partial(self._find_interim, visit),
+            find_interim=None if isolated else functools.partial(self._find_interim, visit),
             ask=functools.partial(self._ask, visit),
             visit=visit,
             store=self.store,

@@ -359,12 +359,12 @@ class Session(TokenScope, SessionMixin, MutableMapping[str, Any]):
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
-    def pop(self, key: str, *default: Any) -> Any:
+    def pop(self, key: str, *default: Any, **named: Any) -> Any:
         """As a dict's. Of the user it is a sign-out, of a session that is held as well."""
         if key in self._user_keys:
             self._touch()
             self.leaves_held = self.held is not None
-        return super().pop(key, *default)
+        return super().pop(key, *default, **named)
 
     def popitem(self) -> tuple[str, Any]:
         """Remove the last item, as a dict does."""
