@@ -181,3 +181,24 @@ def test_a_cookie_of_any_shape_is_at_most_a_stranger(anyone: Visitor) -> None:
         headers = {"Cookie": f"__Host-session={value}; __Host-remember_token={value}"}
         answer = anyone.client.get("/dashboard", base_url=ORIGIN, headers=headers)
         assert answer.status_code == 303
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *OPEN_PAGES,
+        *SIGNED_IN_PAGES,
+        "/nothing-here",
+        "/static/css/site.css",
+        "/health",
+        "/api/notes",
+    ],
+)
+def test_a_host_that_is_no_name_is_a_400_without_a_traceback(
+    app: Flask, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    for method in ("GET", "POST"):
+        answer = app.test_client().open(path, method=method, headers={"Host": "a" * 64})
+
+        assert answer.status_code == 400
+    assert not [record for record in caplog.records if record.exc_info]
