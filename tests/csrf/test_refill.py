@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import time
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from typing import Any
@@ -320,6 +321,14 @@ class TestSomebodyElse:
         tab, answer = asked
 
         assert CONFIRMING in send(tab, filled(answer)).text
+        assert site.saved == []
+
+    def test_a_header_that_is_no_token_does_not_get_around_the_question(
+        self, site: Site, asked: tuple[Browser, TestResponse]
+    ) -> None:
+        tab, answer = asked
+
+        assert send(tab, filled(answer), X_CSRFToken="undefined").status_code == 400
         assert site.saved == []
 
     def test_a_third_is_not_bound_by_what_the_second_confirmed(
@@ -836,7 +845,7 @@ class TestMark:
     key = tokens.derive(KEY)
 
     def test_is_for_one_person_and_looks_like_chance(self) -> None:
-        marks = [tokens.mark(self.key, "anna") for _ in range(1000)]
+        marks = [tokens.mark(self.key, "anna", 1e9) for _ in range(1000)]
 
         assert all(tokens.is_marked([self.key], mark, "anna") for mark in marks)
         assert not any(
@@ -849,9 +858,49 @@ class TestMark:
             assert len({mark[start] for mark in marks}) > 200
 
     def test_of_a_former_key_is_known(self) -> None:
-        mark = tokens.mark(self.key, None)
+        mark = tokens.mark(self.key, None, 1e9)
 
         assert tokens.is_marked([tokens.derive("the new one"), self.key], mark, None)
+
+    def test_ages(self) -> None:
+        mark = tokens.mark(self.key, "anna", 1e9)
+
+        assert tokens.is_marked([self.key], mark, "anna", since=1e9)
+        assert not tokens.is_marked([self.key], mark, "anna", since=1e9 + 1)
+
+    def test_no_byte_of_it_can_be_changed_to_make_it_young(self) -> None:
+        mark = tokens.mark(self.key, "anna", 1e9)
+        for place in range(len(mark)):
+            for bit in range(8):
+                turned = bytearray(mark)
+                turned[place] ^= 1 << bit
+                # The first byte of the stamp holds the kind of a token, not its time.
+                young = tokens.is_marked([self.key], bytes(turned), "anna", since=1e9 + 1)
+                assert not young
+
+    def test_of_another_length_is_none(self) -> None:
+        mark = tokens.mark(self.key, "anna", 1e9)
+
+        assert not any(
+            tokens.is_marked([self.key], other, "anna") for other in (b"", mark[:16], mark + b"0")
+        )
+
+    @pytest.mark.parametrize(("days", "comes_back"), [(0, True), (6, True), (8, False)])
+    def test_of_a_page_that_was_open_for_long_brings_nothing_back(
+        self, site: Site, days: int, comes_back: bool
+    ) -> None:
+        """A token that got out (a log, a screenshot) let a form be filled for its person for ever."""
+        rendered = time.time() - days * 86_400
+        nonce = tokens.nonce_for(self.key, "anna", rendered)
+        ended = tokens.Scope("a session of long ago", signed_in=True)
+        token = tokens.mint(self.key, ended, rendered, nonce=nonce)
+        tab = browser(site.app)
+        tab.get("/sign-in/anna")
+
+        refused = send(tab, {"csrf_token": token, "text": TEXT})
+
+        assert refused.status_code == 400
+        assert ("what I wrote" in refused.text) == comes_back
 
     def test_of_a_page_that_asked_for_nothing_else_is_no_activity(self, site: Site) -> None:
         @site.app.post("/look")

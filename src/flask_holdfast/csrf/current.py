@@ -46,8 +46,9 @@ def issue(*, unasked: bool = False) -> str:
     whose = None if hasattr(session, "csrf_scope") else user_id()
     if cached is None or cached[0] != scope or cached[1] not in (None, whose):
         key = _minting_key(config)
-        nonce = _nonce(session, key, scope)
-        cached = scope, whose, tokens.mint(key, scope, time.time(), nonce=nonce)
+        now = time.time()
+        nonce = _nonce(session, key, scope, now)
+        cached = scope, whose, tokens.mint(key, scope, now, nonce=nonce)
         kept._holdfast_csrf = cached  # noqa: SLF001 - ours, in the namespace that Flask offers
     # Flask-WTF's place for it, where applications' tests look.
     setattr(kept, field, cached[2])
@@ -63,8 +64,9 @@ def issue_for(method: str, url: str) -> str:
     session = _session()
     scope, key = _minting_scope(session, field_name()), _minting_key(_config())
     purpose = _purpose(method, unquote(urlsplit(urljoin(request.url, url)).path))
-    nonce = _nonce(session, key, scope)
-    return tokens.mint(key, scope, time.time(), purpose=purpose, nonce=nonce)
+    now = time.time()
+    nonce = _nonce(session, key, scope, now)
+    return tokens.mint(key, scope, now, purpose=purpose, nonce=nonce)
 
 
 def recall() -> None:
@@ -245,12 +247,15 @@ def _endings(field: str) -> tuple[str, ...]:
 
 def mark() -> bytes:
     """What `is_author` knows again as made for who is signed in now. Asks the store."""
-    return tokens.mark(_minting_key(_config()), user_id())
+    return tokens.mark(_minting_key(_config()), user_id(), time.time())
 
 
-def is_author(marked: bytes) -> bool:
-    """Whether `marked`, from `mark` or a token, was made for who is signed in now."""
-    return tokens.is_marked(_keys(), marked, user_id())
+def is_author(marked: bytes, *, within: float | None = None) -> bool:
+    """Whether `marked`, from `mark` or a token, was made for who is signed in now, and in the last
+    `within` seconds.
+    """
+    since = None if within is None else time.time() - within
+    return tokens.is_marked(_keys(), marked, user_id(), since=since)
 
 
 def follows_users() -> bool:
@@ -400,19 +405,19 @@ def _minting_scope(current: Any, name: str) -> Scope:
     return Scope(kept, signed_in=False)
 
 
-def _nonce(current: Any, key: Key, scope: Scope) -> bytes | None:
+def _nonce(current: Any, key: Key, scope: Scope, now: float) -> bytes | None:
     """The nonce of a token for `scope`, marked where it is known whose page it is on."""
     # A session that keeps its sid keeps its user, who is known without another look.
     if scope.signed_in and scope.sid == current.sid:
-        return tokens.mark(key, current.stored_user_id)
+        return tokens.nonce_for(key, current.stored_user_id, now)
     if not hasattr(current, "csrf_scope"):
-        return mark()
+        return tokens.nonce_for(key, user_id(), now)
     # Where nobody is signed in, the sid changes before anybody is.
     if not scope.signed_in:
         return None
     touched = current.touched
     try:
-        return tokens.mark(key, current.user_id)
+        return tokens.nonce_for(key, current.user_id, now)
     finally:
         current.touched = touched
 

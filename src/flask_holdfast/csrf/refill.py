@@ -50,6 +50,9 @@ MAX_BYTES = 65_536
 MAX_FIELDS = 500
 #: Seconds for which a filled form may be left open, say over a weekend.
 TICKET_LIFE = 7 * 86_400
+#: Seconds for which a page may have been open when its session has ended and its form is refused.
+#: As long: it is the same weekend. Longer than a session may live, or it would cost what was typed.
+MARK_LIFE = TICKET_LIFE
 _MAX_TICKET = 1024
 
 _FORMS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
@@ -256,9 +259,10 @@ def _author(reason: Reason) -> Author | None:
         # The token is good and the ticket is not: nobody knows who wrote this.
         return Author(tokens.mark_in(""), "")
     # Signed in again, under another session. Nobody but us marks a token for this person; of
-    # one for nobody an attacker has as many as they like.
+    # one for nobody an attacker has as many as they like. What else there is in such a token proves
+    # nothing, so that the mark has an age of its own: one that got out is of no use for ever.
     marked = tokens.mark_in(token)
-    if current.user_id() is not None and current.is_author(marked):
+    if current.user_id() is not None and current.is_author(marked, within=MARK_LIFE):
         return Author(marked, "")
     return None
 

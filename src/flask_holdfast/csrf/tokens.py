@@ -104,7 +104,7 @@ def mint(
     key: Key, scope: Scope, now: float, *, purpose: str = "", nonce: bytes | None = None
 ) -> str:
     """A fresh token. `now` is in seconds of Unix time; `purpose` must be the same at `check`.
-    `nonce` is one that `mark` has just made, for a token that tells whose page it was on.
+    `nonce` is one that `nonce_for` has made for this `now`: it tells whose page the token was on.
     """
     nonce = nonce or secrets.token_bytes(_NONCE)
     kind = _UNASKED if scope.signed_in is None else scope.signed_in
@@ -202,21 +202,40 @@ def subject(key: Key, user_id: str | None) -> str:
     return base64.urlsafe_b64encode(key.hmac(named)[:16]).decode()[:22]
 
 
-def mark(key: Key, user_id: str | None) -> bytes:
-    """A fresh nonce that `is_marked` knows again as this user's, and nobody without the key."""
+def nonce_for(key: Key, user_id: str | None, now: float) -> bytes:
+    """A fresh nonce for a token of `now` on a page of this user."""
     start = secrets.token_bytes(_NONCE - _MARK)
-    return start + _mark(key, start, user_id)
+    return start + _mark(key, start, int(now), user_id)
+
+
+def mark(key: Key, user_id: str | None, now: float) -> bytes:
+    """What `is_marked` knows again as this user's of that time, and nobody makes without the key."""
+    nonce = nonce_for(key, user_id, now)
+    return nonce + _masked(key, nonce, int(now).to_bytes(_STAMP, "big"))
 
 
 def mark_in(token: str) -> bytes:
-    """The nonce of `token`, all zeros where it is no token of this package. Proves nothing."""
-    return base64.urlsafe_b64decode(token[1:])[:_NONCE] if _FORM.fullmatch(token) else bytes(_NONCE)
+    """The mark of the page that `token` was on, all zeros where it is no token of this package.
+    Proves nothing.
+    """
+    size = _NONCE + _STAMP
+    return base64.urlsafe_b64decode(token[1:])[:size] if _FORM.fullmatch(token) else bytes(size)
 
 
-def is_marked(keys: Sequence[Key], nonce: bytes, user_id: str | None) -> bool:
-    """Whether `nonce` was made by `mark` for this user. One made up passes once in 2^48."""
-    start, marked = nonce[:-_MARK], nonce[-_MARK:]
-    return any(hmac.compare_digest(marked, _mark(key, start, user_id)) for key in keys)
+def is_marked(
+    keys: Sequence[Key], marked: bytes, user_id: str | None, *, since: float | None = None
+) -> bool:
+    """Whether `marked` was made for this user, and not before `since` (seconds of Unix time). One
+    made up passes once in 2^48.
+    """
+    if len(marked) != _NONCE + _STAMP:
+        return False  # of a release whose marks did not age
+    nonce, masked = marked[:_NONCE], marked[_NONCE:]
+    for key in keys:
+        made = int.from_bytes(_masked(key, nonce, masked)[1:], "big")
+        if hmac.compare_digest(nonce[-_MARK:], _mark(key, nonce[:-_MARK], made, user_id)):
+            return since is None or made >= since
+    return False
 
 
 def _parts(token: str) -> tuple[bytes, bytes, bytes]:
@@ -225,9 +244,9 @@ def _parts(token: str) -> tuple[bytes, bytes, bytes]:
     return raw[:_NONCE], raw[_NONCE:-32], raw[-32:]
 
 
-def _mark(key: Key, start: bytes, user_id: str | None) -> bytes:
+def _mark(key: Key, start: bytes, made: int, user_id: str | None) -> bytes:
     named = b"\0" if user_id is None else b"\1" + user_id.encode(errors="replace")
-    return key.marking(start + named)
+    return key.marking(start + made.to_bytes(_STAMP, "big") + named)
 
 
 def _mac(key: Key, nonce: bytes, stamp: bytes, sid: str, purpose: str) -> bytes:
