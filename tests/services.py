@@ -9,7 +9,6 @@ import socket
 import ssl
 import subprocess
 import tempfile
-import threading
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -22,7 +21,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from playwright.sync_api import Error as PlaywrightError
-from werkzeug.serving import make_server, make_ssl_devcert
+from werkzeug.serving import make_ssl_devcert
+
+from tests.web_server import WebServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -55,6 +56,9 @@ BROKEN_OFF = {"NS_BINDING_ABORTED", "NS_BINDING_CANCELLED", "net::ERR_ABORTED"}
 FIREFOX_PREFERENCES = {
     # Firefox asks for a page's icon of its own accord, and tells of the policy that forbids it.
     "browser.chrome.site_icons": False,
+    # No page is kept alive for the Back button, as Playwright has it in Chromium: of the return to
+    # one nothing is told, and `go_back` waits for ever.
+    "browser.sessionhistory.max_total_viewers": 0,
 }
 # As for Chromium: for root the kernel refuses a part of it, and then at times no page starts.
 NO_SANDBOX = {
@@ -225,23 +229,12 @@ def live_server(app: Flask, *, tls: TLS | None = None) -> Iterator[str]:
 
     With `tls` the URL is `https://localhost:...`, the name in the certificate.
     """
-    server = make_server(LOOPBACK, 0, app, threaded=True)
-    if tls:
-        server.ssl_context = tls.server_context()
-        # Each thread shakes hands for itself: whoever is slow at it keeps nobody else waiting.
-        server.socket = server.ssl_context.wrap_socket(
-            server.socket, server_side=True, do_handshake_on_connect=False
-        )
-    # A browser keeps idle connections open; they must not hold the end of a test.
-    server.daemon_threads = True  # type: ignore[attr-defined]
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
+    server = WebServer(LOOPBACK, 0, app, tls.server_context() if tls else None)
+    server.start()
     try:
         yield f"https://localhost:{server.port}" if tls else f"http://{LOOPBACK}:{server.port}"
     finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+        server.end()
 
 
 def engine_of(context: BrowserContext) -> Engine:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -11,7 +10,6 @@ from unittest import mock
 
 from flask import Flask, request
 from playwright.sync_api import expect
-from werkzeug.serving import BaseWSGIServer, make_server
 
 from flask_holdfast import SessionInterface
 from server import create_app, models, passwords
@@ -19,6 +17,7 @@ from server.session_manager import session_manager
 from tests import services
 from tests.server.conftest import QUICK, SECRET_KEY
 from tests.server.visitor import PASSWORD
+from tests.web_server import WebServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,7 +57,7 @@ class World:
     _contexts: list[BrowserContext] = field(default_factory=list)
     _under_way: set[Request] = field(default_factory=set)
     _app: Flask | None = None
-    _server: tuple[BaseWSGIServer, threading.Thread] | None = None
+    _server: WebServer | None = None
 
     @property
     def url(self) -> str:
@@ -86,20 +85,14 @@ class World:
             session_manager()._clock = self.time
             if session_manager().store.name != "redis":
                 vars(session_manager().store)["_clock"] = self.time
-        server = make_server(services.LOOPBACK, self.port, app, threaded=True)
-        server.daemon_threads = True  # type: ignore[attr-defined]  # as `services.live_server`
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        self._server = server, thread
+        self._server = WebServer(services.LOOPBACK, self.port, app)
+        self._server.start()
 
     def stop(self) -> None:
         if self._server is None:
             return
-        server, thread = self._server
+        self._server.end()
         self._server = None
-        server.shutdown()
-        thread.join()
-        server.server_close()
         self.app.extensions[models.EXTENSION].dispose()
         assert isinstance(self.app.session_interface, SessionInterface)
         self.app.session_interface.store.close()

@@ -8,6 +8,7 @@ import pytest
 
 from tests.browser.acts import FETCH, POST, XHR, Opened, arrived, events, refreshed
 from tests.browser.site import Site
+from tests.services import Engine
 
 if TYPE_CHECKING:
     from tests.conftest import Problems
@@ -238,16 +239,22 @@ class TestBeacons:
         assert arrived(page, site, "/x").token is None
 
     def test_beacons_that_do_not_fit_together_are_not_said_to_be_sent(
-        self, opened: Opened, site: Site
+        self, opened: Opened, site: Site, engine: Engine
     ) -> None:
-        """The browser says no, so that the caller can send it in another way."""
+        """The browser says no, so that the caller can send it in another way.
+
+        Firefox has room for another of its own, which goes as the browser sends it.
+        """
         page = opened()
         send = "['/a', '/b'].map(url => navigator.sendBeacon(url, 'x'.repeat(40_000)))"
-        assert page.evaluate(send) == [True, False]
-        arrived(page, site, "/a")
+        takes_both = engine is Engine.FIREFOX
+        assert page.evaluate(send) == [True, takes_both]
+        assert arrived(page, site, "/a").token == "token-page"
+        if takes_both:
+            assert arrived(page, site, "/b").token is None
         page.evaluate("fetch('/after', { method: 'POST' }).then(() => null)")
 
-        assert page.evaluate(send) == [True, False], "there is room again"
+        assert page.evaluate(send) == [True, takes_both], "there is room again"
 
     @pytest.mark.parametrize(
         "call",
