@@ -27,9 +27,10 @@ def add(response: Response) -> Response:
 
 
 def signed_out(response: Response) -> Response:
-    """Have the browser drop pages that it kept, the Back button's copies included.
+    """Have the browser drop the answers that it kept (ASVS 14.3.1).
 
-    ASVS 14.3.1. Cookies are not named: the session's own is deleted by the extension, and a
+    The pages that it keeps whole for the Back button are not among them: the session clock covers
+    those. Cookies are not named: the session's own is deleted by the extension, and a
     sweep of all would reach those of sister hosts.
     """
     response.headers["Clear-Site-Data"] = '"cache"'

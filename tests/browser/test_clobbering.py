@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Page
 
-    from tests.conftest import NewContext
+    from tests.conftest import NewContext, Problems
 
 #: All names that a document has in any browser of today, and those of a form: as a page asks for
 #: them, or a library that it loads might.
@@ -205,11 +205,11 @@ def smuggled_into(server: World, markup: str) -> None:
             kept = [(name, value) for name, value in headers if name.lower() not in dropped]
             return start_response(status, kept, *error)
 
-        chunks = b"".join(application(environ, start))
-        if is_page[-1]:
-            before, body, after = chunks.partition(b"<body>")
-            chunks = before + body + markup.encode() + after
-        return [chunks]
+        chunks = application(environ, start)
+        if not is_page[-1]:
+            return chunks
+        before, body, after = b"".join(chunks).partition(b"<body>")
+        return [before + body + markup.encode() + after]
 
     server.app.wsgi_app = changed  # type: ignore[method-assign]
 
@@ -226,8 +226,9 @@ HIDDEN = """() => {
     "markup", IN_PLACE_OF_THE_DOCUMENT_S.values(), ids=IN_PLACE_OF_THE_DOCUMENT_S
 )
 def test_the_page_is_covered_whatever_is_named_like_what_a_document_has(
-    server: World, markup: str
+    server: World, page_problems: Problems, markup: str
 ) -> None:
+    page_problems.expect("is not a function")  # in the application's own scripts
     page = server.signed_in()
     found = names(page, "HTMLDocument")
     smuggled_into(server, "".join(markup.format(name=name) for name in found))

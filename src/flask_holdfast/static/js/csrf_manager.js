@@ -332,7 +332,11 @@ export class CSRFManager extends EventTarget {
     }
     this.#stranger = undefined
     this.#keep(token, seconds ?? Infinity)
-    for (const meta of metaElements()) meta.content = token
+    for (const meta of metaElements()) {
+      // Of two that differ neither was believed: whichever was ours stays one that we have had.
+      if (meta.content) this.#issued.add(meta.content)
+      meta.content = token
+    }
     for (const field of tokenFields()) field.value = token
     this.#emit('csrf:refreshed', { expires_in: seconds })
   }
