@@ -183,7 +183,7 @@ class MemoryStore(Store):
                 self._end(one.sid, Tombstone(EVICTED, ended.at), idle, now)
             if self._live(sid, now) is not None:
                 self._end(sid, ended, idle, now)
-            elif self._tombstones.get(sid, now) is None:
+            elif sid and self._tombstones.get(sid, now) is None:
                 self._bury(sid, ended, now + idle)
             filed = self._file(new_sid, data, idle, now)
             return msgspec.structs.replace(filed, evicted=tuple(room))
@@ -232,9 +232,11 @@ class MemoryStore(Store):
                 self._marks.put(own, now, now + OWN_KEPT)
             return len(gone)
 
-    def sessions_of(self, owner: str) -> Sequence[Listed]:
+    def sessions_of(
+        self, owner: str, *, offset: int = 0, limit: int | None = None
+    ) -> Sequence[Listed]:
         with self._step() as now:
-            return self._of(owner, now)
+            return self._of(owner, now)[offset:][:limit]
 
     def page(self, *, offset: int = 0, limit: int = 50) -> Sequence[Listed]:
         with self._step() as now:

@@ -26,15 +26,7 @@ sessions if there is a write or a sweep every week. Redis must not evict (`maxme
 noeviction`): a lost index entry is a session that revoking all does not find. It ends when
 it is used next, unless what is known of the end was evicted too.
 
-In a Cluster a script's keys must lie in one slot. The first two digits of a sid, its tag,
-say in which: those of a session that somebody signed in to are made from its owner
-(`ids.placed`), so all of a user's sessions, their index and their tombstones lie together,
-in one of 256 houses of which each is all of the above:
-
-    session:{3f}:<sid>   holdfast:session:{3f}:user:<owner>   ...{3f}:signed-in   and so on
-
-What goes over everyone asks all of them (everyone.py). Only a session whose owner changes
-leaves its house: there the old sid ends first, then the new one is filed.
+In a Cluster each of 256 houses is all of the above: see slots.py.
 """
 
 from __future__ import annotations
@@ -67,7 +59,7 @@ from .base import (
     Tombstone,
 )
 from .connections import waiting
-from .replies import OUTCOMES, Reply, broken, listed, moment, tombstone
+from .replies import OUTCOMES, Reply, broken, listed, moment, policies, tombstone
 from .scripts import SCRIPTS
 from .slides import Slides
 from .slots import House, house_of, tag_of
@@ -217,7 +209,8 @@ class RedisStore(Store):
         if limit is not None:
             most, refuses = limit.most, "refuses" if limit.refuses else ""
             evicted = msgspec.json.encode(Tombstone(EVICTED, ended.at))
-        old, new = self._only or self._at(sid), self._home(new_sid, data)
+        new = self._home(new_sid, data)
+        old = self._at(sid) if sid else new
         tag = etag or ""
         rest = (idle, tombstone, waited, most, refuses, evicted, own)
         if old is new:
@@ -254,9 +247,16 @@ class RedisStore(Store):
         )
         return [sid for why, sid in reply.over if why == "ended"]
 
-    def sessions_of(self, owner: str) -> Sequence[Listed]:
-        at = self._of(owner)
-        found = listed(self._run("sessions_of", at, at.of_user(owner), owner))
+    def sessions_of(
+        self, owner: str, *, offset: int = 0, limit: int | None = None
+    ) -> Sequence[Listed]:
+        at, found, most = self._of(owner), list[Listed](), inf if limit is None else limit
+        while (piece := min(_PIECE, most - len(found))) > 0:
+            part = (owner, offset + len(found), int(piece))
+            these = listed(self._run("sessions_of", at, at.of_user(owner), *part))
+            found += these
+            if len(these) < piece:
+                break
         # The index may lag; the life that is left does not.
         return sorted(found, key=lambda one: one.idle_left, reverse=True)
 
@@ -356,13 +356,7 @@ class RedisStore(Store):
         """
         masters = {tags[0]: ("INFO", "memory") for tags in self._link.together(self._houses)}
         replies, _ = self._link.ask_all(masters)
-        return {
-            line[17:].decode("ascii", "replace")
-            for reply in replies.values()
-            if isinstance(reply, bytes)
-            for line in reply.split(b"\r\n")
-            if line.startswith(b"maxmemory_policy:")
-        }
+        return policies(replies.values())
 
     def close(self) -> None:
         self._link.close()

@@ -12,7 +12,7 @@ from .base import Listed, Outcome, Tombstone
 from .trouble import REPLY
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 OUTCOMES = {outcome.value.encode(): outcome for outcome in Outcome}
 _tombstones = msgspec.json.Decoder(Tombstone)
@@ -59,6 +59,17 @@ def moment(text: bytes | None) -> int | None:
         error = StoreUnavailable("what should be a moment is none")
         error.kind, error.outage = REPLY, False
         raise error from cause
+
+
+def policies(replies: Iterable[Any]) -> set[str]:
+    """The `maxmemory-policy` in each answer to INFO; none of a server that does not say."""
+    return {
+        line[17:].decode("ascii", "replace")
+        for reply in replies
+        if isinstance(reply, bytes)
+        for line in reply.split(b"\r\n")
+        if line.startswith(b"maxmemory_policy:")
+    }
 
 
 def broken(verb: str, arguments: Sequence[bytes | str | int]) -> tuple[str, str]:

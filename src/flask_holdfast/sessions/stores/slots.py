@@ -1,4 +1,15 @@
-"""The 256 tags by which a Redis Cluster's sessions are kept together, and their hash slots."""
+"""The 256 tags by which a Redis Cluster's sessions are kept together, and their hash slots.
+
+In a Cluster a script's keys must lie in one slot. The first two digits of a sid, its tag,
+say in which: those of a session that somebody signed in to are made from its owner
+(`ids.placed`), so all of a user's sessions, their index and their tombstones lie together,
+in one of 256 houses of which each has all the keys of a store:
+
+    session:{3f}:<sid>   holdfast:session:{3f}:user:<owner>   ...{3f}:signed-in   and so on
+
+What goes over everyone asks all of them (everyone.py). Only a session whose owner changes
+leaves its house: there the old sid ends first, then the new one is filed.
+"""
 
 from __future__ import annotations
 
