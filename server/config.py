@@ -29,6 +29,8 @@ BASE: dict[str, object] = {
     "MAX_CONTENT_LENGTH": 64 * 1024,
     "MAX_FORM_MEMORY_SIZE": 64 * 1024,
     "REMEMBER_COOKIE_DURATION": timedelta(days=14),
+    # More than anybody has devices. A script with a password may sign in as often as it likes.
+    "SESSION_MAX_PER_USER": 50,
 }
 
 OVER_HTTPS: dict[str, object] = {

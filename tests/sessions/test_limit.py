@@ -14,6 +14,9 @@ from tests.sessions.site import COOKIE, Site, User, next_millisecond
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.services import RedisServer
 
 REMEMBER = "__Host-remember_token"
 
@@ -61,6 +64,18 @@ def test_the_session_longest_unused_makes_room(make_site: Callable[..., Site]) -
     ended = site.manager.why_ended(gone)
     assert ended is not None
     assert ended.why == "evicted"
+
+
+def test_a_sign_in_without_a_cookie_leaves_nothing_of_the_id_that_nobody_had(
+    redis_url: str, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    """Each left a tombstone of half an hour, of an id that no browser has."""
+    site = Site(redis_url, str(tmp_path))
+    for _ in range(3):
+        site.tab().log_in("ada")
+
+    with redis_server.client() as client:
+        assert client.keys("holdfast:session:ended:*") == []
 
 
 def test_the_limit_holds_on_every_store_and_for_each_user(two: Site) -> None:

@@ -300,12 +300,13 @@ class Keeper:
         first = session.load().record
         if first is not None and first.remember != session.remember:
             self._forget(first, session.sid)
-        old_sid = session.sid
+        # A sid that this response made up is nobody's: it leaves nothing behind.
+        old_sid = session.sid if session.cookie is not None else ""
         if session.state is State.HELD and first is not None and first.user != user:
             # Another user's session, held from this client: it is left alone.
-            first, old_sid = None, ids.new_sid()
+            first, old_sid = None, ""
         if not self.signs and self._is_unknown(session):
-            old_sid = ids.new_sid()  # nor does one end whose cookie nobody can check
+            old_sid = ""  # nor does one end whose cookie nobody can check
         secret = ids.new_secret()
 
         def build(current: Record | None) -> Record:
@@ -380,7 +381,7 @@ class Keeper:
                 proved = there is not None or self._proves(session, answer)
                 there = record.decode(answer.data) if proved else None
                 if there is None:
-                    old_sid = ids.new_sid()  # not this browser's, or no record: left alone
+                    old_sid = ""  # not this browser's, or no record: left alone
             elif why == LOGIN and there is not None and answer.outcome is not Outcome.REFUSED:
                 there = None  # the session before has ended meanwhile; a login needs none
             elif why == LOGOUT and there is not None:
@@ -433,7 +434,7 @@ class Keeper:
             tell(
                 signals.session_rotated,
                 session_id=session.sid,
-                previous_id=old_sid,
+                previous_id=old_sid or session.cookie.sid,
                 user_id=after.user,
                 reason=why,
             )

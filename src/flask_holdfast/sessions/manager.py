@@ -207,7 +207,8 @@ class SessionManager:
         if user_id is None:
             listed = self.store.page(offset=offset, limit=limit)
         else:
-            listed = self.store.sessions_of(record.owner_of(str(user_id)))[offset : offset + limit]
+            owner = record.owner_of(str(user_id))
+            listed = self.store.sessions_of(owner, offset=max(0, offset), limit=max(0, limit))
         here = _current_sid()
         infos = (self._info(item, here) for item in listed)
         return {info.session_id: info for info in infos if info is not None}

@@ -120,7 +120,8 @@ class Ledger:
             after.alive = after.alive and old.alive
             old.alive = False
             old.successor = new_sid
-        self.lives.setdefault(sid, Life({}, alive=False))
+        if sid:
+            self.lives.setdefault(sid, Life({}, alive=False))
         self.lives[new_sid] = after
         return Deed("rotate", new_sid)
 

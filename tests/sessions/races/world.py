@@ -405,8 +405,10 @@ class SteppedStore(Store):
         self._turn("forget")
         return self._inner.forget(remember)
 
-    def sessions_of(self, owner: str) -> Sequence[Listed]:
-        return self._inner.sessions_of(owner)
+    def sessions_of(
+        self, owner: str, *, offset: int = 0, limit: int | None = None
+    ) -> Sequence[Listed]:
+        return self._inner.sessions_of(owner, offset=offset, limit=limit)
 
     def page(self, *, offset: int = 0, limit: int = 50) -> Sequence[Listed]:
         return self._inner.page(offset=offset, limit=limit)

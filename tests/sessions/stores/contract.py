@@ -1053,6 +1053,38 @@ class StoreContract:
             assert results.count(Outcome.DONE) + results.count(Outcome.REFUSED) == 7
             assert (list(store.page()), store.counts()) == ([], Counts(0, 0, 0))
 
+    def test_a_session_that_nobody_had_under_another_name_leaves_no_tombstone(
+        self, store: Store
+    ) -> None:
+        """A login without a cookie left one of half an hour, of a sid that no browser ever had."""
+        new = sid("alice")
+
+        login = store.rotate("", new, record("alice"), etag=None, idle=IDLE, ended=TURNED, waited=1)
+
+        assert login.outcome is Outcome.DONE
+        assert store.fetch(new).outcome is Outcome.FOUND
+        assert store.fetch("").outcome is Outcome.MISSING
+        again = store.rotate("", sid("bob"), record("bob"), etag=None, idle=IDLE, ended=TURNED)
+        assert again.outcome is Outcome.DONE
+
+    def test_a_user_s_sessions_come_in_pages(self, store: Store, advance: Advance) -> None:
+        names: list[str] = []
+        for _ in range(7):
+            names.insert(0, filed(store, "alice"))
+            advance(120)
+        filed(store, "bob")
+        gone = filed(store, "alice")
+        store.delete(gone, ended=LOGGED_OUT, idle=IDLE)
+
+        def page(offset: int, limit: int | None) -> list[str]:
+            return [one.sid for one in store.sessions_of("alice", offset=offset, limit=limit)]
+
+        assert [page(0, 3), page(3, 3), page(6, 3), page(9, 3)] == [
+            *(names[:3], names[3:6], names[6:], [])
+        ]
+        assert page(2, None) == names[2:]
+        assert page(0, 0) == []
+
     # A limit for each user
 
     def test_the_session_that_was_not_used_for_longest_makes_room(

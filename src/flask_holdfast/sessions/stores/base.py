@@ -259,7 +259,9 @@ class Store(ABC):
 
         With an `etag` the record under `sid` must carry it: else CONFLICT, ENDED or
         MISSING, and nothing is written. With None there must be no record under `sid`
-        (CONFLICT if there is one); a tombstone it already has stays as it is.
+        (CONFLICT if there is one); a tombstone it already has stays as it is. A `sid` of ""
+        is nobody's: a session begins that no browser had under another name, and no tombstone
+        is left.
 
         The tombstone is kept until the deadline of the record that was there. Where there
         was none it is kept for `idle`: no longer is a cookie believed that stands for itself.
@@ -329,8 +331,10 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def sessions_of(self, owner: str) -> Sequence[Listed]:
-        """An owner's live sessions, the most recently used first.
+    def sessions_of(
+        self, owner: str, *, offset: int = 0, limit: int | None = None
+    ) -> Sequence[Listed]:
+        """An owner's live sessions, the most recently used first; a page costs by its own length.
 
         That is, by the furthest end of life; where idle times differ or a deadline is near,
         the order is no more than that.

@@ -271,9 +271,11 @@ class MemoryStore(Store):
                 self._marks.put(own, now, now + OWN_KEPT)
             return len(gone)
 
-    def sessions_of(self, owner: str) -> Sequence[Listed]:
+    def sessions_of(
+        self, owner: str, *, offset: int = 0, limit: int | None = None
+    ) -> Sequence[Listed]:
         with self._step() as now:
-            return self._of(owner, now)
+            return self._of(owner, now)[offset:][:limit]
 
     def page(self, *, offset: int = 0, limit: int = 50) -> Sequence[Listed]:
         with self._step() as now:

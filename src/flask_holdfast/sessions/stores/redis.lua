@@ -705,10 +705,26 @@ local through = redis.call("EXISTS", ending_as) == 0 or drain(limit) < limit
 return answer(through and "done" or "more")
 
 ---- sessions_of
-local owner = ARGV[3]
-local listed = {}
-for _, sid in ipairs(redis.call("ZRANGE", of_user(owner), 0, -1, "REV")) do
-  add(listed, sid)
+-- A page, from the rank `offset` on. What is over leaves the index, and is not counted; so many
+-- of those are looked at, at most.
+local owner, offset, limit = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
+local listed, found, over_by = {}, 0, 0
+while found < limit and over_by < limit do
+  local from = offset + found
+  local sids = redis.call("ZRANGE", of_user(owner), from, offset + limit - 1, "REV")
+  for _, sid in ipairs(sids) do
+    local before = #listed
+    add(listed, sid)
+    if #listed > before then
+      found = found + 1
+    else
+      redis.call("ZREM", of_user(owner), sid)
+      over_by = over_by + 1
+    end
+  end
+  if #sids == 0 then
+    break
+  end
 end
 return listed
 

@@ -53,9 +53,9 @@ from .replies import (
     Reply,
     answer,
     broken,
-    eviction_policy,
     listed,
     moment,
+    policies,
     read,
     redeeming,
     remembered,
@@ -210,11 +210,12 @@ class RedisStore(Store):
         if limit is not None:
             most, refuses = limit.most, "refuses" if limit.refuses else ""
             evicted = msgspec.json.encode(Tombstone(EVICTED, ended.at))
-        old, new = self._only or self._at(sid), self._home(new_sid, data)
+        new = self._home(new_sid, data)
+        old = self._at(sid) if sid else new
         tag = etag or ""
         how = (idle, tombstone, waited, most, refuses, evicted, own)
         rest = (*how, *redeeming(redeems, ended, new_sid))
-        if old is new or not sid:
+        if old is new:
             return self._answer("rotate", new, sid, new_sid, data, tag, *rest)
         may = self._answer("rotate", new, "", new_sid, data, "", *rest, "look")
         if may.outcome is not Outcome.DONE:
@@ -248,9 +249,16 @@ class RedisStore(Store):
         )
         return [sid for why, sid in reply.over if why == "ended"]
 
-    def sessions_of(self, owner: str) -> Sequence[Listed]:
-        at = self._of(owner)
-        found = listed(self._run("sessions_of", at, at.of_user(owner), owner))
+    def sessions_of(
+        self, owner: str, *, offset: int = 0, limit: int | None = None
+    ) -> Sequence[Listed]:
+        at, found, most = self._of(owner), list[Listed](), inf if limit is None else limit
+        while (piece := min(_PIECE, most - len(found))) > 0:
+            part = (owner, offset + len(found), int(piece))
+            these = listed(self._run("sessions_of", at, at.of_user(owner), *part))
+            found += these
+            if len(these) < piece:
+                break
         # The index may lag; the life that is left does not.
         return sorted(found, key=lambda one: one.idle_left, reverse=True)
 
@@ -362,7 +370,7 @@ class RedisStore(Store):
         """
         masters = {tags[0]: ("INFO", "memory") for tags in self._link.together(self._houses)}
         replies, _ = self._link.ask_all(masters)
-        return {policy for reply in replies.values() if (policy := eviction_policy(reply))}
+        return policies(replies.values())
 
     def close(self) -> None:
         self._link.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -13,7 +12,7 @@ from .base import EVICTED, Answer, Listed, Outcome, Redeems, Remembered, Tombsto
 from .trouble import REPLY
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 OUTCOMES = {outcome.value.encode(): outcome for outcome in Outcome}
 _tombstones = msgspec.json.Decoder(Tombstone)
@@ -109,16 +108,6 @@ def redeeming(redeems: Redeems | None, ended: Tombstone, new_sid: str) -> tuple[
     return redeems.remember, "begins", redeems.instead_of, gone
 
 
-def eviction_policy(info: Any) -> str:
-    """`maxmemory-policy` as INFO tells it; empty where the answer is none."""
-    told = (
-        re.search(rb"^maxmemory_policy:([\w-]+)", info, re.MULTILINE)
-        if isinstance(info, bytes)
-        else None
-    )
-    return told[1].decode("ascii") if told else ""
-
-
 def moment(text: bytes | None) -> int | None:
     """A moment as it is kept; None for none. What is none cannot be compared with: an error, or
     an end would go unseen.
@@ -131,6 +120,17 @@ def moment(text: bytes | None) -> int | None:
         error = StoreUnavailable("what should be a moment is none")
         error.kind, error.outage = REPLY, False
         raise error from cause
+
+
+def policies(replies: Iterable[Any]) -> set[str]:
+    """The `maxmemory-policy` in each answer to INFO; none of a server that does not say."""
+    return {
+        line[17:].decode("ascii", "replace")
+        for reply in replies
+        if isinstance(reply, bytes)
+        for line in reply.split(b"\r\n")
+        if line.startswith(b"maxmemory_policy:")
+    }
 
 
 def broken(verb: str, arguments: Sequence[bytes | str | int]) -> tuple[str, str]:

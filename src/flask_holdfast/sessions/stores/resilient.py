@@ -156,7 +156,7 @@ class ResilientStore(Store):
         def endings(answer: Answer) -> list[Ending]:
             made_room = Tombstone(EVICTED, ended.at)
             return [
-                *([_ending(sid, ended, idle, head(data).deadline)] if sid else []),
+                *([_ending(sid, ended, idle, head(data).deadline)] if sid else ()),
                 *(
                     _ending(each.sid, made_room, idle, head(each.data).deadline)
                     for each in answer.evicted
@@ -293,14 +293,16 @@ class ResilientStore(Store):
 
         return self._many(ask, stand, ends=True)
 
-    def sessions_of(self, owner: str) -> Sequence[Listed]:
+    def sessions_of(
+        self, owner: str, *, offset: int = 0, limit: int | None = None
+    ) -> Sequence[Listed]:
         def stand() -> Sequence[Listed]:
             self.shelter.adopt_those_of(owner)
-            return self.shelter.sessions_of(owner)
+            return self.shelter.sessions_of(owner, offset=offset, limit=limit)
 
         def ask() -> Sequence[Listed]:
             self._give_back_those_of(owner)
-            return self.primary.sessions_of(owner)
+            return self.primary.sessions_of(owner, offset=offset, limit=limit)
 
         return self._many(ask, stand)
 

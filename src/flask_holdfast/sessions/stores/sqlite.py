@@ -144,7 +144,7 @@ class SQLiteStore(Store):
             old = step.state(sid)
             if old.outcome is Outcome.FOUND:
                 step.end(sid, head(old.data), ended, idle)
-            elif old.outcome is Outcome.MISSING and sid:
+            elif sid and old.outcome is Outcome.MISSING:
                 step.bury(sid, ended, step.now + idle)
             if redeems:
                 step.redeem(redeems, new_sid)
@@ -193,9 +193,11 @@ class SQLiteStore(Store):
             step.note_own(own)
             return step.end_everyone(ended, idle, keep)
 
-    def sessions_of(self, owner: str) -> Sequence[Listed]:
+    def sessions_of(
+        self, owner: str, *, offset: int = 0, limit: int | None = None
+    ) -> Sequence[Listed]:
         with self._read() as step:
-            return step.sessions_of(owner)
+            return step.sessions_of(owner, offset, limit)
 
     def page(self, *, offset: int = 0, limit: int = 50) -> Sequence[Listed]:
         with self._read() as step:

@@ -157,11 +157,11 @@ class Step:
             "DELETE FROM sessions WHERE expires > ? AND sid IS NOT ?", (self.now, keep)
         ).rowcount
 
-    def sessions_of(self, owner: str) -> list[Listed]:
+    def sessions_of(self, owner: str, offset: int = 0, limit: int | None = None) -> list[Listed]:
         return self._listed(
             "SELECT sid, data, expires FROM sessions WHERE owner = ? AND expires > ?"
-            " ORDER BY expires DESC",
-            (owner, self.now),
+            " ORDER BY expires DESC LIMIT ? OFFSET ?",
+            (owner, self.now, -1 if limit is None else limit, offset),
         )
 
     def page(self, offset: int, limit: int) -> list[Listed]:
