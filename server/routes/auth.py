@@ -6,6 +6,7 @@ gives the session a new id and secret, files it under its user, and ends the old
 
 from __future__ import annotations
 
+import functools
 import logging
 from typing import TYPE_CHECKING
 
@@ -101,7 +102,8 @@ def change_password() -> ResponseReturnValue:
     if form.validate_on_submit():
         known = check_password(user.password_hash, said(form.current_password))
         if known and give_password(user, said(form.new_password)):
-            session_manager().rotate()
+            # Theirs has ended as well: so has a copy of its cookie, whatever becomes of this answer.
+            login_user(user)
             log.info("changed the password of user %s", user.id)
             flash("Your password is changed, and your other sessions have ended.")
             return redirect(url_for("account.sessions"), 303)
@@ -110,25 +112,22 @@ def change_password() -> ResponseReturnValue:
 
 
 def give_password(user: User, password: str) -> bool:
-    """Change the password of *user*, and end all of their sessions but the one that asks. False,
-    with the password unchanged, where another request has changed it meanwhile.
+    """Change the password of *user*, and end all of their sessions. False, with the password
+    unchanged, where another request has changed it meanwhile.
 
     The session store and the database are two, and either may fail after the other has done its
     part. So sessions end before: where that is not certain, the password stays as it was. And they
     end after, as whoever knows the old one may have signed in between: where that is not certain,
     the old one is put back. Raises `StoreUnavailable` in both cases.
     """
-    before = user.password_hash
-    end_others(user)
+    before, why = user.password_hash, new_password(user)
+    end_all = functools.partial(session_manager().delete_user_sessions, user.id, by=why)
+    end_all(keep=current_sid())
     if not set_password(user, password):
         return False
     try:
-        end_others(user)
+        end_all()
     except StoreUnavailable:
         set_password_hash(user, before)
         raise
     return True
-
-
-def end_others(user: User) -> None:
-    session_manager().delete_user_sessions(user.id, keep=current_sid(), by=new_password(user))

@@ -345,20 +345,7 @@ def test_with_a_fallback_a_thief_is_out_or_the_password_is_as_it_was(
     assert True in changed
 
 
-NOT_YET = pytest.mark.xfail(
-    strict=True,
-    reason="the session that asks gets its new id when the answer is ready; for it to end before, "
-    "a request must be able to end all sessions of a user and sign that user in anew",
-)
-
-
-@pytest.mark.parametrize(
-    "where",
-    [
-        pytest.param(Cut.BEFORE, marks=NOT_YET, id=Cut.BEFORE.value),
-        pytest.param(Cut.AFTER, id=Cut.AFTER.value),
-    ],
-)
+@pytest.mark.parametrize("where", WHERE)
 def test_a_copy_of_the_owners_cookie_is_dead_or_the_password_is_as_it_was(
     strict: World, where: Cut
 ) -> None:

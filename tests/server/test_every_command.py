@@ -12,7 +12,7 @@ does costs a few more, and as many with a million sessions as with ten.
                            ended just before it)
     end a session      +3  look at it, end its remember cookie, end it
     end a user's       +1  however many sessions they have
-    change a password  +2  end all others before it is set, and again after it
+    change a password  +5  end the others before it is set, and all after it, then sign in anew
     end everyone's     +2  and one for each further 500 sessions, to put them away
     a page of the list +1  wherever it is in the list; the figures above it +1
     a notice           +1  "That session has ended.", kept for the next page
@@ -58,7 +58,7 @@ POST /auth/login                                            303 1-3   303 2    3
 POST /auth/login [remember me]                              303 2-4   303 3    303 3
 POST /auth/login [wrong password]                           401 0     401 1    401 1
 GET /auth/change-password                                   303 0     200 1    200 1
-POST /auth/change-password                                  303 0     303 4    303 4
+POST /auth/change-password                                  303 0     303 7-11 303 7-11
 POST /auth/logout                                           303 0     303 2    303 2
 
 GET /dashboard                                              303 0     200 1    200 1
