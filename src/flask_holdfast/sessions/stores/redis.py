@@ -12,9 +12,7 @@ noeviction`): a lost index entry is a session that revoking all does not find. I
 it is used next, unless what is known of the end was evicted too. A lost entry of a remember
 cookie ends that.
 
-The keys, and in which slot of a Cluster each lies, are drawn in slots.py. What goes over everyone
-asks all slots (everyone.py). Only a session whose owner changes leaves its own: there the old
-sid ends first, then the new one is filed.
+The keys, and in which slot of a Cluster each lies, are drawn in slots.py.
 """
 
 from __future__ import annotations
@@ -398,9 +396,7 @@ class RedisStore(Store):
         return (self._at(sid).prefix + sid.encode()).decode()
 
     def _remembered(self, remember: str) -> tuple[House, bytes]:
-        """Where a remember cookie's record lies: with the sessions of its owner, as its id begins
-        as their sids do.
-        """
+        """Where a remember cookie's record lies: with its owner's sessions, by how the id begins."""
         at = self._at(remember)
         return at, at.house + b"remember:" + remember.encode()
 

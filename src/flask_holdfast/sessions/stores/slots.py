@@ -24,6 +24,9 @@ say in which: those of a session that somebody signed in to are made from its ow
 in one of 256 houses of which each is all of the above:
 
     session:{3f}:<sid>   holdfast:session:{3f}:user:<owner>   ...{3f}:signed-in   and so on
+
+What goes over everyone asks all houses (everyone.py). Only a session whose owner changes leaves its
+own: there the old sid ends first, then the new one is filed.
 """
 
 from __future__ import annotations
