@@ -240,7 +240,7 @@ def test_an_old_copy_of_the_cookie_is_an_event_and_shows_nothing(
         answers = [thief.set(draft="stolen") for _ in range(3)]
 
     assert thief.who() is None
-    assert thief.data() == {"draft": "stolen"}  # of a session of its own
+    assert thief.data() == {"draft": "stolen"}  # what it wrote, in a session of its own
     assert all(answer.leaves_the_cookie_alone for answer in answers)
     assert tab.data() == {"draft": "private"}
     assert heard == [{"session_id": sid, "user_id": "ada"}]
