@@ -350,7 +350,10 @@ class TestLoginAndLogout:
         assert tab.data() == {"draft": "text"}
         assert len(site.manager.get_active_sessions("ada")) == 1
 
-    def test_a_plain_user_id_in_the_session_is_a_login_too(self, site: Site) -> None:
+    def test_a_plain_user_id_in_the_session_is_a_login_where_the_application_says_so(
+        self, site: Site
+    ) -> None:
+        site.app.config["SESSION_USER_KEYS"] = ("user_id",)
         tab = site.tab()
         tab.set(cart=1)
         sid = tab.sid()
