@@ -155,9 +155,9 @@ class Problems(list[str]):
         super().__init__()
         self._expected: list[str] = []
 
-    def expect(self, part: str) -> None:
-        """Let problems with `part` in them pass, also those that are reported late."""
-        self._expected.append(part)
+    def expect(self, *parts: str) -> None:
+        """Let problems with one of `parts` in them pass, also those that are reported late."""
+        self._expected.extend(parts)
 
     def unexpected(self) -> list[str]:
         return [problem for problem in self if not any(e in problem for e in self._expected)]

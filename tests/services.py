@@ -52,7 +52,7 @@ class Engine(StrEnum):
 
 FIREFOX = "/usr/bin/firefox-esr"
 #: What Playwright says of a request that the page or the person gave up.
-BROKEN_OFF = {"NS_BINDING_ABORTED", "NS_BINDING_CANCELLED", "net::ERR_ABORTED"}
+BROKEN_OFF = {"NS_BINDING_ABORTED", "NS_BINDING_CANCELLED", "NS_ERROR_ABORT"}
 FIREFOX_PREFERENCES = {
     # Firefox asks for a page's icon of its own accord, and tells of the policy that forbids it.
     "browser.chrome.site_icons": False,

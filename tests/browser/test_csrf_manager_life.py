@@ -8,6 +8,7 @@ import pytest
 
 from tests.browser.acts import FETCH, FORM, POST, XHR, Opened, sent
 from tests.browser.site import TOKEN_PATH, Site
+from tests.services import Engine
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -80,6 +81,19 @@ class TestStartAndStop:
 
         assert [a.path for a in site.arrivals].count("/page") == 1, "it came from the cache"
         assert site.received()[0].token == "token-1"
+
+    def test_back_to_a_page_that_is_not_stored_brings_back_what_was_typed_but_in_firefox(
+        self, page: Page, site: Site, engine: Engine
+    ) -> None:
+        """So the page for a refusal does not promise it. See also `csrf_message.html`."""
+        site.body = FORM
+        page.goto(f"{site.url}/page")
+        page.fill("[name=text]", "an hour of work")
+        page.goto(f"{site.url}/x")
+        page.go_back()
+
+        kept = {Engine.CHROMIUM: "an hour of work", Engine.FIREFOX: "typed"}[engine]
+        assert page.input_value("[name=text]") == kept
 
     def test_the_auto_module_works_from_the_head_under_a_strict_policy(
         self, page: Page, site: Site

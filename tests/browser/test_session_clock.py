@@ -22,6 +22,7 @@ from tests.browser.clock_world import (
     warning,
     world,
 )
+from tests.services import Engine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -175,7 +176,7 @@ class TestTheWarning:
     ) -> None:
         page = server.signed_in()
         server.settle()
-        page_problems.expect("net::ERR_")
+        page_problems.expect("net::ERR_", "NS_ERROR_")
         page.route("**/session/csrf-token", lambda route: route.abort("connectionrefused"))
         warned(server, page)
 
@@ -187,7 +188,7 @@ class TestTheWarning:
         page.keyboard.press("Escape")
         expect(warning(page)).to_have_count(0)
 
-    def test_the_keyboard_stays_in_it(self, server: World) -> None:
+    def test_the_keyboard_stays_in_it(self, server: World, engine: Engine) -> None:
         page = warned(server, server.signed_in())
 
         seen = [focus(page)]
@@ -198,7 +199,8 @@ class TestTheWarning:
         assert seen[:2] == ["Stay signed in", "Sign out now"]
         # Between the last button and the first the browser's own controls have their turn.
         assert not {"Username", "Note", "Add note", "Notes", "Sign out"} & set(seen)
-        assert seen.count("Stay signed in") > 1
+        # The keys of the driver do not come back from those of Firefox.
+        assert (seen.count("Stay signed in") > 1) is (engine is Engine.CHROMIUM)
 
     def test_is_spoken_at_its_beginning_and_three_times_after(self, server: World) -> None:
         page = warned(server, server.signed_in())
@@ -425,7 +427,7 @@ class TestTheEnd:
         self, server: World, page_problems: Problems
     ) -> None:
         """Or what is sent first would be refused."""
-        page_problems.expect("net::ERR_")
+        page_problems.expect("net::ERR_", "NS_ERROR_")
         page = ended(server, server.signed_in())
         server.settle()
         page.route("**/session/csrf-token", lambda route: route.abort("connectionrefused"))
@@ -443,7 +445,7 @@ class TestTheEnd:
         self, server: World, page_problems: Problems
     ) -> None:
         """The page behind has got no token for a while, and they write elsewhere."""
-        page_problems.expect("net::ERR_")
+        page_problems.expect("net::ERR_", "NS_ERROR_")
         page = ended(server, server.signed_in())
         server.settle()
         page.route("**/session/csrf-token", lambda route: route.abort("connectionrefused"))

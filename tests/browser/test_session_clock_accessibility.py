@@ -61,7 +61,7 @@ def test_the_last_minutes_and_what_cannot_be_reached(
 
     server.settle()
     server.stop()
-    page_problems.expect("net::ERR_")
+    page_problems.expect("net::ERR_", "NS_ERROR_")
     server.pass_time(5 * MINUTE)
     expect(cover(page)).to_contain_text("cannot be reached")
     broken["unreached"] = all_violations(page)

@@ -135,7 +135,7 @@ class TestAServerThatIsAway:
         note(page).fill("half a thought")
         server.settle()
         server.stop()
-        page_problems.expect("net::ERR_")
+        page_problems.expect("net::ERR_", "NS_ERROR_")
         server.pass_time(10 * MINUTE)
         note(page).press("End")
         page.wait_for_timeout(100)
@@ -183,7 +183,7 @@ class TestAServerThatIsAway:
         expect(warning(page)).to_be_visible()
         server.settle()
         server.stop()
-        page_problems.expect("net::ERR_")
+        page_problems.expect("net::ERR_", "NS_ERROR_")
 
         page.evaluate(
             """() => {
@@ -219,7 +219,7 @@ class TestAServerThatIsAway:
         page = server.signed_in()
         server.settle()
         server.stop()
-        page_problems.expect("net::ERR_")
+        page_problems.expect("net::ERR_", "NS_ERROR_")
         server.pass_time(IDLE - WARNING + 1)
         expect(warning(page)).to_be_visible()
 

@@ -169,6 +169,8 @@ class TestPage:
 
         assert said in page
         assert page.count("<h1>") == 1
+        # What Firefox does there: `test_csrf_manager_life.py`.
+        assert ("Back button" in page) == ("Not every browser brings back what you typed" in page)
 
     @pytest.mark.parametrize(
         ("view", "link"),

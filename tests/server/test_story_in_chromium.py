@@ -233,7 +233,7 @@ def test_a_quick_note_without_a_network_says_so_and_keeps_the_text(
 
     expect(page.locator("#quick-result")).to_contain_text("could not be reached")
     expect(page.get_by_label("Quick note")).to_have_value("typed here")
-    page_problems.expect("ERR_CONNECTION_REFUSED")
+    page_problems.expect("ERR_CONNECTION_REFUSED", "NS_ERROR_CONNECTION_REFUSED")
 
 
 def test_everything_works_without_javascript(url: str, new_context: NewContext) -> None:
