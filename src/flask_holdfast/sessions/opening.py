@@ -44,7 +44,8 @@ def open_stores(config: Mapping[str, Any], folder: Path) -> Store:
     url = settings.get(config, key) or "sqlite:///sessions.sqlite"
     store = _opened(config, key, url, folder)
     if store.name == "redis":
-        _tell_what_evicts(store)
+        # By one of its own: the store must not have met its server before it is told of it.
+        _tell_what_evicts(_opened(config, key, url, folder))
         store = _resilient(config, store, key, url, folder)
     store.on_expired = _session_expired
     return store
@@ -83,7 +84,7 @@ def _tell_what_evicts(store: Store) -> None:
             "lost under memory pressure; set maxmemory-policy noeviction for this Redis",
             printable(policy),
         )
-    store.close()  # a server that forks makes its own connections
+    store.close()
 
 
 def _resilient(

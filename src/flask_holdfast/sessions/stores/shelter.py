@@ -361,6 +361,11 @@ class Shelter(HostStore):
             for ending in endings:
                 self._forget(step, ending)
                 sid = ending.name if ending.what is Ended.SESSION else ""
+                if owed and ending.what is Ended.USER:
+                    # Told once, the later one ends all that the earlier would have: who presses the
+                    # button again and again owes no more than one. With another `keep` it may not.
+                    sid = f"user:{ending.name}:{ending.keep or ''}"
+                    step.run("DELETE FROM endings WHERE owed AND sid = ?", (sid,))
                 step.run(
                     "INSERT INTO endings (at, owed, sid, ending) VALUES (?, ?, ?, ?)",
                     (step.now, owed, sid, msgspec.json.encode(ending)),
