@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from flask import Flask, Request
 
 from .. import settings
+from ..credentials import cookies_in
 from .binding import Client
 from .ids import new_sid
 from .stores.base import OWN
@@ -38,15 +39,10 @@ class Visit:
     def cookies_named(self, name: str) -> Iterator[str]:
         """The values of all cookies of that name: ours are never quoted, and need no more
         than this (RFC 6265 section 4.2.1).
-
-        Only blank and tab are left out around them, as browsers do (RFC 6265bis section 5.6).
-        Python's own `strip` takes eight more characters for blanks (U+00A0, U+0085, ...): with one
-        of them in front a name has no `__Host-` prefix to a browser, so a sibling host may set it.
         """
-        for pair in self.request.environ.get("HTTP_COOKIE", "").split(";"):
-            key, _, value = pair.partition("=")
-            if key.strip(" \t") == name:
-                yield value.strip(" \t")
+        for key, value, _ in cookies_in(self.request.environ.get("HTTP_COOKIE", "")):
+            if key == name:
+                yield value
 
 
 class OwnEnds:
