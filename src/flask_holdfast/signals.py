@@ -47,7 +47,8 @@ session_gone = _signals.signal("session-gone")
 secret_replayed = _signals.signal("secret-replayed")
 
 #: Two sessions' genuine cookies came under one `__Host-` name: one was planted, or Partitioned was
-#: switched on or off meanwhile. Told once for each client by each process. Arguments:
+#: switched on or off meanwhile; or several remember cookies in one request are good. Told once for
+#: each client by each process. Arguments:
 #: `session_id` (the one that counts, None if none does), `session_ids` (all of them).
 duplicate_cookies = _signals.signal("duplicate-cookies")
 

@@ -44,6 +44,9 @@ T = TypeVar("T")
 #: How long (ms) after a remember cookie has begun a session other requests of that client join it.
 TOGETHER = 10_000
 
+#: Of more cookies of that name in one request none is looked up.
+_MOST_SENT = 4
+
 _SALT = "flask-holdfast remember cookie"
 _SESSION = b"flask-holdfast remembered session"
 _SECRET = 32
@@ -113,6 +116,25 @@ class Redeemer:
         self._keeper = keeper
         self._store = keeper.store
         self._told = told
+
+    def that_counts(self, sent: Sequence[RememberCookie]) -> RememberCookie | None:
+        """The one of the genuine cookies of a request that may sign in. Raises `StoreUnavailable`.
+
+        One that is over may stay in a browser beside the one that counts: where the attributes
+        of ours have changed, no answer of ours deletes it. Of several that are good one is planted,
+        and which is not known: nobody is signed in. A login ends them all but its own.
+        """
+        if len(sent) == 1:
+            return sent[0]
+        if len(sent) > _MOST_SENT:
+            return None
+        asked = [(cookie, self._store.recall(cookie.remember)) for cookie in sent]
+        good = [(cookie, found) for cookie, found in asked if found and _proves(cookie, found)]
+        if len(good) > 1:
+            sids = tuple(sorted(found.sid for _, found in good))
+            if self._told.is_news((sids, self._keeper.client)):
+                tell(signals.duplicate_cookies, logging.WARNING, session_id=None, session_ids=sids)
+        return good[0][0] if len(good) == 1 else None
 
     def redeem(
         self, session: Session, cookie: RememberCookie, load: Callable[[str], T | None]
