@@ -9,7 +9,7 @@ it. A remember cookie ends with the session that it belongs to, and all of a use
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any, cast
@@ -49,11 +49,13 @@ class RememberCookies:
 
     def __init__(self, login_manager: Any) -> None:
         self._login_manager = login_manager
+        self._protection_failed: Callable[[], bool] = login_manager._session_protection_failed
 
     def install(self) -> None:
         self._login_manager._set_cookie = self.write
         self._login_manager._clear_cookie = self.delete
         self._login_manager._load_user_from_remember_cookie = self.load
+        self._login_manager._session_protection_failed = self.protection_failed
 
     def write(self, response: Response) -> None:  # noqa: ARG002  # it is not ready for one
         """Give one with the response, once the session is saved and the store knows the cookie.
@@ -97,6 +99,18 @@ class RememberCookies:
                 user=user,
             )
         return user
+
+    def protection_failed(self) -> bool:
+        """Flask-Login's own look at the client (SESSION_PROTECTION), but not where a session is held
+        from this client: what is here is another, in which nobody is signed in. With "strong" it
+        would sign out, and end the held one, though nobody asked for it.
+        """
+        ours = _our_session()
+        if ours is not None:
+            ours.load()
+            if ours.held is not None:
+                return False
+        return self._protection_failed()
 
 
 class _Grant:

@@ -238,6 +238,8 @@ class SessionInterface(FlaskSessionInterface):
                 # A request that asks late was sent when it was `opened`.
                 if not found.proved_by(hashed, opened):
                     return self._replayed(app, cookie.sid, loaded, client)
+            if found.user is not None and anonymous:  # says a cookie that nobody signs
+                return Loaded(State.GONE, at=now, lives=True)
             if found.user is None or found.client is None:
                 return loaded
             change = binding.compare(Client(*found.client), client)
@@ -431,9 +433,7 @@ class SessionInterface(FlaskSessionInterface):
             return None
         keeper = self._keeper(app, session)
         with suppress(StoreUnavailable), session.visit.budget if session.visit else nullcontext():
-            redeemer = Redeemer(keeper, self._changes_told)
-            cookie = redeemer.that_counts(sent)
-            return redeemer.redeem(session, cookie, load) if cookie is not None else None
+            return Redeemer(keeper, self._changes_told).redeem(session, sent, load)
         return None
 
     def _keeper(self, app: Flask, session: Session) -> Keeper:
