@@ -67,13 +67,14 @@ class RememberCookies:
         if ours is None or ours.state is State.ISOLATED:
             return
         cookie = _sent(current_app, request).get(ours.remember or "")
-        if ours.rotation is Rotation.LOGIN:
+        again = ours.rotation is not Rotation.LOGIN
+        if not again:
             cookie = remembering.new_cookie(str(session["_user_id"]))
             ours.remember = cookie.remember
         elif cookie is None:
             return
         life = session.get("_remember_seconds") or remember_duration(current_app).total_seconds()
-        ours.grant = _Grant(ours, cookie, str(session["_user_id"]), life)
+        ours.grant = _Grant(ours, cookie, str(session["_user_id"]), life, again=again)
 
     def delete(self, response: Response) -> None:
         """With all that it was set with: for a `__Host-` name, and for one with Secure, browsers
@@ -120,11 +121,14 @@ class _Grant:
     answer, nobody is remembered.
     """
 
-    def __init__(self, ours: Session, cookie: RememberCookie, user_id: str, life: float) -> None:
+    def __init__(
+        self, ours: Session, cookie: RememberCookie, user_id: str, life: float, *, again: bool
+    ) -> None:
         self._session = ours
         self._cookie = cookie
         self._user_id = user_id
         self._life = life
+        self._again = again
 
     def __call__(self, response: Response) -> None:
         app, filed = current_app, False
@@ -136,6 +140,7 @@ class _Grant:
                 secret=ids.secret_hash(self._cookie.secret),
                 mark=binding_of(app).mark(client_of(request)),
                 life=int(self._life * 1000),
+                again=self._again,
             )
         if filed:
             value = remembering.dumps(_keys(app), self._cookie)

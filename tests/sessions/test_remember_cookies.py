@@ -552,6 +552,29 @@ def test_a_cookie_that_is_refreshed_with_each_request_stays_the_one_cookie(
     assert remembered(site.tab(), first).who() is None
 
 
+@pytest.mark.parametrize("whose", ["hers", "everyone's"])
+def test_a_cookie_that_is_refreshed_does_not_come_back_once_the_others_were_ended(
+    site: Site, whose: str
+) -> None:
+    """Somebody has a copy of it, because of which its person ends all but where they are."""
+    site.app.config["REMEMBER_COOKIE_REFRESH_EACH_REQUEST"] = True
+    tab = site.tab()
+    tab.log_in("ada", remember=True)
+    copy = remember_cookie(tab)
+
+    def end_others() -> None:
+        if whose == "hers":
+            site.manager.delete_user_sessions("ada", keep=ours().sid)
+        else:
+            site.manager.delete_all_sessions(keep=ours().sid)
+
+    tab.run(end_others)
+    assert tab.who() == "ada"
+
+    assert remembered(site.tab(), copy).who() is None
+    assert tab.who() == "ada"
+
+
 # -- the cookie itself ---------------------------------------------------------------------
 
 
