@@ -22,10 +22,9 @@ import msgspec
 from ...exceptions import StoreUnavailable
 from .base import Answer, Outcome
 from .breaker import TOLD
-from .budget import Budget
+from .budget import TIMEOUT, Budget
 from .host import Host
 from .resilient import ResilientStore
-from .trouble import TIMEOUT
 
 T = TypeVar("T")
 
