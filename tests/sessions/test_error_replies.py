@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from flask import flash, session
 from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
@@ -28,7 +29,7 @@ from flask_holdfast.sessions.stores.trouble import unavailable
 from tests.sessions.site import Site, next_millisecond
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     import redis
@@ -260,6 +261,45 @@ def test_one_late_answer_is_one_person_s_503(
     answers = [site.tab().log_in("bob").response.status_code for _ in range(3)]
     assert answers == [503, 503, 200]
     assert host.breaker.opened == 1
+
+
+def clear_and_flash() -> None:
+    session.clear()
+    flash("You are signed out")
+
+
+@pytest.mark.parametrize("way", ["a sign-out", "a sign-out with a message", "all of hers"])
+def test_what_a_late_answer_has_ended_is_in_no_copy(
+    host: FallbackStore, redis_url: str, tmp_path: Path, way: str
+) -> None:
+    """The store did it, and only its answer was late; then it went away."""
+    site = Site(redis_url, str(tmp_path))
+    site.interface.store = site.manager.store = host
+    ways: dict[str, Callable[[], object]] = {
+        "a sign-out": lambda: session.clear(),
+        "a sign-out with a message": clear_and_flash,
+        "all of hers": lambda: site.manager.delete_user_sessions("ada"),
+    }
+    tab = site.tab()
+    tab.log_in("ada")
+    assert isinstance(host.primary, RedisStore)
+    run, steps = host.primary._run, {"delete", "rotate", "end_user"}
+    away = False
+
+    def slow(step: str, *question: Any) -> Any:
+        if away:
+            raise unavailable(ConnectionRefusedError())
+        answer = run(step, *question)
+        if step in steps:
+            raise unavailable(TimeoutError("the time for it is over"))
+        return answer
+
+    vars(host.primary)["_run"] = slow
+    assert tab.run(ways[way]).response.status_code == 503
+    away = True
+
+    assert tab.who() is None
+    assert host.degraded
 
 
 # -- which is which --------------------------------------------------------------------------

@@ -14,8 +14,8 @@ has the bounds in one table.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
@@ -25,6 +25,9 @@ from .breaker import TOLD
 from .budget import TIMEOUT, Budget
 from .host import Host
 from .resilient import ResilientStore
+
+if TYPE_CHECKING:
+    from .endings import Ending
 
 T = TypeVar("T")
 
@@ -52,7 +55,14 @@ class FallbackStore(ResilientStore):
     def owes_durably(self) -> bool:  # type: ignore[override]  # a plain attribute in the others
         return self.shelter.shared
 
-    def _many(self, ask: Callable[[], T], stand: Callable[[], T], *, ends: bool = False) -> T:
+    def _many(
+        self,
+        ask: Callable[[], T],
+        stand: Callable[[], T],
+        *,
+        ends: bool = False,
+        unsure: Sequence[Ending] = (),
+    ) -> T:
         for _ in range(_TURNS):
             before, heard = self.shelter.state(), self._returning.heard
             if before is Host.AWAY:
@@ -66,6 +76,9 @@ class FallbackStore(ResilientStore):
                         self.breaker.succeeded()
                         raise
                     if self._is_only_late(error):
+                        # The store may have done it: no copy may outlive that.
+                        if unsure:
+                            self._copies.end(unsure)
                         raise
                     self._went_away(error)
                 else:

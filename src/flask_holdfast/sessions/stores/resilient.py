@@ -187,7 +187,9 @@ class ResilientStore(Store):
                 self._copies.moved(endings(answer), new_sid, data, answer.idle_left, asked)
             return answer
 
-        return self._one(sid, ask, stand, ends=True)
+        # Signed out, with something left to say; in any other case the same person goes on.
+        left = [_ending(sid, ended, idle, 0)] if sid and ended.to is None else []
+        return self._one(sid, ask, stand, ends=True, unsure=left)
 
     def delete(self, sid: str, *, ended: Tombstone, idle: int) -> bool:
         def stand() -> bool:
@@ -211,7 +213,8 @@ class ResilientStore(Store):
                 self._copies.drop(sid, ended=False)
             return done
 
-        return self._one(sid, ask, stand, ends=True)
+        ending = _ending(sid, ended, idle, 0)
+        return self._one(sid, ask, stand, ends=True, unsure=[ending])
 
     # -- many sessions -----------------------------------------------------------------
 
@@ -254,7 +257,7 @@ class ResilientStore(Store):
             self._end_what_stands_in(on)
             return sids
 
-        return self._many(ask, stand, ends=True)
+        return self._many(ask, stand, ends=True, unsure=[ending])
 
     def end_everyone(
         self,
@@ -291,7 +294,7 @@ class ResilientStore(Store):
             self._end_what_stands_in(on)
             return number
 
-        return self._many(ask, stand, ends=True)
+        return self._many(ask, stand, ends=True, unsure=[ending])
 
     def sessions_of(
         self, owner: str, *, offset: int = 0, limit: int | None = None
@@ -403,7 +406,7 @@ class ResilientStore(Store):
             self._copies.end([ending])
             return sid
 
-        return self._many(ask, stand, ends=True)
+        return self._many(ask, stand, ends=True, unsure=[ending])
 
     def sweep(self) -> int:
         return self.shelter.sweep() + self._many(self.primary.sweep, lambda: 0)
@@ -431,7 +434,13 @@ class ResilientStore(Store):
     # -- which of the two --------------------------------------------------------------
 
     def _one(
-        self, sid: str, ask: Callable[[], T], stand: Callable[[], T], *, ends: bool = False
+        self,
+        sid: str,
+        ask: Callable[[], T],
+        stand: Callable[[], T],
+        *,
+        ends: bool = False,
+        unsure: Sequence[Ending] = (),
     ) -> T:
         """A step on one session."""
 
@@ -440,11 +449,19 @@ class ResilientStore(Store):
                 self._returning.give_back_one(sid)
             return ask()
 
-        return self._many(ask_after_its_return, stand, ends=ends)
+        return self._many(ask_after_its_return, stand, ends=ends, unsure=unsure)
 
-    def _many(self, ask: Callable[[], T], stand: Callable[[], T], *, ends: bool = False) -> T:  # noqa: ARG002  # for those who stand in
+    def _many(
+        self,
+        ask: Callable[[], T],
+        stand: Callable[[], T],  # noqa: ARG002  # like the next two for those who stand in
+        *,
+        ends: bool = False,  # noqa: ARG002
+        unsure: Sequence[Ending] = (),  # noqa: ARG002
+    ) -> T:
         """A step: `ask` asks the store, `stand` answers without it, and `ends` says whether it
-        ends something. Here the store answers, or nobody.
+        ends something. `unsure` is what may have ended where no answer comes. Here the store
+        answers, or nobody.
         """
         if not self.breaker.allows():
             error = StoreUnavailable("the session store is away, and left alone for a moment")
