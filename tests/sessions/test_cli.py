@@ -169,7 +169,9 @@ def test_a_session_is_not_ended_twice(site: Site) -> None:
     assert result.output == "Error: There is no live session of that id.\n"
 
 
-@pytest.mark.parametrize("text", ["x", "*", "0b6b1ba6-5f3a-4e0c-9d4e-2f1c5a7d9e10", "\x1b[2J", "../etc"])
+@pytest.mark.parametrize(
+    "text", ["x", "*", "0b6b1ba6-5f3a-4e0c-9d4e-2f1c5a7d9e10", "\x1b[2J", "../etc"]
+)
 def test_what_is_no_live_session_is_an_error_that_quotes_nothing(site: Site, text: str) -> None:
     result = flask(site, "revoke", text)
 
