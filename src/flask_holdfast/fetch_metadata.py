@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-#: RFC 9110 section 9.2.1, which is what SameSite=Lax goes by.
-_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+#: RFC 9110 section 9.2.1. SameSite=Lax goes by them. CSRF protection checks any other method,
+#: known or not (PROPFIND, QUERY, ...).
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
 
 def cookie_withheld(environ: Mapping[str, Any], samesite: str | None) -> bool:
@@ -29,7 +30,7 @@ def cookie_withheld(environ: Mapping[str, Any], samesite: str | None) -> bool:
     known = (samesite or "lax").lower()
     if known == "none":
         return False
-    is_safe = environ.get("REQUEST_METHOD", "GET") in _SAFE_METHODS
+    is_safe = environ.get("REQUEST_METHOD", "GET") in SAFE_METHODS
     site = environ.get("HTTP_SEC_FETCH_SITE", "").strip(" \t")
     if site:
         if site in ("same-origin", "same-site", "none"):

@@ -16,9 +16,6 @@ from typing import Protocol
 from .origin import Proof
 from .reasons import Reason
 
-#: RFC 9110 section 9.2.1. Any other method is protected, known or not (PROPFIND, QUERY, ...).
-SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
-
 
 class Place(Enum):
     """Where a token may be, in the order in which it is looked for."""

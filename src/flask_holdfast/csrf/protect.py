@@ -31,6 +31,7 @@ from werkzeug.exceptions import HTTPException
 
 from .. import settings, signals
 from ..exceptions import SettingError, StoreUnavailable, printable
+from ..fetch_metadata import SAFE_METHODS
 from . import (
     adoption,
     answer,
@@ -43,7 +44,7 @@ from . import (
     refill,
     templating,
 )
-from .decision import SAFE_METHODS, Decision, Outcome, Place, decide
+from .decision import Decision, Outcome, Place, decide
 from .exemptions import Named
 from .origin import Origin, Proof
 from .reasons import Reason

@@ -20,8 +20,8 @@ from flask import Request, Response, current_app, g, request
 from werkzeug.exceptions import HTTPException, InternalServerError
 
 from ..exceptions import TokenWouldLeak
+from ..fetch_metadata import SAFE_METHODS
 from . import answer, current, origin
-from .decision import SAFE_METHODS
 from .origin import Origin
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})

@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 from flask import current_app, request
 from flask.sessions import SessionInterface as FlaskSessionInterface
-from werkzeug.exceptions import Conflict, Forbidden
 
 from .. import keys, settings, signals
 from ..exceptions import LoginRefused, SessionLimitReached, StoreUnavailable, printable
@@ -34,8 +33,13 @@ from ..fetch_metadata import cookie_withheld
 from . import cookies, ids, record
 from .binding import Binding, Change, Client
 from .ending import end, forget
-from .error_response import answer_instead
 from .events import Once, logger, tell
+from .http_errors import (
+    LoginRefusedMeanwhile,
+    SessionUnavailable,
+    TooManySessions,
+    answer_instead,
+)
 from .keeper import Keeper
 from .kept import Fate, Kept
 from .merge import Changes
@@ -44,7 +48,6 @@ from .session import Session
 from .state import Found, Held, Loaded, State
 from .stores.base import LOGOUT, REVOKED, ROTATED, Outcome, Proof, Store, Tombstone
 from .stores.url import open_store, store_of
-from .unavailable import SessionUnavailable
 from .visit import Visit
 
 if TYPE_CHECKING:
@@ -53,23 +56,6 @@ if TYPE_CHECKING:
     from redis import Redis, RedisCluster
 
 U = TypeVar("U")
-
-
-class TooManySessions(SessionLimitReached, Forbidden):
-    """`SessionLimitReached` as Flask answers it: 403."""
-
-    description = (
-        "You are signed in at as many places as are allowed. Please sign out at one of them "
-        "first, then sign in here."
-    )
-
-
-class LoginRefusedMeanwhile(LoginRefused, Conflict):
-    """`LoginRefused` as Flask answers it: 409."""
-
-    description = (
-        "All sessions of this account were ended while you were signing in. Please sign in again."
-    )
 
 
 class SessionInterface(FlaskSessionInterface):

@@ -21,8 +21,6 @@ from .state import NOTHING, Found, Held, Loaded, Rotation, State
 from .stores.base import OVER, UNAVAILABLE, Outcome, Store, Tombstone
 from .visit import OwnEnds, Visit
 
-__all__ = ["REQUEST_LOCAL", "Loaded", "Rotation", "Session", "State"]
-
 #: Flask-Login asks for these on every response. They are words between it and the
 #: current request: never stored, looked up without loading, and no `clear` removes them.
 REQUEST_LOCAL = frozenset({"_remember", "_remember_seconds"})

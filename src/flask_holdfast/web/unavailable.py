@@ -20,10 +20,10 @@ from werkzeug.exceptions import HTTPException
 
 from .. import settings
 from ..csrf import CSRFProtect, answer, origin, refill
-from ..csrf.decision import SAFE_METHODS
 from ..csrf.origin import Proof
 from ..exceptions import StoreUnavailable
-from ..sessions.unavailable import RETRY_AFTER, SessionNotDurable, SessionUnavailable
+from ..fetch_metadata import SAFE_METHODS
+from ..sessions.http_errors import RETRY_AFTER, SessionNotDurable, SessionUnavailable
 
 TEMPLATE = "holdfast/unavailable.html"
 #: The `reason` of the problem: the store is away, or only stood in for.
