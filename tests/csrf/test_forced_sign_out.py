@@ -142,7 +142,7 @@ class TestTheFormOfAPageThatALinkLedTo:
         assert answer.text == "written"
 
     @pytest.mark.parametrize(
-        "told", [{}, {"Sec-Fetch-Site": "none"}, {"Origin": SITE.upper()}], ids=str
+        "told", [{}, {"Sec-Fetch-Site": "none"}, {"Origin": "https://a.shop.example"}], ids=str
     )
     def test_is_not_where_the_browser_does_not_say_that_it_is_ours(
         self, app: Flask, visitor: Browser, told: dict[str, str]

@@ -17,6 +17,7 @@ from typing import cast
 from flask import Response, after_this_request, current_app, g, request
 
 from ..fetch_metadata import cookie_withheld
+from .request_origin import vouched
 
 _KEPT = "_holdfast_csrf_interim"
 _SECRET = re.compile("[0-9a-f]{40}")
@@ -41,14 +42,7 @@ def secret() -> str:
 
 def proved() -> str | None:
     """The secret that came with this request, if the browser says that our own page sent it."""
-    return _sent() if is_same_origin() else None
-
-
-def is_same_origin() -> bool:
-    """Whether the browser itself says that one of our own pages sent this request."""
-    if site := request.headers.get("Sec-Fetch-Site"):
-        return site == "same-origin"
-    return request.headers.get("Origin") == request.host_url.rstrip("/")
+    return _sent() if vouched(request) else None
 
 
 def _sent() -> str | None:

@@ -42,6 +42,7 @@ from . import (
     origin,
     redirects,
     refill,
+    request_origin,
     templating,
 )
 from .decision import Decision, Outcome, Place, decide
@@ -394,7 +395,7 @@ class RequestFacts:
     def origin(self) -> Reason | Proof:
         headers = self._request.headers
         return origin.check(
-            answer.target(self._request),
+            request_origin.target(self._request),
             sec_fetch_site=headers.get("Sec-Fetch-Site"),
             origin=headers.get("Origin"),
             referer=headers.get("Referer"),

@@ -19,8 +19,7 @@ from flask import Flask, Response, current_app, json, request
 from werkzeug.exceptions import HTTPException
 
 from .. import settings
-from ..csrf import CSRFProtect, answer, origin, refill
-from ..csrf.origin import Proof
+from ..csrf import CSRFProtect, answer, refill, request_origin
 from ..exceptions import StoreUnavailable
 from ..fetch_metadata import SAFE_METHODS
 from ..sessions.http_errors import RETRY_AFTER, SessionNotDurable, SessionUnavailable
@@ -108,19 +107,8 @@ def _page(error: SessionUnavailable) -> str:
 def _form() -> refill.Refill | None:
     """What was sent, to be sent again. A form whose text cannot be read is no reason to fail."""
     with suppress(StoreUnavailable, HTTPException):
-        return refill.offer_unasked(_proof())
+        return refill.offer_unasked(request_origin.vouched(request))
     return None
-
-
-def _proof() -> Proof | None:
-    proof = origin.check(
-        answer.target(request),
-        sec_fetch_site=request.headers.get("Sec-Fetch-Site"),
-        origin=request.headers.get("Origin"),
-        referer=None,
-        strict_referer=False,
-    )
-    return proof if isinstance(proof, Proof) else None
 
 
 def _translate(sentence: str) -> str:
