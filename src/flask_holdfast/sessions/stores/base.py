@@ -82,6 +82,8 @@ EXPIRED_KEPT = 3_600_000
 OWN, OWN_KEPT = "own:", 600_000
 #: Not an end: the session cannot be shown while the store is away.
 UNAVAILABLE = "unavailable"
+#: The kind of a `StoreUnavailable` whose answer did not come in time, whatever the store.
+TIMEOUT = "timeout"
 
 
 class Tombstone(msgspec.Struct, frozen=True, omit_defaults=True):
