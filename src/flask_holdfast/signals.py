@@ -39,22 +39,23 @@ session_conflict = _signals.signal("session-conflict")
 #: Arguments: `session_id`, `reason`: why it had ended ("logout", "revoked", "rotated",
 #: "evicted", "idle", "absolute", or "expired" where that is all that is known), "unavailable"
 #: while the store is away, "refused" for a login whose user's sessions were all ended
-#: meanwhile, "full" for one beyond SESSION_MAX_PER_USER.
+#: meanwhile (see `LoginRefused`), "full" for a login beyond SESSION_MAX_PER_USER.
 session_gone = _signals.signal("session-gone")
 
 #: A secret came back that had been renewed, after its end: an old copy of the cookie. Told once
 #: for each client by each process. Arguments: `session_id`, `user_id` (None if anonymous).
 secret_replayed = _signals.signal("secret-replayed")
 
-#: Two sessions' genuine cookies came under one `__Host-` name: one was planted, or Partitioned was
-#: switched on or off meanwhile. Told once for each client by each process. Arguments:
-#: `session_id` (the one that counts, None if none does), `session_ids` (all of them).
+#: The genuine cookies of two sessions came under one `__Host-` name: one was planted, or
+#: SESSION_COOKIE_PARTITIONED was switched on or off. Told once for each client by each process.
+#: Arguments: `session_id` (the session that counts, None if none does), `session_ids` (all of them).
 duplicate_cookies = _signals.signal("duplicate-cookies")
 
 #: A signed-in session came from another client than the one it is bound to; told once for
 #: each client by each process. Arguments: `session_id`, `user_id`, `change` ("network" or
-#: "client"), `action` taken. Or so did a remember cookie, of which `session_id` is the session
-#: that it had: `action` is "refused", or "replaced" where it began another in that one's place.
+#: "client"), `action` ("log", "challenge" or "revoke"). Sent too where a remember cookie came from
+#: another client: `session_id` is then the cookie's former session, and `action` is "refused", or
+#: "replaced" where the cookie began another session in its place.
 client_changed = _signals.signal("client-changed")
 
 #: The breaker before the store changed. Arguments: `state` ("closed": all is well, "open": the store

@@ -9,7 +9,6 @@ import ssl
 from redis import exceptions
 
 from ...exceptions import StoreUnavailable
-
 from . import base
 
 #: No connection could be made: nobody listens, or the network says so.
