@@ -1,4 +1,4 @@
-"""Where a request began, as browsers tell by W3C Fetch Metadata, Origin or Referer. Pure: no Flask."""
+"""Where a request began, by Fetch Metadata, Origin or Referer. Pure: no Flask."""
 
 from __future__ import annotations
 

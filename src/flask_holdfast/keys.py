@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-#: Keys that stand in documentation and tutorials, as their lower-case letters and digits alone: so no
-#: other spelling with quotes, blanks, hyphens or escapes hides one. Keys too short to pass are left out.
+#: Keys that stand in documentation and tutorials, as their lower-case letters and digits alone: so
+#: no other spelling with quotes, blanks, hyphens or escapes hides one. Keys too short to pass are
+#: left out.
 _PUBLISHED = frozenset(
     {
         # Flask's documentation, of now and of former years; with its escapes as bytes and as text.

@@ -55,7 +55,8 @@ class RememberCookies:
         self._login_manager._load_user_from_remember_cookie = self.load
 
     def write(self, response: Response) -> None:  # noqa: ARG002  # it is not ready for one
-        """Have the response set a remember cookie, once the session is saved and the store knows it.
+        """Have the response set a remember cookie, once the session is saved and the store knows
+        it.
 
         A login gets a new cookie. Otherwise (REMEMBER_COOKIE_REFRESH_EACH_REQUEST) the cookie that
         came gets another life, if it belongs to this session.
@@ -150,8 +151,8 @@ def _attributes(app: Flask) -> dict[str, Any]:
         "secure": config.get("REMEMBER_COOKIE_SECURE", False),
         "httponly": config.get("REMEMBER_COOKIE_HTTPONLY", True),
         "samesite": config.get("REMEMBER_COOKIE_SAMESITE"),
-        # Flask-Login has no setting for it. Inside another site's page browsers keep a cookie without
-        # Partitioned apart from the session cookie with it.
+        # Flask-Login has no setting for it. Inside another site's page browsers keep a cookie
+        # without Partitioned apart from the session cookie with it.
         "partitioned": app.session_interface.get_cookie_partitioned(app),
     }
 
@@ -245,6 +246,6 @@ def _logged_out(app: Flask, **_extra: object) -> None:
 
 
 def _sent_away(app: Flask, **_extra: object) -> None:
-    """A person who was signed out while they wrote gets their form back, not the login page alone."""
+    """A person who was signed out while writing gets their form back, not the login page alone."""
     if "holdfast" in app.extensions:
         app.extensions["holdfast"].csrf.before_signing_in()

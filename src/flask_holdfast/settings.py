@@ -284,9 +284,9 @@ def get(config: Mapping[str, Any], key: str) -> Any:
 def user_keys(config: Mapping[str, Any], *, flask_login: bool) -> tuple[str, ...]:
     """The session keys that say who is signed in.
 
-    Beside Flask-Login its own key alone counts: a public view that keeps a `user_id` in the session,
-    such as that of the profile last looked at, must sign nobody in. Other keys count where the
-    application names them in SESSION_USER_KEYS.
+    Beside Flask-Login its own key alone counts: a public view that keeps a `user_id` in the
+    session, such as that of the profile last looked at, must sign nobody in. Other keys count where
+    the application names them in SESSION_USER_KEYS.
     """
     if flask_login and "SESSION_USER_KEYS" not in config:
         return ("_user_id",)

@@ -14,8 +14,8 @@ _signals = Namespace()
 #: A session was filed in the store. Arguments: `session_id`, `user_id` (None if anonymous).
 session_created = _signals.signal("session-created")
 
-#: A session that a browser knew got a new id; the old one is dead. Arguments: `session_id`, `previous_id`,
-#: `user_id`, `reason` ("login", "logout", "rotated").
+#: A session that a browser knew got a new id; the old one is dead. Arguments: `session_id`,
+#: `previous_id`, `user_id`, `reason` ("login", "logout", "rotated").
 session_rotated = _signals.signal("session-rotated")
 
 #: A session was ended on purpose. Arguments: `session_id`, `user_id` (None if anonymous, or
@@ -48,7 +48,8 @@ secret_replayed = _signals.signal("secret-replayed")
 
 #: The genuine cookies of two sessions came under one `__Host-` name: one was planted, or
 #: SESSION_COOKIE_PARTITIONED was switched on or off. Told once for each client by each process.
-#: Arguments: `session_id` (the session that counts, None if none does), `session_ids` (all of them).
+#: Arguments: `session_id` (the session that counts, None if none does), `session_ids` (all of
+#: them).
 duplicate_cookies = _signals.signal("duplicate-cookies")
 
 #: A signed-in session came from another client than the one it is bound to; told once for
@@ -58,10 +59,10 @@ duplicate_cookies = _signals.signal("duplicate-cookies")
 #: "replaced" where the cookie began another session in its place.
 client_changed = _signals.signal("client-changed")
 
-#: The breaker before the store changed. Arguments: `state` ("closed": all is well, "open": the store
-#: is away and left alone, "half-open": one request asks it), `previous`, `available` (whether it
-#: is closed now), `trouble` (one word for why it opened: "refused", "timeout", ...). Sent by each
-#: process for itself.
+#: The breaker before the store changed. Arguments: `state` ("closed": all is well, "open": the
+#: store is away and left alone, "half-open": one request asks it), `previous`, `available` (whether
+#: it is closed now), `trouble` (one word for why it opened: "refused", "timeout", ...). Sent by
+#: each process for itself.
 store_changed = _signals.signal("store-changed")
 
 #: A request was refused by CSRF protection. Arguments: `reason`, `endpoint`, `method`,

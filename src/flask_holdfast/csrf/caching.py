@@ -2,9 +2,9 @@
 
 A shared cache would give the token to others (who can do nothing with it) and, worse, keep giving
 out pages whose forms are dead. It would also show to everybody what a page shows to its person.
-The decision is made last, after every hook of the application. A stream that makes its token after the headers
-were sent can neither be kept from caches nor set the cookie that the token belongs to: it is
-stopped before the token goes out.
+The decision is made last, after every hook of the application. A stream that makes its token after
+the headers were sent can neither be kept from caches nor set the cookie that the token belongs to:
+it is stopped before the token goes out.
 """
 
 from __future__ import annotations

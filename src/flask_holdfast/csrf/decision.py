@@ -46,8 +46,8 @@ class Facts(Protocol):
         """The tokens in one place, none of them empty."""
 
     def verdict(self, token: str) -> Reason | None:
-        """What is wrong with a token, or None. Fetches the session, unless the token is certainly good
-        for no session of this request.
+        """What is wrong with a token, or None. Fetches the session, unless the token is certainly
+        good for no session of this request.
         """
 
     def old_tokens_pass(self) -> bool:

@@ -1,11 +1,11 @@
 """A secret for tokens where a foreign session must not be written: in a cookie of its own.
 
 `CSRFProtect` alone keeps the secret of its tokens in the application's session, as Flask-WTF does.
-Where the browser may have withheld the session cookie (`fetch_metadata.cookie_withheld`), a write to the
-session would set a new session cookie, and sign its owner out. There the secret is in the cookie
-`<name>-csrf`, and stays good beside the session cookie that comes with the page's form. The cookie
-proves nothing by itself: without a `__Host-` prefix a sibling host may plant one. So the browser has
-to say besides that the form came from our own page.
+Where the browser may have withheld the session cookie (`fetch_metadata.cookie_withheld`), a write
+to the session would set a new session cookie, and sign its owner out. There the secret is in the
+cookie `<name>-csrf`, and stays good beside the session cookie that comes with the page's form. The
+cookie proves nothing by itself: without a `__Host-` prefix a sibling host may plant one. So the
+browser has to say besides that the form came from our own page.
 """
 
 from __future__ import annotations

@@ -115,9 +115,10 @@ class CSRFProtect(flask_wtf.csrf.CSRFProtect):
         methods = app.config["WTF_CSRF_METHODS"]
         super().init_app(app)
         app.config["WTF_CSRF_METHODS"] = methods  # Flask-WTF made a plain set of it
-        # In the place of Flask-WTF's hook: hooks that were registered earlier would run before it, and
-        # may ask who is signed in. The signal is sent before all hooks, and an error raised there
-        # reaches the application's handlers. The hook is for code that runs the hooks by hand.
+        # In the place of Flask-WTF's hook: hooks that were registered earlier would run before it,
+        # and may ask who is signed in. The signal is sent before all hooks, and an error raised
+        # there reaches the application's handlers. The hook is for code that runs the hooks by
+        # hand.
         hooks = app.before_request_funcs[None]
         hooks.pop()
         hooks.insert(0, self._begin)
@@ -271,9 +272,9 @@ class CSRFProtect(flask_wtf.csrf.CSRFProtect):
             raise
 
     def _hide_session(self, asked: Request) -> None:
-        """Hide session and remember cookie from the hooks and error handlers that answer `asked`: the
-        request was refused at the gate, or would have been if there were a view, so another site may
-        have made the person's browser send it.
+        """Hide session and remember cookie from the hooks and error handlers that answer `asked`:
+        the request was refused at the gate, or would have been if there were a view, so another
+        site may have made the person's browser send it.
         """
         if settings.get(current_app.config, "CSRF_REPORT_ONLY"):
             return

@@ -8,10 +8,11 @@ session of its own where the session cookie must not be replaced, and is read on
   signed in.
 - The session is challenged from this client: what a view writes meanwhile (the first step of a
   login) does not go into that session, which waits for its user.
-- The cookies of two sessions came under one `__Host-` name (`chosen`): nothing tells which is planted.
+- The cookies of two sessions came under one `__Host-` name (`chosen`): nothing tells which is
+  planted.
 
-The interim cookie never signs anybody in. A login sets the session cookie, whatever came, and deletes
-the interim cookie; a sign-out deletes both.
+The interim cookie never signs anybody in. A login sets the session cookie, whatever came, and
+deletes the interim cookie; a sign-out deletes both.
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ def chosen(genuine: Sequence[ids.Cookie], *, name: str, partitioned: bool) -> id
     With the prefix browsers take no cookie from a sibling (RFC 6265bis section 4.1.3.2), so two
     sessions show that one cookie found a way around the prefix. Neither age nor order tells which,
     and a person who acts in the attacker's session gives away what they write: so none counts. A
-    sibling can keep people signed out in this way, as it always can by too many or too long cookies.
+    sibling can keep people signed out in this way, as it always can by too many or too long
+    cookies.
 
     One case is honest: where SESSION_COOKIE_PARTITIONED was switched on or off, browsers keep
     the former cookie beside the new one (CHIPS). A cookie says how it was set. Cookies that were

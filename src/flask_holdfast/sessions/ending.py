@@ -107,8 +107,8 @@ def made_room(
     store: Store, evicted: Sequence[Listed], by: Record, ended: Tombstone, *, idle: int
 ) -> None:
     """Tell of the sessions in `evicted`, which made room for the session of `by`, and end their
-    remember cookies, or those would sign in again at once. The remember cookie of `by` itself stays:
-    its browser signs in here.
+    remember cookies, or those would sign in again at once. The remember cookie of `by` itself
+    stays: its browser signs in here.
     """
     for each in evicted:
         was = decode(each.data)

@@ -98,7 +98,7 @@ _OF_THE_BODY = (
 
 
 def answer_instead(app: Flask, response: Response, error: HTTPException, cause: Exception) -> None:
-    """Turn `response` into what the application's error handlers say of `error`, without a cookie."""
+    """Turn `response` into what the app's error handlers say of `error`, without a cookie."""
     error.__cause__ = cause.__cause__ or cause
     try:
         answer = app.make_response(app.handle_user_exception(error))

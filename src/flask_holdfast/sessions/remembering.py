@@ -6,10 +6,10 @@ The cookie does not name its user: the store does, beside the SHA-256 of the coo
 cookie signs in only to an application with that store, and only while its record is there. An
 emptied store knows no remember cookie, and nobody has to keep a list of those that have ended.
 
-One cookie has one live session. Where several requests leave a browser together, all with the remember
-cookie alone, the first begins the session and the others join it, in whatever order they are
-answered. The session's secret is derived from the cookie's secret and the sid, so each answer can
-set the session's cookie, and the store knows no secret. A request that comes later, or from
+One cookie has one live session. Where several requests leave a browser together, all with the
+remember cookie alone, the first begins the session and the others join it, in whatever order they
+are answered. The session's secret is derived from the cookie's secret and the sid, so each answer
+can set the session's cookie, and the store knows no secret. A request that comes later, or from
 elsewhere, begins another session in the place of the first. So a copied cookie shows: the former
 session ends, and where it was live on another client an event says so.
 """
@@ -102,7 +102,8 @@ def joins(found: Remembered, there: Record | None, secret: bytes, change: Change
     """
     if there is None or found.begun is None or not 0 <= found.begun < TOGETHER:
         return False
-    # A session that was rotated or renewed since has another secret, which only its own cookie holds.
+    # A session that was rotated or renewed since has another secret, which only its own cookie
+    # holds.
     proved = hmac.compare_digest(there.secret, ids.secret_hash(secret))
     return proved and there.user == found.user and change is Change.NONE
 
@@ -151,8 +152,8 @@ class Redeemer:
             if answer.outcome is Outcome.FULL:
                 tell(signals.session_gone, logging.WARNING, session_id=found.sid, reason="full")
                 return None
-            # REFUSED: another request was first. Otherwise the anonymous session of this browser was
-            # changed, or has ended, meanwhile.
+            # REFUSED: another request was first. Otherwise the anonymous session of this browser
+            # was changed, or has ended, meanwhile.
             if answer.outcome is not Outcome.REFUSED:
                 there = record.decode(answer.data) if answer.data else None
         return None
@@ -164,8 +165,8 @@ class Redeemer:
         return self._keeper.binding.compare(Client(*before.client), self._keeper.client)
 
     def _is_from_here(self, found: Remembered, change: Change) -> bool:
-        """Whether the cookie comes from the kind of client that it was given to. Without this check a
-        copied remember cookie would get around the challenge that a copied session cookie meets.
+        """Whether the cookie comes from the kind of client that it was given to. Without this check
+        a copied remember cookie would get around the challenge that a copied session cookie meets.
         """
         if settings.get(self._keeper.config, "SESSION_BINDING_ACTION") == "log" or not found.mark:
             return True

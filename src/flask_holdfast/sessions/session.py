@@ -163,8 +163,8 @@ class Session(TokenScope, SessionMixin, MutableMapping[str, Any]):
                 self._raw, self._overlay = loaded.record.data, dict(loaded.overlay)
 
     def redeem(self, cookie: ids.Cookie, loaded: Loaded) -> None:
-        """Go on as the session of `cookie`, which a remember cookie has begun. The changes that this
-        request made so far go to that session.
+        """Go on as the session of `cookie`, which a remember cookie has begun. The changes that
+        this request made so far go to that session.
         """
         for key in [*self._values]:
             if self._differs_in_place(key):

@@ -1,5 +1,5 @@
-"""The answer to a client while the store does not answer: problem details (RFC 9457) for programs, a
-calm page for people, with what they wrote. The errors themselves are in `sessions.http_errors`.
+"""The answer to a client while the store does not answer: problem details (RFC 9457) for programs,
+a calm page for people, with what they wrote. The errors themselves are in `sessions.http_errors`.
 
     {"type", "title", "status": 503, "detail", "reason": "store_unavailable", "retry_after"}
 
