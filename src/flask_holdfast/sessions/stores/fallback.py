@@ -20,12 +20,11 @@ from typing import TypeVar
 import msgspec
 
 from ...exceptions import StoreUnavailable
-from .base import Answer, Outcome
+from .base import TIMEOUT, Answer, Outcome
 from .breaker import TOLD
 from .budget import Budget
 from .host import Host
 from .resilient import ResilientStore
-from .trouble import TIMEOUT
 
 T = TypeVar("T")
 
