@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Container
+from collections.abc import Callable, Collection, Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -150,5 +150,5 @@ def _isolates(request: Request) -> bool:
     return state(app).csrf.isolates(request)
 
 
-def _remembered(request: Request) -> str | None:
+def _remembered(request: Request) -> Collection[str]:
     return login.sent_remember(current_app._get_current_object(), request)  # type: ignore[attr-defined]  # a proxy

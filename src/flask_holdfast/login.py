@@ -9,6 +9,7 @@ it. A remember cookie ends with the session that it belongs to, and all of a use
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any, cast
@@ -48,11 +49,13 @@ class RememberCookies:
 
     def __init__(self, login_manager: Any) -> None:
         self._login_manager = login_manager
+        self._protection_failed: Callable[[], bool] = login_manager._session_protection_failed
 
     def install(self) -> None:
         self._login_manager._set_cookie = self.write
         self._login_manager._clear_cookie = self.delete
         self._login_manager._load_user_from_remember_cookie = self.load
+        self._login_manager._session_protection_failed = self.protection_failed
 
     def write(self, response: Response) -> None:  # noqa: ARG002  # it is not ready for one
         """Have the response set a remember cookie, once the session is saved and the store knows
@@ -64,14 +67,15 @@ class RememberCookies:
         ours = _our_session()
         if ours is None or ours.state is State.ISOLATED:
             return
-        cookie = _sent(current_app, request)
-        if ours.rotation is Rotation.LOGIN:
-            cookie = remembering.new_cookie(session["_user_id"])
+        cookie = _sent(current_app, request).get(ours.remember or "")
+        again = ours.rotation is not Rotation.LOGIN
+        if not again:
+            cookie = remembering.new_cookie(str(session["_user_id"]))
             ours.remember = cookie.remember
-        elif cookie is None or cookie.remember != ours.remember:
+        elif cookie is None:
             return
         life = session.get("_remember_seconds") or remember_duration(current_app).total_seconds()
-        ours.grant = _Grant(ours, cookie, str(session["_user_id"]), life)
+        ours.grant = _Grant(ours, cookie, str(session["_user_id"]), life, again=again)
 
     def delete(self, response: Response) -> None:
         """Delete the cookie with the attributes that it was set with. For a `__Host-` name, and for
@@ -80,15 +84,16 @@ class RememberCookies:
         """
         response.delete_cookie(_name(current_app), **_attributes(current_app))
 
-    def load(self, value: str) -> Any:
+    def load(self, value: str) -> Any:  # noqa: ARG002  # the first of that name, which may be planted
         """The user that a remember cookie signs in, or None. In a request that signs out, None."""
         ours, interface = _our_session(), current_app.session_interface
-        cookie = remembering.loads(_keys(current_app), value)
-        if ours is None or cookie is None or not isinstance(interface, SessionInterface):
+        sent, find_user = _sent(current_app, request), self._login_manager._user_callback
+        if ours is None or not sent or not isinstance(interface, SessionInterface):
             return None
-        if ours.state is State.ISOLATED or ours.cleared:
+        # Without a user loader there is a request loader alone.
+        if ours.state is State.ISOLATED or ours.cleared or find_user is None:
             return None
-        user = interface.redeem(ours, cookie, self._login_manager._user_callback)
+        user = interface.redeem(ours, [*sent.values()], find_user)
         if user is not None:
             from flask_login import user_loaded_from_cookie
 
@@ -98,6 +103,18 @@ class RememberCookies:
             )
         return user
 
+    def protection_failed(self) -> bool:
+        """Flask-Login's own look at the client (SESSION_PROTECTION), but not where a session is held
+        from this client: what is here is another, in which nobody is signed in. With "strong" it
+        would sign out, and end the held one, though nobody asked for it.
+        """
+        ours = _our_session()
+        if ours is not None:
+            ours.load()
+            if ours.held is not None:
+                return False
+        return self._protection_failed()
+
 
 class _Grant:
     """Files a remember cookie for a session that was saved, and sets it in the response.
@@ -106,11 +123,14 @@ class _Grant:
     or does not answer, the response sets no cookie.
     """
 
-    def __init__(self, ours: Session, cookie: RememberCookie, user_id: str, life: float) -> None:
+    def __init__(
+        self, ours: Session, cookie: RememberCookie, user_id: str, life: float, *, again: bool
+    ) -> None:
         self._session = ours
         self._cookie = cookie
         self._user_id = user_id
         self._life = life
+        self._again = again
 
     def __call__(self, response: Response) -> None:
         app, filed = current_app, False
@@ -122,20 +142,25 @@ class _Grant:
                 secret=ids.secret_hash(self._cookie.secret),
                 mark=binding_of(app).mark(client_of(request)),
                 life=int(self._life * 1000),
+                again=self._again,
             )
         if filed:
             value = remembering.dumps(_keys(app), self._cookie)
             response.set_cookie(_name(app), value, max_age=int(self._life), **_attributes(app))
 
 
-def sent_remember(app: Flask, request: Request) -> str | None:
-    """The id of the genuine remember cookie that `request` carries, if any."""
-    cookie = _sent(app, request) if "login_manager" in vars(app) else None
-    return cookie.remember if cookie else None
+def sent_remember(app: Flask, request: Request) -> Collection[str]:
+    """The ids of the genuine remember cookies that `request` carries."""
+    return _sent(app, request) if "login_manager" in vars(app) else ()
 
 
-def _sent(app: Flask, request: Request) -> RememberCookie | None:
-    return remembering.loads(_keys(app), request.cookies.get(_name(app), ""))
+def _sent(app: Flask, request: Request) -> dict[str, RememberCookie]:
+    """The genuine ones by their id. A browser sends several of one name where its attributes have
+    changed (path, domain, Partitioned), or where a sibling host has planted one.
+    """
+    keys, values = _keys(app), request.cookies.getlist(_name(app))
+    genuine = (remembering.loads(keys, value) for value in values)
+    return {cookie.remember: cookie for cookie in genuine if cookie is not None}
 
 
 def _name(app: Flask) -> str:
@@ -225,13 +250,13 @@ def _logged_in(app: Flask, **_extra: object) -> None:
     ours.rotate(Rotation.LOGIN)
     if ours.user_id != ours.stored_user_id:
         ours.remember = None  # that of the session before, which is somebody else's
-    sent = sent_remember(app, request)
-    if sent not in (None, ours.remember):
-        _manager().forget(sent)  # from an earlier login: no logout would find it any more
+    for sent in sent_remember(app, request):
+        if sent != ours.remember:
+            _manager().forget(sent)  # from an earlier login: no logout would find it any more
 
 
 def _logged_out(app: Flask, **_extra: object) -> None:
-    """A logout ends the remember cookie that was sent along, whatever session it belongs to. It
+    """A logout ends each remember cookie that was sent along, whatever session it belongs to. It
     also ends a session that is challenged from this client, which Flask-Login does not see.
     """
     ours = _our_session()
@@ -240,9 +265,8 @@ def _logged_out(app: Flask, **_extra: object) -> None:
     if ours.state is not State.ISOLATED:
         ours.load()
         ours.leaves_held = ours.held is not None
-    remember = sent_remember(app, request)
-    if remember is not None:
-        _manager().forget(remember)
+    for sent in sent_remember(app, request):
+        _manager().forget(sent)
 
 
 def _sent_away(app: Flask, **_extra: object) -> None:

@@ -47,9 +47,9 @@ session_gone = _signals.signal("session-gone")
 secret_replayed = _signals.signal("secret-replayed")
 
 #: The genuine cookies of two sessions came under one `__Host-` name: one was planted, or
-#: SESSION_COOKIE_PARTITIONED was switched on or off. Told once for each client by each process.
-#: Arguments: `session_id` (the session that counts, None if none does), `session_ids` (all of
-#: them).
+#: SESSION_COOKIE_PARTITIONED was switched on or off. Or several remember cookies in one request are
+#: good. Told once for each client by each process. Arguments: `session_id` (the session that
+#: counts, None if none does), `session_ids` (all of them).
 duplicate_cookies = _signals.signal("duplicate-cookies")
 
 #: A signed-in session came from another client than the one it is bound to; told once for

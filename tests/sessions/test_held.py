@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from flask import flash, get_flashed_messages, session
 from flask_login import login_user, logout_user
 
 from flask_holdfast import signals
+from flask_holdfast.sessions.ids import CookieSigner, Kind
 from flask_holdfast.sessions.stores.base import LOGOUT, REVOKED
 from tests.sessions.site import COOKIE, FIREFOX, SAFARI, Site, Tab, User, ours, sign_out
 
@@ -269,3 +271,40 @@ def test_a_replayed_secret_can_be_left_for_good_too(make_site: Callable[..., Sit
 
     assert revoked == [LOGOUT]
     assert tab.who() is None
+
+
+@pytest.mark.parametrize("mode", ["basic", "strong"])
+def test_flask_logins_own_look_at_the_client_is_no_sign_out(
+    make_site: Callable[..., Site], mode: str
+) -> None:
+    """With "strong" it removes the user's key from what is another session here."""
+    site = make_site(SESSION_PROTECTION=mode)
+    tab, other = held(site, remember=True)
+    other.run(lambda: flash("Please sign in"))
+
+    assert other.who() is None
+
+    assert tab.who() == "ada"
+    assert other.run(get_flashed_messages).value == ["Please sign in"]
+
+
+def test_without_the_signer_nobody_is_signed_in_by_an_interim_cookie(
+    make_site: Callable[..., Site],
+) -> None:
+    """A sibling host plants it, with the cookie of the attacker's own session that says no more
+    that somebody is signed in.
+    """
+    site = make_site(SESSION_USE_SIGNER=False)
+    mallory, tab = site.tab(), site.tab()
+    mallory.log_in("mallory")
+    assert mallory.cookie is not None
+    cookie = CookieSigner((), sign=False).loads(mallory.cookie)
+    assert cookie is not None
+    planted = CookieSigner((), sign=False).dumps(replace(cookie, kind=Kind.STORED))
+    tab.client.set_cookie(INTERIM, planted, secure=True)
+
+    assert tab.who() is None
+    tab.set(secret="the victim's")
+
+    assert mallory.data() == {}
+    assert tab.data() == {"secret": "the victim's"}

@@ -12,19 +12,21 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 from flask import session
-from flask_login import current_user, login_fresh, logout_user
+from flask_login import UserMixin, current_user, login_fresh, login_user, logout_user
 from itsdangerous import URLSafeSerializer
 
 from flask_holdfast import signals
 from flask_holdfast.sessions import ids
 from flask_holdfast.sessions.remembering import TOGETHER
 from flask_holdfast.sessions.stores.memory import MemoryStore
-from tests.sessions.site import SAFARI, Site, Tab, ours
+from tests.sessions.site import BASE, FIREFOX, SAFARI, Site, Tab, ours
 from tests.sessions.stores.clock import Clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from werkzeug.test import TestResponse
 
     from tests.services import RedisServer
 
@@ -552,6 +554,29 @@ def test_a_cookie_that_is_refreshed_with_each_request_stays_the_one_cookie(
     assert remembered(site.tab(), first).who() is None
 
 
+@pytest.mark.parametrize("whose", ["hers", "everyone's"])
+def test_a_cookie_that_is_refreshed_does_not_come_back_once_the_others_were_ended(
+    site: Site, whose: str
+) -> None:
+    """Somebody has a copy of it, because of which its person ends all but where they are."""
+    site.app.config["REMEMBER_COOKIE_REFRESH_EACH_REQUEST"] = True
+    tab = site.tab()
+    tab.log_in("ada", remember=True)
+    copy = remember_cookie(tab)
+
+    def end_others() -> None:
+        if whose == "hers":
+            site.manager.delete_user_sessions("ada", keep=ours().sid)
+        else:
+            site.manager.delete_all_sessions(keep=ours().sid)
+
+    tab.run(end_others)
+    assert tab.who() == "ada"
+
+    assert remembered(site.tab(), copy).who() is None
+    assert tab.who() == "ada"
+
+
 # -- the cookie itself ---------------------------------------------------------------------
 
 
@@ -651,3 +676,89 @@ def test_it_does_where_the_application_says_so(make_site: Callable[..., Site]) -
     tab.run(lambda: session.update(user_id="bob"))
 
     assert [*site.manager.get_active_sessions("bob")] == [tab.sid()]
+
+
+# -- several of one name ---------------------------------------------------------------
+
+
+def asks(site: Site, *values: str, path: str = "/who", method: str = "GET") -> TestResponse:
+    """A request with these remember cookies, in this order, and no other cookie."""
+    client = site.app.test_client(use_cookies=False)
+    header = "; ".join(f"{REMEMBER}={value}" for value in values)
+    sent = {"HTTP_COOKIE": header, "HTTP_USER_AGENT": FIREFOX, "REMOTE_ADDR": "192.0.2.7"}
+    return client.open(path, method=method, base_url=BASE, environ_overrides=sent)
+
+
+def cleared() -> str:
+    session.clear()
+    return ""
+
+
+class TestSeveralOfOneName:
+    @pytest.fixture
+    def site(self, make_site: Callable[..., Site]) -> Site:
+        site = make_site()
+        site.app.add_url_rule("/who", view_func=lambda: str(current_user.get_id()), endpoint="who")
+        site.app.add_url_rule("/logout", "logout", lambda: str(logout_user()), methods=["POST"])
+        site.app.add_url_rule("/clear", "clear", cleared, methods=["POST"])
+        return site
+
+    def given(self, site: Site, name: str) -> str:
+        tab = site.tab()
+        tab.log_in(name, remember=True)
+        return remember_cookie(tab)
+
+    @pytest.mark.parametrize("first", ["ada", "mallory"])
+    def test_a_planted_one_beside_the_persons_own_signs_nobody_in(
+        self, site: Site, first: str
+    ) -> None:
+        theirs, planted = self.given(site, "ada"), self.given(site, "mallory")
+        both = [theirs, planted] if first == "ada" else [planted, theirs]
+        events = heard(site, signals.duplicate_cookies)
+
+        assert asks(site, *both).text == "None"
+        assert asks(site, *both).text == "None"
+
+        assert len(events) == 1
+
+    def test_one_that_is_over_does_not_hide_the_one_that_is_good(self, site: Site) -> None:
+        tab = site.tab()
+        tab.log_in("ada", remember=True)
+        before = remember_cookie(tab)
+        # From now on browsers keep both: no answer deletes the one without the attribute.
+        site.app.config["SESSION_COOKIE_PARTITIONED"] = True
+        tab.log_in("ada", remember=True)
+
+        assert asks(site, before, remember_cookie(tab)).text == "ada"
+
+    def test_what_is_not_ours_does_not_hide_the_one_that_is(self, site: Site) -> None:
+        assert asks(site, "planted", self.given(site, "ada")).text == "ada"
+
+    @pytest.mark.parametrize("way", ["clear", "logout"])
+    def test_signing_out_ends_them_all(self, site: Site, way: str) -> None:
+        several = self.given(site, "ada"), self.given(site, "ada")
+
+        asks(site, *several, path=f"/{way}", method="POST")
+
+        assert [asks(site, each).text for each in several] == ["None", "None"]
+
+
+def test_a_user_id_that_is_a_number_is_remembered(site: Site) -> None:
+    class Numbered(UserMixin):
+        def get_id(self) -> int:
+            return 7
+
+    tab = site.tab()
+
+    assert tab.run(lambda: login_user(Numbered(), remember=True)).response.status_code == 200
+    assert remembered(site.tab(), remember_cookie(tab)).who() == "7"
+
+
+def test_beside_a_request_loader_alone_a_remember_cookie_signs_nobody_in(site: Site) -> None:
+    tab = site.tab()
+    tab.log_in("ada", remember=True)
+    manager: Any = vars(site.app)["login_manager"]
+    manager._user_callback = None
+    manager.request_loader(lambda request: None)
+
+    assert remembered(site.tab(), remember_cookie(tab)).who() is None

@@ -254,7 +254,8 @@ class TestEndedInTheOutage:
         outage.begin()
         here, _ = log_in(outage.store, sid())
 
-        assert not outage.store.remember(sid(), here, user="ada", secret="s", mark="", life=DAY)
+        given = {"user": "ada", "secret": "s", "mark": ""}
+        assert not outage.store.remember(sid(), here, life=DAY, again=False, **given)
 
     def test_a_session_of_the_stand_in_that_has_ended_does_not_return(self, outage: Outage) -> None:
         outage.begin()

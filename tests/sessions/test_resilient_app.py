@@ -196,6 +196,30 @@ def test_all_of_a_users_that_an_admin_ended_in_the_outage_do_not_return(
     assert tab.who() is None
 
 
+@pytest.mark.parametrize("by", ["its id", "its own sign-out"])
+def test_a_session_that_nobody_here_knew_is_not_remembered_once_it_was_ended_in_the_outage(
+    site: Site, outage: Outage, by: str
+) -> None:
+    tab = site.tab()
+    site.manager.store = site.interface.store = outage.elsewhere()
+    tab.log_in("ada", remember=True)
+    name, remember = tab.sid(), tab.client.get_cookie("__Host-remember_token")
+    site.manager.store = site.interface.store = outage.store
+    assert remember is not None
+
+    outage.begin()
+    if by == "its id":
+        assert site.manager.revoke_session(name, by="ada")
+    else:
+        tab.client.delete_cookie("__Host-remember_token")  # it has run out in this browser
+        tab.log_out()
+    outage.end()
+
+    copy = site.tab()
+    copy.client.set_cookie(remember.key, remember.value, secure=True)
+    assert copy.who() is None
+
+
 def test_a_remember_cookie_waits_for_the_store(site: Site, outage: Outage) -> None:
     tab = site.tab()
     tab.log_in("ada", remember=True)

@@ -18,7 +18,7 @@ import functools
 import hmac
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -81,8 +81,8 @@ class SessionInterface(FlaskSessionInterface):
         self.is_passive: Callable[[Request], bool] = lambda request: False
         #: Whether a request is authenticated otherwise, so that its cookies count for nothing.
         self.isolates: Callable[[Request], bool] = lambda request: False
-        #: The id of the genuine remember cookie that a request carries, if any.
-        self.remembered: Callable[[Request], str | None] = lambda request: None
+        #: The ids of the genuine remember cookies that a request carries.
+        self.remembered: Callable[[Request], Collection[str]] = lambda request: ()
         #: What answers where the store did not; None for Werkzeug's own page.
         self.unavailable: Callable[[SessionUnavailable], Response] | None = None
         #: Absolute lifetime in seconds where SESSION_CACHE_TIMEOUT is not configured.
@@ -224,6 +224,8 @@ class SessionInterface(FlaskSessionInterface):
                 # A request that asks late was sent when it was `opened`.
                 if not found.proved_by(hashed, opened):
                     return self._replayed(app, cookie.sid, loaded, client)
+            if found.user is not None and anonymous:  # says a cookie that nobody signs
+                return Loaded(State.GONE, at=now, lives=True)
             if found.user is None or found.client is None:
                 return loaded
             change = binding.compare(Client(*found.client), client)
@@ -397,18 +399,18 @@ class SessionInterface(FlaskSessionInterface):
         return None
 
     def _forget_sent(self, app: Flask, session: Session) -> None:
-        """End the remember cookies of a logout that Flask-Login did not hear of: the one that came
+        """End the remember cookies of a logout that Flask-Login did not hear of: those that came
         along, or that signed in just now, would sign in again at the next request.
         """
-        for remember in {session.remember, self.remembered(request)} - {None}:
+        for remember in {session.remember, *self.remembered(request)} - {None}:
             ended = Tombstone(LOGOUT, self._now())
             forget(self.store, remember, ended, idle=self._idle(app), but=session.sid)
 
     def redeem(
-        self, session: Session, cookie: RememberCookie, load: Callable[[str], U]
+        self, session: Session, sent: Sequence[RememberCookie], load: Callable[[str], U]
     ) -> U | None:
         """The user whom a remember cookie signs in, as `load` finds them by their id; `session` is
-        theirs then. None for nobody, and where the store cannot be asked.
+        theirs then. None for nobody, and where the store cannot be asked. `sent`: all genuine ones.
         """
         app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # a proxy
         # The session that begins here would replace a session cookie that the browser withheld.
@@ -416,7 +418,7 @@ class SessionInterface(FlaskSessionInterface):
             return None
         keeper = self._keeper(app, session)
         with suppress(StoreUnavailable), session.visit.budget if session.visit else nullcontext():
-            return Redeemer(keeper, self._changes_told).redeem(session, cookie, load)
+            return Redeemer(keeper, self._changes_told).redeem(session, sent, load)
         return None
 
     def _keeper(self, app: Flask, session: Session) -> Keeper:

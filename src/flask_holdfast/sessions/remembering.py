@@ -45,6 +45,9 @@ T = TypeVar("T")
 #: How long (ms) after a remember cookie has begun a session other requests of that client join it.
 TOGETHER = 10_000
 
+#: Of more cookies of that name in one request none is looked up.
+_MOST_SENT = 4
+
 _SALT = "flask-holdfast remember cookie"
 _SESSION = b"flask-holdfast remembered session"
 _SECRET = 32
@@ -119,14 +122,18 @@ class Redeemer:
         self._told = told
 
     def redeem(
-        self, session: Session, cookie: RememberCookie, load: Callable[[str], T | None]
+        self, session: Session, sent: Sequence[RememberCookie], load: Callable[[str], T | None]
     ) -> T | None:
-        """The user whom the cookie signs in, as `load` finds them by their id; None for nobody.
+        """The user whom one of the request's genuine cookies signs in, as `load` finds them by their
+        id; None for nobody.
 
         The session is filed at once, not when the response is ready: other requests of the same
         browser are under way. Raises `StoreUnavailable`.
         """
         user: T | None = None
+        cookie = self._that_counts(sent)
+        if cookie is None:
+            return None
         there = session.load().record if session.state is State.LIVE else None
         for _ in range(ATTEMPTS):
             found = self._store.recall(cookie.remember)
@@ -157,6 +164,25 @@ class Redeemer:
             if answer.outcome is not Outcome.REFUSED:
                 there = record.decode(answer.data) if answer.data else None
         return None
+
+    def _that_counts(self, sent: Sequence[RememberCookie]) -> RememberCookie | None:
+        """The one of the genuine cookies of a request that may sign in. Raises `StoreUnavailable`.
+
+        One that is over may stay in a browser beside the one that counts: where the attributes
+        of ours have changed, no answer of ours deletes it. Of several that are good one is planted,
+        and which is not known: nobody is signed in. A login ends them all but its own.
+        """
+        if len(sent) == 1:
+            return sent[0]
+        if len(sent) > _MOST_SENT:
+            return None
+        asked = [(cookie, self._store.recall(cookie.remember)) for cookie in sent]
+        good = [(cookie, found) for cookie, found in asked if found and _proves(cookie, found)]
+        if len(good) > 1:
+            sids = tuple(sorted(found.sid for _, found in good))
+            if self._told.is_news((sids, self._keeper.client)):
+                tell(signals.duplicate_cookies, logging.WARNING, session_id=None, session_ids=sids)
+        return good[0][0] if len(good) == 1 else None
 
     def _change(self, before: Record | None) -> Change:
         """How this client differs from that of the cookie's live session."""

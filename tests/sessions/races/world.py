@@ -389,10 +389,11 @@ class SteppedStore(Store):
         return self._inner.marked(name, owner)
 
     def remember(
-        self, remember: str, sid: str, *, user: str, secret: str, mark: str, life: int
+        self, remember: str, sid: str, *, user: str, secret: str, mark: str, life: int, again: bool
     ) -> bool:
         self._turn("remember")
-        return self._inner.remember(remember, sid, user=user, secret=secret, mark=mark, life=life)
+        given = {"user": user, "secret": secret, "mark": mark}
+        return self._inner.remember(remember, sid, **given, life=life, again=again)
 
     def recall(self, remember: str) -> Remembered | None:
         visit = self._turn("recall")

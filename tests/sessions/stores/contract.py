@@ -145,7 +145,7 @@ def log_in(
 def remembered(store: Store, name: str, *, life: int = DAY) -> str:
     """The id of a remember cookie that is given out with the session `name`."""
     cookie = sid(head(store.fetch(name).data).owner)
-    given = {"user": "ada", "secret": "r" * 43, "mark": MARK, "life": life}
+    given = {"user": "ada", "secret": "r" * 43, "mark": MARK, "life": life, "again": False}
     assert store.remember(cookie, name, **given)  # type: ignore[arg-type]  # as they are named
     return cookie
 
@@ -180,8 +180,8 @@ def redeem(
     return new, answer
 
 
-def end_hers(store: Store, *, own: str = "") -> object:
-    return store.end_user("alice", ended=BY_ADMIN, idle=IDLE, remember=DAY, own=own)
+def end_hers(store: Store, *, keep: str | None = None, own: str = "") -> object:
+    return store.end_user("alice", ended=BY_ADMIN, idle=IDLE, remember=DAY, keep=keep, own=own)
 
 
 def end_everyone(store: Store, *, keep: str | None = None, own: str = "") -> int:
@@ -1473,10 +1473,10 @@ class StoreContract:
         given = {"user": "ada", "secret": "r" * 43, "mark": MARK}
         cookie = sid("alice")
 
-        assert not store.remember(cookie, name, life=DAY, **given)
-        assert not store.remember(cookie, sid("alice"), life=DAY, **given)
-        assert not store.remember(cookie, filed(store), life=DAY, **given)
-        assert not store.remember(cookie, filed(store, "alice"), life=0, **given)
+        assert not store.remember(cookie, name, life=DAY, again=False, **given)
+        assert not store.remember(cookie, sid("alice"), life=DAY, again=False, **given)
+        assert not store.remember(cookie, filed(store), life=DAY, again=False, **given)
+        assert not store.remember(cookie, filed(store, "alice"), life=0, again=False, **given)
 
         assert store.recall(cookie) is None
 
@@ -1485,13 +1485,41 @@ class StoreContract:
         cookie = remembered(store, name)
         advance(23 * 3600)
         given = {"user": "ada", "secret": "q" * 43, "mark": ""}
-        assert store.remember(cookie, name, life=DAY, **given)
+        assert store.remember(cookie, name, life=DAY, again=True, **given)
         advance(23 * 3600)
 
         found = recalled(store, cookie)
 
         assert (found.secret, found.mark) == ("q" * 43, "")
         assert found.age == about((23 * 3600 + 1) * SECOND)
+
+    @pytest.mark.parametrize(
+        "end",
+        [
+            pytest.param(
+                lambda store, name, _: end_hers(store, keep=name), id="all others of hers"
+            ),
+            pytest.param(
+                lambda store, name, _: end_everyone(store, keep=name), id="everyone else's"
+            ),
+            pytest.param(lambda store, _, cookie: store.forget(cookie), id="it alone"),
+        ],
+    )
+    def test_one_that_has_ended_is_not_filed_again(
+        self, store: Store, end: Callable[[Store, str, str], object]
+    ) -> None:
+        """Its session went on, and the next page of that asked for another life: with it the copy
+        came back, because of which the others were ended.
+        """
+        name = filed(store, "alice")
+        cookie = remembered(store, name)
+        end(store, name, cookie)
+        given = {"user": "ada", "secret": "r" * 43, "mark": MARK}
+
+        assert not store.remember(cookie, name, life=DAY, again=True, **given)
+
+        assert store.recall(cookie) is None
+        assert store.fetch(name).outcome is Outcome.FOUND
 
     def test_a_remember_cookie_ends_alone_and_names_its_session(self, store: Store) -> None:
         name = filed(store, "alice")

@@ -141,7 +141,7 @@ def everything(store: RedisStore, client: redis.Redis) -> dict[str, Callable[[],
         "mark": lambda: store.mark("everyone", life=DAY),
         "marked": lambda: store.marked("everyone", "alice"),
         "remember": lambda: store.remember(
-            sid("alice"), written, user="ada", secret=SECRET, mark=MARK, life=DAY
+            sid("alice"), written, user="ada", secret=SECRET, mark=MARK, life=DAY, again=False
         ),
         "recall": lambda: store.recall(sid("alice")),
         "forget": lambda: store.forget(sid("alice")),

@@ -360,12 +360,13 @@ class Store(ABC):
 
     @abstractmethod
     def remember(
-        self, remember: str, sid: str, *, user: str, secret: str, mark: str, life: int
+        self, remember: str, sid: str, *, user: str, secret: str, mark: str, life: int, again: bool
     ) -> bool:
         """File a remember cookie under its id, for `life`, as one that belongs to `sid`.
 
         False, and nothing is written, unless `sid` is a live session of somebody signed in. One
-        that is there already is written over. `secret` and `mark` as `Remembered` has them.
+        that is there already is written over. Nor with `again`, for a longer life, unless it is there:
+        what has ended since, while its session went on, stays so. `secret` and `mark` as `Remembered` has them.
         Of one owner `MOST_REMEMBERED` are kept.
 
         There is no other word for a remember cookie than this record: where it is not, be it

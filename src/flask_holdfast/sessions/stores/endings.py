@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ..ids import secret_hash
-from ..record import NO_DEADLINE, VERSION, Record, encode, new_etag
+from ..record import NO_DEADLINE, VERSION, Record, decode, encode, new_etag
 from .base import Outcome, Tombstone
 
 if TYPE_CHECKING:
@@ -69,6 +69,8 @@ def tell(ending: Ending, store: Store, now: int) -> Sequence[str]:
         return ()
     assert ending.ended is not None
     if ending.what is Ended.SESSION:
+        if ending.ended.to is None:
+            _forget_with(store, ending.name)
         end_session(
             store, ending.name, ending.ended, idle=ending.idle, deadline=ending.deadline, now=now
         )
@@ -90,6 +92,17 @@ def tell(ending: Ending, store: Store, now: int) -> Sequence[str]:
         own=ending.own,
     )
     return ()
+
+
+def _forget_with(store: Store, sid: str) -> None:
+    """End the remember cookie of a session that ends in the store only now. Whoever ended it while
+    the store was away may not have known that it has one; where it goes on under another sid, so
+    does its cookie.
+    """
+    answer = store.fetch(sid)
+    found = decode(answer.data) if answer.outcome is Outcome.FOUND else None
+    if found is not None and found.remember is not None:
+        store.forget(found.remember)
 
 
 def end_session(

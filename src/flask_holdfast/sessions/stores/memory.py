@@ -297,11 +297,13 @@ class MemoryStore(Store):
             return marked[0] if marked else None, self._ended_at(owner, now)
 
     def remember(
-        self, remember: str, sid: str, *, user: str, secret: str, mark: str, life: int
+        self, remember: str, sid: str, *, user: str, secret: str, mark: str, life: int, again: bool
     ) -> bool:
         with self._step() as now:
             found = self._live(sid, now)
             if found is None or not found[0].head.owner or life <= 0:
+                return False
+            if again and self._cookies.get(remember, now) is None:
                 return False
             owner = found[0].head.owner
             self._forget(remember)

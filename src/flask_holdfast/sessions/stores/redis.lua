@@ -834,7 +834,7 @@ local id, sid, user, secret, mark = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 local life = tonumber(ARGV[8])
 local data = record_of(sid)
 local owner = data and head(data).owner or ""
-if owner == "" or life <= 0 then
+if owner == "" or life <= 0 or (ARGV[9] == "1" and not recall(id)) then
   return answer("missing")
 end
 local key, index, ends = remember_of(id), remembered_of(owner), number(now + life)

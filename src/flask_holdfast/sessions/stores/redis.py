@@ -276,10 +276,11 @@ class RedisStore(Store):
     # -- remember cookies ------------------------------------------------------------------
 
     def remember(
-        self, remember: str, sid: str, *, user: str, secret: str, mark: str, life: int
+        self, remember: str, sid: str, *, user: str, secret: str, mark: str, life: int, again: bool
     ) -> bool:
         at, key = self._remembered(remember)
-        reply = self._reply("remember", at, key, remember, sid, user, secret, mark, life)
+        given = remember, sid, user, secret, mark, life, int(again)
+        reply = self._reply("remember", at, key, *given)
         return reply.outcome == b"done"
 
     def recall(self, remember: str) -> Remembered | None:

@@ -359,13 +359,13 @@ class ResilientStore(Store):
     # -- remember cookies --------------------------------------------------------------
 
     def remember(
-        self, remember: str, sid: str, *, user: str, secret: str, mark: str, life: int
+        self, remember: str, sid: str, *, user: str, secret: str, mark: str, life: int, again: bool
     ) -> bool:
         """False while the store is away: nobody could look the cookie up."""
 
         def ask() -> bool:
             return self.primary.remember(
-                remember, sid, user=user, secret=secret, mark=mark, life=life
+                remember, sid, user=user, secret=secret, mark=mark, life=life, again=again
             )
 
         return self._many(ask, lambda: False)

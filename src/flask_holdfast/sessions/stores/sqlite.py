@@ -216,12 +216,12 @@ class SQLiteStore(Store):
             return step.moment("mark", name), step.ended_at(owner)
 
     def remember(
-        self, remember: str, sid: str, *, user: str, secret: str, mark: str, life: int
+        self, remember: str, sid: str, *, user: str, secret: str, mark: str, life: int, again: bool
     ) -> bool:
         with self._write() as step:
             there = step.state(sid)
             owner = head(there.data).owner if there.outcome is Outcome.FOUND else ""
-            if not owner or life <= 0:
+            if not owner or life <= 0 or (again and step.recall(remember) is None):
                 return False
             step.remember(remember, (owner, user, secret, mark, sid), life)
             return True
