@@ -27,8 +27,9 @@ check: .venv/dev.stamp node_modules/made.stamp
 	.venv/bin/lint-imports
 	scripts/types --check
 
+# A file stays with one worker: its fixtures are made once.
 test: check services
-	$(PY) -m pytest
+	$(PY) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 full: check services
 	$(PY) scripts/full.py

@@ -11,7 +11,9 @@ from server.forms import RegisterForm
 
 
 def at_flasks_command_line() -> bool:
-    """Whether a command of `flask` runs in this process, which prints errors of Click's as they are."""
+    """Whether a command of `flask` runs in this process, which prints errors of Click's as they
+    are.
+    """
     context = click.get_current_context(silent=True)
     return context is not None and context.find_object(ScriptInfo) is not None
 

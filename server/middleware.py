@@ -15,7 +15,7 @@ from werkzeug.exceptions import HTTPException
 
 from flask_holdfast.csrf import CSRFError
 from flask_holdfast.exceptions import SessionLimitReached, printable
-from flask_holdfast.sessions.unavailable import SessionUnavailable
+from flask_holdfast.sessions.http_errors import SessionUnavailable
 from flask_holdfast.web import unavailable
 
 if TYPE_CHECKING:

@@ -295,7 +295,7 @@ RIGHT: dict[str, list[object]] = {
     "SESSION_MAX_PER_USER_ACTION": ["evict", "refuse"],
     "SESSION_MAX_BYTES": [None, 1, 10**9],
     "SESSION_ANONYMOUS_LIFETIME": [None, 60, 1800, 0.5],
-    "SESSION_PASSIVE_ENDPOINTS": [[], ("poll",), {"poll", "api.beat"}],
+    "SESSION_PASSIVE_ENDPOINTS": [[], ("poll",), {"api.beat"}],
     "SESSION_USER_KEYS": [["uid"], ("a", "b")],
     "SESSION_BIND_IP": ["off", "network", "exact"],
     "SESSION_BIND_USER_AGENT": ["off", "family", "exact"],

@@ -102,7 +102,8 @@ def change_password() -> ResponseReturnValue:
     if form.validate_on_submit():
         known = check_password(user.password_hash, said(form.current_password))
         if known and give_password(user, said(form.new_password)):
-            # Theirs has ended as well: so has a copy of its cookie, whatever becomes of this answer.
+            # Theirs has ended as well: so has a copy of its cookie, whatever becomes of this
+            # answer.
             login_user(user)
             log.info("changed the password of user %s", user.id)
             flash("Your password is changed, and your other sessions have ended.")

@@ -44,8 +44,9 @@ def presented(authorization: str | None) -> Credential:
 def cookies_in(header: str) -> Iterator[tuple[str, str, str]]:
     """Each cookie of a Cookie header: its name, its value, and the text that holds both.
 
-    Name and value lose `BLANKS` and nothing else. A host beside ours can set a cookie whose name
-    begins with U+00A0 before `__Host-`: to a browser that is another name, without that promise.
+    Name and value lose `BLANKS` and nothing else. A sibling host can set a cookie whose name begins
+    with U+00A0 before `__Host-`: to a browser that is another name, which the prefix does not
+    protect.
     """
     for text in header.split(";"):
         name, _, value = text.partition("=")

@@ -85,8 +85,8 @@ class SessionLimitReached(HoldfastError):
 
 
 class LoginRefused(HoldfastError):
-    """A login came to nothing: all sessions of its user were ended elsewhere while it was under
-    way, as after a change of the password. Nothing was stored, and nobody is signed in.
+    """A login was refused: another request ended all sessions of its user while it was under way,
+    as a change of the password does. Nothing was stored, and nobody is signed in.
 
     Raised when the response is ready. An ordinary `errorhandler(LoginRefused)` answers it in
     the view's place; unhandled, it is a 409.
@@ -154,8 +154,8 @@ class StoreUnavailable(HoldfastError):
     """
 
     kind: str = "unavailable"
-    #: False where the store is there, and only this one question found an error: what was asked
-    #: about is broken. Nobody else is to suffer from that.
+    #: False where the store answers, and this one question found an error in the data that it was
+    #: about: that is one person's trouble, and no reason to use a fallback.
     outage: bool = True
 
 

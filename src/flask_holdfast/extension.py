@@ -13,11 +13,11 @@ from flask import Flask, Request, current_app, session
 
 from . import cli, headers, login, settings
 from .csrf import CSRFProtect
+from .sessions.http_errors import SessionNotDurable
 from .sessions.interface import SessionInterface
 from .sessions.manager import SessionManager
 from .sessions.opening import open_stores
 from .sessions.stores.base import Store
-from .sessions.unavailable import SessionNotDurable
 from .web import api, hosts, scripts, unavailable
 
 _PASSIVE = "_holdfast_passive"

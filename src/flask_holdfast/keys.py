@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-#: What stands as a key in documentation and tutorials, by its letters and digits alone, small: so
-#: other quotes, blanks, hyphens or escapes hide none. What is shorter than a key may be is left out.
+#: Keys that stand in documentation and tutorials, as their lower-case letters and digits alone: so
+#: no other spelling with quotes, blanks, hyphens or escapes hides one. Keys too short to pass are
+#: left out.
 _PUBLISHED = frozenset(
     {
         # Flask's documentation, of now and of former years; with its escapes as bytes and as text.
@@ -33,10 +34,10 @@ _PUBLISHED = frozenset(
 
 
 def counting(current: Any, fallbacks: Any) -> list[str | bytes]:
-    """The keys that may sign or have signed, the current one first; none without a current one.
+    """The keys that sign, or signed formerly, the current one first; none without a current one.
 
-    An empty key would let anybody sign, and what is no text is no key: `[""]` and `[None]` come
-    of a variable that is not set. A text alone is one former key, not one for each letter.
+    An empty key would let anybody sign, and a value that is neither str nor bytes is no key:
+    `[""]` and `[None]` come from a variable that is not set. One str as `fallbacks` is one key.
     """
     if not _is_key(current):
         return []

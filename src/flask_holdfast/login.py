@@ -58,10 +58,11 @@ class RememberCookies:
         self._login_manager._session_protection_failed = self.protection_failed
 
     def write(self, response: Response) -> None:  # noqa: ARG002  # it is not ready for one
-        """Give one with the response, once the session is saved and the store knows the cookie.
+        """Have the response set a remember cookie, once the session is saved and the store knows
+        it.
 
-        For a login a new one. Else (REMEMBER_COOKIE_REFRESH_EACH_REQUEST) the one that came, if it is
-        this session's, for another life.
+        A login gets a new cookie. Otherwise (REMEMBER_COOKIE_REFRESH_EACH_REQUEST) the cookie that
+        came gets another life, if it belongs to this session.
         """
         ours = _our_session()
         if ours is None or ours.state is State.ISOLATED:
@@ -77,13 +78,14 @@ class RememberCookies:
         ours.grant = _Grant(ours, cookie, str(session["_user_id"]), life, again=again)
 
     def delete(self, response: Response) -> None:
-        """With all that it was set with: for a `__Host-` name, and for one with Secure, browsers
-        drop a header without (RFC 6265bis sections 5.5 and 4.1.3.2).
+        """Delete the cookie with the attributes that it was set with. For a `__Host-` name, and for
+        a cookie with Secure, browsers ignore a header without them (RFC 6265bis sections 5.5 and
+        4.1.3.2).
         """
         response.delete_cookie(_name(current_app), **_attributes(current_app))
 
     def load(self, value: str) -> Any:  # noqa: ARG002  # the first of that name, which may be planted
-        """The user that a remember cookie signs in, or None. Nobody who is signing out."""
+        """The user that a remember cookie signs in, or None. In a request that signs out, None."""
         ours, interface = _our_session(), current_app.session_interface
         sent, find_user = _sent(current_app, request), self._login_manager._user_callback
         if ours is None or not sent or not isinstance(interface, SessionInterface):
@@ -115,10 +117,10 @@ class RememberCookies:
 
 
 class _Grant:
-    """Files a remember cookie for a session that was saved, and puts it in the response.
+    """Files a remember cookie for a session that was saved, and sets it in the response.
 
-    Without its record it would be worth nothing: where the store does not take it, or does not
-    answer, nobody is remembered.
+    Without its record in the store the cookie is worth nothing: where the store refuses the record,
+    or does not answer, the response sets no cookie.
     """
 
     def __init__(
@@ -166,7 +168,7 @@ def _name(app: Flask) -> str:
 
 
 def _attributes(app: Flask) -> dict[str, Any]:
-    """What the cookie is set with, and deleted with."""
+    """The attributes with which the cookie is set and deleted."""
     config = app.config
     return {
         "domain": config.get("REMEMBER_COOKIE_DOMAIN"),
@@ -174,7 +176,8 @@ def _attributes(app: Flask) -> dict[str, Any]:
         "secure": config.get("REMEMBER_COOKIE_SECURE", False),
         "httponly": config.get("REMEMBER_COOKIE_HTTPONLY", True),
         "samesite": config.get("REMEMBER_COOKIE_SAMESITE"),
-        # Flask-Login has no word for it. Without, the one of the page that embeds us would be asked.
+        # Flask-Login has no setting for it. Inside another site's page browsers keep a cookie
+        # without Partitioned apart from the session cookie with it.
         "partitioned": app.session_interface.get_cookie_partitioned(app),
     }
 
@@ -253,8 +256,8 @@ def _logged_in(app: Flask, **_extra: object) -> None:
 
 
 def _logged_out(app: Flask, **_extra: object) -> None:
-    """A logout ends each remember cookie that was sent along, whichever session it is of, and
-    a session that is held from this client: Flask-Login sees nothing of that to remove.
+    """A logout ends each remember cookie that was sent along, whatever session it belongs to. It
+    also ends a session that is challenged from this client, which Flask-Login does not see.
     """
     ours = _our_session()
     if ours is None or "holdfast" not in app.extensions:
@@ -267,6 +270,6 @@ def _logged_out(app: Flask, **_extra: object) -> None:
 
 
 def _sent_away(app: Flask, **_extra: object) -> None:
-    """Whoever was signed out while they wrote gets their form back, not the login page alone."""
+    """A person who was signed out while writing gets their form back, not the login page alone."""
     if "holdfast" in app.extensions:
         app.extensions["holdfast"].csrf.before_signing_in()

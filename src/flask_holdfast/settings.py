@@ -67,8 +67,8 @@ _TABLE = (
     Setting(
         "SESSION_USER_KEYS",
         ("_user_id", "user_id"),
-        "Session keys that say who is signed in; the first that is there counts. Beside Flask-Login "
-        "its own alone, unless the application sets this.",
+        "Session keys that say who is signed in; the first that is there counts. Beside "
+        "Flask-Login its own key alone counts, unless the application sets this.",
         checks.ordered_names,
     ),
     Setting(
@@ -284,9 +284,9 @@ def get(config: Mapping[str, Any], key: str) -> Any:
 def user_keys(config: Mapping[str, Any], *, flask_login: bool) -> tuple[str, ...]:
     """The session keys that say who is signed in.
 
-    Where Flask-Login does that, its own key alone: a public view that keeps a `user_id` in the
-    session, of whose page was looked at, must sign nobody in. Others where the application names
-    them in SESSION_USER_KEYS.
+    Beside Flask-Login its own key alone counts: a public view that keeps a `user_id` in the
+    session, such as that of the profile last looked at, must sign nobody in. Other keys count where
+    the application names them in SESSION_USER_KEYS.
     """
     if flask_login and "SESSION_USER_KEYS" not in config:
         return ("_user_id",)

@@ -14,8 +14,8 @@ _signals = Namespace()
 #: A session was filed in the store. Arguments: `session_id`, `user_id` (None if anonymous).
 session_created = _signals.signal("session-created")
 
-#: A session that a browser knew got a new id; the old one is dead. Arguments: `session_id`, `previous_id`,
-#: `user_id`, `reason` ("login", "logout", "rotated").
+#: A session that a browser knew got a new id; the old one is dead. Arguments: `session_id`,
+#: `previous_id`, `user_id`, `reason` ("login", "logout", "rotated").
 session_rotated = _signals.signal("session-rotated")
 
 #: A session was ended on purpose. Arguments: `session_id`, `user_id` (None if anonymous, or
@@ -39,29 +39,30 @@ session_conflict = _signals.signal("session-conflict")
 #: Arguments: `session_id`, `reason`: why it had ended ("logout", "revoked", "rotated",
 #: "evicted", "idle", "absolute", or "expired" where that is all that is known), "unavailable"
 #: while the store is away, "refused" for a login whose user's sessions were all ended
-#: meanwhile, "full" for one beyond SESSION_MAX_PER_USER.
+#: meanwhile (see `LoginRefused`), "full" for a login beyond SESSION_MAX_PER_USER.
 session_gone = _signals.signal("session-gone")
 
 #: A secret came back that had been renewed, after its end: an old copy of the cookie. Told once
 #: for each client by each process. Arguments: `session_id`, `user_id` (None if anonymous).
 secret_replayed = _signals.signal("secret-replayed")
 
-#: Two sessions' genuine cookies came under one `__Host-` name: one was planted, or Partitioned was
-#: switched on or off meanwhile; or several remember cookies in one request are good. Told once for
-#: each client by each process. Arguments:
-#: `session_id` (the one that counts, None if none does), `session_ids` (all of them).
+#: The genuine cookies of two sessions came under one `__Host-` name: one was planted, or
+#: SESSION_COOKIE_PARTITIONED was switched on or off. Or several remember cookies in one request are
+#: good. Told once for each client by each process. Arguments: `session_id` (the session that
+#: counts, None if none does), `session_ids` (all of them).
 duplicate_cookies = _signals.signal("duplicate-cookies")
 
 #: A signed-in session came from another client than the one it is bound to; told once for
 #: each client by each process. Arguments: `session_id`, `user_id`, `change` ("network" or
-#: "client"), `action` taken. Or so did a remember cookie, of which `session_id` is the session
-#: that it had: `action` is "refused", or "replaced" where it began another in that one's place.
+#: "client"), `action` ("log", "challenge" or "revoke"). Sent too where a remember cookie came from
+#: another client: `session_id` is then the cookie's former session, and `action` is "refused", or
+#: "replaced" where the cookie began another session in its place.
 client_changed = _signals.signal("client-changed")
 
-#: The breaker before the store changed. Arguments: `state` ("closed": all is well, "open": the store
-#: is away and left alone, "half-open": one request asks it), `previous`, `available` (whether it
-#: is closed now), `trouble` (one word for why it opened: "refused", "timeout", ...). Sent by each
-#: process for itself.
+#: The breaker before the store changed. Arguments: `state` ("closed": all is well, "open": the
+#: store is away and left alone, "half-open": one request asks it), `previous`, `available` (whether
+#: it is closed now), `trouble` (one word for why it opened: "refused", "timeout", ...). Sent by
+#: each process for itself.
 store_changed = _signals.signal("store-changed")
 
 #: A request was refused by CSRF protection. Arguments: `reason`, `endpoint`, `method`,

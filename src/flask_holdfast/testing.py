@@ -21,7 +21,7 @@ from werkzeug.datastructures import Headers
 from werkzeug.test import EnvironBuilder
 
 from .csrf import current
-from .csrf.decision import SAFE_METHODS
+from .fetch_metadata import SAFE_METHODS
 
 if TYPE_CHECKING:
     from werkzeug.test import TestResponse

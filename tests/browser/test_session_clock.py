@@ -250,6 +250,9 @@ class TestTheWarning:
 
 
 class TestActivity:
+    @pytest.mark.engines(
+        "chromium"
+    )  # 120 leaps of the clock take Firefox minutes on a busy machine
     def test_keeps_the_session_alive_and_asks_seldom(self, server: World) -> None:
         page = server.signed_in()
         before = server.count(KEEP_ALIVE)
@@ -264,11 +267,18 @@ class TestActivity:
         expect(warning(page)).to_have_count(0)
 
     @pytest.mark.parametrize("act", ["a click", "a turn of the wheel", "dictation"])
-    def test_is_whatever_a_person_does(self, server: World, act: str) -> None:
+    def test_is_whatever_a_person_does(self, server: World, act: str, engine: Engine) -> None:
         page = server.signed_in()
         note(page).focus()
         server.pass_time(5 * MINUTE)
 
+        if act == "dictation" and engine is Engine.FIREFOX:
+            # There Playwright dictates by a script, so it must not count.
+            before = server.count(KEEP_ALIVE)
+            page.keyboard.insert_text("said aloud")
+            server.settle()
+            assert server.count(KEEP_ALIVE) == before
+            return
         with page.expect_response("**/session/keep-alive"):
             if act == "a click":
                 page.mouse.click(5, 300)
@@ -366,8 +376,12 @@ class TestTheEnd:
 
         expect(page.get_by_text("private", exact=True)).to_be_hidden()
 
-    def test_what_the_page_declares_visible_is_not(self, server: World) -> None:
+    def test_what_the_page_declares_visible_is_not(
+        self, server: World, engine: Engine, page_problems: Problems
+    ) -> None:
         """Its title, a popover that is opened later, and what is printed."""
+        if engine is Engine.FIREFOX:  # Playwright's own, for the pictures
+            page_problems.expect("blocked an inline style")
         page = server.signed_in()
         page.evaluate(
             """() => {

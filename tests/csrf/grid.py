@@ -15,9 +15,10 @@ from typing import Any
 
 from flask_holdfast.credentials import Credential, presented
 from flask_holdfast.csrf import origin
-from flask_holdfast.csrf.decision import SAFE_METHODS, Outcome, Place
+from flask_holdfast.csrf.decision import Outcome, Place
 from flask_holdfast.csrf.origin import Origin, Proof
 from flask_holdfast.csrf.reasons import Reason
+from flask_holdfast.fetch_metadata import SAFE_METHODS
 
 PARTNER = "https://pay.example"
 TRUSTED = frozenset({Origin("https", "pay.example", 443)})

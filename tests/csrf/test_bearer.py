@@ -285,7 +285,8 @@ def test_no_cookie_is_left_that_a_careless_reader_takes_for_the_sessions(
     """`strip()` takes more for a blank than a header has."""
     app = client.application
     sender, name = app.test_client(use_cookies=False), app.config["SESSION_COOKIE_NAME"]
-    cookie = f"theme=dark; {blank}{name}=forged; remember_token{blank}=forged; {blank}other=kept"
+    remember = app.config.get("REMEMBER_COOKIE_NAME", "remember_token")
+    cookie = f"theme=dark; {blank}{name}=forged; {remember}{blank}=forged; {blank}other=kept"
 
     text = sender.get("/raw", headers=BEARER | {"Cookie": cookie}).text
 

@@ -142,9 +142,9 @@ class TestTheFormOfAPageThatALinkLedTo:
         assert answer.text == "written"
 
     @pytest.mark.parametrize(
-        "told", [{}, {"Sec-Fetch-Site": "none"}, {"Origin": SITE.upper()}], ids=str
+        "told", [{}, {"Sec-Fetch-Site": "none"}, {"Origin": "https://a.shop.example"}], ids=str
     )
-    def test_is_not_where_the_browser_does_not_say_that_it_is_ours(
+    def test_is_refused_where_the_browser_does_not_say_that_it_is_ours(
         self, app: Flask, visitor: Browser, told: dict[str, str]
     ) -> None:
         """A sibling may plant such a cookie where it has no prefix, and know a token for it."""
@@ -156,7 +156,7 @@ class TestTheFormOfAPageThatALinkLedTo:
         assert visitor.post("/write", headers=sent).status_code == 400
 
     @pytest.mark.parametrize("planted", ["", "x" * 40, "a" * 41])
-    def test_is_not_by_a_cookie_that_is_garbage(
+    def test_is_refused_with_a_cookie_that_is_garbage(
         self, app: Flask, visitor: Browser, planted: str
     ) -> None:
         token = token_in(visitor.get("/page", headers=FOREIGN))

@@ -130,6 +130,8 @@ def world(redis_url: str, tmp_path: Path) -> Iterator[Callable[[], Browser]]:
     def make() -> Browser:
         app = Flask("shop", instance_path=str(tmp_path))
         app.config.update(SECRET_KEY="0123456789abcdef-for-tests", SESSION_STORE_URL=redis_url)
+        # Beside Flask-Login another key is a login only where the application says so.
+        app.config["SESSION_USER_KEYS"] = ["user_id"]
         holdfast = Holdfast(app)
         # Which looks into the session after every request.
         flask_login.LoginManager(app).user_loader(lambda name: None)

@@ -79,7 +79,7 @@ BROKEN = pytest.mark.parametrize(
 
 
 @BROKEN
-def test_a_record_that_is_none_is_one_person_s_sign_in_and_no_outage(
+def test_an_unreadable_record_asks_one_person_to_sign_in_and_is_no_outage(
     site: Site, client: redis.Redis, what: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     ada, zoe = site.tab(), site.tab()
@@ -101,7 +101,7 @@ def test_a_record_that_is_none_is_one_person_s_sign_in_and_no_outage(
 
 
 @BROKEN
-def test_a_record_that_is_none_hinders_nobody_s_list_and_no_end(
+def test_an_unreadable_record_hinders_nobody_s_list_and_no_end(
     site: Site, client: redis.Redis, what: Any
 ) -> None:
     ada, zoe = site.tab(), site.tab()
@@ -151,7 +151,7 @@ def test_an_index_of_another_type_is_its_user_s_error_alone(
     assert new.who() == "ada"
 
 
-def test_a_moment_that_is_none_lets_nobody_in(site: Site, client: redis.Redis) -> None:
+def test_an_unreadable_moment_lets_nobody_in(site: Site, client: redis.Redis) -> None:
     ada, zoe = site.tab(), site.tab()
     zoe.log_in("zoe")
     put(client, f"holdfast:session:ended-at:{record.owner_of('ada')}", b"a string")

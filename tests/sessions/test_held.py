@@ -122,7 +122,7 @@ class TestWhatIsWrittenThere:
         assert other.client.get_cookie(INTERIM) is None
         assert site.manager.get_session_stats()["total_sessions"] == 1
 
-    def test_does_not_write_over_what_the_held_one_has(self, site: Site) -> None:
+    def test_does_not_write_over_what_the_challenged_session_has(self, site: Site) -> None:
         _, other = held(site)
         other.set(draft="of nobody", cart=1)
 
@@ -130,7 +130,9 @@ class TestWhatIsWrittenThere:
 
         assert other.data() == {"draft": "private", "cart": 1}
 
-    def test_goes_along_with_another_user_and_the_held_one_is_left_alone(self, site: Site) -> None:
+    def test_goes_along_with_another_user_and_the_challenged_session_is_left_alone(
+        self, site: Site
+    ) -> None:
         tab, other = held(site)
         other.set(cart=1)
 
@@ -186,7 +188,9 @@ def test_the_log_says_once_that_it_is_challenged_and_never_that_it_expired(
 
 class TestTheIdleTime:
     @pytest.mark.parametrize("agent", ["", None, SAFARI])
-    def test_is_not_prolonged_from_where_it_is_held(self, site: Site, agent: str | None) -> None:
+    def test_is_not_prolonged_from_where_it_is_challenged(
+        self, site: Site, agent: str | None
+    ) -> None:
         """A thief who sends no User-Agent kept it alive."""
         site.app.permanent_session_lifetime = timedelta(seconds=100)
         tab, other = held(site)
@@ -239,7 +243,7 @@ def ours_sid(tab: Tab) -> str:
     return cookie.sid
 
 
-def test_a_held_session_is_not_valid_for_a_stream(site: Site) -> None:
+def test_a_challenged_session_is_not_valid_for_a_stream(site: Site) -> None:
     _, other = held(site)
     other.set(cart=1)
 

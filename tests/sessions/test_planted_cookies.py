@@ -87,7 +87,7 @@ def test_a_byte_beside_the_value_is_part_of_it(site: Site, byte: str) -> None:
     assert asks(site, f"{COOKIE}={cookie}{byte}").text == "None"
 
 
-def test_blank_and_tab_are_none(site: Site) -> None:
+def test_blank_and_tab_beside_a_cookie_are_left_out(site: Site) -> None:
     assert asks(site, f"a=1;\t {COOKIE} \t= \t{signed_in(site, 'ada')}\t ;b=2").text == "ada"
 
 
@@ -135,13 +135,15 @@ class TestTwoUnderTheHostPrefix:
         assert not [cookie for cookie in set_cookies if cookie.startswith(f"{COOKIE}=")]
         assert asks(site, f"{COOKIE}={ada}").text == "ada"
 
-    def test_of_one_session_are_no_two(self, site: Site, heard: list[dict[str, Any]]) -> None:
+    def test_of_one_session_count_as_one(self, site: Site, heard: list[dict[str, Any]]) -> None:
         ada = signed_in(site, "ada")
 
         assert asks(site, f"{COOKIE}={ada}; {COOKIE}={ada}").text == "ada"
         assert heard == []
 
-    def test_of_which_one_is_forged_are_one(self, site: Site, heard: list[dict[str, Any]]) -> None:
+    def test_do_not_make_two_where_one_is_forged(
+        self, site: Site, heard: list[dict[str, Any]]
+    ) -> None:
         ada, mallory = signed_in(site, "ada"), signed_in(site, "mallory")
 
         assert asks(site, f"{COOKIE}={mallory[:-4]}AAAA; {COOKIE}={ada}").text == "ada"

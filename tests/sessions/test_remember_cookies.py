@@ -149,7 +149,7 @@ def test_a_remember_cookie_of_another_application_with_the_same_key_is_nobodys(
     assert remembered(staging.tab(), remember_cookie(mallory)).who() == "1"
 
 
-def test_the_cookie_says_nothing_of_whose_it_is(site: Site) -> None:
+def test_a_remember_cookie_does_not_name_its_user(site: Site) -> None:
     tab = site.tab()
     tab.log_in("ada", remember=True)
 
@@ -163,7 +163,9 @@ def test_the_cookie_says_nothing_of_whose_it_is(site: Site) -> None:
     assert "ada" not in str(said)
 
 
-def test_it_is_signed_with_sha_256_and_no_other_signature_is_taken(site: Site) -> None:
+def test_a_remember_cookie_is_signed_with_sha_256_and_no_other_signature_is_taken(
+    site: Site,
+) -> None:
     tab = site.tab()
     tab.log_in(remember=True)
     value = remember_cookie(tab)
@@ -257,7 +259,7 @@ def test_requests_with_the_cookie_alone_make_one_session(site: Site) -> None:
     assert len(site.manager.get_active_sessions("ada")) == 1
 
 
-def test_later_ones_begin_another_in_the_place_of_the_one_before(
+def test_a_later_request_begins_another_session_in_the_place_of_the_former(
     still: tuple[Site, Clock],
 ) -> None:
     site, clock = still
@@ -312,7 +314,7 @@ def test_ten_requests_at_once_end_with_a_live_cookie_in_whatever_order_they_are_
     assert tab.data() == {}
 
 
-def test_what_each_of_them_writes_is_kept(site: Site) -> None:
+def test_what_each_of_several_requests_at_once_writes_is_kept(site: Site) -> None:
     tab = site.tab()
     tab.log_in(remember=True)
     copy = remember_cookie(tab)
@@ -443,7 +445,7 @@ def test_signing_out_ends_every_session_that_the_cookie_began(still: tuple[Site,
     assert remembered(site.tab(), stolen).who() is None
 
 
-def test_so_does_signing_out_in_a_session_that_went_on_under_another_id(site: Site) -> None:
+def test_signing_out_ends_them_also_where_the_session_was_rotated(site: Site) -> None:
     tab = site.tab()
     tab.log_in(remember=True)
     copy = remember_cookie(tab)
@@ -610,7 +612,7 @@ def set_cookies(answer: Any, name: str) -> list[set[str]]:
         ),
     ],
 )
-def test_it_is_deleted_with_all_that_it_was_set_with(
+def test_a_remember_cookie_is_deleted_with_the_attributes_that_it_was_set_with(
     make_site: Callable[..., Site], config: dict[str, object], expected: set[str]
 ) -> None:
     """Without Secure browsers drop the deletion of a `__Host-` cookie: it stayed for 14 days."""

@@ -16,13 +16,12 @@ from typing import Any, cast
 
 from flask import Request, Response, current_app, json, request, url_for
 from jinja2 import FileSystemLoader, Template
-from werkzeug.exceptions import SecurityError
 from werkzeug.routing import BuildError
 
 from .. import settings
 from ..exceptions import StoreUnavailable
-from . import current, origin, refill
-from .origin import Origin, Proof
+from . import current, origin, refill, request_origin
+from .origin import Proof
 from .reasons import Reason
 
 TEMPLATE = "holdfast/csrf_error.html"
@@ -110,20 +109,16 @@ def hint(reason: Reason) -> str | None:
     """The mistake in the set-up that explains a refusal for `reason`, if it looks like one."""
     if reason in {Reason.CROSS_ORIGIN, Reason.REFERER_MISMATCH}:
         sender = origin.origin_of(request.headers.get("Origin") or request.referrer)
-        return UNTOLD_PROXY if origin.only_the_scheme_differs(target(request), sender) else None
+        return (
+            UNTOLD_PROXY
+            if origin.only_the_scheme_differs(request_origin.target(request), sender)
+            else None
+        )
     if reason is Reason.ORIGIN_NULL:
         return None if request.is_secure else NO_REFERRER
     interface = current_app.session_interface
     lost = interface.get_cookie_secure(current_app) and not request.is_secure
     return HTTP_WITH_SECURE if reason is Reason.SESSION_MISSING and lost else None
-
-
-def target(request: Request) -> Origin | None:
-    """The origin that `request` was sent to, None if its Host header is none."""
-    try:
-        return origin.parse_origin(f"{request.scheme}://{request.host}")
-    except SecurityError:
-        return None
 
 
 def _body(reason: Reason, proof: Proof | None, hint: str | None) -> dict[str, Any]:
@@ -247,4 +242,4 @@ def _page_it_came_from(proof: Proof | None) -> str | None:
     if proof is None or proof is Proof.TRUSTED or request.referrer is None:
         return None
     page = origin.origin_of(request.referrer)
-    return request.referrer if page is not None and page == target(request) else None
+    return request.referrer if page is not None and page == request_origin.target(request) else None

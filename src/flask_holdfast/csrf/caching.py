@@ -1,10 +1,10 @@
 """A response that holds a token, or read the session, is for one person, whatever its view says.
 
-A shared cache would give the token to others (who can do nothing with it) and, worse, keep
-giving out pages whose forms are dead; and what a page shows of its person it would show to all.
-Decided last, after every hook of the application. A stream that makes its token after the headers
-were sent can neither be kept from caches nor set the cookie that the token belongs to: it is
-stopped before the token goes out.
+A shared cache would give the token to others (who can do nothing with it) and, worse, keep giving
+out pages whose forms are dead. It would also show to everybody what a page shows to its person.
+The decision is made last, after every hook of the application. A stream that makes its token after
+the headers were sent can neither be kept from caches nor set the cookie that the token belongs to:
+it is stopped before the token goes out.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ def keep_away(response: Response) -> None:
 def keep_private(headers: Headers, *, otherwise: str | None = None) -> None:
     """Take out of `headers` what lets a shared cache keep the response (RFC 9111 section 3).
 
-    What the view says to the browser's own cache stays, unless it says more than that and
-    `otherwise` stands in its place.
+    What the view says to the browser's own cache stays. Where the view allows shared caches, and
+    `otherwise` is given, that takes the place of the whole Cache-Control.
     """
     for name in {name for name, _ in headers if _FOR_SHARED.fullmatch(name)}:
         del headers[name]

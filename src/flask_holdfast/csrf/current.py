@@ -20,6 +20,7 @@ from .. import keys, settings
 from ..exceptions import StoreUnavailable
 from . import interim, tokens
 from .reasons import Reason
+from .request_origin import vouched
 from .tokens import Key, Scope
 
 #: No token of Flask-WTF's is longer; what is longer is not even looked at.
@@ -134,15 +135,15 @@ def verdict(token: str, time_limit: float | None) -> Reason | None:
 
 
 def _is_worthless(token: str) -> bool:
-    """Whether `token` is good for no session that the cookie of this request may name, as far as
-    that can be told without asking. With sessions of another package never.
+    """Whether `token` is certainly good for no session that this request may have. Asks no store;
+    False with sessions of another package, which have to be asked.
     """
     current = _session()
     if not hasattr(current, "csrf_scope") or current.cookie is None:
         return False
     if not tokens.is_well_formed(token):
         return True
-    # An anonymous session may have a former one, whose tokens are good (see `_former_sid`).
+    # An anonymous session may have a former one, whose tokens are good (see `_other_sids`).
     if current.cookie.kind.name != "SIGNED_IN":
         return False
     return not any(
@@ -166,31 +167,25 @@ def _this_request() -> str:
     return _purpose(request.method, request.script_root + request.path)
 
 
-def _former_sid() -> str | None:
-    """The session in whose place that of this request began, if nobody is signed in."""
-    current = _session()
-    return current.former_sid if hasattr(current, "csrf_scope") else None
-
-
 def _other_sids() -> Iterator[str]:
-    """Sessions that a page of this browser may be of, beside that of this request, though it is
-    not old. Asks the store.
+    """The other sessions that an open page of this browser may belong to, beside the session of
+    this request. Asks the store.
     """
     current = _session()
     if not hasattr(current, "csrf_scope"):
         if (proved := interim.proved()) is not None:
             yield proved
         return
-    # Rendered before a write began this anonymous session.
+    # The page was rendered before a write began this anonymous session.
     if current.former_sid is not None:
         yield current.former_sid
-    # Rendered without asking, under the cookie of a session that is held from this client.
+    # The page was rendered without asking, under the cookie of a challenged session.
     if current.held_sid is not None:
         yield current.held_sid
-    # Rendered where the browser withheld the session cookie, which it sends with the page's form.
-    # Only where it says itself that the page is ours: a sibling host may plant such a cookie
-    # where it has no prefix, and know a token for it.
-    if current.interim_sid is not None and interim.is_same_origin():
+    # The page was rendered where the browser withheld the session cookie; with the page's form the
+    # browser sends that cookie. The browser has to say itself that the page is ours: where the
+    # interim cookie has no prefix, a sibling host may plant one, and know a token for it.
+    if current.interim_sid is not None and vouched(request):
         yield current.interim_sid
 
 
@@ -251,8 +246,8 @@ def mark() -> bytes:
 
 
 def is_author(marked: bytes, *, within: float | None = None) -> bool:
-    """Whether `marked`, from `mark` or a token, was made for who is signed in now, and in the last
-    `within` seconds.
+    """Whether `marked`, from `mark` or a token, was made for the person who is signed in now, and
+    within the last `within` seconds. Asks the store.
     """
     since = None if within is None else time.time() - within
     return tokens.is_marked(_keys(), marked, user_id(), since=since)
@@ -325,7 +320,7 @@ def was_signed_out(token: str) -> bool:
         return False
     if current.was_signed_out():
         return True
-    former = _former_sid()
+    former = current.former_sid
     return former is not None and _kind_for(former, token) is tokens.Kind.UNASKED
 
 

@@ -16,9 +16,6 @@ from typing import Protocol
 from .origin import Proof
 from .reasons import Reason
 
-#: RFC 9110 section 9.2.1. Any other method is protected, known or not (PROPFIND, QUERY, ...).
-SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
-
 
 class Place(Enum):
     """Where a token may be, in the order in which it is looked for."""
@@ -49,8 +46,8 @@ class Facts(Protocol):
         """The tokens in one place, none of them empty."""
 
     def verdict(self, token: str) -> Reason | None:
-        """What is wrong with a token. Asking fetches the session, unless the token is good for none
-        that the request could have.
+        """What is wrong with a token, or None. Fetches the session, unless the token is certainly
+        good for no session of this request.
         """
 
     def old_tokens_pass(self) -> bool:
@@ -91,9 +88,9 @@ def decide(facts: Facts) -> Decision:
     if isinstance(proof, Reason):
         return Decision(Outcome.REFUSED, proof)
 
-    # One good token is enough: a header may hold one of before a login, what a script made of no
-    # token at all ("undefined"), or another extension's. The headers go first, so that an upload
-    # with a good one is never parsed.
+    # One good token is enough: a header may hold a token from before a login, another extension's,
+    # or what a script sends without a token ("undefined"). The headers go first, so that an upload
+    # with a good token there is never parsed.
     wrong: Reason | None = None
     for place in Place:
         for token in facts.tokens(place):
@@ -104,7 +101,7 @@ def decide(facts: Facts) -> Decision:
             # refusing would cost a person what they typed over lunch.
             if reason is Reason.TOKEN_EXPIRED and proof.is_same_origin and facts.old_tokens_pass():
                 return Decision(Outcome.PASSED_OLD, None, proof, place)
-            # Of several the first counts that is a token of ours at all.
+            # Of several refused tokens, the first one of ours gives the reason.
             if wrong in {None, Reason.TOKEN_MALFORMED}:
                 wrong = reason
     return Decision(Outcome.REFUSED, wrong or Reason.TOKEN_MISSING, proof)

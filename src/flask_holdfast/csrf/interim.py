@@ -1,11 +1,11 @@
 """A secret for tokens where a foreign session must not be written: in a cookie of its own.
 
 `CSRFProtect` alone keeps the secret of its tokens in the application's session, as Flask-WTF does.
-Where the browser may have withheld the session cookie (`fetch_metadata.cookie_withheld`), to
-write there would set a new one in its place, and sign its owner out. Then the secret is in the
-cookie `<name>-csrf`, and goes on to be good beside the session cookie that comes with the page's
-form. It proves nothing by itself: a sibling host may plant such a cookie where it has no `__Host-`
-prefix, so the browser has to say besides that the form came from our own page.
+Where the browser may have withheld the session cookie (`fetch_metadata.cookie_withheld`), a write
+to the session would set a new session cookie, and sign its owner out. There the secret is in the
+cookie `<name>-csrf`, and stays good beside the session cookie that comes with the page's form. The
+cookie proves nothing by itself: without a `__Host-` prefix a sibling host may plant one. So the
+browser has to say besides that the form came from our own page.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from typing import cast
 from flask import Response, after_this_request, current_app, g, request
 
 from ..fetch_metadata import cookie_withheld
+from .request_origin import vouched
 
 _KEPT = "_holdfast_csrf_interim"
 _SECRET = re.compile("[0-9a-f]{40}")
 
 
 def is_needed() -> bool:
-    """Whether the browser may have a session that it did not send."""
+    """Whether the browser may have withheld the session cookie."""
     samesite = current_app.session_interface.get_cookie_samesite(current_app)
     return cookie_withheld(request.environ, samesite)
 
@@ -41,14 +42,7 @@ def secret() -> str:
 
 def proved() -> str | None:
     """The secret that came with this request, if the browser says that our own page sent it."""
-    return _sent() if is_same_origin() else None
-
-
-def is_same_origin() -> bool:
-    """Whether the browser itself says that one of our own pages sent this request."""
-    if site := request.headers.get("Sec-Fetch-Site"):
-        return site == "same-origin"
-    return request.headers.get("Origin") == request.host_url.rstrip("/")
+    return _sent() if vouched(request) else None
 
 
 def _sent() -> str | None:

@@ -115,8 +115,8 @@ def _header(request: Request) -> str:
 
 
 def _take_out(request: Request, names: set[str]) -> None:
-    # The header too, for code that parses it by its own rules: also what such code would take for
-    # the name though it is not (`strip()` takes U+00A0 away, and a cookie's name may begin with it).
+    # The header too, for code that parses it by its own rules. Such code may take another name for
+    # ours: `strip()` removes U+00A0, with which a cookie's name may begin.
     request.environ["HTTP_COOKIE"] = ";".join(
         text for name, _, text in cookies_in(_header(request)) if name.strip() not in names
     )

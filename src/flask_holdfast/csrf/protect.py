@@ -31,6 +31,7 @@ from werkzeug.exceptions import HTTPException
 
 from .. import settings, signals
 from ..exceptions import SettingError, StoreUnavailable, printable
+from ..fetch_metadata import SAFE_METHODS
 from . import (
     adoption,
     answer,
@@ -41,9 +42,10 @@ from . import (
     origin,
     redirects,
     refill,
+    request_origin,
     templating,
 )
-from .decision import SAFE_METHODS, Decision, Outcome, Place, decide
+from .decision import Decision, Outcome, Place, decide
 from .exemptions import Named
 from .origin import Origin, Proof
 from .reasons import Reason
@@ -113,9 +115,10 @@ class CSRFProtect(flask_wtf.csrf.CSRFProtect):
         methods = app.config["WTF_CSRF_METHODS"]
         super().init_app(app)
         app.config["WTF_CSRF_METHODS"] = methods  # Flask-WTF made a plain set of it
-        # In the place of Flask-WTF's hook, which hooks that are there already would go before: they
-        # may ask who is signed in. The signal is sent before all hooks, and an error raised there
-        # gets to the application's handlers; the hook is for whoever runs the hooks by hand.
+        # In the place of Flask-WTF's hook: hooks that were registered earlier would run before it,
+        # and may ask who is signed in. The signal is sent before all hooks, and an error raised
+        # there reaches the application's handlers. The hook is for code that runs the hooks by
+        # hand.
         hooks = app.before_request_funcs[None]
         hooks.pop()
         hooks.insert(0, self._begin)
@@ -269,9 +272,9 @@ class CSRFProtect(flask_wtf.csrf.CSRFProtect):
             raise
 
     def _hide_session(self, asked: Request) -> None:
-        """Let the hooks and error handlers that answer `asked` run as nobody's: it was refused at
-        the gate, or would have been refused if there were a view, and nobody proved that the
-        person had a hand in it.
+        """Hide session and remember cookie from the hooks and error handlers that answer `asked`:
+        the request was refused at the gate, or would have been if there were a view, so another
+        site may have made the person's browser send it.
         """
         if settings.get(current_app.config, "CSRF_REPORT_ONLY"):
             return
@@ -369,7 +372,7 @@ def _is_good(asked: Request) -> bool:
     """Whether a request that matches no view could have run one. Never raises."""
     try:
         return decide(RequestFacts(asked, _never)).outcome is not Outcome.REFUSED
-    except (HTTPException, StoreUnavailable):  # a body that is too large; and nobody can tell
+    except (HTTPException, StoreUnavailable):  # the body is too large; or nobody can tell
         return False
 
 
@@ -393,7 +396,7 @@ class RequestFacts:
     def origin(self) -> Reason | Proof:
         headers = self._request.headers
         return origin.check(
-            answer.target(self._request),
+            request_origin.target(self._request),
             sec_fetch_site=headers.get("Sec-Fetch-Site"),
             origin=headers.get("Origin"),
             referer=headers.get("Referer"),

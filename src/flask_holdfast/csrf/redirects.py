@@ -20,8 +20,8 @@ from flask import Request, Response, current_app, g, request
 from werkzeug.exceptions import HTTPException, InternalServerError
 
 from ..exceptions import TokenWouldLeak
-from . import answer, current, origin
-from .decision import SAFE_METHODS
+from ..fetch_metadata import SAFE_METHODS
+from . import current, origin, request_origin
 from .origin import Origin
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -34,7 +34,7 @@ def leak(response: Response) -> TokenWouldLeak | None:
     location = response.headers.get("Location")
     if response.status_code not in _REDIRECTS or location is None:
         return None
-    here = answer.target(request)
+    here = request_origin.target(request)
     if not leads_elsewhere(here, location):
         return None
     carrier = _carrier(request, response.status_code)

@@ -209,7 +209,7 @@ def nonce_for(key: Key, user_id: str | None, now: float) -> bytes:
 
 
 def mark(key: Key, user_id: str | None, now: float) -> bytes:
-    """What `is_marked` knows again as this user's of that time, and nobody makes without the key."""
+    """A mark of this user and time, for `is_marked`. Nobody makes one without the key."""
     nonce = nonce_for(key, user_id, now)
     return nonce + _masked(key, nonce, int(now).to_bytes(_STAMP, "big"))
 

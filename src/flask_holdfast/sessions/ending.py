@@ -68,7 +68,7 @@ def ended_meanwhile(
     store: Store, owner: str, sid: str, opened: int, own: str, now: Callable[[], int]
 ) -> bool:
     """Whether others ended all of the owner's sessions since the request of `sid` was `opened`
-    (ms), by the store's clock; or where it ended them itself (`own`), since then.
+    (ms), by the store's clock. Where the request ended them itself (`own`), since that end.
 
     `rotate` was told how long ago that was when it was called. Where it then had to wait
     for its turn (a lock, a connection, a slow network), that was too little, and an end
@@ -106,8 +106,9 @@ def ended_meanwhile(
 def made_room(
     store: Store, evicted: Sequence[Listed], by: Record, ended: Tombstone, *, idle: int
 ) -> None:
-    """Sessions have ended for that of `by`: signed out there, so that no remember cookie signs
-    in again at once; but that of this very browser, which signs in here.
+    """Tell of the sessions in `evicted`, which made room for the session of `by`, and end their
+    remember cookies, or those would sign in again at once. The remember cookie of `by` itself
+    stays: its browser signs in here.
     """
     for each in evicted:
         was = decode(each.data)

@@ -42,7 +42,7 @@ def tell_conflict(
     theirs: Record | None,
     after: Record,
 ) -> None:
-    """Tell how a write was made again on top of `theirs`, where it was."""
+    """Tell that a write was made again on top of `theirs`; nothing where `attempts` is 0."""
     if not attempts:
         return
     before, met = (found.data if found else {} for found in (seen, theirs))

@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 from flask import current_app, request
 from flask.sessions import SessionInterface as FlaskSessionInterface
-from werkzeug.exceptions import Conflict, Forbidden
 
 from .. import keys, settings, signals
 from ..exceptions import LoginRefused, SessionLimitReached, StoreUnavailable, printable
@@ -34,8 +33,13 @@ from ..fetch_metadata import cookie_withheld
 from . import cookies, ids, record
 from .binding import Binding, Change, Client
 from .ending import end, forget
-from .error_response import answer_instead
 from .events import Once, logger, tell
+from .http_errors import (
+    LoginRefusedMeanwhile,
+    SessionUnavailable,
+    TooManySessions,
+    answer_instead,
+)
 from .keeper import Keeper
 from .kept import Fate, Kept
 from .merge import Changes
@@ -44,7 +48,6 @@ from .session import Session
 from .state import Found, Held, Loaded, State
 from .stores.base import LOGOUT, REVOKED, ROTATED, Outcome, Proof, Store, Tombstone
 from .stores.url import open_store, store_of
-from .unavailable import SessionUnavailable
 from .visit import Visit
 
 if TYPE_CHECKING:
@@ -53,23 +56,6 @@ if TYPE_CHECKING:
     from redis import Redis, RedisCluster
 
 U = TypeVar("U")
-
-
-class TooManySessions(SessionLimitReached, Forbidden):
-    """`SessionLimitReached` as Flask answers it: 403."""
-
-    description = (
-        "You are signed in at as many places as are allowed. Please sign out at one of them "
-        "first, then sign in here."
-    )
-
-
-class LoginRefusedMeanwhile(LoginRefused, Conflict):
-    """`LoginRefused` as Flask answers it: 409."""
-
-    description = (
-        "All sessions of this account were ended while you were signing in. Please sign in again."
-    )
 
 
 class SessionInterface(FlaskSessionInterface):
@@ -168,7 +154,7 @@ class SessionInterface(FlaskSessionInterface):
         return _signer(tuple(known), signs)
 
     def _read_cookie(self, visit: Visit, name: str) -> tuple[ids.Cookie | None, bool]:
-        """The genuine cookie that counts, and whether any genuine one came. A forged one is no
+        """The genuine cookie that counts, and whether any genuine one came. A forged cookie is no
         cookie.
         """
         signer = self._signer(visit.app)
@@ -357,8 +343,8 @@ class SessionInterface(FlaskSessionInterface):
             )
         if session.held_has_ended or (kept.fate is Fate.DELETE and not interim):
             response.delete_cookie(name, **attributes)
-        # Beside another session the interim one has no use any more; beside the same one that got
-        # a new cookie, pages that are open may be of it.
+        # Once another session began or ended, the interim one has no use any more. Where the same
+        # session got a new cookie, open pages may still hold tokens of the interim session.
         left = session.held_has_ended and session.cleared
         over = left or kept.fate is Fate.DELETE or session.filed
         came = session.visit is not None and any(session.visit.cookies_named(beside))
@@ -395,9 +381,9 @@ class SessionInterface(FlaskSessionInterface):
     def _settle_held(
         self, app: Flask, session: Session, held: Held, changes: Changes
     ) -> str | None:
-        """What becomes of the session that is held from this client: its user signed in here,
-        and goes on with it, or signed out, and it ends for good. Gives the sid of the interim
-        session where it is over with that.
+        """What becomes of the session that is challenged from this client. Its user signed in here,
+        and goes on with it; or signed out, and the session ends for good. Returns the sid of the
+        interim session where that has no use any more.
         """
         there, user = held.loaded.record, session.user_id
         assert there is not None
@@ -408,14 +394,13 @@ class SessionInterface(FlaskSessionInterface):
         if session.leaves_held or (session.cleared and user is None):
             ended = Tombstone(LOGOUT, self._now(), there.user)
             done = end(self.store, held.cookie.sid, there, ended, idle=self._idle(app))
-            session.held_has_ended = (
-                done or session.own_ends.session
-            )  # else another answer's business
+            # Where another request ended it, that request's answer deletes the cookie.
+            session.held_has_ended = done or session.own_ends.session
         return None
 
     def _forget_sent(self, app: Flask, session: Session) -> None:
-        """A logout without a word to Flask-Login, maybe without a session: the remember cookies
-        that came along, or that signed in just now, would undo it at the next request.
+        """End the remember cookies of a logout that Flask-Login did not hear of: those that came
+        along, or that signed in just now, would sign in again at the next request.
         """
         for remember in {session.remember, *self.remembered(request)} - {None}:
             ended = Tombstone(LOGOUT, self._now())
@@ -428,7 +413,7 @@ class SessionInterface(FlaskSessionInterface):
         theirs then. None for nobody, and where the store cannot be asked. `sent`: all genuine ones.
         """
         app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # a proxy
-        # What this begins would take the place of a session cookie that the browser withheld.
+        # The session that begins here would replace a session cookie that the browser withheld.
         if session.interim and cookie_withheld(request.environ, self.get_cookie_samesite(app)):
             return None
         keeper = self._keeper(app, session)

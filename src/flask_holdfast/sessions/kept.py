@@ -1,4 +1,4 @@
-"""What the end of a request does with its session cookie."""
+"""What the end of a request does to the session cookie: the result of `keeper`."""
 
 from __future__ import annotations
 

@@ -20,11 +20,11 @@ from ..exceptions import HoldfastError, LoginWithoutSession, StoreUnavailable
 from . import codec, record
 from .ending import end, follow, forget
 from .events import tell
+from .http_errors import answered_by_flask
 from .ids import is_sid
 from .session import Session
 from .state import Rotation, State
 from .stores.base import LOGOUT, REVOKED, UNAVAILABLE, Listed, Outcome, Store, Tombstone
-from .unavailable import answered_by_flask
 
 _FLASK_IDLE = 31 * 86_400
 _REMEMBER = 365 * 86_400

@@ -2,15 +2,16 @@
 
     cookie value = base64url of [remember id, secret], signed (HMAC-SHA256) with SECRET_KEY
 
-The cookie says nothing of whose it is: that stands in the store, beside the SHA-256 of the secret.
-So it is worth something only to an application with that store, while its record is there: an
-emptied store knows no such cookie, and nobody has to remember which have ended.
+The cookie does not name its user: the store does, beside the SHA-256 of the cookie's secret. So the
+cookie signs in only to an application with that store, and only while its record is there. An
+emptied store knows no remember cookie, and nobody has to keep a list of those that have ended.
 
-One cookie has one live session. Of requests that leave a browser together, all with the cookie
-alone, the first begins it and the others join it, in whatever order they are answered: its secret is
-made of the cookie's and of its sid, so that each can bring the session's cookie, and the store knows
-no secret. A request that comes later, or from elsewhere, begins another in its place, so that a
-copied cookie shows: the session before ends, and a live one of another client is told of.
+One cookie has one live session. Where several requests leave a browser together, all with the
+remember cookie alone, the first begins the session and the others join it, in whatever order they
+are answered. The session's secret is derived from the cookie's secret and the sid, so each answer
+can set the session's cookie, and the store knows no secret. A request that comes later, or from
+elsewhere, begins another session in the place of the first. So a copied cookie shows: the former
+session ends, and where it was live on another client an event says so.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class RememberCookie:
 
 
 def new_cookie(user_id: str) -> RememberCookie:
-    """One of its own for each login; its record lies with its user's sessions (`ids.placed`)."""
+    """A new cookie for a login. Its record lies with the user's sessions (`ids.placed`)."""
     remember = ids.placed(ids.new_sid(), record.owner_of(user_id))
     return RememberCookie(remember, secrets.token_bytes(_SECRET))
 
@@ -96,20 +97,23 @@ def _serializer(keys: Sequence[bytes]) -> URLSafeSerializer:
 
 
 def joins(found: Remembered, there: Record | None, secret: bytes, change: Change) -> bool:
-    """Whether a request goes on with the session that its remember cookie has begun already, as one
-    of those that left the browser together. `there` is that session, if it lives, `secret` the one
-    that the cookie makes for it, and `change` how the request's client differs from it.
+    """Whether a request joins the session that its remember cookie has begun already, as one of
+    the requests that left the browser together.
+
+    `there` is that session, if it lives; `secret` is derived for that session from the cookie;
+    `change` says how the request's client differs from the session's.
     """
     if there is None or found.begun is None or not 0 <= found.begun < TOGETHER:
         return False
-    # Of one that was rotated or renewed since, only its own cookie tells the secret.
+    # A session that was rotated or renewed since has another secret, which only its own cookie
+    # holds.
     proved = hmac.compare_digest(there.secret, ids.secret_hash(secret))
     return proved and there.user == found.user and change is Change.NONE
 
 
 class Redeemer:
-    """Signs in by a remember cookie, for the request of `keeper`. `told`: the clients whose
-    cookies were told of.
+    """Signs in by a remember cookie, for the request of `keeper`. `told` holds the clients of which
+    an event has been sent.
     """
 
     def __init__(self, keeper: Keeper, told: Once) -> None:
@@ -123,8 +127,8 @@ class Redeemer:
         """The user whom one of the request's genuine cookies signs in, as `load` finds them by their
         id; None for nobody.
 
-        The session is filed at once, not when the response is ready: others of the same browser are
-        under way. Raises `StoreUnavailable`.
+        The session is filed at once, not when the response is ready: other requests of the same
+        browser are under way. Raises `StoreUnavailable`.
         """
         user: T | None = None
         cookie = self._that_counts(sent)
@@ -155,8 +159,8 @@ class Redeemer:
             if answer.outcome is Outcome.FULL:
                 tell(signals.session_gone, logging.WARNING, session_id=found.sid, reason="full")
                 return None
-            # Refused where another request was first; else it is the anonymous session that was
-            # changed, or has ended, meanwhile.
+            # REFUSED: another request was first. Otherwise the anonymous session of this browser
+            # was changed, or has ended, meanwhile.
             if answer.outcome is not Outcome.REFUSED:
                 there = record.decode(answer.data) if answer.data else None
         return None
@@ -187,8 +191,8 @@ class Redeemer:
         return self._keeper.binding.compare(Client(*before.client), self._keeper.client)
 
     def _is_from_here(self, found: Remembered, change: Change) -> bool:
-        """Whether the cookie comes from the kind of client that it was given to: else a copied one
-        would get around the challenge that a copied session meets.
+        """Whether the cookie comes from the kind of client that it was given to. Without this check
+        a copied remember cookie would get around the challenge that a copied session cookie meets.
         """
         if settings.get(self._keeper.config, "SESSION_BINDING_ACTION") == "log" or not found.mark:
             return True
@@ -212,8 +216,8 @@ class Redeemer:
     def _begin(
         self, session: Session, cookie: RememberCookie, found: Remembered, there: Record | None
     ) -> Answer:
-        """File the cookie's session, in the place of the one that it had. What is in an anonymous
-        session of this browser, `there`, comes along.
+        """File a session for the cookie, in the place of the cookie's former one. The data of this
+        browser's anonymous session, `there`, come along.
         """
         keeper, now = self._keeper, self._keeper.now()
         sid = ids.placed(ids.new_sid(), found.owner)

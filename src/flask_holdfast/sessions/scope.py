@@ -1,4 +1,4 @@
-"""What CSRF protection asks of a session: which one a token is of, and what became of it."""
+"""What CSRF protection asks of a session: what a token is bound to, and what became of it."""
 
 from __future__ import annotations
 
@@ -64,16 +64,16 @@ class TokenScope:
 
     @property
     def held_sid(self) -> str | None:
-        """The session that is held from this client: pages that did not ask hold its tokens.
-        Asks the store.
+        """The session that is challenged from this client. Pages that were rendered without asking
+        the store hold tokens of that session. Asks the store.
         """
         self.load()
         return self.held.cookie.sid if self.held else None
 
     @property
     def interim_sid(self) -> str | None:
-        """The anonymous session of the interim cookie that came beside this session's. This
-        browser's pages are of that one where it withheld the session cookie.
+        """The anonymous session of the interim cookie that came beside this session's cookie. Pages
+        hold its tokens where the browser had withheld the session cookie.
         """
         if self.interim or self._find_interim is None:
             return None

@@ -21,8 +21,6 @@ from .state import NOTHING, Found, Held, Loaded, Rotation, State
 from .stores.base import OVER, UNAVAILABLE, Outcome, Store, Tombstone
 from .visit import OwnEnds, Visit
 
-__all__ = ["REQUEST_LOCAL", "Loaded", "Rotation", "Session", "State"]
-
 #: Flask-Login asks for these on every response. They are words between it and the
 #: current request: never stored, looked up without loading, and no `clear` removes them.
 REQUEST_LOCAL = frozenset({"_remember", "_remember_seconds"})
@@ -49,7 +47,7 @@ class Session(TokenScope, SessionMixin, MutableMapping[str, Any]):
     cookie: ids.Cookie | None
     #: The session's public name. Not a credential.
     sid: str
-    #: Whether its cookie is the interim one, unless somebody signs in.
+    #: Whether its cookie is the interim cookie, unless somebody signs in.
     interim: bool
 
     #: True once the save filed it, new or under another sid.
@@ -74,12 +72,12 @@ class Session(TokenScope, SessionMixin, MutableMapping[str, Any]):
         self._find_interim = find_interim
         if find is None:
             self._become(Found(state, cookie))
-        #: The session that the cookie names, where it is challenged: then this one is another,
-        #: with the interim cookie.
+        #: The session that the cookie names, where that is challenged from this client. Then this
+        #: session is another one, with the interim cookie.
         self.held: Held | None = None
-        #: True once its user signs out of the held one without a `clear`.
+        #: True once its user signs out of the challenged session without a `clear`.
         self.leaves_held = False
-        #: True once the save ended the held one.
+        #: True once the save ended the challenged session.
         self.held_has_ended = False
         #: When the request began, in milliseconds since 1970.
         self.opened = opened
@@ -91,12 +89,13 @@ class Session(TokenScope, SessionMixin, MutableMapping[str, Any]):
         self.own_ends = OwnEnds()
         #: Whether the save gives the session a new id because it was asked to.
         self.rotation = Rotation.NONE
-        #: The remember cookie that belongs to this session, by its id; what gives one with the
-        #: response once the session is saved; whether one signed in, by this very request.
+        #: The id of the remember cookie that belongs to this session.
         self.remember: str | None = None
+        #: Sets a remember cookie in the response, called once the session is saved.
         self.grant: Callable[[Response], None] | None = None
+        #: Whether a remember cookie signed in by this very request.
         self.is_redeemed = False
-        #: The request that it belongs to.
+        #: The request that this session belongs to.
         self.visit = visit
         self._ask = ask
         self._store = store
@@ -164,8 +163,8 @@ class Session(TokenScope, SessionMixin, MutableMapping[str, Any]):
                 self._raw, self._overlay = loaded.record.data, dict(loaded.overlay)
 
     def redeem(self, cookie: ids.Cookie, loaded: Loaded) -> None:
-        """Go on as the session of `cookie`, which a remember cookie has begun. What this request
-        changed so far is done to that.
+        """Go on as the session of `cookie`, which a remember cookie has begun. The changes that
+        this request made so far go to that session.
         """
         for key in [*self._values]:
             if self._differs_in_place(key):
@@ -177,7 +176,9 @@ class Session(TokenScope, SessionMixin, MutableMapping[str, Any]):
         self._take(loaded)
 
     def _step_aside(self, cookie: ids.Cookie, held: Loaded, interim: Found) -> Loaded:
-        """Leave a held session alone, and go on with the interim one. Raises `StoreUnavailable`."""
+        """Leave a challenged session alone, and go on as the interim session. Raises
+        `StoreUnavailable`.
+        """
         loaded = msgspec.structs.replace(NOTHING, state=interim.state, degraded=held.degraded)
         if interim.state is State.UNASKED:
             assert self._ask is not None
@@ -187,8 +188,8 @@ class Session(TokenScope, SessionMixin, MutableMapping[str, Any]):
         return loaded
 
     def resume(self, held: Held, changes: Changes) -> None:
-        """Go on with the held session: its user has proved who they are. `changes` bring along
-        what the interim one holds, where the held one has nothing of that name.
+        """Go on as the challenged session: its user has proved who they are. Adds to `changes` what
+        the interim session holds, where the challenged one has no key of that name.
         """
         assert held.loaded.record is not None
         kept = {} if changes.cleared else self.preview(changes)
@@ -288,9 +289,10 @@ class Session(TokenScope, SessionMixin, MutableMapping[str, Any]):
     def cookie_again(self, *, refreshes: bool) -> tuple[ids.Cookie, int] | None:
         """The cookie of a live session, if it is due once more, and its deadline (ms).
 
-        It is due where a remember cookie brought it, or this request changed whether the session is
-        permanent: the browser would drop it too early, or keep it too long. With `refreshes` also where Flask sends
-        it again: if the session is permanent, touched or not, or anything was assigned.
+        The cookie is due where a remember cookie began the session, or where this request changed
+        whether the session is permanent: the browser would drop the cookie too early, or keep it
+        too long. With `refreshes` it is due also where Flask sends it again: if the session is
+        permanent, touched or not, or anything was assigned.
         Raises `StoreUnavailable`, and is no touch.
         """
         if self.cookie is None:
@@ -360,7 +362,7 @@ class Session(TokenScope, SessionMixin, MutableMapping[str, Any]):
         return sum(1 for _ in self)
 
     def pop(self, key: str, *default: Any, **named: Any) -> Any:
-        """As a dict's. Of the user it is a sign-out, of a session that is held as well."""
+        """As a dict's. To pop the user is to sign out, of a challenged session as well."""
         if key in self._user_keys:
             self._touch()
             self.leaves_held = self.held is not None

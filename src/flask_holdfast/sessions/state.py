@@ -1,4 +1,4 @@
-"""What is known of the session behind a request."""
+"""What is known of a request's session: its state, and the store's answer."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Loaded(msgspec.Struct, frozen=True):
     rebind: Client | None = None
     #: Whether a fallback answered in the place of a store that is away.
     degraded: bool = False
-    #: Of one that is GONE: whether there is a record nevertheless, but not for this cookie.
+    #: Where the state is GONE: whether a record is there all the same, but not for this cookie.
     lives: bool = False
 
 
@@ -55,16 +55,16 @@ NOTHING = Loaded(State.GONE)
 
 
 class Found(NamedTuple):
-    """A session as the request's cookies tell of it."""
+    """The session that the request's cookies name. No store was asked."""
 
     state: State
     cookie: ids.Cookie | None = None
-    #: Whether it has the cookie of the other name, see `cookies`.
+    #: Whether its cookie is the interim cookie, see `cookies`.
     interim: bool = False
 
 
 class Held(NamedTuple):
-    """A challenged session, and the genuine cookie that named it."""
+    """A session that is challenged from this client, and the genuine cookie that named it."""
 
     cookie: ids.Cookie
     loaded: Loaded

@@ -1,4 +1,4 @@
-"""A request, as far as its session is concerned: looked at once, and only where it is needed."""
+"""What a session needs to know of its request, looked up once and only where it is needed."""
 
 from __future__ import annotations
 
@@ -46,26 +46,25 @@ class Visit:
 
 
 class OwnEnds:
-    """What a request has ended itself: for a login of the same request that is not "meanwhile".
-
-    Whoever resets a password ends all sessions of the account, and signs in.
+    """The ends that a request made itself. They do not refuse a login of the same request: a view
+    that resets a password ends all sessions of the account, and then signs in.
     """
 
     __slots__ = ("_marks", "session")
 
     def __init__(self) -> None:
-        #: Whether its own session is among them, as it was when the request began.
+        #: Whether the request ended its own session, as that was when the request began.
         self.session = False
         self._marks: dict[str, str] = {}
 
     def mark(self, owner: str) -> str:
-        """A name for the moment at which all sessions of an owner ("": of everyone) end now."""
+        """A new name for the moment at which all sessions of an owner ("": of everyone) end."""
         self._marks.pop(owner, None)
         self._marks[owner] = OWN + new_sid()
         return self._marks[owner]
 
     def last_of(self, owner: str) -> str:
-        """The name of the last such moment that meant this owner too; "" if there was none."""
+        """The name of the last end that covered this owner; "" if there was none."""
         return next(
             (self._marks[each] for each in reversed(self._marks) if each in (owner, "")), ""
         )

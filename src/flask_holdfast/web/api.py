@@ -18,7 +18,7 @@ from typing import Any
 from flask import Blueprint, Response, current_app, g, json, request
 from werkzeug.datastructures import Headers
 
-from ..csrf import CSRFProtect, answer, current, origin
+from ..csrf import CSRFProtect, current, request_origin
 from ..csrf.reasons import Reason
 from .files import FOLDER, FilesBlueprint
 
@@ -70,13 +70,7 @@ def _status() -> dict[str, Any]:
 
 def _refused() -> Response | None:
     """The answer to a page of another origin, trusted or not: a token never leaves for one."""
-    reason = origin.check(
-        answer.target(request),
-        sec_fetch_site=request.headers.get("Sec-Fetch-Site"),
-        origin=request.headers.get("Origin"),
-        referer=None,
-        strict_referer=False,
-    )
+    reason = request_origin.by_browser(request)
     if not isinstance(reason, Reason):
         return None
     return _json({"error": reason.sentence, "reason": reason.value}, 403)

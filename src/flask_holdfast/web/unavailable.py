@@ -1,5 +1,5 @@
-"""What a client gets to see while the store does not answer: problem details (RFC 9457) for
-programs, a calm page for people, with what they wrote.
+"""The answer to a client while the store does not answer: problem details (RFC 9457) for programs,
+a calm page for people, with what they wrote. The errors themselves are in `sessions.http_errors`.
 
     {"type", "title", "status": 503, "detail", "reason": "store_unavailable", "retry_after"}
 
@@ -19,11 +19,10 @@ from flask import Flask, Response, current_app, json, request
 from werkzeug.exceptions import HTTPException
 
 from .. import settings
-from ..csrf import CSRFProtect, answer, origin, refill
-from ..csrf.decision import SAFE_METHODS
-from ..csrf.origin import Proof
+from ..csrf import CSRFProtect, answer, refill, request_origin
 from ..exceptions import StoreUnavailable
-from ..sessions.unavailable import RETRY_AFTER, SessionNotDurable, SessionUnavailable
+from ..fetch_metadata import SAFE_METHODS
+from ..sessions.http_errors import RETRY_AFTER, SessionNotDurable, SessionUnavailable
 
 TEMPLATE = "holdfast/unavailable.html"
 #: The `reason` of the problem: the store is away, or only stood in for.
@@ -108,19 +107,8 @@ def _page(error: SessionUnavailable) -> str:
 def _form() -> refill.Refill | None:
     """What was sent, to be sent again. A form whose text cannot be read is no reason to fail."""
     with suppress(StoreUnavailable, HTTPException):
-        return refill.offer_unasked(_proof())
+        return refill.offer_unasked(request_origin.vouched(request))
     return None
-
-
-def _proof() -> Proof | None:
-    proof = origin.check(
-        answer.target(request),
-        sec_fetch_site=request.headers.get("Sec-Fetch-Site"),
-        origin=request.headers.get("Origin"),
-        referer=None,
-        strict_referer=False,
-    )
-    return proof if isinstance(proof, Proof) else None
 
 
 def _translate(sentence: str) -> str:

@@ -77,11 +77,13 @@ OVER = frozenset({IDLE, ABSOLUTE, REVOKED, EVICTED})
 MOST_REMEMBERED = 100
 #: How long the tombstone of an expired session is kept, in milliseconds.
 EXPIRED_KEPT = 3_600_000
-#: With what the names of marks begin by which a request knows the ends that it made itself, and
-#: how long (ms) they are kept: longer than a request lasts.
+#: How the names of own marks begin, by which a request knows the ends that it made itself; and how
+#: long (ms) the marks are kept: longer than a request lasts.
 OWN, OWN_KEPT = "own:", 600_000
 #: Not an end: the session cannot be shown while the store is away.
 UNAVAILABLE = "unavailable"
+#: The kind of a `StoreUnavailable` whose answer did not come in time, whatever the store.
+TIMEOUT = "timeout"
 
 
 class Tombstone(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -171,8 +173,8 @@ class Remembered:
 class Redeems:
     """The remember cookie whose session `rotate` files.
 
-    With `instead_of` the cookie begins it, in the place of the session with that sid, which ends.
-    None: the cookie's session goes on under the new sid.
+    With `instead_of` the cookie begins that session in the place of the session with this sid,
+    which ends. With None the cookie's session goes on under the new sid.
     """
 
     remember: str
@@ -280,8 +282,6 @@ class Store(ABC):
         cookie begins needs the cookie's record, of the same owner, with the session
         `instead_of`: else REFUSED. That one has made room, too: its tombstone says EVICTED, `by`
         as `ended` has it, and `to` the new sid.
-
-        With `sid` "" there was no session before: no tombstone is left.
         """
 
     @abstractmethod
@@ -391,11 +391,11 @@ class Store(ABC):
         """Remove what has expired and was not removed on the way; how many records."""
 
     def eviction_policies(self) -> set[str]:
-        """By what rules the servers let go of what they should keep, as far as they say."""
+        """The eviction policies (`maxmemory-policy`) of the servers, as far as they tell them."""
         return set()
 
     def key_of(self, sid: str) -> str:
-        """Where an operator finds a session's record."""
+        """The key under which an operator finds a session's record."""
         return sid
 
     @abstractmethod

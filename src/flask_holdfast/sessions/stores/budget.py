@@ -20,9 +20,6 @@ from typing import TYPE_CHECKING, Self
 if TYPE_CHECKING:
     from types import TracebackType
 
-#: The kind of a `StoreUnavailable`: the time was over, wherever it went.
-TIMEOUT = "timeout"
-
 
 class Budget:
     """Seconds that may still be waited; of one request, so of one thread at a time.

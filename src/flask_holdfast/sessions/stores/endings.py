@@ -58,8 +58,8 @@ class Ending(msgspec.Struct, frozen=True, omit_defaults=True):
 def tell(ending: Ending, store: Store, now: int) -> Sequence[str]:
     """End it in the store too; the sids of an owner that it ended there.
 
-    Telling the end of a session, of a remember cookie or a mark again is harmless. An owner's or everyone's ends
-    also what has begun since.
+    Telling the end of a session, of a remember cookie or a mark again is harmless. An owner's or
+    everyone's ends also what has begun since.
     """
     if ending.what is Ended.MARK:
         store.mark(ending.name, life=ending.life)

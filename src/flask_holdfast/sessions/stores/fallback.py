@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from ...exceptions import StoreUnavailable
-from .base import Answer, Outcome
+from .base import TIMEOUT, Answer, Outcome
 from .breaker import TOLD
-from .budget import TIMEOUT, Budget
+from .budget import Budget
 from .host import Host
 from .resilient import ResilientStore
 

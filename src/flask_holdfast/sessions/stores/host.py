@@ -121,8 +121,8 @@ class HostStore(SQLiteStore):
         self.most = most
         self.window = window
         self._flag: Flag = FileFlag(self._path.with_suffix(".flag")) if path else bytearray(2)
-        # Of a thread or a greenlet: gunicorn patches `threading` for gevent when the application may
-        # have been loaded long ago.
+        # Of a thread or a greenlet: gunicorn patches `threading` for gevent when the application
+        # may have been loaded long ago.
         self._step: ContextVar[Step | None] = ContextVar("holdfast_step", default=None)
         self._soon: ContextVar[float | None] = ContextVar("holdfast_soon", default=None)
         self._memory: sqlite3.Connection | None = None

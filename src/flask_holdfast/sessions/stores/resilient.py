@@ -388,8 +388,8 @@ class ResilientStore(Store):
             ended = self.shelter.ended_at(found.owner) if found is not None else None
             if found is None or ended is None:
                 return found
-            # How long ago, so that it is no matter what the two clocks say. The end was noted when it
-            # was answered, and somebody may have signed in meanwhile.
+            # How long ago, so that it is no matter what the two clocks say. The end was noted when
+            # it was answered, and somebody may have signed in meanwhile.
             return found if found.age < self.shelter.now() - ended + _ANSWERED else None
 
         return self._many(ask, away)

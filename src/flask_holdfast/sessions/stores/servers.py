@@ -211,12 +211,6 @@ def _options(given: Mapping[str, Any]) -> dict[str, Any]:
 # -- URLs ------------------------------------------------------------------------------------
 
 _SAME = {"valkey": "redis", "valkeys": "rediss"}
-#: What a URL may begin with.
-SCHEMES = (
-    *("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel"),
-    *("redis+cluster", "rediss+cluster", "valkey", "valkeys"),
-    *("valkey+sentinel", "valkeys+sentinel", "valkey+cluster", "valkeys+cluster"),
-)
 
 
 def of_url(url: str, most: int) -> Place:

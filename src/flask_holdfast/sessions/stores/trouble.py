@@ -9,12 +9,12 @@ import ssl
 from redis import exceptions
 
 from ...exceptions import StoreUnavailable
-from . import budget
+from . import base
 
 #: No connection could be made: nobody listens, or the network says so.
 REFUSED = "refused"
-#: The time was over, wherever it went.
-TIMEOUT = budget.TIMEOUT
+#: The time was over, wherever it went. In `base`, as the fallback knows the word without redis.
+TIMEOUT = base.TIMEOUT
 #: The connection ended before the answer did: what was asked may have been done.
 CLOSED = "closed"
 #: All connections that this process may have are in use.

@@ -444,7 +444,7 @@ export class SessionClock extends EventTarget {
     if (this.#isSigningOut) this.#tellOfEnd()
     this.#isSigningOut = false
     // Kept like this, no frame of it is painted before `#onRestored`.
-    if (event.persisted && this.#isPersonal()) this.#screen.hide()
+    if (event.persisted && this.#isPersonal()) this.#screen.hide?.()
   }
 
   /** @param {Event} event */
@@ -512,8 +512,12 @@ export class SessionClock extends EventTarget {
     if (!this.#over && this.#isPersonal()) {
       this.#withdraw()
       this.#isInDoubt = true
-      this.#screen.hide()
-      this.#screen.coverSoon('waiting', this.#coverActions())
+      if (this.#screen.hide) {
+        this.#screen.hide()
+        this.#screen.coverSoon('waiting', this.#coverActions())
+      } else { // one of the page's own, made before there were these two
+        this.#screen.cover('waiting', this.#coverActions())
+      }
     }
     this.#askAgain()
   }
@@ -538,7 +542,7 @@ export class SessionClock extends EventTarget {
 
   #coverActions () {
     return {
-      signInUrl: ownAddress(said('signInUrl') || page.URL.replace(/#.*/, '')),
+      signInUrl: said('signInUrl') || page.URL.replace(/#.*/, ''),
       opened: (/** @type {Window | null} */ tab) => { this.#signInTab = tab }
     }
   }

@@ -14,7 +14,7 @@
  * clock's events with preventDefault().
  */
 
-import { words } from './csrf_page.js'
+import { ownAddress, words } from './csrf_page.js'
 import { page } from './unclobbered.js'
 
 /** {time} stands for what is left: "2:00" where it is shown, "2 minutes" where it is spoken. */
@@ -254,7 +254,7 @@ export class SessionScreen {
     const text = element('p', 'text', this.words[`${reason}Text`])
     const actions = element('div', 'actions')
     const link = /** @type {HTMLAnchorElement} */ (element('a', 'button', this.words.signIn))
-    link.href = signInUrl
+    link.href = ownAddress(signInUrl)
     link.target = '_blank'
     const newTab = element('span', 'heard', ` (${this.words.newTab})`)
     link.append(newTab)
