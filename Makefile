@@ -27,9 +27,9 @@ check: .venv/dev.stamp node_modules/made.stamp
 	.venv/bin/lint-imports
 	scripts/types --check
 
-# A file stays with one worker: its fixtures are made once.
+# A file stays with one worker, so its fixtures are made once. Browsers come first, as they take longest.
 test: check services
-	$(PY) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(PY) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 full: check services
 	$(PY) scripts/full.py

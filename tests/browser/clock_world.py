@@ -144,7 +144,7 @@ class World:
         """Wait until every answer that is under way has arrived: a leap of the page's clock would
         break it off, for the timeout of a request leaps along.
         """
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         for page in (page for context in self._contexts for page in context.pages):
             page.wait_for_load_state("load")
             while self._under_way or page.evaluate(ASKING):

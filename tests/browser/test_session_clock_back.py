@@ -157,6 +157,7 @@ def test_an_answer_that_comes_soon_needs_no_words(server: World) -> None:
       new MutationObserver(() => { covers += 1 })
         .observe(document.querySelector('title'), { childList: true })
     }""")
+    server.settle()  # else an answer that is under way would do
     asked = server.count(STATUS)
 
     page.evaluate(RESTORE)

@@ -151,13 +151,20 @@ def wait_for_a_calm_second(run: Run) -> None:
             return
 
 
+LATE = 2 * 2
+
+
 def kept(run: Run) -> None:
     """What holds after every fault."""
     told = run.row()
     assert run.accepted == 0, told
     statuses = {answer.status for answer in [*run.answers, *run.tried]}
     assert 0 not in statuses, told
-    assert statuses & set(range(500, 600)) <= ({503} if run.required else set()), told
+    assert statuses & set(range(500, 600)) <= {503}, told
+    # With a fallback one late answer is no outage, and that one request is a 503; the third in a
+    # row is an outage (docs/outages.md). Two workers may each have had two before it.
+    failed = sum(answer.status == 503 for answer in [*run.answers, *run.tried])
+    assert run.required or failed <= LATE, told
     assert run.recovered < AT_MOST, told
     taken = run.fault.loses
     if taken is Loses.NOTHING or (taken is Loses.ALL and not run.required):

@@ -17,12 +17,14 @@
  */
 export function unclobbered (object) {
   const prototype = Object.getPrototypeOf(object)
-  return new Proxy(object, {
-    get (target, name) {
-      const value = Reflect.get(prototype, name, target)
-      return typeof value === 'function' ? value.bind(target) : value
+  // Not a proxy for the object itself: a property that a script has fixed on it (`hidden`, in a test
+  // or a polyfill) would have to be answered with, or reading it throws.
+  return new Proxy(/** @type {T} */ ({}), {
+    get (_, name) {
+      const value = Reflect.get(prototype, name, object)
+      return typeof value === 'function' ? value.bind(object) : value
     },
-    set: (target, name, value) => Reflect.set(prototype, name, value, target)
+    set: (_, name, value) => Reflect.set(prototype, name, value, object)
   })
 }
 
