@@ -173,8 +173,10 @@ def test_a_quick_note_after_a_sign_out_elsewhere_is_kept_until_the_person_is_bac
     token = other.locator("meta[name=csrf-token]").get_attribute("content") or ""
     other.goto("about:blank")
     # By a program with the same cookies, so that no script of this browser hears of it.
-    form, headers = {"csrf_token": token}, {"Origin": url}
-    assert context.request.post(f"{url}/auth/logout", form=form, headers=headers).ok
+    answer = context.request.post(
+        f"{url}/auth/logout", form={"csrf_token": token}, headers={"Origin": url}
+    )
+    assert answer.ok
 
     page.get_by_label("Quick note").fill("typed here")
     page.get_by_role("button", name="Send").click()
