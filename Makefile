@@ -28,8 +28,9 @@ check: .venv/dev.stamp node_modules/made.stamp
 	scripts/types --check
 
 # A file stays with one worker, so its fixtures are made once. Browsers come first, as they take longest.
+WORKERS ?= auto
 test: check services
-	$(PY) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(PY) -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 full: check services
 	$(PY) scripts/full.py
