@@ -128,9 +128,9 @@ def _a_second_apart(place: Place) -> Flask:
     """As for somebody whose requests come slowly: each lets the session slide. One that comes
     within a second after another in the same process does not, and is cheaper.
     """
-    from flask_holdfast.sessions.stores import slides
+    from flask_holdfast.sessions.stores.redis import touches
 
-    slides.LAG = 0  # in this process alone
+    touches.LAG = 0  # in this process alone
     return _holdfast(place, place.redis_url)
 
 

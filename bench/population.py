@@ -18,7 +18,7 @@ from flask import Flask
 
 from flask_holdfast.sessions import ids, record
 from flask_holdfast.sessions.stores.base import ROTATED, Outcome, Tombstone
-from flask_holdfast.sessions.stores.redis import RedisStore
+from flask_holdfast.sessions.stores.redis.store import RedisStore
 
 from .contenders import CONTENDERS, SECRET_KEY, Place
 from .visitor import Visitor, WrongAnswer

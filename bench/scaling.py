@@ -18,9 +18,9 @@ from typing import Any
 
 from flask_holdfast.sessions.ids import placed
 from flask_holdfast.sessions.record import owner_of
-from flask_holdfast.sessions.stores import slides
 from flask_holdfast.sessions.stores.base import ROTATED, Outcome, Proof, Tombstone
-from flask_holdfast.sessions.stores.redis import RedisStore
+from flask_holdfast.sessions.stores.redis import touches
+from flask_holdfast.sessions.stores.redis.store import RedisStore
 from tests import services, topologies
 
 IDLE, DAY = 30 * 60_000, 24 * 3_600_000
@@ -72,13 +72,13 @@ class Load:
 
     def slide(self, number: int) -> None:
         name, _ = self.people[number]
-        slides.LAG = 0
+        touches.LAG = 0
         answer = self.store.fetch(name, slide=Proof(SECRET), idle=IDLE)
         assert answer.outcome is Outcome.FOUND
 
     def read(self, number: int) -> None:
         name, _ = self.people[number]
-        slides.LAG = 60_000
+        touches.LAG = 60_000
         self.store.fetch(name, slide=Proof(SECRET), idle=IDLE)
 
     def write(self, number: int) -> None:

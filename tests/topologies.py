@@ -18,7 +18,7 @@ from typing import Any
 
 import redis
 
-from flask_holdfast.sessions.stores.slots import SLOT
+from flask_holdfast.sessions.stores.redis.hash_tags import SLOT
 from tests.services import LOOPBACK, START_SECONDS, RedisServer, free_port
 
 SLOTS = 16384

@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import flask_holdfast
-from flask_holdfast.sessions.stores.redis import RedisStore
+from flask_holdfast.sessions.stores.redis.store import RedisStore
 
 if TYPE_CHECKING:
     from redis import Redis, RedisCluster

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from flask_holdfast import StoreUnavailable
 from flask_holdfast.sessions.stores.base import Limit, Outcome, Store
-from flask_holdfast.sessions.stores.breaker import Breaker, Circuit
-from flask_holdfast.sessions.stores.fallback import FallbackStore
-from flask_holdfast.sessions.stores.host import Host
+from flask_holdfast.sessions.stores.failover.breaker import Breaker, Circuit
+from flask_holdfast.sessions.stores.failover.fallback import FallbackStore
+from flask_holdfast.sessions.stores.failover.host import Availability
+from flask_holdfast.sessions.stores.failover.replica import Replica
 from flask_holdfast.sessions.stores.memory import MemoryStore
 from flask_holdfast.sessions.stores.news import Change, News
-from flask_holdfast.sessions.stores.shelter import Shelter
 from tests.sessions.stores.clock import Clock
 from tests.sessions.stores.contract import (
     BY_ADMIN,
@@ -127,9 +127,9 @@ class Process(FallbackStore):
 
     primary: Client
 
-    def __init__(self, server: Server, shelter: Shelter, clock: Clock) -> None:
+    def __init__(self, server: Server, replica: Replica, clock: Clock) -> None:
         breaker = Breaker(pause=PAUSE, clock=clock, draw=lambda: 1.0)
-        super().__init__(Client(server), shelter, breaker)
+        super().__init__(Client(server), replica, breaker)
         self.news: list[tuple[Circuit, Circuit, str]] = []
         breaker.on_change = lambda *change: self.news.append(change)
 
@@ -141,17 +141,17 @@ class Outage:
         self.clock = Clock()
         self.server = Server(self.clock)
         self._path = path
-        self._shelter: Shelter | None = None
+        self._replica: Replica | None = None
         self._hosts = itertools.count()
         self.store = self.process()
         self.store.ping()
 
     def process(self) -> Process:
         """Another process of this host; in memory the host is one process and its threads."""
-        shelter = self._shelter
-        if self._path is not None or shelter is None:
-            shelter = self._shelter = self._made(self._path)
-        return Process(self.server, shelter, self.clock)
+        replica = self._replica
+        if self._path is not None or replica is None:
+            replica = self._replica = self._made(self._path)
+        return Process(self.server, replica, self.clock)
 
     def elsewhere(self) -> Process:
         """A process of another host."""
@@ -162,8 +162,8 @@ class Outage:
         process.ping()
         return process
 
-    def _made(self, path: Path | None) -> Shelter:
-        return Shelter(path, max_age=int(MAX_AGE * 1000), clock=self.clock)
+    def _made(self, path: Path | None) -> Replica:
+        return Replica(path, max_age=int(MAX_AGE * 1000), clock=self.clock)
 
     def begin(self) -> None:
         self.server.away = True
@@ -181,7 +181,7 @@ class Outage:
 
 
 def is_well(*processes: Process) -> bool:
-    return all(process.shelter.state() is Host.WELL for process in processes)
+    return all(process.replica.state() is Availability.UP for process in processes)
 
 
 def end_user(store: Store, *, keep: str | None = None) -> list[str]:

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from flask_holdfast.sessions.stores.breaker import Breaker, Circuit
+from flask_holdfast.sessions.stores.failover.breaker import Breaker, Circuit
 from tests.sessions.outages import PAUSE, Outage
 from tests.sessions.stores.clock import Clock
 from tests.sessions.stores.contract import IDLE, SECOND, filed, sid

@@ -21,11 +21,11 @@ from redis.exceptions import (
 
 from flask_holdfast import StoreUnavailable
 from flask_holdfast.sessions import record
-from flask_holdfast.sessions.stores.breaker import Breaker
-from flask_holdfast.sessions.stores.fallback import FallbackStore
-from flask_holdfast.sessions.stores.redis import RedisStore
-from flask_holdfast.sessions.stores.shelter import Shelter
-from flask_holdfast.sessions.stores.trouble import unavailable
+from flask_holdfast.sessions.stores.failover.breaker import Breaker
+from flask_holdfast.sessions.stores.failover.fallback import FallbackStore
+from flask_holdfast.sessions.stores.failover.replica import Replica
+from flask_holdfast.sessions.stores.redis.errors import unavailable
+from flask_holdfast.sessions.stores.redis.store import RedisStore
 from tests.sessions.site import Site, next_millisecond
 
 if TYPE_CHECKING:
@@ -169,8 +169,8 @@ def test_an_unreadable_moment_lets_nobody_in(site: Site, client: redis.Redis) ->
 def host(redis_url: str, tmp_path: Path) -> Iterator[FallbackStore]:
     """A host that looks at its store with each step while that is away."""
     primary = RedisStore.from_url(redis_url, timeout=5)
-    shelter = Shelter(tmp_path / "fallback.sqlite")
-    store = FallbackStore(primary, shelter, Breaker(pause=0))
+    replica = Replica(tmp_path / "fallback.sqlite")
+    store = FallbackStore(primary, replica, Breaker(pause=0))
     yield store
     store.close()
 

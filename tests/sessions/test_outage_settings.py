@@ -9,8 +9,8 @@ import pytest
 from flask import session
 
 from flask_holdfast import SettingError, require_durable_session
-from flask_holdfast.sessions.stores.fallback import FallbackStore
-from flask_holdfast.sessions.stores.resilient import ResilientStore
+from flask_holdfast.sessions.stores.failover.fallback import FallbackStore
+from flask_holdfast.sessions.stores.failover.store import ResilientStore
 from tests import services
 from tests.sessions.site import Site, ours
 
@@ -69,7 +69,7 @@ class TestWhereTheFallbackIs:
         store = self.store_of(redis_url, tmp_path)
 
         assert isinstance(store, FallbackStore)
-        assert store.shelter.shared
+        assert store.replica.shared
         assert [path.suffix for path in tmp_path.glob("session-fallback-*.sqlite")] == [".sqlite"]
 
     def test_another_store_has_another_file(self, redis_url: str, tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ class TestWhereTheFallbackIs:
     def test_in_memory_where_that_is_set(self, redis_url: str, tmp_path: Path) -> None:
         store = self.store_of(redis_url, tmp_path, SESSION_FALLBACK="memory")
 
-        assert not store.shelter.shared
+        assert not store.replica.shared
         assert [*tmp_path.iterdir()] == []
 
     @pytest.fixture
@@ -102,7 +102,7 @@ class TestWhereTheFallbackIs:
     ) -> None:
         store = self.store_of(redis_url, unusable)
 
-        assert not store.shelter.shared
+        assert not store.replica.shared
         assert "in memory" in caplog.text
 
     def test_but_a_file_that_was_asked_for_has_to_be(self, redis_url: str, unusable: Path) -> None:

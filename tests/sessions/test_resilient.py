@@ -57,7 +57,7 @@ def test_all_is_the_primarys_while_it_is_there(outage: Outage) -> None:
     name = filed(outage.store)
 
     assert outage.data.fetch(name).outcome is Outcome.FOUND
-    assert outage.store.shelter.fetch(name).outcome is Outcome.MISSING
+    assert outage.store.replica.fetch(name).outcome is Outcome.MISSING
     assert outage.store.name == "memory"
     assert not outage.store.degraded
     assert outage.store.news == []

@@ -17,12 +17,12 @@ import pytest
 from flask_holdfast import StoreUnavailable
 from flask_holdfast.sessions.stores import base
 from flask_holdfast.sessions.stores.base import Outcome, Proof
-from flask_holdfast.sessions.stores.breaker import Breaker
 from flask_holdfast.sessions.stores.budget import Budget
-from flask_holdfast.sessions.stores.flag import FileFlag
-from flask_holdfast.sessions.stores.host import Host
-from flask_holdfast.sessions.stores.resilient import ResilientStore
-from flask_holdfast.sessions.stores.shelter import Shelter
+from flask_holdfast.sessions.stores.failover.breaker import Breaker
+from flask_holdfast.sessions.stores.failover.host import Availability
+from flask_holdfast.sessions.stores.failover.replica import Replica
+from flask_holdfast.sessions.stores.failover.shared_state import FileFlag
+from flask_holdfast.sessions.stores.failover.store import ResilientStore
 from tests.sessions.outages import (
     ADA,
     MAX_AGE,
@@ -204,7 +204,7 @@ class TestHowLongACopyIsBelieved:
 
     def test_none_is_where_that_is_set(self, tmp_path: Path) -> None:
         outage = Outage()
-        outage.store.shelter.max_age = 0
+        outage.store.replica.max_age = 0
         name = filed(outage.store, ADA)
         outage.begin()
 
@@ -243,7 +243,7 @@ class TestHowLongACopyIsBelieved:
         outage.begin()
         assert read(outage.store, name) is not None
 
-        outage.store.shelter.distrust()
+        outage.store.replica.distrust()
 
         assert read(outage.store, name) is None
 
@@ -271,7 +271,7 @@ class TestHowLongACopyIsBelieved:
             raise StoreUnavailable("full")
 
         with monkeypatch.context() as patch:
-            patch.setattr(Shelter, "end", full)
+            patch.setattr(Replica, "end", full)
             assert outage.store.delete(name, ended=LOGGED_OUT, idle=IDLE)
         outage.begin()
         assert read(outage.store, name) is None
@@ -453,7 +453,7 @@ class TestWhatIsKept:
 
     def test_a_crowd_finds_no_more_room_than_there_is(self, path: Path) -> None:
         outage = Outage()
-        small = Shelter(path, most=1_048_576, max_age=int(MAX_AGE * 1000), clock=outage.clock)
+        small = Replica(path, most=1_048_576, max_age=int(MAX_AGE * 1000), clock=outage.clock)
         store = Process(outage.server, small, outage.clock)
         data = record(ADA, text="x" * 4000)
         names = []
@@ -479,7 +479,7 @@ class TestWhatIsKept:
     def test_what_is_full_still_ends_sessions_and_knows_who_is_there(self, path: Path) -> None:
         """Each session that is used takes its place twice, and the list of all took it for all."""
         outage = Outage()
-        small = Shelter(path, most=4_194_304, max_age=int(MAX_AGE * 1000), clock=outage.clock)
+        small = Replica(path, most=4_194_304, max_age=int(MAX_AGE * 1000), clock=outage.clock)
         store = Process(outage.server, small, outage.clock)
         names = []
         for _ in range(900):
@@ -535,7 +535,7 @@ class TestWhatIsKept:
         assert other.delete(name, ended=LOGGED_OUT, idle=IDLE)
         outage.end()
         third = outage.process()
-        third.shelter.ping()  # as at its start
+        third.replica.ping()  # as at its start
 
         assert read(third, name) is None
         assert outage.data.fetch(name).outcome is Outcome.ENDED
@@ -543,13 +543,13 @@ class TestWhatIsKept:
     def test_ends_leave_it_where_no_copies_are_kept(self) -> None:
         """REDIS_REQUIRED: after so many logouts memory was full, and none was told again."""
         outage = Outage()
-        shelter = Shelter(None, max_age=0, clock=outage.clock)
-        store = ResilientStore(Client(outage.server), shelter, Breaker(clock=outage.clock))
+        replica = Replica(None, max_age=0, clock=outage.clock)
+        store = ResilientStore(Client(outage.server), replica, Breaker(clock=outage.clock))
         for _ in range(300):
             store.delete(filed(store), ended=LOGGED_OUT, idle=IDLE)
             outage.clock.advance(60)
 
-        with shelter.together() as step:
+        with replica.together() as step:
             assert step.run("SELECT count(*) FROM endings").fetchone()[0] < 100
 
     def test_old_copies_and_endings_leave_it(self, path: Path) -> None:
@@ -560,11 +560,11 @@ class TestWhatIsKept:
                 outage.store.delete(filed(outage.store), ended=LOGGED_OUT, idle=IDLE)
             outage.clock.advance(DAY / SECOND)
 
-        with outage.store.shelter.together() as step:
+        with outage.store.replica.together() as step:
             kept = [
                 step.run(f"SELECT count(*) FROM {table}").fetchone()[0]
                 for table in ("copies", "endings", "tombstones")
             ]
         assert max(kept) <= 140
-        assert outage.store.shelter.state() is Host.WELL
+        assert outage.store.replica.state() is Availability.UP
         assert outage.store.fetch(name).outcome is not Outcome.FOUND

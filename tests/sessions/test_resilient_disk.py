@@ -13,8 +13,8 @@ from greenlet import greenlet  # type: ignore[import-untyped]  # it has no stubs
 from flask_holdfast import StoreUnavailable
 from flask_holdfast.sessions.opening import open_stores
 from flask_holdfast.sessions.stores.budget import Budget
-from flask_holdfast.sessions.stores.host import Host
-from flask_holdfast.sessions.stores.shelter import Shelter
+from flask_holdfast.sessions.stores.failover.host import Availability
+from flask_holdfast.sessions.stores.failover.replica import Replica
 from tests import links, services
 from tests.sessions.outages import ADA, Outage, end_user, is_well, read, write
 from tests.sessions.site import Site
@@ -113,14 +113,14 @@ def test_who_was_signed_out_stays_so_whatever_holds_the_file(
 
 
 def test_who_asks_outside_of_a_request_waits_as_long_as_for_the_store(path: Path) -> None:
-    shelter = Shelter(path, timeout=BUDGET)
-    shelter.ping()
+    replica = Replica(path, timeout=BUDGET)
+    replica.ping()
 
     with held(path), links.Stopwatch() as took, pytest.raises(StoreUnavailable):
-        shelter.become(Host.AWAY)
+        replica.become(Availability.DOWN)
 
     assert took.seconds < MUCH_LESS
-    assert shelter.state() is Host.WELL
+    assert replica.state() is Availability.UP
 
 
 def test_a_start_waits_for_a_file_that_others_are_busy_with(tmp_path: Path) -> None:
@@ -196,9 +196,9 @@ def test_a_greenlet_has_a_patience_of_its_own(path: Path) -> None:
     """Where the application was loaded before gevent patched `threading`, one had that of another,
     and kept it: whoever found the disk busy from then on got a 503 at once.
     """
-    shelter, seen = Shelter(path), list[float]()
+    replica, seen = Replica(path), list[float]()
 
-    with shelter.soon(0.01):
-        greenlet(lambda: seen.append(shelter.patience)).switch()
+    with replica.soon(0.01):
+        greenlet(lambda: seen.append(replica.patience)).switch()
 
-    assert seen == [Shelter(path).patience]
+    assert seen == [Replica(path).patience]

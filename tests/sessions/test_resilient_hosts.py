@@ -8,7 +8,7 @@ import pytest
 
 from flask_holdfast import StoreUnavailable
 from flask_holdfast.sessions.stores.base import Outcome
-from flask_holdfast.sessions.stores.host import Host
+from flask_holdfast.sessions.stores.failover.host import Availability
 from tests.sessions.outages import (
     ADA,
     MAX_AGE,
@@ -146,7 +146,7 @@ def test_a_worker_that_starts_in_the_outage_is_in_it_at_once(outage: Outage) -> 
 def test_a_broken_file_is_not_taken_for_an_outage_of_redis(outage: Outage, tmp_path: Path) -> None:
     """Nobody is let in by a server that may have forgotten, and the log says where to look."""
     name = filed(outage.store, ADA)
-    outage.store.shelter.close()
+    outage.store.replica.close()
     for file in tmp_path.glob("fallback.sqlite*"):
         file.write_bytes(b"broken" * 1000)
     assert outage.store.fetch(name).outcome is Outcome.FOUND
@@ -230,14 +230,14 @@ def test_who_died_while_telling_is_replaced(outage: Outage, other: Process) -> N
     outage.begin()
     outage.store.delete(name, ended=BY_ADMIN, idle=IDLE)
     outage.end()
-    assert outage.store.shelter.claim("a process that was killed at this moment")
+    assert outage.store.replica.claim("a process that was killed at this moment")
 
     other.ping()
-    assert other.shelter.state() is Host.AWAY
+    assert other.replica.state() is Availability.DOWN
     outage.clock.advance(2.5)
     other.ping()
 
-    assert other.shelter.state() is not Host.AWAY
+    assert other.replica.state() is not Availability.DOWN
     assert outage.data.fetch(name).tombstone == BY_ADMIN
 
 
@@ -246,14 +246,14 @@ def test_even_where_the_clock_is_set_back(outage: Outage) -> None:
     name = filed(outage.store, ADA)
     outage.begin()
     outage.store.delete(name, ended=BY_ADMIN, idle=IDLE)
-    assert outage.store.shelter.claim("a process that was killed at this moment")
+    assert outage.store.replica.claim("a process that was killed at this moment")
     outage.clock.advance(-3600)
     outage.server.away = False
 
     started = outage.process()
     started.ping()
 
-    assert started.shelter.state() is not Host.AWAY
+    assert started.replica.state() is not Availability.DOWN
     assert outage.data.fetch(name).tombstone == BY_ADMIN
 
 
@@ -272,7 +272,7 @@ def test_a_session_that_was_given_back_late_overwrites_nothing(
 
     def other_is_faster() -> None:
         outage.store.primary.meanwhile = lambda: None
-        if outage.store.shelter.state() is Host.RETURNING:
+        if outage.store.replica.state() is Availability.RESYNCING:
             there = other.fetch(name).data
             other.replace(name, after, etag=etag(there), idle=IDLE)
         else:
@@ -290,15 +290,15 @@ def test_nothing_goes_back_while_the_host_is_away_again(outage: Outage, other: P
     outage.begin()
     name, _ = log_in(outage.store, sid())
     outage.end()
-    shelter = other.shelter
-    shelter.become(Host.RETURNING)
-    assert [each.sid for each in shelter.pending()] == [name]
+    replica = other.replica
+    replica.become(Availability.RESYNCING)
+    assert [each.sid for each in replica.pending()] == [name]
 
-    outage.store.shelter.become(Host.AWAY)
+    outage.store.replica.become(Availability.DOWN)
 
     for which in (None, name):
         with pytest.raises(StoreUnavailable):
-            shelter.pending(sid=which)
+            replica.pending(sid=which)
 
 
 def test_who_gives_back_second_leaves_the_copy_as_the_first_has_made_it(
@@ -307,14 +307,14 @@ def test_who_gives_back_second_leaves_the_copy_as_the_first_has_made_it(
     outage.begin()
     name, data = log_in(outage.store, sid())
     outage.end()
-    outage.store.shelter.become(Host.RETURNING)
-    (pending,) = outage.store.shelter.pending()
+    outage.store.replica.become(Availability.RESYNCING)
+    (pending,) = outage.store.replica.pending()
     assert other.fetch(name).data == data
     written = record(ADA, text="since")
     other.replace(name, written, etag=etag(data), idle=IDLE)
 
     asked = outage.clock.milliseconds()
-    outage.store.shelter.settle(pending, record(ADA), idle_left=IDLE, asked=asked)
+    outage.store.replica.settle(pending, record(ADA), idle_left=IDLE, asked=asked)
 
     outage.begin()
     assert other.fetch(name).data == written
@@ -363,17 +363,17 @@ def returning(outage: Outage, other: Process) -> str:
     name = filed(outage.store, ADA)
     outage.end()
     outage.store._try_to_return()
-    assert outage.store.shelter.state() is Host.RETURNING
-    pending = outage.store.shelter.pending
+    assert outage.store.replica.state() is Availability.RESYNCING
+    pending = outage.store.replica.pending
 
     def away_again(**which: Any) -> Any:
-        outage.store.shelter.pending = pending  # type: ignore[method-assign]
+        outage.store.replica.pending = pending  # type: ignore[method-assign]
         other.primary.cut = True
         other.fetch(sid())
-        assert other.shelter.state() is Host.AWAY
+        assert other.replica.state() is Availability.DOWN
         return pending(**which)
 
-    outage.store.shelter.pending = away_again  # type: ignore[method-assign]
+    outage.store.replica.pending = away_again  # type: ignore[method-assign]
     return name
 
 

@@ -71,7 +71,7 @@ class Day:
         for process in self.processes:
             process.primary.meanwhile = self._meanwhile
             # Who is waited for is this very thread, in an outer act.
-            process._returning.patience = 0
+            process._resync.patience = 0
         self._depth = 0
         self._keys = 0
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flask_holdfast.sessions.stores.host import Host
+from flask_holdfast.sessions.stores.failover.host import Availability
 from tests.sessions.outages import ADA, PAUSE, end_user, is_well, log_in
 from tests.sessions.stores.contract import filed, sid
 
@@ -22,7 +22,7 @@ def test_one_who_ends_all_others_again_and_again_owes_one_end(outage: Outage) ->
     for _ in range(50):
         end_user(store, keep=here)
 
-    owed = [ending for _, ending in store.shelter.owed(100)]
+    owed = [ending for _, ending in store.replica.owed(100)]
     assert [(each.what.value, each.name) for each in owed] == [("session", other), ("user", ADA)]
     outage.end()
     store.ping()
@@ -61,16 +61,16 @@ def test_a_host_comes_back_whatever_one_person_does(outage: Outage) -> None:
     outage.begin()
     end_user(store, keep=here)
     outage.end()
-    tell_owed = store._returning.tell_owed
+    tell_owed = store._resync.tell_owed
 
     def and_she_presses_again() -> bool:
         told = tell_owed()
         end_user(store, keep=here)
         return told
 
-    vars(store._returning)["tell_owed"] = and_she_presses_again
+    vars(store._resync)["tell_owed"] = and_she_presses_again
     for _ in range(5):
         store.ping()
         outage.clock.advance(PAUSE)
 
-    assert store.shelter.state() is not Host.AWAY
+    assert store.replica.state() is not Availability.DOWN

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from flask_holdfast.sessions.stores.base import Outcome
-from flask_holdfast.sessions.stores.breaker import Breaker
-from flask_holdfast.sessions.stores.host import Host
+from flask_holdfast.sessions.stores.failover.breaker import Breaker
+from flask_holdfast.sessions.stores.failover.host import Availability
+from flask_holdfast.sessions.stores.failover.replica import Replica
+from flask_holdfast.sessions.stores.failover.store import ResilientStore
 from flask_holdfast.sessions.stores.memory import MemoryStore
-from flask_holdfast.sessions.stores.resilient import ResilientStore
-from flask_holdfast.sessions.stores.shelter import Shelter
 from tests.sessions.outages import (
     ADA,
     MAX_AGE,
@@ -173,7 +173,7 @@ class TestAnEmptyStore:
         outage.end()
 
         def all_is_lost() -> None:
-            if outage.store.shelter.state() is Host.RETURNING:
+            if outage.store.replica.state() is Availability.RESYNCING:
                 outage.store.primary.meanwhile = lambda: None
                 outage.server.restart(empty=True)
 
@@ -193,13 +193,13 @@ class TestAnEmptyStore:
         outage.server.restart(empty=True)
         other.ping()
         outage.server.restart(empty=True)
-        note = outage.store._returning.note_told
+        note = outage.store._resync.note_told
 
         def other_is_faster(owner: str) -> None:
             note(owner)
             other.ping()
 
-        monkeypatch.setattr(outage.store._returning, "note_told", other_is_faster)
+        monkeypatch.setattr(outage.store._resync, "note_told", other_is_faster)
         end_everyone(outage.store)
 
         for process in (outage.store, other, outage.elsewhere()):
@@ -215,12 +215,12 @@ class TestAnEmptyStore:
             name, _ = log_in(outage.store, sid())
         outage.end(empty=True)
         other.primary.ping()
-        outage.store.shelter.become(Host.RETURNING)
-        (pending,) = other.shelter.pending(sid=name)
+        outage.store.replica.become(Availability.RESYNCING)
+        (pending,) = other.replica.pending(sid=name)
         outage.clock.advance(1)
         end_everyone(outage.store)
 
-        other._returning._give_back(pending, other._returning.heard)
+        other._resync._give_back(pending, other._resync.heard)
 
         assert read(outage.elsewhere(), name) is None
 
@@ -240,8 +240,8 @@ class TestAServerThatForgotItsLastWrites:
     def test_what_had_ended_stays_ended(self, outage: Outage, end: str, required: bool) -> None:
         store: ResilientStore = outage.store
         if required:
-            shelter = Shelter(None, max_age=0, clock=outage.clock)
-            store = ResilientStore(Client(outage.server), shelter, Breaker(clock=outage.clock))
+            replica = Replica(None, max_age=0, clock=outage.clock)
+            store = ResilientStore(Client(outage.server), replica, Breaker(clock=outage.clock))
             store.ping()
         data = record(ADA)
         name = filed(store, data=data)

@@ -13,11 +13,11 @@ from urllib.parse import parse_qs, urlsplit
 from .. import settings, signals
 from ..exceptions import SettingError, StoreUnavailable, printable
 from .events import logger, tell
-from .stores.breaker import Breaker, Circuit
 from .stores.budget import Budget
-from .stores.fallback import FallbackStore
-from .stores.resilient import ResilientStore
-from .stores.shelter import Shelter
+from .stores.failover.breaker import Breaker, Circuit
+from .stores.failover.fallback import FallbackStore
+from .stores.failover.replica import Replica
+from .stores.failover.store import ResilientStore
 from .stores.url import open_store
 
 if TYPE_CHECKING:
@@ -94,10 +94,10 @@ def _resilient(
     if settings.get(config, "REDIS_REQUIRED"):
         _wait_for(store, key, url, settings.get(config, "SESSION_STARTUP_WAIT"))
         breaker = Breaker(threshold=_FAILURES)
-        resilient = ResilientStore(store, Shelter(None, max_age=0), breaker)
+        resilient = ResilientStore(store, Replica(None, max_age=0), breaker)
     else:
         breaker = Breaker()
-        resilient = FallbackStore(store, _shelter(config, url, folder), breaker)
+        resilient = FallbackStore(store, _replica(config, url, folder), breaker)
     breaker.on_change = _breaker_changed
     return resilient
 
@@ -124,10 +124,10 @@ def _wait_for(store: Store, key: str, url: str, seconds: float) -> None:
             return
 
 
-def _shelter(config: Mapping[str, Any], url: str, folder: Path) -> Shelter:
+def _replica(config: Mapping[str, Any], url: str, folder: Path) -> Replica:
     chosen = settings.get(config, "SESSION_FALLBACK")
     make = functools.partial(
-        Shelter,
+        Replica,
         max_age=int(settings.get(config, "SESSION_FALLBACK_MAX_AGE") * 1000),
         most=settings.get(config, "SESSION_FALLBACK_MAX_BYTES"),
         timeout=settings.get(config, "REDIS_TIMEOUT"),
@@ -140,11 +140,11 @@ def _shelter(config: Mapping[str, Any], url: str, folder: Path) -> Shelter:
     place = f"{parts.netloc.rpartition('@')[2]}{parts.path}{database}"
     data = f"{place} {settings.get(config, 'SESSION_KEY_PREFIX')}"
     name = hashlib.sha256(data.encode()).hexdigest()[:12]
-    shelter = make(folder / f"session-fallback-1-{name}.sqlite")
+    replica = make(folder / f"session-fallback-1-{name}.sqlite")
     try:
         with Budget(_START):  # of many workers that start at once, each waits for the others
-            shelter.ping()
-        shelter.close()
+            replica.ping()
+        replica.close()
     except StoreUnavailable as error:
         if chosen == "sqlite":
             raise SettingError(
@@ -155,7 +155,7 @@ def _shelter(config: Mapping[str, Any], url: str, folder: Path) -> Shelter:
             ) from None
         logger.warning("the session fallback is in memory: the instance folder cannot be written")
         return make(None)
-    return shelter
+    return replica
 
 
 def _breaker_changed(before: Circuit, now: Circuit, trouble: str) -> None:

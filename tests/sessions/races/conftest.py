@@ -10,8 +10,8 @@ import pytest
 import redis
 
 from flask_holdfast.sessions.stores.memory import MemoryStore
-from flask_holdfast.sessions.stores.redis import RedisStore
-from flask_holdfast.sessions.stores.sqlite import SQLiteStore
+from flask_holdfast.sessions.stores.redis.store import RedisStore
+from flask_holdfast.sessions.stores.sqlite.store import SQLiteStore
 from tests.sessions.races.world import World
 from tests.sessions.site import Site
 from tests.sessions.stores.clock import Clock

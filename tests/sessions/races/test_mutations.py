@@ -12,10 +12,11 @@ from flask_holdfast.sessions import keeper, merge
 from flask_holdfast.sessions.keeper import Keeper
 from flask_holdfast.sessions.kept import Fate, Kept
 from flask_holdfast.sessions.stores import memory as memory_store
-from flask_holdfast.sessions.stores import redis as redis_store
-from flask_holdfast.sessions.stores import scripts, sqlite_steps
 from flask_holdfast.sessions.stores.base import Answer, Listed, Outcome
 from flask_holdfast.sessions.stores.memory import MemoryStore
+from flask_holdfast.sessions.stores.redis import scripts
+from flask_holdfast.sessions.stores.redis import store as redis_store
+from flask_holdfast.sessions.stores.sqlite import transaction
 from tests.sessions.races.interleaving import race
 
 if TYPE_CHECKING:
@@ -187,7 +188,7 @@ def test_redis_with_a_check_taken_out_shows_a_fault(
 def test_sqlite_without_its_etag_and_existence_checks_shows_a_fault(
     sqlite_arena: Callable[..., Arena], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_steps.Step, "unless", lambda *of: None)
+    monkeypatch.setattr(transaction.Step, "unless", lambda *of: None)
 
     assert first_fault(sqlite_arena(), OVER)
 
@@ -195,7 +196,7 @@ def test_sqlite_without_its_etag_and_existence_checks_shows_a_fault(
 def test_sqlite_without_its_moments_shows_a_fault(
     sqlite_arena: Callable[..., Arena], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_steps.Step, "moment", lambda *of: None)
+    monkeypatch.setattr(transaction.Step, "moment", lambda *of: None)
 
     assert first_fault(sqlite_arena(), OVER)
 

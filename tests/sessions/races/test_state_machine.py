@@ -22,8 +22,8 @@ from hypothesis.stateful import (
 )
 
 from flask_holdfast.sessions.stores.memory import MemoryStore
-from flask_holdfast.sessions.stores.redis import RedisStore
-from flask_holdfast.sessions.stores.sqlite import SQLiteStore
+from flask_holdfast.sessions.stores.redis.store import RedisStore
+from flask_holdfast.sessions.stores.sqlite.store import SQLiteStore
 from tests.sessions.site import Site, Tab, User, next_millisecond, ours, sign_out
 from tests.sessions.stores.clock import Clock
 from tests.sessions.stores.test_redis import passed

@@ -14,13 +14,13 @@ import redis
 from flask_holdfast.exceptions import StoreUnavailable
 from flask_holdfast.sessions.ids import placed
 from flask_holdfast.sessions.record import owner_of
-from flask_holdfast.sessions.stores import trouble
 from flask_holdfast.sessions.stores.base import IDLE as IDLE_END
 from flask_holdfast.sessions.stores.base import Counts, Outcome
 from flask_holdfast.sessions.stores.budget import Budget
 from flask_holdfast.sessions.stores.news import Change, News
-from flask_holdfast.sessions.stores.redis import RedisStore
-from flask_holdfast.sessions.stores.slots import TAGS, tag_of
+from flask_holdfast.sessions.stores.redis import errors
+from flask_holdfast.sessions.stores.redis.hash_tags import TAGS, tag_of
+from flask_holdfast.sessions.stores.redis.store import RedisStore
 from tests import links, services
 from tests.sessions.stores.contract import (
     BY_ADMIN,
@@ -78,7 +78,7 @@ def advance(masters: Sequence[redis.Redis], store: RedisStore) -> Advance:
 
 class TestCluster(StoreContract):
     def test_expiry_is_told_of_by_ordinary_work_too(self, store: Store, advance: Advance) -> None:
-        """By that in the same house: each has indexes of its own."""
+        """By that in the same keyspace: each has indexes of its own."""
         told_of: list[tuple[str, str]] = []
         store.on_expired = lambda name, why: told_of.append((name, why))
         gone = {filed(store, owner) for owner in ["alice", "alma", "alfred"]}
@@ -211,7 +211,7 @@ def test_all_sessions_that_end_between_the_two_steps_of_a_login_take_it_along(
 def test_a_page_from_anywhere_holds_what_a_list_of_all_does(
     store: RedisStore, masters: Sequence[redis.Redis], full: bool
 ) -> None:
-    """Twelve houses of each hundred are empty, others hold many of the same moment."""
+    """Twelve keyspaces of each hundred are empty, others hold many of the same moment."""
     chance = Random(7)
     number = 20_000 if full else 900
     scores: dict[str, float] = {}
@@ -271,7 +271,7 @@ def test_the_end_of_everyone_s_is_no_success_while_a_master_is_away(
     away.freeze()
     with Budget(BUDGET), pytest.raises(StoreUnavailable) as caught:
         store.end_everyone(ended=BY_ADMIN, idle=IDLE, remember=DAY)
-    assert caught.value.kind == trouble.TIMEOUT
+    assert caught.value.kind == errors.TIMEOUT
     assert store.fetch(theirs).outcome is Outcome.ENDED
 
     cluster.heal()  # here, or by a replica that is the master now
@@ -287,7 +287,7 @@ def test_the_end_of_everyone_s_is_no_success_while_a_master_is_away(
 
 
 def test_no_login_passes_an_end_of_everyone_s_in_any_house(store: RedisStore) -> None:
-    """Some log in, in every house, while all are ended: nobody is signed in afterwards."""
+    """Some log in, in every keyspace, while all are ended: nobody is signed in afterwards."""
     filed_since: list[str] = []
     stop = threading.Event()
 
@@ -427,7 +427,7 @@ def test_nothing_is_half_done_while_a_slot_is_moving(
         ):
             step()
         assert took.seconds < BUDGET + SLACK
-        assert caught.value.kind in (trouble.CLUSTER, trouble.TIMEOUT)
+        assert caught.value.kind in (errors.CLUSTER, errors.TIMEOUT)
     cluster.end_move(tag)
 
     assert {*sids(store, owner)} == {name, *names}

@@ -10,9 +10,9 @@ from redis.exceptions import RedisError
 
 from flask_holdfast.exceptions import StoreUnavailable
 from flask_holdfast.sessions.record import owner_of
-from flask_holdfast.sessions.stores import trouble
 from flask_holdfast.sessions.stores.base import Outcome
-from flask_holdfast.sessions.stores.redis import RedisStore
+from flask_holdfast.sessions.stores.redis import errors
+from flask_holdfast.sessions.stores.redis.store import RedisStore
 from tests import links, services
 from tests.sessions.stores.contract import BY_ADMIN, DAY, IDLE, filed
 from tests.topologies import told
@@ -42,7 +42,7 @@ def test_the_first_node_that_answers_is_enough(cluster: ClusterOf) -> None:
     nowhere = RedisStore.from_url(f"redis+cluster://{nobody}")
     with pytest.raises(StoreUnavailable) as caught:
         nowhere.ping()
-    assert caught.value.kind == trouble.REFUSED
+    assert caught.value.kind == errors.REFUSED
     nowhere.close()
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flask_holdfast.sessions.stores.redis import RedisStore
+from flask_holdfast.sessions.stores.redis.store import RedisStore
 from tests.sessions.stores.contract import BY_ADMIN, DAY, IDLE, filed
 
 if TYPE_CHECKING:

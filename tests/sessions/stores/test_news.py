@@ -14,7 +14,7 @@ from flask_holdfast.exceptions import StoreUnavailable
 from flask_holdfast.sessions.stores.base import Outcome
 from flask_holdfast.sessions.stores.budget import Budget
 from flask_holdfast.sessions.stores.news import Change, News
-from flask_holdfast.sessions.stores.redis import RedisStore
+from flask_holdfast.sessions.stores.redis.store import RedisStore
 from tests import services
 from tests.links import link
 from tests.sessions.stores.contract import BY_ADMIN, IDLE, filed, record, sid

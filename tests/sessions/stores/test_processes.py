@@ -14,7 +14,7 @@ import pytest
 from flask_holdfast.sessions.interface import SessionInterface
 from flask_holdfast.sessions.stores.base import Outcome
 from flask_holdfast.sessions.stores.budget import Budget
-from flask_holdfast.sessions.stores.redis import RedisStore
+from flask_holdfast.sessions.stores.redis.store import RedisStore
 from server.cache.session_store import RedisSessionInterface
 from tests import topologies
 from tests.sessions.stores.contract import IDLE, filed, record, sid
@@ -84,7 +84,7 @@ def test_a_child_does_not_wait_for_threads_that_are_not_there(url: str) -> None:
 PROGRAM = """
 import gc, sys
 from concurrent.futures import ThreadPoolExecutor
-from flask_holdfast.sessions.stores.redis import RedisStore
+from flask_holdfast.sessions.stores.redis.store import RedisStore
 store = RedisStore.from_url(sys.argv[1], timeout=5)
 with ThreadPoolExecutor(4) as threads:
     [*threads.map(lambda _: store.counts(), range(20))]

@@ -15,11 +15,11 @@ import redis
 import redis.asyncio
 
 from flask_holdfast.exceptions import SettingError, StoreUnavailable
-from flask_holdfast.sessions.stores import trouble
 from flask_holdfast.sessions.stores.base import ABSOLUTE, Counts, Outcome, Proof
 from flask_holdfast.sessions.stores.base import IDLE as IDLE_END
 from flask_holdfast.sessions.stores.budget import Budget
-from flask_holdfast.sessions.stores.redis import RedisStore
+from flask_holdfast.sessions.stores.redis import errors
+from flask_holdfast.sessions.stores.redis.store import RedisStore
 from tests import services
 from tests.sessions.stores.clock import Clock
 from tests.sessions.stores.contract import (
@@ -557,7 +557,7 @@ class TestRedisStore(StoreContract):
                 store.ping()
 
             assert time.monotonic() - began < 0.6
-            assert caught.value.kind == trouble.BUSY
+            assert caught.value.kind == errors.BUSY
             waiting.result()
         store.ping()
         store.close()
@@ -610,7 +610,7 @@ class TestRedisStore(StoreContract):
             client.replicaof(services.LOOPBACK, services.free_port())
         with pytest.raises(StoreUnavailable, match="ReadOnlyError") as caught:
             touch(store, name)
-        assert caught.value.kind == trouble.READONLY
+        assert caught.value.kind == errors.READONLY
         # It may go on answering what takes no write: with what was true when it was master.
         assert not store._link._server._idle  # type: ignore[attr-defined]
         store.close()

@@ -12,11 +12,11 @@ import redis
 import redis.sentinel
 
 from flask_holdfast.exceptions import StoreUnavailable
-from flask_holdfast.sessions.stores import trouble
 from flask_holdfast.sessions.stores.base import Outcome
 from flask_holdfast.sessions.stores.budget import Budget
 from flask_holdfast.sessions.stores.news import Change, News
-from flask_holdfast.sessions.stores.redis import RedisStore
+from flask_holdfast.sessions.stores.redis import errors
+from flask_holdfast.sessions.stores.redis.store import RedisStore
 from tests import links, services
 from tests.sessions.stores.contract import BY_ADMIN, DAY, IDLE, StoreContract, filed, record, sid
 from tests.sessions.stores.test_redis import milliseconds, passed
@@ -113,7 +113,7 @@ def test_a_server_that_is_no_master_any_more_is_not_believed(
     with pytest.raises(StoreUnavailable) as caught:
         store.ping()
 
-    assert caught.value.kind == trouble.READONLY
+    assert caught.value.kind == errors.READONLY
 
 
 @pytest.mark.parametrize("how", ["killed", "frozen"])
@@ -139,7 +139,7 @@ def test_a_service_that_nobody_knows_is_told_as_such(sentinels: Sentinels) -> No
     store = RedisStore.from_url(sentinels.url.replace(f"/{SERVICE}/", "/another/"))
     with pytest.raises(StoreUnavailable) as caught:
         store.ping()
-    assert caught.value.kind == trouble.CLUSTER
+    assert caught.value.kind == errors.CLUSTER
     store.close()
 
 
@@ -147,7 +147,7 @@ def test_no_sentinel_at_all_is_an_outage_like_any_other() -> None:
     store = RedisStore.from_url(f"redis+sentinel://{services.LOOPBACK}:{services.free_port()}/x")
     with pytest.raises(StoreUnavailable) as caught:
         store.ping()
-    assert caught.value.kind == trouble.REFUSED
+    assert caught.value.kind == errors.REFUSED
     store.close()
 
 
@@ -184,7 +184,7 @@ def test_a_sentinel_s_own_user_and_the_server_s_are_told_apart(sentinels: Sentin
     wrong = RedisStore.from_url(url + "?sentinel_username=watch&sentinel_password=guessed")
     with pytest.raises(StoreUnavailable) as caught:
         wrong.ping()
-    assert caught.value.kind == trouble.AUTH
+    assert caught.value.kind == errors.AUTH
     store.close()
     wrong.close()
 

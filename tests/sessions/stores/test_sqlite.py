@@ -17,7 +17,7 @@ from flask_holdfast.exceptions import StoreUnavailable
 from flask_holdfast.sessions.ids import new_secret, secret_hash
 from flask_holdfast.sessions.record import VERSION, Record, encode, new_etag, owner_of
 from flask_holdfast.sessions.stores.base import Counts, Outcome
-from flask_holdfast.sessions.stores.sqlite import SQLiteStore
+from flask_holdfast.sessions.stores.sqlite.store import SQLiteStore
 from tests.sessions.stores.clock import Clock
 from tests.sessions.stores.contract import (
     BY_ADMIN,
@@ -326,7 +326,7 @@ class TestSQLiteStore(StoreContract):
 COUNTER = """
 import json, sys, uuid
 from flask_holdfast.sessions.stores.base import Outcome
-from flask_holdfast.sessions.stores.sqlite import SQLiteStore
+from flask_holdfast.sessions.stores.sqlite.store import SQLiteStore
 
 store, sid = SQLiteStore(sys.argv[1], lambda: 1_800_000_000.0), sys.argv[2]
 data, done = store.fetch(sid).data, 0
@@ -344,7 +344,7 @@ while done < 100:
 FIRST_USE = """
 import sys
 from flask_holdfast.sessions.stores.base import Outcome
-from flask_holdfast.sessions.stores.sqlite import SQLiteStore
+from flask_holdfast.sessions.stores.sqlite.store import SQLiteStore
 
 _, path, sid, data = sys.argv
 assert SQLiteStore(path).create(sid, data.encode(), idle=60_000).outcome is Outcome.DONE
@@ -352,7 +352,7 @@ assert SQLiteStore(path).create(sid, data.encode(), idle=60_000).outcome is Outc
 
 FORKED = """
 import os, sys
-from flask_holdfast.sessions.stores.sqlite import SQLiteStore
+from flask_holdfast.sessions.stores.sqlite.store import SQLiteStore
 
 _, path, data = sys.argv
 store = SQLiteStore(path)

@@ -15,10 +15,10 @@ import redis
 from redis.exceptions import ResponseError
 
 from flask_holdfast.exceptions import StoreUnavailable
-from flask_holdfast.sessions.stores import trouble
 from flask_holdfast.sessions.stores.base import Outcome
 from flask_holdfast.sessions.stores.budget import Budget, current
-from flask_holdfast.sessions.stores.redis import RedisStore
+from flask_holdfast.sessions.stores.redis import errors
+from flask_holdfast.sessions.stores.redis.store import RedisStore
 from tests import links, services
 from tests.sessions.stores.contract import BY_ADMIN, DAY, IDLE, PROOF, filed, record, sid
 
@@ -199,26 +199,26 @@ class Case:
 
 
 CASES = [
-    Case(killed, {trouble.REFUSED}),
-    Case(frozen, {trouble.TIMEOUT}),
-    Case(frozen_before_it_is_reached, {trouble.TIMEOUT}),
-    Case(gone_silent, {trouble.TIMEOUT}),
-    Case(half_open, {trouble.TIMEOUT}),
-    Case(trickling, {trouble.TIMEOUT}),
-    Case(trickling_from_the_first_byte, {trouble.TIMEOUT}),
-    Case(slow, {trouble.TIMEOUT}),
-    Case(paused, {trouble.TIMEOUT}),
-    Case(busy_with_a_script, {trouble.TIMEOUT}),
-    Case(cut_in_mid_answer, {trouble.CLOSED}),
-    Case(full, {trouble.FULL}),
-    Case(a_replica, {trouble.READONLY}),
-    Case(a_replica_without_its_master, {trouble.MASTERDOWN}),
-    Case(wrong_password, {trouble.AUTH}),
-    Case(forbidden, {trouble.AUTH}),
-    Case(too_many_clients, {trouble.CLIENTS}),
-    Case(not_enough_replicas, {trouble.REPLICAS}),
-    Case(cannot_save, {trouble.MISCONF}),
-    Case(reading_its_data_in, {trouble.LOADING}),
+    Case(killed, {errors.REFUSED}),
+    Case(frozen, {errors.TIMEOUT}),
+    Case(frozen_before_it_is_reached, {errors.TIMEOUT}),
+    Case(gone_silent, {errors.TIMEOUT}),
+    Case(half_open, {errors.TIMEOUT}),
+    Case(trickling, {errors.TIMEOUT}),
+    Case(trickling_from_the_first_byte, {errors.TIMEOUT}),
+    Case(slow, {errors.TIMEOUT}),
+    Case(paused, {errors.TIMEOUT}),
+    Case(busy_with_a_script, {errors.TIMEOUT}),
+    Case(cut_in_mid_answer, {errors.CLOSED}),
+    Case(full, {errors.FULL}),
+    Case(a_replica, {errors.READONLY}),
+    Case(a_replica_without_its_master, {errors.MASTERDOWN}),
+    Case(wrong_password, {errors.AUTH}),
+    Case(forbidden, {errors.AUTH}),
+    Case(too_many_clients, {errors.CLIENTS}),
+    Case(not_enough_replicas, {errors.REPLICAS}),
+    Case(cannot_save, {errors.MISCONF}),
+    Case(reading_its_data_in, {errors.LOADING}),
 ]
 
 
@@ -244,14 +244,14 @@ def a_request(store: RedisStore, name: str) -> list[StoreUnavailable]:
 def test_a_request_waits_no_longer_than_it_may(scene: Scene, case: Case) -> None:
     case.breaks(scene)
     with links.Stopwatch() as took, Budget(BUDGET):
-        errors = a_request(scene.store, scene.known)
+        failures = a_request(scene.store, scene.known)
 
     assert took.seconds < BUDGET + SLACK
-    assert errors
+    assert failures
     # Once the time is over, that is what is told of.
-    assert errors[0].kind in case.kinds
-    assert {error.kind for error in errors} <= case.kinds | {trouble.TIMEOUT}
-    for error in errors:
+    assert failures[0].kind in case.kinds
+    assert {error.kind for error in failures} <= case.kinds | {errors.TIMEOUT}
+    for error in failures:
         for secret in ("secret", "me@", str(scene.link.port), services.LOOPBACK):
             assert secret not in f"{error} {error.kind}"
 
@@ -304,7 +304,7 @@ def test_a_budget_that_is_spent_sends_nothing(scene: Scene) -> None:
         with Budget(0), pytest.raises(StoreUnavailable) as caught:
             scene.store.fetch(scene.known)
         assert client.info("stats")["total_commands_processed"] == before + 1
-    assert caught.value.kind == trouble.TIMEOUT
+    assert caught.value.kind == errors.TIMEOUT
 
 
 def test_an_answer_that_was_cut_off_is_not_asked_for_twice(scene: Scene) -> None:
@@ -429,7 +429,7 @@ def test_a_certificate_that_nobody_trusts_is_told_as_such(
     store = RedisStore.from_url(f"rediss://localhost:{tls_redis.tls_port}/0")
     with pytest.raises(StoreUnavailable) as caught:
         store.ping()
-    assert caught.value.kind == trouble.TLS
+    assert caught.value.kind == errors.TLS
     store.close()
 
 
@@ -441,7 +441,7 @@ def test_a_certificate_that_is_not_there_is_not_told_as_a_server_that_is_away(
     store = RedisStore.from_url(f"rediss://localhost:{tls_redis.tls_port}/0?{file}={missing}")
     with pytest.raises(StoreUnavailable) as caught:
         store.ping()
-    assert caught.value.kind == trouble.TLS
+    assert caught.value.kind == errors.TLS
     store.close()
 
 
@@ -460,8 +460,8 @@ def test_tls_is_waited_for_no_longer_either(
             store.ping()
         setattr(link, what, {"trickle": 0.01, "silent": True, "delay": 0.09}[what])
         with links.Stopwatch() as took, Budget(BUDGET):
-            errors = a_request(store, sid())
+            failures = a_request(store, sid())
 
         assert took.seconds < BUDGET + SLACK
-        assert errors[-1].kind == trouble.TIMEOUT
+        assert failures[-1].kind == errors.TIMEOUT
         store.close()

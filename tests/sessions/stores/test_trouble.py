@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
 
-from flask_holdfast.sessions.stores import trouble
-from flask_holdfast.sessions.stores.trouble import as_told_since_redis_7, kind_of
+from flask_holdfast.sessions.stores.redis import errors
+from flask_holdfast.sessions.stores.redis.errors import as_told_since_redis_7, kind_of
 
 #: Redis 6.2 says this before the reason, and redis-py takes the leading ERR away.
 STOPPED = f"Error running script (call to f_{'9' * 40}): @user_script:51: @user_script: 51: "
@@ -37,11 +37,11 @@ def test_a_replica_that_runs_redis_6_is_not_taken_for_a_master(
 def test_a_right_that_lacks_is_told_as_such_by_later_servers_too() -> None:
     answer = ResponseError("ACL failure in script: User me has no permissions to run the 'set'")
 
-    assert kind_of(answer) == trouble.AUTH
+    assert kind_of(answer) == errors.AUTH
 
 
 def test_what_redis_7_says_is_left_as_it_is() -> None:
     answer = ReadOnlyError("You can't write against a read only replica. script: 9, on f_9:51.")
 
     assert as_told_since_redis_7(answer) is answer
-    assert kind_of(answer) == trouble.READONLY
+    assert kind_of(answer) == errors.READONLY

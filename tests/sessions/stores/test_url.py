@@ -12,8 +12,8 @@ import redis
 
 from flask_holdfast.exceptions import SettingError
 from flask_holdfast.sessions.stores.memory import MemoryStore
-from flask_holdfast.sessions.stores.redis import RedisStore
-from flask_holdfast.sessions.stores.sqlite import SQLiteStore
+from flask_holdfast.sessions.stores.redis.store import RedisStore
+from flask_holdfast.sessions.stores.sqlite.store import SQLiteStore
 from flask_holdfast.sessions.stores.url import open_store
 from tests.sessions.stores.contract import filed
 

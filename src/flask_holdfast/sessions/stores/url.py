@@ -18,7 +18,7 @@ from urllib.parse import unquote
 from ...exceptions import SettingError
 from .base import Store
 from .memory import MemoryStore
-from .sqlite import SQLiteStore
+from .sqlite.store import SQLiteStore
 
 _BASES = ("redis", "rediss", "valkey", "valkeys")
 _REDIS = frozenset(
@@ -62,7 +62,7 @@ def store_of(given: Any) -> Store:
     if isinstance(given, Store):
         return given
     try:
-        from .redis import RedisStore
+        from .redis.store import RedisStore
     except ModuleNotFoundError:
         kind = f"{type(given).__module__}.{type(given).__qualname__}"
         raise TypeError(f"Sessions need a store or a Redis client, got {kind}.") from None
@@ -92,7 +92,7 @@ def _redis(
     url: str, prefix: str, max_connections: int, timeout: float, wait_replicas: int
 ) -> Store:
     try:
-        from .redis import RedisStore
+        from .redis.store import RedisStore
     except ModuleNotFoundError as missing:
         if (missing.name or "").partition(".")[0] != "redis":
             raise

@@ -17,21 +17,21 @@ from enum import IntEnum
 from importlib import resources
 from typing import TYPE_CHECKING
 
-from ...exceptions import StoreUnavailable
-from . import budget
-from .base import ABSOLUTE, IDLE
-from .flag import FileFlag
-from .sqlite import SQLiteStore, _inherited
-from .sqlite_steps import patiently, prepare
+from ....exceptions import StoreUnavailable
+from .. import budget
+from ..base import ABSOLUTE, IDLE
+from ..sqlite.store import SQLiteStore, _inherited
+from ..sqlite.transaction import patiently, prepare
+from .shared_state import FileFlag
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    from .flag import Flag
-    from .sqlite_steps import Step
+    from ..sqlite.transaction import Step
+    from .shared_state import Flag
 
-_SCHEMA = resources.files(__package__).joinpath("shelter.sql").read_text("utf-8").split("\n\n")
+_SCHEMA = resources.files(__package__).joinpath("replica.sql").read_text("utf-8").split("\n\n")
 PAGE = 4096
 #: The `kind` of all its errors.
 TROUBLE = "fallback"
@@ -88,14 +88,14 @@ def _paid() -> Iterator[None]:
         paying.disk.end()
 
 
-class Host(IntEnum):
+class Availability(IntEnum):
     """How the host stands to the store."""
 
-    WELL = 0
-    #: The store is away: the shelter answers.
-    AWAY = 1
+    UP = 0
+    #: The store is away: the replica answers.
+    DOWN = 1
     #: It is back, and knows all that has ended; sessions still go back to it.
-    RETURNING = 2
+    RESYNCING = 2
 
 
 class HostStore(SQLiteStore):
@@ -154,10 +154,10 @@ class HostStore(SQLiteStore):
 
     # -- one step ----------------------------------------------------------------------
 
-    def state(self) -> Host:
+    def state(self) -> Availability:
         """At a glance; inside `together` it stays so."""
         try:
-            return Host(self._flag[0])
+            return Availability(self._flag[0])
         except OSError as cause:  # its file was deleted, and cannot be made again
             raise StoreUnavailable("what the host knows of the store cannot be read") from cause
 
@@ -197,9 +197,9 @@ class HostStore(SQLiteStore):
 
     # -- the state of the host ---------------------------------------------------------
 
-    def become(self, state: Host) -> None:
+    def become(self, state: Availability) -> None:
         with self._write(clean=0) as step:
-            if state is Host.WELL:
+            if state is Availability.UP:
                 # Not the store's word: it kept time for these sessions by itself.
                 step.run("DELETE FROM tombstones WHERE why IN (?, ?)", (IDLE, ABSOLUTE))
                 step.run("DELETE FROM begun WHERE sid NOT IN (SELECT sid FROM sessions)")
@@ -281,10 +281,10 @@ class HostStore(SQLiteStore):
                 connection.execute(f"INSERT OR REPLACE INTO {into}", row)
         connection.execute("DELETE FROM copies WHERE sid IN (SELECT sid FROM tombstones)")
         connection.execute("DELETE FROM sessions WHERE sid IN (SELECT sid FROM tombstones)")
-        if old.execute(_STATE).fetchone()[0] != Host.WELL:
+        if old.execute(_STATE).fetchone()[0] != Availability.UP:
             # Away, so that what the store has missed is told before it is asked anything.
-            connection.execute("UPDATE host SET state = ?", (int(Host.AWAY),))
-            self._flag[0] = Host.AWAY
+            connection.execute("UPDATE host SET state = ?", (int(Availability.DOWN),))
+            self._flag[0] = Availability.DOWN
         connection.execute("COMMIT")
         while self._deleted:
             self._deleted.pop().close()

@@ -17,18 +17,19 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ...exceptions import StoreUnavailable, printable
-from ..merge import Changes, RawData, apply
-from ..record import Record, decode, encode, head, new_etag
-from . import budget, endings
-from .base import ABSOLUTE, IDLE, REVOKED, Answer, Outcome, Proof, Tombstone
+from ....exceptions import StoreUnavailable, printable
+from ...merge import Changes, RawData, apply
+from ...record import Record, decode, encode, head, new_etag
+from .. import budget
+from ..base import ABSOLUTE, IDLE, REVOKED, Answer, Outcome, Proof, Tombstone
+from . import endings
 from .endings import Ended, Ending
-from .shelter import AHEAD
+from .replica import AHEAD
 
 if TYPE_CHECKING:
-    from .base import Store
-    from .news import News
-    from .shelter import Pending, Shelter
+    from ..base import Store
+    from ..news import News
+    from .replica import Pending, Replica
 
 logger = logging.getLogger("flask_holdfast.sessions")
 
@@ -44,12 +45,12 @@ _LOST = 1000
 _GONE: tuple[bytes | None, int] = (None, 0)
 
 
-class Returning:
-    """Tells `store` what is in `shelter`. Every method may raise `StoreUnavailable`."""
+class Resync:
+    """Tells `store` what is in `replica`. Every method may raise `StoreUnavailable`."""
 
-    def __init__(self, store: Store, shelter: Shelter) -> None:
+    def __init__(self, store: Store, replica: Replica) -> None:
         self._store = store
-        self._shelter = shelter
+        self._replica = replica
         self._me = secrets.token_hex(8)
         #: Seconds to wait for another process that tells a server what has ended.
         self.patience = 0.1
@@ -63,22 +64,22 @@ class Returning:
 
         Raises too if that takes longer than a request may wait; what was told is told.
         """
-        if not self._shelter.claim(self._who()):
+        if not self._replica.claim(self._who()):
             return False
         try:
-            while owed := self._shelter.owed():
+            while owed := self._replica.owed():
                 for number, ending in owed:
                     self._go_on()
                     self._tell_or_log(ending)
-                    self._shelter.told(number)
+                    self._replica.told(number)
         finally:
-            self._shelter.release(self._who())
+            self._replica.release(self._who())
         return True
 
     def hear(self, news: News) -> None:
         """A server is new: it may have lost what it was told last, or everything."""
         tags = sorted(news.tags) if news.tags is not None else [""]
-        known = self._shelter.servers()
+        known = self._replica.servers()
         run = f"{news.run} {news.marker}"
         met = [known[tag] for tag in tags if tag in known]
         self.heard += 1
@@ -86,16 +87,16 @@ class Returning:
             return  # another process of this host was first
         lost = [tag for tag in tags if tag in known and known[tag][0] not in ("", news.marker)]
         if lost and news.marker:
-            self._shelter.lose(lost)
+            self._replica.lose(lost)
         if met:
             self._tell_again(run, news.covers)
-        self._shelter.meet(tags, news.marker or (met[0][0] if met else ""), run)
+        self._replica.meet(tags, news.marker or (met[0][0] if met else ""), run)
 
     def _tell_again(self, run: str, covers: Callable[[str], bool]) -> None:
         """What ended lately, to a server that may have forgotten."""
         self._wait_for_claim()
         try:
-            while recent := self._shelter.recent(run):
+            while recent := self._replica.recent(run):
                 for number, ending in recent:
                     self._go_on()
                     one = ending.what in (Ended.SESSION, Ended.REMEMBERED)
@@ -103,13 +104,13 @@ class Returning:
                     # of remember cookies the moment is known here (`ResilientStore.recall`).
                     if ending.what is not Ended.USER and (not one or covers(ending.name)):
                         self._tell_or_log(ending)
-                    self._shelter.told(number, run)
+                    self._replica.told(number, run)
         finally:
-            self._shelter.release(self._who())
+            self._replica.release(self._who())
 
     def _wait_for_claim(self) -> None:
         until = time.monotonic() + self.patience
-        while not self._shelter.claim(self._who()):
+        while not self._replica.claim(self._who()):
             if time.monotonic() >= until:
                 raise StoreUnavailable("another process tells the store what has ended")
             paying = budget.current()
@@ -124,17 +125,17 @@ class Returning:
 
     def _go_on(self) -> None:
         _while_there_is_time()
-        if not self._shelter.claim(self._who()):  # it was too slow, and another has taken over
+        if not self._replica.claim(self._who()):  # it was too slow, and another has taken over
             raise StoreUnavailable("another process tells the store what has ended")
 
     def _tell(self, ending: Ending) -> None:
         many = ending.what in (Ended.USER, Ended.EVERYONE)
         if many:
             self._end_what_others_ended(ending)
-        sids = endings.tell(ending, self._store, self._shelter.now())
+        sids = endings.tell(ending, self._store, self._replica.now())
         if many:
             self.note_told(ending.name)
-        self._shelter.end(
+        self._replica.end(
             [msgspec.structs.replace(ending, what=Ended.SESSION, name=sid) for sid in sids],
             owed=False,
         )
@@ -153,29 +154,29 @@ class Returning:
 
     def note_told(self, owner: str) -> None:
         """The store has just ended all sessions of an owner ("": of everyone) because of us."""
-        self._shelter.note_told(owner, self._store.marked("", owner)[1] or 0)
+        self._replica.note_told(owner, self._store.marked("", owner)[1] or 0)
 
     def _end_what_others_ended(self, ending: Ending) -> None:
         """What began here, and whose owner had all sessions ended by another host since then:
         once the store is told of our end, the moment of theirs is not to be seen any more.
         """
-        owners = self._shelter.owners() if ending.what is Ended.EVERYONE else [ending.name]
+        owners = self._replica.owners() if ending.what is Ended.EVERYONE else [ending.name]
         for owner in owners:
             ended = self._ended_ago(f"now:{owner}", owner)
             if ended is not None:
-                self._shelter.end_what_began(owner, before=self._shelter.now() - ended)
+                self._replica.end_what_began(owner, before=self._replica.now() - ended)
         # If the answer to what comes now is lost, what it did is ours all the same.
         name = f"now:{ending.name}"
         self._store.mark(name, life=60_000)
         now = self._store.marked(name, ending.name)[0]
         if now is not None:
-            self._shelter.note_told(ending.name, now, within=_LOST)
+            self._replica.note_told(ending.name, now, within=_LOST)
 
     def _ended_ago(self, name: str, owner: str) -> int | None:
         """How long ago (ms, by the store's clock) others ended all of the owner's sessions."""
         self._store.mark(name, life=60_000)
         now, ended = self._store.marked(name, owner)
-        if ended is None or self._shelter.is_ours(owner, ended):
+        if ended is None or self._replica.is_ours(owner, ended):
             return None
         return 0 if now is None else max(0, now - ended)
 
@@ -183,14 +184,14 @@ class Returning:
 
     def give_back_one(self, sid: str) -> None:
         heard = self.heard
-        for each in self._shelter.pending(sid=sid):
+        for each in self._replica.pending(sid=sid):
             self._give_back(each, heard)
 
     def give_back_those_of(self, owner: str) -> None:
         """All of them, however many: who ends them must find each in the store."""
         for _ in range(_ATTEMPTS):
             heard = self.heard
-            pending = self._shelter.pending(owner=owner, limit=None)
+            pending = self._replica.pending(owner=owner, limit=None)
             for each in pending:
                 self._give_back(each, heard)
             if not pending:
@@ -202,7 +203,7 @@ class Returning:
         until = time.monotonic() + _HELP
         while True:
             heard = self.heard
-            pending = self._shelter.pending()
+            pending = self._replica.pending()
             if not pending:
                 return True
             for each in pending:
@@ -212,8 +213,8 @@ class Returning:
 
     def _give_back(self, pending: Pending, heard: int) -> None:
         """`heard` is what it was when `pending` was read."""
-        asked = self._shelter.now()
-        believed = pending.since - AHEAD <= asked < pending.since + self._shelter.max_age
+        asked = self._replica.now()
+        believed = pending.since - AHEAD <= asked < pending.since + self._replica.max_age
         try:
             now, idle_left = self._given_back(pending, believed=believed)
         except StoreUnavailable as error:
@@ -224,7 +225,7 @@ class Returning:
             now, idle_left = _GONE
         if heard != self.heard:
             return  # by a server that may have lost it meanwhile: once more, knowing that
-        self._shelter.settle(pending, now, idle_left=idle_left, asked=asked)
+        self._replica.settle(pending, now, idle_left=idle_left, asked=asked)
 
     def _given_back(self, one: Pending, *, believed: bool) -> tuple[bytes | None, int]:
         """What the store has of it after that, and for how long; `_GONE` if nothing."""
@@ -263,7 +264,7 @@ class Returning:
                 return _there(answer)  # gone, or it was written, and only the answer was lost
             # Another process may have been faster, and its person have written since: asked after
             # that was read which is to be replaced.
-            if not self._shelter.is_pending(one):
+            if not self._replica.is_pending(one):
                 return _there(answer)
             after = merged(there, base, current)
             data, idle = encode(after), max(one.idle_left, answer.idle_left)
@@ -276,18 +277,18 @@ class Returning:
         """Whether a session that was rotated here had ended elsewhere. What we end it has been
         told by now: as ours stands there, no other end came before it.
         """
-        theirs, ours = self._store.fetch(root).tombstone, self._shelter.fetch(root).tombstone
+        theirs, ours = self._store.fetch(root).tombstone, self._replica.fetch(root).tombstone
         return theirs is not None and theirs != ours
 
     def _ended_meanwhile(self, one: Pending) -> bool:
         """Whether it was ended since it was seen: here, or by another host with all of its
         owner's, or everyone's. Asked after filing: whoever ends them later finds it there.
         """
-        here = self._shelter.fetch(one.sid).tombstone
+        here = self._replica.fetch(one.sid).tombstone
         if here is not None and here.why not in (IDLE, ABSOLUTE):
             self._store.delete(one.sid, ended=here, idle=one.idle_left)
             return True
-        now = self._shelter.now()
+        now = self._replica.now()
         ended = self._ended_ago(f"now:{one.sid}", head(one.data).owner)
         # Where the clock was set back, which was first is not known.
         if ended is None or (ended > now - one.since >= -AHEAD):

@@ -27,11 +27,11 @@ from redis.connection import SSLConnection, parse_url
 from redis.exceptions import RedisError
 from redis.sentinel import SentinelConnectionPool, SentinelManagedConnection
 
+from ..news import Known
 from .cluster import Address, Cluster, Remap
 from .connections import After, Command, Connections
-from .news import Known
+from .hash_tags import TAGS
 from .sentinel import Watchers
-from .slots import TAGS
 from .wire import Connection, connection
 
 

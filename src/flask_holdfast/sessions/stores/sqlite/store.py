@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ...exceptions import StoreUnavailable
-from ..record import head
-from .base import (
+from ....exceptions import StoreUnavailable
+from ...record import head
+from ..base import (
     EVICTED,
     Answer,
     Counts,
@@ -37,7 +37,7 @@ from .base import (
     Tombstone,
     life,
 )
-from .sqlite_steps import BUSY_TIMEOUT, Step, patiently, prepare
+from .transaction import BUSY_TIMEOUT, Step, patiently, prepare
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -10,7 +10,7 @@ CLUSTERDOWN), or nothing was sent.
 A slot that is being moved is away until it has moved, which is told by ASK or TRYAGAIN: both
 masters have a part of its keys then, and a script would take the others for gone. So it is
 waited for, and nobody is asked by ASKING; a script that finds itself there ends before it
-writes (redis.lua).
+writes (store.lua).
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from redis.exceptions import (
     TryAgainError,
 )
 
-from .budget import Budget
+from ..budget import Budget
+from ..news import Known
 from .connections import After, Command, Connections, receive, send, waiting
-from .news import Known
-from .slots import SLOT, TAGS
-from .trouble import NoMaster
+from .errors import NoMaster
+from .hash_tags import SLOT, TAGS
 from .wire import Connection
 
 Address = tuple[str, int]

@@ -1,7 +1,7 @@
 """Sessions in Redis or Valkey (6.2 or later): one server, one behind Sentinels, or a Cluster.
 
 Every verb is one script and one round trip, `sweep` and `end_everyone` excepted; see
-redis.lua. A `fetch` that need not slide is one plain command. No command goes over all keys.
+store.lua. A `fetch` that need not slide is one plain command. No command goes over all keys.
 
 Index entries are removed with their session; those of sessions that Redis let expire, by
 the writes that come after. The ends of life in the indexes may lag by a twentieth of the
@@ -12,7 +12,7 @@ noeviction`): a lost index entry is a session that revoking all does not find. I
 it is used next, unless what is known of the end was evicted too. A lost entry of a remember
 cookie ends that.
 
-The keys, and in which slot of a Cluster each lies, are drawn in slots.py.
+The keys, and in which slot of a Cluster each lies, are drawn in hash_tags.py.
 """
 
 from __future__ import annotations
@@ -26,11 +26,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from redis.exceptions import NoScriptError, RedisError
 
-from ...exceptions import SettingError, StoreUnavailable, printable
-from ..ids import placed
-from ..record import head
-from . import everyone, servers
-from .base import (
+from ....exceptions import SettingError, StoreUnavailable, printable
+from ...ids import placed
+from ...record import head
+from ..base import (
     ABSOLUTE,
     EVICTED,
     IDLE,
@@ -46,7 +45,10 @@ from .base import (
     Store,
     Tombstone,
 )
+from . import pages, servers
 from .connections import waiting
+from .errors import unavailable
+from .hash_tags import Keyspace, keyspace_of, tag_of
 from .replies import (
     Reply,
     answer,
@@ -59,17 +61,15 @@ from .replies import (
     remembered,
 )
 from .scripts import SCRIPTS
-from .slides import Slides
-from .slots import House, house_of, tag_of
-from .trouble import unavailable
+from .touches import Slides
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     import redis
 
+    from ..news import Listener
     from .connections import Command
-    from .news import Listener
 
 #: Seconds that a question may take outside a request's budget, connecting included.
 TIMEOUT = 0.25
@@ -121,9 +121,9 @@ class RedisStore(Store):
                 prefix,
                 'use one that is not empty and does not begin "holdfast:", such as "session:".',
             )
-        self._houses = {tag: house_of(tag, prefix) for tag in place.tags}
-        self._only = self._houses.get("")
-        markers = {tag: house.house + b"marker" for tag, house in self._houses.items()}
+        self._keyspaces = {tag: keyspace_of(tag, prefix) for tag in place.tags}
+        self._only = self._keyspaces.get("")
+        markers = {tag: keyspace.meta + b"marker" for tag, keyspace in self._keyspaces.items()}
         self._link = servers.link(place, markers, timeout=timeout)
         self._timeout = timeout
         self._replicas = wait_replicas
@@ -173,12 +173,12 @@ class RedisStore(Store):
             self._slides.note(sid, slide, idle, answer.idle_left)
         return answer
 
-    def _glance(self, at: House, sid: str) -> bytes | None:
+    def _glance(self, at: Keyspace, sid: str) -> bytes | None:
         """The record by a plain command, which costs half of a script. None: ask the script,
         which also says what there is instead.
         """
         found: tuple[bytes | None, bytes | None]
-        found = self._ask(at, "MGET", at.prefix + sid.encode(), at.house + b"ending")
+        found = self._ask(at, "MGET", at.prefix + sid.encode(), at.meta + b"ending")
         return None if found[1] is not None else found[0]
 
     def replace(self, sid: str, data: bytes, *, etag: str, idle: int, slide: bool = True) -> Answer:
@@ -262,15 +262,15 @@ class RedisStore(Store):
 
     def mark(self, name: str, *, life: int) -> None:
         at = self._named(name)
-        self._run("mark", at, at.house + b"mark:" + name.encode(), life)
+        self._run("mark", at, at.meta + b"mark:" + name.encode(), life)
 
     def marked(self, name: str, owner: str) -> tuple[int | None, int | None]:
         at = self._of(owner)
         there = at if name.startswith(OWN) else self._named(name)
-        key = there.house + b"mark:" + name.encode()
+        key = there.meta + b"mark:" + name.encode()
         marked, *ended = self._run("marked", there, key, owner)
         if there is not at:
-            ended = self._run("marked", at, at.house + b"mark:", owner)[1:]
+            ended = self._run("marked", at, at.meta + b"mark:", owner)[1:]
         return moment(marked), max(filter(None, map(moment, ended)), default=None)
 
     # -- remember cookies ------------------------------------------------------------------
@@ -307,22 +307,22 @@ class RedisStore(Store):
         put away what is left, a piece at a time, for some seconds. What then is still left
         goes with the writes that come, and with `sweep`.
 
-        In a Cluster that is one script for each house. Where one of them does not answer, the
+        In a Cluster that is one script for each keyspace. Where one of them does not answer, the
         others' sessions have ended, and `StoreUnavailable` says that not all have.
         """
         tombstone = msgspec.json.encode(ended)
         kept = self._at(keep) if keep else None
-        number, left = 0, [*self._houses.values()]
+        number, left = 0, [*self._keyspaces.values()]
         while left:
             common = (tombstone, idle, remember)
             ask = {
-                at.tag: (at.house + b"ending", *common, (keep or "") if at is kept else "", own)
+                at.tag: (at.meta + b"ending", *common, (keep or "") if at is kept else "", own)
                 for at in left
             }
             ended_there = self._everywhere("end_everyone", ask)
             number += sum(max(0, there) for there in ended_there.values())
             # Somebody else's end of all was not through there.
-            left = [self._houses[tag] for tag, there in ended_there.items() if there < 0]
+            left = [self._keyspaces[tag] for tag, there in ended_there.items() if there < 0]
             if left:
                 self._drain(left)
         with suppress(StoreUnavailable):  # they have ended, whoever puts them away
@@ -331,23 +331,23 @@ class RedisStore(Store):
 
     def page(self, *, offset: int = 0, limit: int = 50) -> Sequence[Listed]:
         if self._only:
-            key = self._only.house + b"signed-in"
+            key = self._only.meta + b"signed-in"
             return listed(self._run("page", self._only, key, offset, limit))
-        return listed(everyone.page(self._in_each, [*self._houses], offset, limit))
+        return listed(pages.page(self._in_each, [*self._keyspaces], offset, limit))
 
     def counts(self) -> Counts:
-        counts = self._in_each("counts", dict.fromkeys(self._houses, ())).values()
+        counts = self._in_each("counts", dict.fromkeys(self._keyspaces, ())).values()
         return Counts(*(sum(column) for column in zip(*counts, strict=True)))
 
     def sweep(self) -> int:
-        return self._in_pieces("sweep", [*self._houses.values()])
+        return self._in_pieces("sweep", [*self._keyspaces.values()])
 
-    def _drain(self, houses: Sequence[House] = (), *, for_at_most: float = inf) -> None:
-        self._in_pieces("drain", houses or [*self._houses.values()], for_at_most)
+    def _drain(self, keyspaces: Sequence[Keyspace] = (), *, for_at_most: float = inf) -> None:
+        self._in_pieces("drain", keyspaces or [*self._keyspaces.values()], for_at_most)
 
-    def _in_pieces(self, verb: str, houses: Sequence[House], for_at_most: float = inf) -> int:
+    def _in_pieces(self, verb: str, keyspaces: Sequence[Keyspace], for_at_most: float = inf) -> int:
         """Run a script until there is nothing left for it; how many sessions it found over."""
-        found, until, left = 0, time.monotonic() + for_at_most, [at.tag for at in houses]
+        found, until, left = 0, time.monotonic() + for_at_most, [at.tag for at in keyspaces]
         while True:
             texts = self._in_each(verb, dict.fromkeys(left, (_PIECE,)))
             replies = {tag: self._read(text) for tag, text in texts.items()}
@@ -367,7 +367,7 @@ class RedisStore(Store):
         """Each server's `maxmemory-policy`. A server that is away, or that may not be asked for
         INFO, says nothing.
         """
-        masters = {tags[0]: ("INFO", "memory") for tags in self._link.together(self._houses)}
+        masters = {tags[0]: ("INFO", "memory") for tags in self._link.together(self._keyspaces)}
         replies, _ = self._link.ask_all(masters)
         return policies(replies.values())
 
@@ -376,15 +376,15 @@ class RedisStore(Store):
 
     # -- where it lies ---------------------------------------------------------------------
 
-    def _at(self, sid: str) -> House:
-        """The house of a sid; what is none lies nowhere, and so may be looked for anywhere."""
-        return self._only or self._houses.get(sid[:2]) or self._houses["00"]
+    def _at(self, sid: str) -> Keyspace:
+        """The keyspace of a sid; what is none lies nowhere, and so may be looked for anywhere."""
+        return self._only or self._keyspaces.get(sid[:2]) or self._keyspaces["00"]
 
-    def _of(self, owner: str) -> House:
-        return self._only or self._houses[placed("00", owner)[:2]]
+    def _of(self, owner: str) -> Keyspace:
+        return self._only or self._keyspaces[placed("00", owner)[:2]]
 
-    def _home(self, sid: str, data: bytes) -> House:
-        """The house of a record that is to be filed; `ValueError` if it is not its owner's."""
+    def _home(self, sid: str, data: bytes) -> Keyspace:
+        """The keyspace of a record that is to be filed; `ValueError` if it is not its owner's."""
         if self._only:
             return self._only
         at, owner = self._at(sid), head(data).owner
@@ -396,24 +396,24 @@ class RedisStore(Store):
     def key_of(self, sid: str) -> str:
         return (self._at(sid).prefix + sid.encode()).decode()
 
-    def _remembered(self, remember: str) -> tuple[House, bytes]:
+    def _remembered(self, remember: str) -> tuple[Keyspace, bytes]:
         """Where a remember cookie's record lies: with its owner's sessions, by how the id begins."""
         at = self._at(remember)
-        return at, at.house + b"remember:" + remember.encode()
+        return at, at.meta + b"remember:" + remember.encode()
 
-    def _named(self, name: str) -> House:
-        """The house of a mark: one whose name ends in ":<sid>" lies with that session, so that
-        its moment and those of its house are of one clock.
+    def _named(self, name: str) -> Keyspace:
+        """The keyspace of a mark: one whose name ends in ":<sid>" lies with that session, so that
+        its moment and those of its keyspace are of one clock.
         """
-        return self._only or self._houses[tag_of(name)]
+        return self._only or self._keyspaces[tag_of(name)]
 
     # -- asking ----------------------------------------------------------------------------
 
-    def _answer(self, verb: str, at: House, sid: str, *arguments: bytes | str | int) -> Answer:
+    def _answer(self, verb: str, at: Keyspace, sid: str, *arguments: bytes | str | int) -> Answer:
         key = at.prefix + (sid or str(arguments[0])).encode()
         return answer(self._reply(verb, at, key, sid, *arguments))
 
-    def _reply(self, verb: str, at: House, key: bytes, *arguments: bytes | str | int) -> Reply:
+    def _reply(self, verb: str, at: Keyspace, key: bytes, *arguments: bytes | str | int) -> Reply:
         return self._read(self._run(verb, at, key, *arguments))
 
     def _read(self, text: bytes) -> Reply:
@@ -423,9 +423,9 @@ class RedisStore(Store):
                 self.on_expired(sid, why)
         return reply
 
-    def _run(self, verb: str, at: House, key: bytes, *arguments: bytes | str | int) -> Any:
+    def _run(self, verb: str, at: Keyspace, key: bytes, *arguments: bytes | str | int) -> Any:
         script = SCRIPTS[verb]
-        rest = (1, key, at.prefix, at.house, *arguments)
+        rest = (1, key, at.prefix, at.meta, *arguments)
         ask = self._ask if not self._replicas or verb not in _CONFIRMED else self._ask_and_wait
         try:
             try:
@@ -440,7 +440,7 @@ class RedisStore(Store):
     def _name_what_is_broken(
         self,
         verb: str,
-        at: House,
+        at: Keyspace,
         key: bytes,
         arguments: Sequence[bytes | str | int],
         error: StoreUnavailable,
@@ -450,13 +450,13 @@ class RedisStore(Store):
         with suppress(StoreUnavailable):
             if verb != "misfits":
                 about = broken(verb, arguments)
-                keys = self._run("misfits", at, at.house + b"signed-in", *about)
+                keys = self._run("misfits", at, at.meta + b"signed-in", *about)
         shown = " ".join(printable(each.decode("latin-1"), 200) for each in keys or (key,))
         logger.error(
             "store_error verb=%s keys=%s reply=%s", verb, shown, printable(error.__cause__)
         )
 
-    def _ask(self, at: House, *command: bytes | str | int) -> Any:
+    def _ask(self, at: Keyspace, *command: bytes | str | int) -> Any:
         try:
             return self._link.ask(at.tag, *command)
         except NoScriptError:
@@ -464,7 +464,7 @@ class RedisStore(Store):
         except (RedisError, OSError) as cause:
             raise unavailable(cause) from cause
 
-    def _ask_and_wait(self, at: House, *command: bytes | str | int) -> Any:
+    def _ask_and_wait(self, at: Keyspace, *command: bytes | str | int) -> Any:
         """The same, and wait for replicas with what is left of the time."""
         try:
             answer, reached = self._link.ask_then(at.tag, command, self._wait)
@@ -494,9 +494,10 @@ class RedisStore(Store):
     def _in_each(
         self, verb: str, arguments: Mapping[str, Sequence[bytes | str | int]]
     ) -> dict[str, Any]:
-        """A script in each of those houses, on the key of an index there."""
+        """A script in each of those keyspaces, on the key of an index there."""
         on_index = {
-            tag: (self._houses[tag].house + b"signed-in", *each) for tag, each in arguments.items()
+            tag: (self._keyspaces[tag].meta + b"signed-in", *each)
+            for tag, each in arguments.items()
         }
         return self._everywhere(verb, on_index)
 
@@ -506,11 +507,18 @@ class RedisStore(Store):
         """The replies by tag; each of `ask` begins with the key. Where one is missing
         `StoreUnavailable` is raised, but not before all were asked.
         """
-        script, houses = SCRIPTS[verb], self._houses
+        script, keyspaces = SCRIPTS[verb], self._keyspaces
 
         def commands(tags: Iterable[str], *call: str) -> dict[str, Command]:
             return {
-                tag: (*call, 1, ask[tag][0], houses[tag].prefix, houses[tag].house, *ask[tag][1:])
+                tag: (
+                    *call,
+                    1,
+                    ask[tag][0],
+                    keyspaces[tag].prefix,
+                    keyspaces[tag].meta,
+                    *ask[tag][1:],
+                )
                 for tag in tags
             }
 
@@ -518,7 +526,7 @@ class RedisStore(Store):
             replies = self._ask_all(verb, commands(ask, "EVALSHA", script.sha))
             unknown = [tag for tag, reply in replies.items() if isinstance(reply, NoScriptError)]
             if unknown:
-                # Each server learns it from one house, and runs it for the others.
+                # Each server learns it from one keyspace, and runs it for the others.
                 teachers = [tags[0] for tags in self._link.together(unknown)]
                 replies |= self._ask_all(verb, commands(teachers, "EVAL", script.source))
                 taught = set(unknown) - set(teachers)
@@ -528,7 +536,7 @@ class RedisStore(Store):
                 error = unavailable(reply)
                 error.__cause__ = reply
                 if not error.outage:
-                    self._name_what_is_broken(verb, houses[tag], b"", (), error)
+                    self._name_what_is_broken(verb, keyspaces[tag], b"", (), error)
                 raise error
         return replies
 

@@ -1,9 +1,9 @@
-"""A page of everyone's sessions where they lie in many houses, each with an index of its own.
+"""A page of everyone's sessions where they lie in many keyspaces, each with an index of its own.
 
 The last used come first, so a page begins after a certain end of life. It is found by halving
-the time between the first end and the last: each house counts what ends later, which costs it
+the time between the first end and the last: each keyspace counts what ends later, which costs it
 the same however many it has. So a late page costs what the first does, some twenty round
-trips, and no house ever lists more than a page.
+trips, and no keyspace ever lists more than a page.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-#: Runs a script in houses, with arguments by tag; the replies by tag.
+#: Runs a script in keyspaces, with arguments by tag; the replies by tag.
 InEach = Callable[[str, Mapping[str, Sequence[bytes | str | int]]], Mapping[str, Any]]
 
 #: So many entries more than the page are looked at rather than asking everybody once more.

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 
 from redis.exceptions import RedisError
 
-from .budget import Budget
+from ..budget import Budget
 from .connections import Connections
-from .trouble import NoMaster
+from .errors import NoMaster
 
 
 class Watchers:

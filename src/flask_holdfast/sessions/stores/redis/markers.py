@@ -8,9 +8,9 @@ from typing import Any
 
 from redis.exceptions import MasterDownError, ReadOnlyError, ResponseError
 
-from .news import Seen
+from ..news import Seen
 
-#: The marker outlives any silence that matters; an empty house leaves nothing for ever.
+#: The marker outlives any silence that matters; an empty keyspace leaves nothing for ever.
 _LIFE = 400 * 86_400_000
 
 

@@ -14,14 +14,14 @@
 -- life that is left, and a word `why:sid` for each session that was found to be over; then
 -- a line end, and the record or the tombstone.
 
-local prefix, house = ARGV[1], ARGV[2]
+local prefix, meta = ARGV[1], ARGV[2]
 local clock = redis.call("TIME")
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local NO_DEADLINE = 9999999999999
 local HEAD = '^{"e":"([^"]+)","s":"([^"]*)","x":(%d+),"k":"([^"]*)","b":"([^"]*)"()'
 -- While all sessions are being ended: with how long the tombstone of a session without a
 -- deadline is kept, that tombstone.
-local ending_as = house .. "ending"
+local ending_as = meta .. "ending"
 
 local function number(value)
   return string.format("%.0f", value)
@@ -39,8 +39,8 @@ end
 
 -- In a Cluster: a slot that is being moved has only a part of its keys here. One that is
 -- nowhere then counts as moved, and asking for it ends the script before it writes.
-if string.sub(house, -2) == "}:" then
-  redis.call("EXISTS", house .. "nothing")
+if string.sub(meta, -2) == "}:" then
+  redis.call("EXISTS", meta .. "nothing")
 end
 
 -- What almost every call needs is done before the rest of the script is even looked at: a
@@ -71,7 +71,7 @@ if data and redis.call("EXISTS", ending_as) == 0 then
   if secret == ARGV[4] and (mark == "" or ARGV[5] == "" or mark == ARGV[5]) then
     local idle = tonumber(ARGV[6])
     local life = math.min(idle, deadline - now)
-    local index = house .. (owner == "" and "anonymous" or "user:" .. owner)
+    local index = meta .. (owner == "" and "anonymous" or "user:" .. owner)
     local listed = redis.call("ZSCORE", index, ARGV[3])
     if life > 0 and is_near(listed, listed_end(deadline, life), idle) then
       redis.call("PEXPIRE", KEYS[1], number(life))
@@ -88,7 +88,7 @@ if type(present) == "string" and redis.call("EXISTS", ending_as) == 0 then
   if etag == ARGV[5] and owner == was then
     local idle = tonumber(ARGV[6])
     local life = math.min(idle, deadline - now)
-    local index = house .. (owner == "" and "anonymous" or "user:" .. owner)
+    local index = meta .. (owner == "" and "anonymous" or "user:" .. owner)
     local listed = redis.call("ZSCORE", index, ARGV[3])
     if life > 0 and is_near(listed, listed_end(deadline, life), idle) then
       redis.call("SET", KEYS[1], ARGV[4], "PX", number(life))
@@ -108,42 +108,42 @@ local MINUTE, WEEK = 60000, 604800000
 -- `why:sid` for each session that this script found to be over.
 local over = {}
 
-local signed_in, anonymous, users = house .. "signed-in", house .. "anonymous", house .. "users"
+local signed_in, anonymous, users = meta .. "signed-in", meta .. "anonymous", meta .. "users"
 -- The indexes as they were when all sessions were ended.
-local ending = { house .. "ending:signed-in", house .. "ending:anonymous" }
+local ending = { meta .. "ending:signed-in", meta .. "ending:anonymous" }
 
 local function of_user(owner)
-  return house .. "user:" .. owner
+  return meta .. "user:" .. owner
 end
 
 -- When all of an owner's sessions were ended; with "", when everyone's were.
 local function ended_at(owner)
-  return house .. "ended-at:" .. owner
+  return meta .. "ended-at:" .. owner
 end
 
 -- A remember cookie's record, the index of its owner's, and the name of all that were filed since
 -- everyone's were ended: a record is worth something only if it is in the index and bears that name,
 -- so that an end is one DEL, and a key that is lost ends what it was about.
 local function remember_of(id)
-  return house .. "remember:" .. id
+  return meta .. "remember:" .. id
 end
 
 local function remembered_of(owner)
-  return house .. "remembered:" .. owner
+  return meta .. "remembered:" .. owner
 end
 
-local remembering = house .. "remembering"
+local remembering = meta .. "remembering"
 
 -- By which a request knows the ends that it made itself: OWN_KEPT of base.py.
 local OWN_KEPT = 600000
 local function mark_own(own)
   if own ~= "" then
-    redis.call("SET", house .. "mark:" .. own, now, "PX", OWN_KEPT)
+    redis.call("SET", meta .. "mark:" .. own, now, "PX", OWN_KEPT)
   end
 end
 
 local function tombstone_of(sid)
-  return house .. "ended:" .. sid
+  return meta .. "ended:" .. sid
 end
 
 -- The head by position. Bytes that are none of ours have an etag and a secret that match
@@ -551,7 +551,7 @@ if sid ~= "" then
 end
 local old, new = present and head(present), head(data)
 if waited > 0 and new.owner ~= "" then
-  local mine = own ~= "" and tonumber(redis.call("GET", house .. "mark:" .. own)) or 0
+  local mine = own ~= "" and tonumber(redis.call("GET", meta .. "mark:" .. own)) or 0
   for _, mark in ipairs(redis.call("MGET", ended_at(new.owner), ended_at(""))) do
     if mark and tonumber(mark) >= now - waited and tonumber(mark) > mine then
       return answer("refused")

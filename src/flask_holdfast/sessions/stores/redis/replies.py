@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from ...exceptions import StoreUnavailable
-from ..record import head
-from .base import EVICTED, Answer, Listed, Outcome, Redeems, Remembered, Tombstone
-from .trouble import REPLY
+from ....exceptions import StoreUnavailable
+from ...record import head
+from ..base import EVICTED, Answer, Listed, Outcome, Redeems, Remembered, Tombstone
+from .errors import REPLY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -32,7 +32,7 @@ _RECORDS = {"create": 1, "replace": 1, "rotate": 2}
 
 
 class Reply(NamedTuple):
-    """A script's one string, taken apart; see redis.lua."""
+    """A script's one string, taken apart; see store.lua."""
 
     outcome: bytes
     idle_left: int

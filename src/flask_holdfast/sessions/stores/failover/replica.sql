@@ -1,4 +1,4 @@
--- What a shelter has beside the tables of the SQLite store, one statement after each blank line.
+-- What a replica has beside the tables of the SQLite store, one statement after each blank line.
 
 -- Sessions as the store had them when this host saw them last, at `seen`. `was`: the etag that
 -- they had before. `lost`: the server that had it lost its data since then.

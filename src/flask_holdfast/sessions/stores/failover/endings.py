@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ..ids import secret_hash
-from ..record import NO_DEADLINE, VERSION, Record, decode, encode, new_etag
-from .base import Outcome, Tombstone
+from ...ids import secret_hash
+from ...record import NO_DEADLINE, VERSION, Record, decode, encode, new_etag
+from ..base import Outcome, Tombstone
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .base import Store
+    from ..base import Store
 
 #: How long (ms) the place of a session that is not there is taken, on the way to its tombstone.
 _MOMENT = 10_000

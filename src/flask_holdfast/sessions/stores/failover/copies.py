@@ -1,4 +1,4 @@
-"""What the shelter learns from each answer of the store while all is well.
+"""What the replica learns from each answer of the store while all is well.
 
 That costs a look into a dict, but where a session is new to this process, was changed, or was
 not confirmed for a quarter of the time for which its copy is believed.
@@ -10,14 +10,14 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ...exceptions import StoreUnavailable, printable
-from . import budget
+from ....exceptions import StoreUnavailable, printable
+from .. import budget
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from .endings import Ending
-    from .shelter import Shelter
+    from .replica import Replica
 
 logger = logging.getLogger("flask_holdfast.sessions")
 
@@ -33,14 +33,14 @@ _ETAG = slice(6, 22)
 
 
 class Copies:
-    """Keeps copies in `shelter`, and takes back those of what has ended. Never raises.
+    """Keeps copies in `replica`, and takes back those of what has ended. Never raises.
 
     A copy that cannot be kept is one person's session less in an outage. An ending that cannot
     be written down beside the copies is worse, so then no copy is believed any more.
     """
 
-    def __init__(self, shelter: Shelter) -> None:
-        self._shelter = shelter
+    def __init__(self, replica: Replica) -> None:
+        self._replica = replica
         # The etag of the copy, and until when (ms) it needs no confirmation.
         self._known: dict[str, tuple[bytes, int]] = {}
 
@@ -50,7 +50,7 @@ class Copies:
         """
         paying = budget.current()
         left = seconds if paying is None else max(0.0, min(seconds, paying.left))
-        return self._shelter.soon(left)
+        return self._replica.soon(left)
 
     def confirm(self, sid: str, data: bytes, idle_left: int, asked: int) -> None:
         """The store had this when it was `asked` (ms)."""
@@ -59,7 +59,7 @@ class Copies:
             known is None
             or known[0] != data[_ETAG]
             # Later than that only where the clock was set back.
-            or not asked < known[1] <= asked + self._shelter.max_age
+            or not asked < known[1] <= asked + self._replica.max_age
         ):
             self.keep(sid, data, idle_left, asked)
 
@@ -67,13 +67,13 @@ class Copies:
         self, sid: str, data: bytes, idle_left: int, asked: int, was: str | None = None
     ) -> None:
         """The same, and it is new, or was written over the etag `was`."""
-        max_age = self._shelter.max_age
+        max_age = self._replica.max_age
         if not max_age:
             return
         lasts = min(max_age, idle_left) // 4
         try:
             with self._soon(_FOR_A_COPY if was is None else _FOR_AN_ENDING):
-                if not self._shelter.keep(sid, data, idle_left=idle_left, asked=asked, was=was):
+                if not self._replica.keep(sid, data, idle_left=idle_left, asked=asked, was=was):
                     return
         except StoreUnavailable as error:
             # Not at once again either, else a full disk is asked with each request.
@@ -88,7 +88,7 @@ class Copies:
         self._known.pop(sid, None)
         try:
             with self._soon(_FOR_AN_ENDING):
-                self._shelter.drop(sid, ended=ended)
+                self._replica.drop(sid, ended=ended)
         except StoreUnavailable as error:
             self._distrust(error)
 
@@ -97,7 +97,7 @@ class Copies:
     ) -> None:
         """A session goes on under the new `sid`; in one step, as a login is a step of a person."""
         try:
-            with self._soon(_FOR_AN_ENDING), self._shelter.together():
+            with self._soon(_FOR_AN_ENDING), self._replica.together():
                 self.end(endings)
                 self.keep(sid, data, idle_left, asked)
         except StoreUnavailable as error:
@@ -109,11 +109,11 @@ class Copies:
             self._known.pop(ending.name, None)
         try:
             with self._soon(_FOR_AN_ENDING):
-                self._shelter.end(endings, owed=False)
+                self._replica.end(endings, owed=False)
         except StoreUnavailable as error:
             self._distrust(error)
 
     def _distrust(self, error: StoreUnavailable) -> None:
-        if self._shelter.is_trusted:
+        if self._replica.is_trusted:
             logger.warning("copies of sessions are not believed any more: %s", printable(error))
-        self._shelter.distrust()
+        self._replica.distrust()

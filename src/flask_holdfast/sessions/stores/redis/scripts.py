@@ -1,4 +1,4 @@
-"""What runs in Redis: one script for each verb, put together from redis.lua."""
+"""What runs in Redis: one script for each verb, put together from store.lua."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class Script(NamedTuple):
 
 
 def _scripts() -> dict[str, Script]:
-    """The scripts by their verbs, put together as redis.lua says."""
-    text = resources.files(__package__).joinpath("redis.lua").read_text("utf-8")
+    """The scripts by their verbs, put together as store.lua says."""
+    text = resources.files(__package__).joinpath("store.lua").read_text("utf-8")
     begin, *parts = re.split(r"^---- ([\w ]+)\n", text, flags=re.MULTILINE)
     sections = dict(zip(parts[::2], parts[1::2], strict=True))
     for_all = sections.pop("for all")

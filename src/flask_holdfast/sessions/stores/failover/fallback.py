@@ -1,7 +1,7 @@
 """A store, and what answers in its place while it is away.
 
-All is well: the store answers, and the shelter keeps copies of what it said and remembers what
-ended. The store fails: from then on, for all processes of the host, the shelter answers for
+All is well: the store answers, and the replica keeps copies of what it said and remembers what
+ended. The store fails: from then on, for all processes of the host, the replica answers for
 what it has a copy of that is still believed, for what begins meanwhile, and for what has
 ended; of anything else it is not known whether it stands (UNAVAILABLE), and nobody is taken for
 anyone. Now and then one request asks the store. If it answers, it is told what has ended, before
@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from ...exceptions import StoreUnavailable
-from .base import TIMEOUT, Answer, Outcome
+from ....exceptions import StoreUnavailable
+from ..base import TIMEOUT, Answer, Outcome
+from ..budget import Budget
 from .breaker import TOLD
-from .budget import Budget
-from .host import Host
-from .resilient import ResilientStore
+from .host import Availability
+from .store import ResilientStore
 
 if TYPE_CHECKING:
     from .endings import Ending
@@ -41,9 +41,9 @@ _TURNS = 4
 
 
 class FallbackStore(ResilientStore):
-    """`primary`, or `shelter` while `primary` is away, for all processes that share it.
+    """`primary`, or `replica` while `primary` is away, for all processes that share it.
 
-    The breaker has to open at the first failure: a step that failed is made in the shelter. One
+    The breaker has to open at the first failure: a step that failed is made in the replica. One
     answer that is late is no failure yet, as the host itself may be busy: if the store answers
     another question at once, that one step alone has failed.
     """
@@ -53,7 +53,7 @@ class FallbackStore(ResilientStore):
 
     @property
     def owes_durably(self) -> bool:  # type: ignore[override]  # a plain attribute in the others
-        return self.shelter.shared
+        return self.replica.shared
 
     def _many(
         self,
@@ -64,10 +64,10 @@ class FallbackStore(ResilientStore):
         unsure: Sequence[Ending] = (),
     ) -> T:
         for _ in range(_TURNS):
-            before, heard = self.shelter.state(), self._returning.heard
-            if before is Host.AWAY:
+            before, heard = self.replica.state(), self._resync.heard
+            if before is Availability.DOWN:
                 self._try_to_return()
-            if self.shelter.state() is not Host.AWAY:
+            if self.replica.state() is not Availability.DOWN:
                 try:
                     answer = ask()
                 except StoreUnavailable as error:
@@ -86,13 +86,13 @@ class FallbackStore(ResilientStore):
                     self.breaker.succeeded()
                     # Its server was found to have lost its data on the way: what it did not find
                     # may be here.
-                    if heard != self._returning.heard and _found_nothing(answer):
+                    if heard != self._resync.heard and _found_nothing(answer):
                         continue
                     self._go_on_returning()
                     return answer
             # On the disk before it is answered, where something ends.
-            with self.shelter.together(durable=ends):
-                if self.shelter.state() is Host.AWAY:
+            with self.replica.together(durable=ends):
+                if self.replica.state() is Availability.DOWN:
                     return _degraded(stand())
         raise StoreUnavailable("the session store comes and goes")
 
@@ -103,13 +103,13 @@ class FallbackStore(ResilientStore):
             return
         try:
             self.primary.ping()
-            if not self._returning.tell_owed():
+            if not self._resync.tell_owed():
                 self.breaker.failed(TOLD)
                 return
-            with self.shelter.together():
+            with self.replica.together():
                 # Another process of this host may have been first.
-                if self.shelter.state() is Host.AWAY and not self.shelter.owed(1):
-                    self.shelter.become(Host.RETURNING)
+                if self.replica.state() is Availability.DOWN and not self.replica.owed(1):
+                    self.replica.become(Availability.RESYNCING)
         except StoreUnavailable as error:
             self.breaker.failed(error.kind)
         else:
@@ -117,14 +117,16 @@ class FallbackStore(ResilientStore):
 
     def _go_on_returning(self) -> None:
         """A few more of the sessions go back; after the last one all is well."""
-        if self.shelter.state() is not Host.RETURNING:
+        if self.replica.state() is not Availability.RESYNCING:
             return
         try:
-            if not self._returning.give_back_some():
+            if not self._resync.give_back_some():
                 return
-            with self.shelter.together():
-                if self.shelter.state() is Host.RETURNING and not self.shelter.pending(limit=1):
-                    self.shelter.become(Host.WELL)
+            with self.replica.together():
+                if self.replica.state() is Availability.RESYNCING and not self.replica.pending(
+                    limit=1
+                ):
+                    self.replica.become(Availability.UP)
         except StoreUnavailable as error:
             if error.outage:
                 self._went_away(error)
@@ -149,8 +151,8 @@ class FallbackStore(ResilientStore):
 
     def _went_away(self, error: StoreUnavailable) -> None:
         self.breaker.failed(error.kind)
-        with self.shelter.together():
-            self.shelter.become(Host.AWAY)
+        with self.replica.together():
+            self.replica.become(Availability.DOWN)
 
 
 def _found_nothing(answer: object) -> bool:

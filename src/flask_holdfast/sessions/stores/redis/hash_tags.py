@@ -21,11 +21,11 @@ With the prefix `session:` these keys exist, and no others. All of them expire:
 In a Cluster a script's keys must lie in one slot. The first two digits of a sid, its tag,
 say in which: those of a session that somebody signed in to are made from its owner
 (`ids.placed`), so all of a user's sessions, their index and their tombstones lie together,
-in one of 256 houses of which each is all of the above:
+in one of 256 keyspaces of which each is all of the above:
 
     session:{3f}:<sid>   holdfast:session:{3f}:user:<owner>   ...{3f}:signed-in   and so on
 
-What goes over everyone asks all houses (everyone.py). Only a session whose owner changes leaves its
+What goes over everyone asks all keyspaces (pages.py). Only a session whose owner changes leaves its
 own: there the old sid ends first, then the new one is filed.
 """
 
@@ -50,17 +50,17 @@ def tag_of(name: str) -> str:
     return found[1] if found else f"{key_slot(name.encode()) % 256:02x}"
 
 
-class House(NamedTuple):
-    """Where one tag's keys lie; in a single server there is one house, without a tag."""
+class Keyspace(NamedTuple):
+    """Where one tag's keys lie; in a single server there is one keyspace, without a tag."""
 
     tag: str
     prefix: bytes
-    house: bytes
+    meta: bytes
 
     def of_user(self, owner: str) -> bytes:
-        return self.house + b"user:" + owner.encode()
+        return self.meta + b"user:" + owner.encode()
 
 
-def house_of(tag: str, prefix: str) -> House:
+def keyspace_of(tag: str, prefix: str) -> Keyspace:
     name = f"{prefix}{{{tag}}}:" if tag else prefix
-    return House(tag, name.encode(), f"holdfast:{name}".encode())
+    return Keyspace(tag, name.encode(), f"holdfast:{name}".encode())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .base import Proof
+    from ..base import Proof
 
 #: Milliseconds that a slide may be late.
 LAG = 1000

@@ -21,10 +21,10 @@ from redis.exceptions import ConnectionError as NoConnection
 from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as TooLate
 
+from ..budget import current
+from ..news import Known, Seen
 from . import markers
-from .budget import current
-from .news import Known, Seen
-from .trouble import REFUSED, NoneFree, as_told_since_redis_7, kind_of
+from .errors import REFUSED, NoneFree, as_told_since_redis_7, kind_of
 from .wire import Connection
 
 Command = tuple[bytes | str | int, ...]

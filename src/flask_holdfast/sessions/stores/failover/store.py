@@ -14,9 +14,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ...exceptions import StoreUnavailable
-from ..record import decode, head
-from .base import (
+from ....exceptions import StoreUnavailable
+from ...record import decode, head
+from ..base import (
     EVICTED,
     OWN,
     UNAVAILABLE,
@@ -34,11 +34,11 @@ from .base import (
 from .breaker import Breaker
 from .copies import Copies
 from .endings import Ended, Ending
-from .host import Host
-from .returning import Returning
+from .host import Availability
+from .resync import Resync
 
 if TYPE_CHECKING:
-    from .shelter import Shelter
+    from .replica import Replica
 
 T = TypeVar("T")
 
@@ -50,15 +50,15 @@ _AWAY = Answer(Outcome.ENDED, tombstone=Tombstone(UNAVAILABLE, 0))
 
 
 class ResilientStore(Store):
-    """`primary` behind `breaker`; what ended is remembered in `shelter`."""
+    """`primary` behind `breaker`; what ended is remembered in `replica`."""
 
-    def __init__(self, primary: Store, shelter: Shelter, breaker: Breaker) -> None:
+    def __init__(self, primary: Store, replica: Replica, breaker: Breaker) -> None:
         self.primary = primary
-        self.shelter = shelter
+        self.replica = replica
         self.breaker = breaker
-        self._returning = Returning(primary, shelter)
-        self._copies = Copies(shelter)
-        primary.on_server = self._returning.hear
+        self._resync = Resync(primary, replica)
+        self._copies = Copies(replica)
+        primary.on_server = self._resync.hear
 
     @property
     def name(self) -> str:  # type: ignore[override]  # a class constant in the others
@@ -66,7 +66,7 @@ class ResilientStore(Store):
 
     @property
     def degraded(self) -> bool:  # type: ignore[override]  # a plain attribute in the others
-        return self.shelter.state() is Host.AWAY
+        return self.replica.state() is Availability.DOWN
 
     @property
     def on_expired(self) -> Callable[[str, str], None] | None:
@@ -74,20 +74,20 @@ class ResilientStore(Store):
 
     @on_expired.setter
     def on_expired(self, listener: Callable[[str, str], None] | None) -> None:
-        self.primary.on_expired = self.shelter.on_expired = listener
+        self.primary.on_expired = self.replica.on_expired = listener
 
     # -- one session -------------------------------------------------------------------
 
     def create(self, sid: str, data: bytes, *, idle: int) -> Answer:
         def stand() -> Answer:
-            self.shelter.adopt(sid)
-            answer = self.shelter.create(sid, data, idle=idle)
+            self.replica.adopt(sid)
+            answer = self.replica.create(sid, data, idle=idle)
             if answer.outcome is Outcome.DONE:
-                self.shelter.began(sid)
+                self.replica.began(sid)
             return answer
 
         def ask() -> Answer:
-            asked = self.shelter.now()
+            asked = self.replica.now()
             answer = self.primary.create(sid, data, idle=idle)
             if answer.outcome is Outcome.DONE:
                 self._copies.keep(sid, data, answer.idle_left, asked)
@@ -97,11 +97,11 @@ class ResilientStore(Store):
 
     def fetch(self, sid: str, *, slide: Proof | None = None, idle: int = 0) -> Answer:
         def stand() -> Answer:
-            known = self.shelter.adopt(sid)
-            return self.shelter.fetch(sid, slide=slide, idle=idle) if known else _AWAY
+            known = self.replica.adopt(sid)
+            return self.replica.fetch(sid, slide=slide, idle=idle) if known else _AWAY
 
         def ask() -> Answer:
-            asked = self.shelter.now()
+            asked = self.replica.now()
             answer = self.primary.fetch(sid, slide=slide, idle=idle)
             if answer.outcome is Outcome.FOUND:
                 self._copies.confirm(sid, answer.data, answer.idle_left, asked)
@@ -116,10 +116,10 @@ class ResilientStore(Store):
             return store.replace(sid, data, etag=etag, idle=idle, slide=slide)
 
         def stand() -> Answer:
-            return on(self.shelter) if self.shelter.adopt(sid) else _AWAY
+            return on(self.replica) if self.replica.adopt(sid) else _AWAY
 
         def ask() -> Answer:
-            asked = self.shelter.now()
+            asked = self.replica.now()
             answer = on(self.primary)
             if answer.outcome is Outcome.DONE:
                 self._copies.keep(sid, data, answer.idle_left, asked, was=etag)
@@ -164,24 +164,24 @@ class ResilientStore(Store):
             ]
 
         def stand() -> Answer:
-            known = self.shelter.adopt(sid)
+            known = self.replica.adopt(sid)
             if limit is not None:
-                self.shelter.adopt_those_of(head(data).owner)
+                self.replica.adopt_those_of(head(data).owner)
             # A copy that is not believed any more opens nothing, and is left by whoever signs in.
-            there = self.shelter.fetch(sid)
+            there = self.replica.fetch(sid)
             known = known or there.outcome is Outcome.FOUND
             # A record that was read before the store went, and that nobody has a copy of, goes on
             # as what is written now.
-            answer = on(self.shelter, etag if known else None)
+            answer = on(self.replica, etag if known else None)
             if answer.outcome is Outcome.DONE:
                 if there.outcome is Outcome.FOUND and _is_no_login(there.data, data):
-                    self.shelter.inherits(new_sid, sid)
-                self.shelter.end(endings(answer), owed=True)
-                self.shelter.began(new_sid)
+                    self.replica.inherits(new_sid, sid)
+                self.replica.end(endings(answer), owed=True)
+                self.replica.began(new_sid)
             return answer
 
         def ask() -> Answer:
-            asked = self.shelter.now()
+            asked = self.replica.now()
             answer = on(self.primary, etag)
             if answer.outcome is Outcome.DONE:
                 self._copies.moved(endings(answer), new_sid, data, answer.idle_left, asked)
@@ -193,16 +193,16 @@ class ResilientStore(Store):
 
     def delete(self, sid: str, *, ended: Tombstone, idle: int) -> bool:
         def stand() -> bool:
-            known = self.shelter.adopt(sid)
-            there = self.shelter.fetch(sid)
+            known = self.replica.adopt(sid)
+            there = self.replica.fetch(sid)
             if there.outcome is Outcome.FOUND:
                 ending = _ending(sid, ended, idle, head(there.data).deadline)
             else:
                 ending = _ending(sid, ended, idle, 0)
-            done = self.shelter.delete(sid, ended=ended, idle=idle)
+            done = self.replica.delete(sid, ended=ended, idle=idle)
             # Where nothing is known of it, it may live in the store.
             if done or not known:
-                self.shelter.end([ending], owed=True)
+                self.replica.end([ending], owed=True)
             return done or not known
 
         def ask() -> bool:
@@ -228,7 +228,7 @@ class ResilientStore(Store):
         keep: str | None = None,
         own: str = "",
     ) -> Sequence[str]:
-        now = self.shelter.now()
+        now = self.replica.now()
         ending = Ending(Ended.USER, now, owner, ended, idle=idle, life=remember, keep=keep, own=own)
 
         def on(store: Store) -> Sequence[str]:
@@ -237,18 +237,18 @@ class ResilientStore(Store):
             )
 
         def stand() -> Sequence[str]:
-            self.shelter.adopt_those_of(owner)
-            sids = on(self.shelter)
+            self.replica.adopt_those_of(owner)
+            sids = on(self.replica)
             ends = [ending, *(_ending(sid, ended, idle, 0) for sid in sids)]
-            self.shelter.end(ends, owed=True)
+            self.replica.end(ends, owed=True)
             return sids
 
         def ask() -> Sequence[str]:
-            heard = self._returning.heard
+            heard = self._resync.heard
             self._give_back_those_of(owner)
             sids = on(self.primary)
             self._note_told(owner)
-            if heard != self._returning.heard:
+            if heard != self._resync.heard:
                 # Its server was found to have lost its data on the way: hers go back, and end.
                 self._give_back_those_of(owner)
                 sids = [*sids, *on(self.primary)]
@@ -268,7 +268,7 @@ class ResilientStore(Store):
         keep: str | None = None,
         own: str = "",
     ) -> int:
-        now = self.shelter.now()
+        now = self.replica.now()
         ending = Ending(
             Ended.EVERYONE, now, "", ended, idle=idle, life=remember, keep=keep, own=own
         )
@@ -277,16 +277,16 @@ class ResilientStore(Store):
             return store.end_everyone(ended=ended, idle=idle, remember=remember, keep=keep, own=own)
 
         def stand() -> int:
-            self.shelter.adopt_those_of(None)
-            number = on(self.shelter)
-            self.shelter.end([ending], owed=True)
+            self.replica.adopt_those_of(None)
+            number = on(self.replica)
+            self.replica.end([ending], owed=True)
             return number
 
         def ask() -> int:
-            heard = self._returning.heard
+            heard = self._resync.heard
             number = self._end_what_waits(on) + on(self.primary)
             self._note_told("")
-            if heard != self._returning.heard:
+            if heard != self._resync.heard:
                 # Its server was found to have lost its data on the way: what goes back ends.
                 number += self._end_what_waits(on) + on(self.primary)
                 self._note_told("")
@@ -300,8 +300,8 @@ class ResilientStore(Store):
         self, owner: str, *, offset: int = 0, limit: int | None = None
     ) -> Sequence[Listed]:
         def stand() -> Sequence[Listed]:
-            self.shelter.adopt_those_of(owner)
-            return self.shelter.sessions_of(owner, offset=offset, limit=limit)
+            self.replica.adopt_those_of(owner)
+            return self.replica.sessions_of(owner, offset=offset, limit=limit)
 
         def ask() -> Sequence[Listed]:
             self._give_back_those_of(owner)
@@ -311,26 +311,26 @@ class ResilientStore(Store):
 
     def page(self, *, offset: int = 0, limit: int = 50) -> Sequence[Listed]:
         def stand() -> Sequence[Listed]:
-            self.shelter.adopt_those_of(None)
-            return self.shelter.page(offset=offset, limit=limit)
+            self.replica.adopt_those_of(None)
+            return self.replica.page(offset=offset, limit=limit)
 
         return self._many(lambda: self.primary.page(offset=offset, limit=limit), stand)
 
     def counts(self) -> Counts:
         def stand() -> Counts:
-            self.shelter.adopt_those_of(None)
-            return self.shelter.counts()
+            self.replica.adopt_those_of(None)
+            return self.replica.counts()
 
         return self._many(self.primary.counts, stand)
 
     def mark(self, name: str, *, life: int) -> None:
-        ending = Ending(Ended.MARK, self.shelter.now(), name, life=life)
+        ending = Ending(Ended.MARK, self.replica.now(), name, life=life)
         # What is marked for a moment only tells the time.
-        lasts = life > self.shelter.window
+        lasts = life > self.replica.window
 
         def stand() -> None:
             if lasts:
-                self.shelter.end([ending], owed=True)
+                self.replica.end([ending], owed=True)
 
         def ask() -> None:
             self.primary.mark(name, life=life)
@@ -354,7 +354,7 @@ class ResilientStore(Store):
             # Asked by the store's own clock, and of this moment or this request's.
             if name.startswith(("now:", OWN)):
                 return marked, ended
-            here = self.shelter.ended_at(owner)
+            here = self.replica.ended_at(owner)
             return marked, max(ended or 0, here or 0) or None
 
         return self._many(ask, away)
@@ -385,21 +385,21 @@ class ResilientStore(Store):
 
         def ask() -> Remembered | None:
             found = self.primary.recall(remember)
-            ended = self.shelter.ended_at(found.owner) if found is not None else None
+            ended = self.replica.ended_at(found.owner) if found is not None else None
             if found is None or ended is None:
                 return found
             # How long ago, so that it is no matter what the two clocks say. The end was noted when
             # it was answered, and somebody may have signed in meanwhile.
-            return found if found.age < self.shelter.now() - ended + _ANSWERED else None
+            return found if found.age < self.replica.now() - ended + _ANSWERED else None
 
         return self._many(ask, away)
 
     def forget(self, remember: str) -> str | None:
         """None while the store is away, which is told of it when it is back."""
-        ending = Ending(Ended.REMEMBERED, self.shelter.now(), remember)
+        ending = Ending(Ended.REMEMBERED, self.replica.now(), remember)
 
         def stand() -> None:
-            self.shelter.end([ending], owed=True)
+            self.replica.end([ending], owed=True)
 
         def ask() -> str | None:
             sid = self.primary.forget(remember)
@@ -409,7 +409,7 @@ class ResilientStore(Store):
         return self._many(ask, stand, ends=True, unsure=[ending])
 
     def sweep(self) -> int:
-        return self.shelter.sweep() + self._many(self.primary.sweep, lambda: 0)
+        return self.replica.sweep() + self._many(self.primary.sweep, lambda: 0)
 
     def ping(self) -> None:
         """Asks the store if it is time to; being degraded is no error."""
@@ -419,7 +419,7 @@ class ResilientStore(Store):
         return self.primary.key_of(sid)
 
     def condition(self) -> dict[str, Any]:
-        waiting = (0, 0) if self.shelter.state() is Host.WELL else self.shelter.waiting()
+        waiting = (0, 0) if self.replica.state() is Availability.UP else self.replica.waiting()
         return {
             "breaker": self.breaker.circuit.value,
             "outages": self.breaker.opened,
@@ -429,7 +429,7 @@ class ResilientStore(Store):
 
     def close(self) -> None:
         self.primary.close()
-        self.shelter.close()
+        self.replica.close()
 
     # -- which of the two --------------------------------------------------------------
 
@@ -445,8 +445,8 @@ class ResilientStore(Store):
         """A step on one session."""
 
         def ask_after_its_return() -> T:
-            if self.shelter.state() is not Host.WELL:
-                self._returning.give_back_one(sid)
+            if self.replica.state() is not Availability.UP:
+                self._resync.give_back_one(sid)
             return ask()
 
         return self._many(ask_after_its_return, stand, ends=ends, unsure=unsure)
@@ -483,32 +483,32 @@ class ResilientStore(Store):
 
     def _note_told(self, owner: str) -> None:
         """What goes back to the store later has not ended by our own word from now."""
-        if self.shelter.state() is not Host.WELL:
-            self._returning.note_told(owner)
+        if self.replica.state() is not Availability.UP:
+            self._resync.note_told(owner)
 
     def _end_what_waits(self, end: Callable[[Store], int]) -> int:
         """End what has to go back, before the store is told: what another thread is about to
         give back is there by then, or found to have ended.
         """
-        if self.shelter.state() is Host.WELL:
+        if self.replica.state() is Availability.UP:
             return 0
-        with self.shelter.together():
-            if self.shelter.state() is Host.AWAY:
+        with self.replica.together():
+            if self.replica.state() is Availability.DOWN:
                 raise StoreUnavailable("the store is away again, as others of this host found")
-            self.shelter.adopt_lost()
-            return end(self.shelter)
+            self.replica.adopt_lost()
+            return end(self.replica)
 
     def _end_what_stands_in(self, end: Callable[[Store], object]) -> None:
         """End in the host too what the store was told to end, where others of this host have found
         it away meanwhile: they go on with copies, and with what has begun there.
         """
-        if self.shelter.state() is not Host.WELL:
-            with self.shelter.together(durable=True):
-                end(self.shelter)
+        if self.replica.state() is not Availability.UP:
+            with self.replica.together(durable=True):
+                end(self.replica)
 
     def _give_back_those_of(self, owner: str) -> None:
-        if self.shelter.state() is not Host.WELL:
-            self._returning.give_back_those_of(owner)
+        if self.replica.state() is not Availability.UP:
+            self._resync.give_back_those_of(owner)
 
 
 def _is_no_login(before: bytes, after: bytes) -> bool:

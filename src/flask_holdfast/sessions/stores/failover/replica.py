@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ...exceptions import StoreUnavailable
-from ..record import head
-from .base import REVOKED, Answer, Outcome, Tombstone
+from ....exceptions import StoreUnavailable
+from ...record import head
+from ..base import REVOKED, Answer, Outcome, Tombstone
 from .endings import Ended, Ending
-from .host import PAGE, Host, HostStore
+from .host import PAGE, Availability, HostStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
-    from .sqlite_steps import Step
+    from ..sqlite.transaction import Step
 
 #: How many endings are remembered that the store knows of.
 _RECENT = 10_000
@@ -52,7 +52,7 @@ class Pending:
     root: str
 
 
-class Shelter(HostStore):
+class Replica(HostStore):
     """The sessions of a host while the store is away, and what it keeps for that time.
 
     A copy is believed for `max_age` ms after it was seen. `most` bytes are kept at most; where
@@ -60,7 +60,7 @@ class Shelter(HostStore):
     `StoreUnavailable`.
     """
 
-    name = "shelter"
+    name = "replica"
 
     def __init__(
         self,
@@ -156,8 +156,8 @@ class Shelter(HostStore):
             self._return_if_lost()
 
     def _return_if_lost(self) -> None:
-        if self.state() is Host.WELL and self.pending(limit=1):
-            self.become(Host.RETURNING)
+        if self.state() is Availability.UP and self.pending(limit=1):
+            self.become(Availability.RESYNCING)
 
     def _clear(self, step: Step) -> None:
         """Now and then: let go of copies that nobody would believe, and of endings."""
@@ -205,7 +205,7 @@ class Shelter(HostStore):
     # -- sessions while the store is away ----------------------------------------------
 
     def adopt(self, sid: str) -> bool:
-        """Whether the shelter can answer for `sid`: it began or ended here, or there is a copy
+        """Whether the replica can answer for `sid`: it began or ended here, or there is a copy
         that is believed. From the first answer on it is one of the sessions here.
         """
         with self._write(clean=0) as step:
@@ -294,7 +294,7 @@ class Shelter(HostStore):
         with self._write(clean=limit) as step:
             # What begins now waits until the store is told what ends now; and a step that has found
             # nothing to give back would go on to ask the store for what is only here.
-            if self.state() is Host.AWAY:
+            if self.state() is Availability.DOWN:
                 raise StoreUnavailable("the store is away again, as others of this host found")
             rows = step.run(
                 f"""
@@ -371,7 +371,7 @@ class Shelter(HostStore):
                     (step.now, owed, sid, msgspec.json.encode(ending)),
                 )
             self._clear(step)
-            if not self.is_trusted and self.state() is Host.WELL:
+            if not self.is_trusted and self.state() is Availability.UP:
                 step.run("DELETE FROM copies")
                 self._flag[1] = 0
 

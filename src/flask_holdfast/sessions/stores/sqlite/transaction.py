@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ..record import NO_DEADLINE, Head, head
-from .base import (
+from ...record import NO_DEADLINE, Head, head
+from ..base import (
     ABSOLUTE,
     EXPIRED_KEPT,
     IDLE,
@@ -46,7 +46,7 @@ _TOUCH_LAG = 1000
 _VERSION = 1
 #: What a file of that version may lack that was made before remember cookies were filed.
 _ADDED = resources.files(__package__).joinpath("remembered.sql").read_text("utf-8").split("\n\n")
-_SCHEMA = resources.files(__package__).joinpath("sqlite.sql").read_text("utf-8").split("\n\n")
+_SCHEMA = resources.files(__package__).joinpath("schema.sql").read_text("utf-8").split("\n\n")
 
 #: Records that have outlived their time. The deadline stands at the same place in each.
 _OUTLIVED = """

@@ -8,8 +8,8 @@ import ssl
 
 from redis import exceptions
 
-from ...exceptions import StoreUnavailable
-from . import base
+from ....exceptions import StoreUnavailable
+from .. import base
 
 #: No connection could be made: nobody listens, or the network says so.
 REFUSED = "refused"
