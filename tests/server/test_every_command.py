@@ -58,7 +58,7 @@ POST /auth/login                                            303 1-3   303 2    3
 POST /auth/login [remember me]                              303 2-4   303 3    303 3
 POST /auth/login [wrong password]                           401 0     401 1    401 1
 GET /auth/change-password                                   303 0     200 1    200 1
-POST /auth/change-password                                  303 0     303 7-11  303 7-11
+POST /auth/change-password                                  303 0     303 5-11  303 5-11
 POST /auth/logout                                           303 0     303 2    303 2
 
 GET /dashboard                                              303 0     200 1    200 1
