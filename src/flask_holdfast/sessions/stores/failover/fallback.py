@@ -90,6 +90,7 @@ class FallbackStore(ResilientStore):
                         continue
                     self._go_on_returning()
                     return answer
+            self.replica.load_copies()
             # On the disk before it is answered, where something ends.
             with self.replica.together(durable=ends):
                 if self.replica.state() is Availability.DOWN:

@@ -1,4 +1,4 @@
-"""Two bytes that the processes of a host share: looked at with each step, so without a call
+"""Three bytes that the processes of a host share: looked at with each step, so without a call
 to the system.
 """
 
@@ -10,11 +10,13 @@ import threading
 from pathlib import Path
 from typing import Protocol
 
-_SIZE = 2
+_SIZE = 3
 
 
 class Flag(Protocol):
-    """`flag[0]` is the state of the host, `flag[1]` whether its copies may not be believed."""
+    """`flag[0]` is the state of the host, `flag[1]` whether its copies may not be believed, and
+    `flag[2]` is another number each time that copies were voided, or a server lost its data.
+    """
 
     def __getitem__(self, at: int, /) -> int: ...
 
