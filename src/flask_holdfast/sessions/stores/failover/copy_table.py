@@ -151,7 +151,7 @@ class CopyTable(HostStore):
             most -= size
             limit -= size > 0
 
-    def _take(self, step: Step, note: Note, void: tuple[int, int]) -> int:
+    def _take(self, step: Step, note: Note, void: int) -> int:
         """How many bytes were brought."""
         note.taken = True
         sid = note.sid
@@ -160,9 +160,7 @@ class CopyTable(HostStore):
             if there is not None and there[0] <= note.noted:
                 self.drop(sid, ended=note.kind is Kind.ENDED)
             return 0
-        if note.order <= void[0] or note.asked < void[1]:
-            return 0
-        if not step.now - self.max_age < note.seen <= step.now + AHEAD:
+        if note.order <= void or not step.now - self.max_age < note.seen <= step.now + AHEAD:
             return 0
         data = self._journal.data(note)
         if data is None:
@@ -182,10 +180,10 @@ class CopyTable(HostStore):
         return len(data)
 
     @staticmethod
-    def _void(step: Step) -> tuple[int, int]:
-        """Until when copies are void: by the clock of `Note.order`, and by the host's (ms)."""
-        row = step.run("SELECT name, at FROM moments WHERE kind = 'void'").fetchone()
-        return (int(row[0]), row[1]) if row is not None else (-1, -1)
+    def _void(step: Step) -> int:
+        """Until when what was noted is void, by the clock of `Note.order`."""
+        row = step.run("SELECT name FROM moments WHERE kind = 'void'").fetchone()
+        return int(row[0]) if row is not None else -1
 
     # -- the table ---------------------------------------------------------------------
 
@@ -238,7 +236,11 @@ class CopyTable(HostStore):
 
     @staticmethod
     def _has_ended(step: Step, sid: str, owner: str, asked: int) -> bool:
-        """Whether it ended since it was asked for, with all of its owner's or with everyone's."""
+        """Whether it ended since it was asked for, with all of its owner's or with everyone's, or
+        may have ended, as copies were void since then.
+        """
+        if step.run("SELECT 1 FROM moments WHERE kind = 'void' AND at > ?", (asked,)).fetchone():
+            return True
         for kind, name in (("ended", owner), ("everyone", "")):
             at = step.moment(kind, name)
             if at is None or at < asked:

@@ -42,8 +42,6 @@ _HEAD = struct.Struct("<BIIqqqq")
 _FILES = 4
 #: Of how many sessions a process remembers which of its notes is the latest.
 _LATEST = 20_000
-#: Seconds until a disk is tried again that has failed.
-_AGAIN = 1.0
 #: Bytes that a note in memory takes beside its data, about.
 _OVERHEAD = 600
 
@@ -226,11 +224,10 @@ class FileJournal(Journal):
         self._begin_writing()
 
     def _begin_writing(self) -> None:
-        self._start = self._room = 0
+        self._start = self._size = self._most_of_file = 0
         self._mine: set[str] = set()
         #: By sid, the `order` of this process's latest note.
         self._latest: dict[str, int] = {}
-        self._rests_until = 0.0
 
     def __del__(self) -> None:
         if hasattr(self, "_descriptor"):
@@ -258,7 +255,8 @@ class FileJournal(Journal):
         if kind is Kind.COPY and len(entry) > self._most // _FILES:
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
         with self._lock:
-            if len(entry) > self._room or not self._start <= noted < self._start + self._span:
+            is_full = self._size + len(entry) > self._most_of_file
+            if is_full or not self._start <= noted < self._start + self._span:
                 self._begin(noted)
             self._write(entry)
             if len(self._latest) >= _LATEST:
@@ -266,46 +264,40 @@ class FileJournal(Journal):
             self._latest[sid] = order
 
     def _write(self, entry: bytes) -> None:
+        written = 0
         try:
             written = os.write(self._descriptor, entry)
-        except OSError:
-            self._give_up()
-            raise
+        finally:
+            if written < len(entry):
+                self._take_back()
         if written < len(entry):
-            self._give_up()
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        self._room -= written
+        self._size += written
 
-    def _give_up(self) -> None:
-        """Half an entry may stand there, so nobody would read what comes after it."""
-        self._end()
-        self._rests_until = time.monotonic() + _AGAIN
+    def _take_back(self) -> None:
+        """Half an entry may stand there: nobody would read what comes after it."""
+        try:
+            os.ftruncate(self._descriptor, self._size)
+        except OSError:
+            self._end()
 
     def _begin(self, now: int) -> None:
         self._end()
-        if time.monotonic() < self._rests_until:
-            raise OSError(errno.EAGAIN, "the disk has failed a moment ago")
-        try:
-            files = self._without_old(now)
-            part = self._most // (_FILES * max(_FILES, len({_writer(each) for each in files})))
-            carried = self._make_room(files, part, now)
-            name = f"{self._stem}{self.tag}-{now:013}-{self._pid}-{secrets.token_hex(4)}"
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL
-            self._descriptor = os.open(
-                self._folder / name, flags | getattr(os, "O_CLOEXEC", 0), 0o600
-            )
-        except OSError:
-            self._give_up()
-            raise
+        files = self._without_old(now)
+        part = self._most // (_FILES * max(_FILES, len({_writer(each) for each in files})))
+        carried = self._make_room(files, part, now)
+        name = f"{self._stem}{self.tag}-{now:013}-{self._pid}-{secrets.token_hex(4)}"
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL
+        self._descriptor = os.open(self._folder / name, flags, 0o600)
         self._mine.add(name)
-        self._start, self._room = now, part
+        self._start, self._most_of_file = now, part
         if carried:
             self._write(carried)
 
     def _end(self) -> None:
         if self._descriptor >= 0:
             os.close(self._descriptor)
-        self._descriptor, self._room = -1, 0
+        self._descriptor, self._size, self._most_of_file = -1, 0, 0
 
     def _without_old(self, now: int) -> list[_File]:
         """The files of the host, the oldest first; those that nobody would believe are removed."""
