@@ -34,7 +34,6 @@ from tests.sessions.outages import (
     end_user,
     is_well,
     read,
-    with_data,
     write,
 )
 from tests.sessions.stores.contract import (
@@ -98,6 +97,10 @@ def held(path: Path) -> Iterator[None]:
         busy.execute("BEGIN IMMEDIATE")
         yield
         busy.execute("ROLLBACK")
+
+
+def believes_copies(process: Process) -> bool:
+    return process.replica.is_trusted
 
 
 def small(host: Outage, path: Path, most: int) -> Process:
@@ -452,7 +455,7 @@ class TestABrokenOrFullDisk:
         with full_disk():
             assert host.store.delete(name, ended=LOGGED_OUT, idle=IDLE)
         host.clock.advance(1)
-        assert not host.store.replica.is_trusted
+        assert not believes_copies(host.store)
         host.begin()
         for process in (host.store, other, host.process()):
             assert read(process, name) is None
@@ -460,7 +463,7 @@ class TestABrokenOrFullDisk:
         host.end()
         host.store.ping()
         host.store.delete(filed(host.store), ended=LOGGED_OUT, idle=IDLE)
-        assert host.store.replica.is_trusted
+        assert believes_copies(host.store)
         host.clock.advance(1)
         assert read(other, new) is not None
         host.begin()
@@ -493,7 +496,7 @@ class TestABrokenOrFullDisk:
                 other.delete(name, ended=LOGGED_OUT, idle=IDLE)
             host.clock.advance(2)
             other.delete(filed(other), ended=LOGGED_OUT, idle=IDLE)
-            assert other.replica.is_trusted
+            assert believes_copies(other)
             with other.replica.together() as step:
                 step.run("DELETE FROM tombstones")
             host.clock.advance(1)
