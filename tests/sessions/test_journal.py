@@ -110,7 +110,7 @@ def small(host: Outage, path: Path, most: int) -> Process:
 
 
 class TestWhileTheStoreIsWell:
-    def test_no_read_and_no_write_is_a_transaction_on_the_disk(
+    def test_no_read_and_no_write_looks_into_the_file_of_the_host(
         self, host: Outage, other: Process, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         name, gone = filed(host.store, ADA), filed(host.elsewhere(), ADA)
@@ -121,10 +121,10 @@ class TestWhileTheStoreIsWell:
 
         for process in (host.store, other):
             process.ping()
-            process.replica.ping()
+            filed(process, ADA)
             monkeypatch.setattr(process.replica, "_connection", no_disk)
         for _ in range(3):
-            host.clock.advance(MAX_AGE / 2)
+            host.clock.advance(MAX_AGE / 7)
             for process in (host.store, other):
                 assert read(process, name) is not None
                 write(process, name, seen=1)
@@ -193,6 +193,26 @@ class TestWhoWins:
 
         for process in (host.store, other):
             assert process.fetch(name).data == new
+
+    def test_a_write_that_was_noted_long_after_its_answer_hides_none_of_those_after_it(
+        self, host: Outage, other: Process
+    ) -> None:
+        """Its process stood still: by the time at which it was noted it was the youngest."""
+        name, there = filed(other, ADA), record(ADA, text="first")
+        before = other.fetch(name).data
+
+        def meanwhile() -> None:
+            host.store.primary.meanwhile = lambda: None
+            for text in ("second", "third"):
+                host.clock.advance(20)
+                write(other, name, text=text)
+            host.clock.advance(20)
+
+        host.store.primary.meanwhile = meanwhile
+        host.store.replace(name, there, etag=etag(before), idle=IDLE)
+        host.begin()
+
+        assert read(host.store, name) == {"text": "third"}
 
     def test_it_does_not_matter_which_note_is_read_first(self) -> None:
         draw = random.Random(13)
@@ -355,6 +375,18 @@ class TestProcesses:
 
         assert [read(started, each) for each in (ended, name)] == [None, None]
         assert read(started, new) is not None
+
+    def test_the_journals_of_the_next_file_are_its_own(self, host: Outage, path: Path) -> None:
+        """No process had the file open when it was deleted, and this one lives on."""
+        filed(host.store, ADA)
+        host.store.close()
+        for file in path.parent.glob("fallback.sqlite*"):
+            file.unlink()
+        host.clock.advance(MAX_AGE / 2)
+        name = filed(host.store, ADA)
+        host.begin()
+
+        assert read(host.process(), name) is not None
 
     @pytest.mark.parametrize("late", ["a write", "a read"])
     def test_what_a_stopped_process_still_holds_merges_as_a_late_write(

@@ -11,7 +11,7 @@ from ....exceptions import StoreUnavailable
 from ...record import head
 from ..base import Answer, Outcome
 from .host import PAGE, TROUBLE, HostStore
-from .journal import AHEAD, FileJournal, Journal, Kind
+from .journal import AHEAD, FileJournal, Journal, Kind, seen_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: How many endings are remembered that the store knows of.
 _RECENT = 10_000
+#: Seconds to wait for others at the file, on the way to a journal.
+_A_LOOK = 0.05
 #: One in so many copies and ends clears out what is too old to be believed.
 _CLEARED = 64
 
@@ -70,15 +72,23 @@ class CopyTable(HostStore):
     def _append(
         self, kind: Kind, sid: str, data: bytes, asked: int, idle_left: int, was: str
     ) -> None:
-        if self.shared and not self._tag:
-            with self._read():
-                pass  # it is known from the first look into the file
-        self._journal.tag = self._tag
         moments = asked, self._now()
+        if self.shared and self._journal.is_over(moments[1]):
+            self._look_for_tag()
+        self._journal.tag = self._tag
         try:
             self._journal.append(kind, sid, data, moments=moments, idle_left=idle_left, was=was)
         except OSError as cause:
             raise _trouble("no copy can be noted") from cause
+
+    def _look_for_tag(self) -> None:
+        """By what name the host's file knows this process's journals: it may be another file by now."""
+        try:
+            with self.soon(_A_LOOK), self._read():
+                pass
+        except StoreUnavailable:
+            if not self._tag:
+                raise
 
     def changes(self) -> int:
         """Another number each time that copies were voided, or a server lost its data."""
@@ -175,7 +185,7 @@ class CopyTable(HostStore):
             idle_left=note.idle_left,
             asked=note.asked,
             was=note.was or None,
-            written=note.noted,
+            seen=note.seen,
         )
         return len(data)
 
@@ -195,11 +205,11 @@ class CopyTable(HostStore):
         idle_left: int,
         asked: int,
         was: str | None = None,
-        written: int | None = None,
+        seen: int | None = None,
         settled: bool = False,
     ) -> bool:
-        """Keep a copy, as `note` says, in the table. `written`: when a write was answered, if not
-        just now. `settled`: it has just gone back to a server that is known to be the one that is
+        """Keep a copy, as `note` says, in the table. `seen`: since when it is known, where
+        that was worked out before. `settled`: it has just gone back to a server that is known to be the one that is
         there.
 
         False for what has ended here meanwhile, and for what is older than the copy that is
@@ -209,7 +219,7 @@ class CopyTable(HostStore):
             record = head(data)
             if self._has_ended(step, sid, record.owner, asked):
                 return False  # of one alone there is a tombstone, which counts before any copy
-            seen = asked if was is None else step.now if written is None else written
+            seen = seen_at(asked, step.now, was) if seen is None else seen
             there = step.run("SELECT seen, was, data FROM copies WHERE sid = ?", (sid,)).fetchone()
             if there is not None and there[0] > step.now + AHEAD:
                 there = None

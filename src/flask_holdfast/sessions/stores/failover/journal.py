@@ -40,6 +40,8 @@ _HEAD = struct.Struct("<BIIqqqq")
 #: Into how many files one process's part of the room is divided, and for how many processes there
 #: is room at least.
 _FILES = 4
+#: How long (ms) an answer of the store may take before its process has stood still.
+_LATE = 1_000
 #: Of how many sessions a process remembers which of its notes is the latest.
 _LATEST = 20_000
 #: Bytes that a note in memory takes beside its data, about.
@@ -58,6 +60,14 @@ class Kind(IntEnum):
     ENDED = 2
 
 
+def seen_at(asked: int, noted: int, was: str | None) -> int:
+    """Since when (ms) an answer is known: one to a read since it was asked for, one to a write, which
+    went over the etag `was`, since it came. Where that was long ago the process stood still, and
+    others may have written since.
+    """
+    return noted if was and 0 <= noted - asked <= _LATE else asked
+
+
 class Note:
     """What a process saw of one session. Times are milliseconds by the host's clock.
 
@@ -68,7 +78,7 @@ class Note:
 
     __slots__ = (
         *("sid", "kind", "asked", "noted", "order", "idle_left", "was"),
-        *("etag", "owner", "place", "taken"),
+        *("seen", "etag", "owner", "place", "taken"),
     )
 
     def __init__(
@@ -82,14 +92,10 @@ class Note:
     ) -> None:
         self.sid, self.kind, self.was, self.place = sid, kind, was, place
         self.asked, self.noted, self.order, self.idle_left = moments
+        self.seen = seen_at(self.asked, self.noted, was)
         record = head(data) if kind is Kind.COPY else None
         self.etag, self.owner = (record.etag, record.owner) if record else ("", "")
         self.taken = False
-
-    @property
-    def seen(self) -> int:
-        """Since when it is known: what was written is there since the answer."""
-        return self.noted if self.was else self.asked
 
 
 def latest(old: Note | None, new: Note) -> Note:
@@ -110,6 +116,7 @@ def latest(old: Note | None, new: Note) -> Note:
     if old.seen > new.noted + AHEAD:
         return new  # the clock was set back
     if old.etag == new.etag:
+        new.was = new.was or old.was
         return old if old.seen > new.seen else new
     return old if old.seen > new.seen or old.was == new.etag else new
 
@@ -129,8 +136,13 @@ class Journal:
         self._most = most
         self._lasts = lasts
         self._lock = threading.Lock()
+        self._pid = os.getpid()
         self._notes: dict[str, Note] = {}
         self._size = 0
+
+    def is_over(self, now: int) -> bool:  # noqa: ARG002  # a file is
+        """Whether the next note begins another file."""
+        return False
 
     def append(
         self,
@@ -143,6 +155,7 @@ class Journal:
         was: str,
     ) -> None:
         """Note what was asked and is noted at those `moments`. Raises `OSError`."""
+        self._leave_to_parent()
         asked, noted = moments
         note = Note(sid, kind, (asked, noted, time.monotonic_ns(), idle_left), was, data, data)
         with self._lock:
@@ -173,6 +186,19 @@ class Journal:
         return note.place if isinstance(note.place, bytes) else None
 
     def close(self) -> None:
+        pass
+
+    def _leave_to_parent(self) -> None:
+        """A child of this process goes on by itself: no thread of its parent's holds a lock here."""
+        if self._pid == os.getpid():
+            return
+        with _leaving:
+            if self._pid != os.getpid():  # not one of its threads after another
+                self._lock = threading.Lock()
+                self._leave()
+                self._pid = os.getpid()
+
+    def _leave(self) -> None:
         pass
 
     def _put(self, note: Note) -> None:
@@ -219,12 +245,12 @@ class FileJournal(Journal):
         self._span = max(lasts // 2, 5_000)
         #: How far each file was read.
         self._read: dict[str, int] = {}
-        self._pid = os.getpid()
         self._descriptor = -1
         self._begin_writing()
 
     def _begin_writing(self) -> None:
         self._start = self._size = self._most_of_file = 0
+        self._tag_of_file = ""
         self._mine: set[str] = set()
         #: By sid, the `order` of this process's latest note.
         self._latest: dict[str, int] = {}
@@ -255,13 +281,16 @@ class FileJournal(Journal):
         if kind is Kind.COPY and len(entry) > self._most // _FILES:
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
         with self._lock:
-            is_full = self._size + len(entry) > self._most_of_file
-            if is_full or not self._start <= noted < self._start + self._span:
+            if self.is_over(noted) or self._size + len(entry) > self._most_of_file:
                 self._begin(noted)
             self._write(entry)
             if len(self._latest) >= _LATEST:
                 self._latest.clear()
             self._latest[sid] = order
+
+    def is_over(self, now: int) -> bool:
+        in_time = self._start <= now < self._start + self._span
+        return self._tag_of_file != self.tag or not in_time
 
     def _write(self, entry: bytes) -> None:
         written = 0
@@ -290,7 +319,7 @@ class FileJournal(Journal):
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL
         self._descriptor = os.open(self._folder / name, flags, 0o600)
         self._mine.add(name)
-        self._start, self._most_of_file = now, part
+        self._start, self._most_of_file, self._tag_of_file = now, part, self.tag
         if carried:
             self._write(carried)
 
@@ -344,16 +373,9 @@ class FileJournal(Journal):
         self._leave_to_parent()
         self._end()
 
-    def _leave_to_parent(self) -> None:
-        """A child of this process writes to a file of its own."""
-        if self._pid == os.getpid():
-            return
-        with _leaving:
-            if self._pid != os.getpid():  # not one of its threads after another
-                self._lock = threading.Lock()
-                self._end()
-                self._begin_writing()
-                self._pid = os.getpid()
+    def _leave(self) -> None:
+        self._end()
+        self._begin_writing()
 
     # -- reading -----------------------------------------------------------------------
 
