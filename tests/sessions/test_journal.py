@@ -160,6 +160,38 @@ class TestWhileTheStoreIsWell:
 
         assert all(read(host.store, name) is not None for name in names)
 
+    def test_what_one_process_has_noted_is_not_noted_again_by_each_of_the_others(
+        self, host: Outage, path: Path
+    ) -> None:
+        """Eight workers wrote eight copies of each session."""
+        processes = [host.process() for _ in range(8)]
+        name = filed(host.store, ADA)
+        write(processes[0], name, n=1)
+        size = size_of_journals(path)
+        for process in processes:
+            assert read(process, name) is not None
+        assert size_of_journals(path) == size
+
+        host.clock.advance(MAX_AGE / 4)
+        for process in processes:
+            assert read(process, name) is not None
+        assert size_of_journals(path) > size, "it was confirmed"
+        host.begin()
+        host.clock.advance(MAX_AGE - 1)
+        assert read(processes[7], name) == {"text": "", "n": 1}
+
+    def test_what_was_noted_before_copies_were_void_is_noted_again(
+        self, host: Outage, other: Process
+    ) -> None:
+        name = filed(host.store, ADA)
+        host.store.replica.distrust()
+        host.store.delete(filed(host.store), ended=LOGGED_OUT, idle=IDLE)
+        host.clock.advance(1)
+        assert read(other, name) is not None
+        host.begin()
+
+        assert read(host.store, name) is not None
+
     def test_a_session_that_two_processes_saw_is_one_session(
         self, host: Outage, other: Process
     ) -> None:

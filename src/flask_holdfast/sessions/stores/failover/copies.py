@@ -79,10 +79,15 @@ class Copies:
         max_age = self._replica.max_age
         if not max_age:
             return
-        lasts = min(max_age, idle_left) // 4
+        lasts, etag = min(max_age, idle_left) // 4, data[_ETAG]
         try:
             if self._is_ordinary(asked):
-                self._replica.note(sid, data, idle_left=idle_left, asked=asked, was=was)
+                made_until = self._replica.made_until(etag) if was is None else 0
+                if asked < made_until <= asked + lasts:
+                    lasts = made_until - asked  # by another process
+                else:
+                    self._replica.note(sid, data, idle_left=idle_left, asked=asked, was=was)
+                    self._replica.made(etag, asked + lasts)
             else:
                 with self._soon(_FOR_A_COPY if was is None else _FOR_AN_ENDING):
                     if not self._replica.keep(sid, data, idle_left=idle_left, asked=asked, was=was):
@@ -91,7 +96,7 @@ class Copies:
             # Not at once again either, else a full disk is asked with each request.
             lasts = min(lasts, _AGAIN)
             logger.debug("no copy was kept: %s", printable(error))
-        self._know(sid, data[_ETAG], asked + lasts)
+        self._know(sid, etag, asked + lasts)
 
     def _know(self, sid: str, etag: bytes, until: int) -> None:
         if len(self._known) >= _KNOWN:

@@ -5,6 +5,8 @@ which its processes note copies until then. Here each is checked against what ha
 from __future__ import annotations
 
 import time
+import zlib
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ....exceptions import StoreUnavailable
@@ -12,6 +14,7 @@ from ...record import head
 from ..base import Answer, Outcome
 from .host import PAGE, TROUBLE, HostStore
 from .journal import AHEAD, FileJournal, Journal, Kind, seen_at
+from .shared_state import FileTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,10 +52,11 @@ class CopyTable(HostStore):
         self.max_age = max_age
         self._noted = 0
         self._journal = (
-            FileJournal(self._path, most=noted, lasts=max_age)
+            FileJournal(self._path, most=noted, lasts=max_age, tag=self._tag_of_journals)
             if path is not None
             else Journal(most=noted, lasts=max_age)
         )
+        self._made = FileTable(self._path.with_suffix(".made")) if path is not None else None
 
     # -- while the store is well -------------------------------------------------------
 
@@ -62,8 +66,27 @@ class CopyTable(HostStore):
         """Note a copy of what the store answered to a question `asked` then (ms); with `was` of what
         was written over that etag, and is there since the answer.
         """
-        self._journal.forget()
+        if self._journal.is_loaded:
+            self._journal.forget()
         self._append(Kind.COPY, sid, data, asked, idle_left, was or "")
+
+    def made_until(self, etag: bytes) -> int:
+        """Until when (ms) a copy needs no confirmation that another process has made; 0 if none."""
+        if self._made is None:
+            return 0
+        try:
+            return self._made.get(etag, self._void_of_made())
+        except OSError:
+            return 0
+
+    def made(self, etag: bytes, until: int) -> None:
+        """Tell the other processes of a copy that was noted."""
+        if self._made is not None:
+            with suppress(OSError):
+                self._made.put(etag, until, self._void_of_made())
+
+    def _void_of_made(self) -> int:
+        return zlib.crc32(self._tag.encode(), self._flag[2])
 
     def note_gone(self, sid: str, *, ended: bool) -> None:
         """Note that the store does not have that session any more, or says that it has `ended`."""
@@ -73,22 +96,20 @@ class CopyTable(HostStore):
         self, kind: Kind, sid: str, data: bytes, asked: int, idle_left: int, was: str
     ) -> None:
         moments = asked, self._now()
-        if self.shared and self._journal.is_over(moments[1]):
-            self._look_for_tag()
-        self._journal.tag = self._tag
         try:
             self._journal.append(kind, sid, data, moments=moments, idle_left=idle_left, was=was)
         except OSError as cause:
             raise _trouble("no copy can be noted") from cause
 
-    def _look_for_tag(self) -> None:
-        """By what name the host's file knows this process's journals: it may be another file by now."""
+    def _tag_of_journals(self) -> str:
+        """It says so in the file of the host, which may be another one by now."""
         try:
             with self.soon(_A_LOOK), self._read():
                 pass
         except StoreUnavailable:
             if not self._tag:
                 raise
+        return self._tag
 
     def changes(self) -> int:
         """Another number each time that copies were voided, or a server lost its data."""

@@ -64,10 +64,11 @@ class FallbackStore(ResilientStore):
         unsure: Sequence[Ending] = (),
     ) -> T:
         for _ in range(_TURNS):
-            before, heard = self.replica.state(), self._resync.heard
-            if before is Availability.DOWN:
+            state, heard = self.replica.state(), self._resync.heard
+            if state is Availability.DOWN:
                 self._try_to_return()
-            if self.replica.state() is not Availability.DOWN:
+                state = self.replica.state()
+            if state is not Availability.DOWN:
                 try:
                     answer = ask()
                 except StoreUnavailable as error:

@@ -100,6 +100,10 @@ class Availability(IntEnum):
     RESYNCING = 2
 
 
+#: By number: looked up with each step.
+_STATES = tuple(Availability)
+
+
 class HostStore(SQLiteStore):
     """A SQLite store with the state of the host.
 
@@ -160,7 +164,7 @@ class HostStore(SQLiteStore):
 
     def state(self) -> Availability:
         """At a glance; inside `together` it stays so."""
-        return Availability(self._glance(0))
+        return _STATES[self._glance(0)]
 
     def _glance(self, at: int) -> int:
         try:

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ...record import head
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
 
 #: How far ahead (ms) a moment may lie that this host wrote down: beyond, its clock was set back,
@@ -127,8 +127,6 @@ class Journal:
     `lasts` ms after it was noted, nobody believes a note any more.
     """
 
-    #: By this name the host's file knows the journals that belong to it.
-    tag = ""
     #: Whether `load` has read what there is: from then on it reads only what is new.
     is_loaded = True
 
@@ -139,10 +137,6 @@ class Journal:
         self._pid = os.getpid()
         self._notes: dict[str, Note] = {}
         self._size = 0
-
-    def is_over(self, now: int) -> bool:  # noqa: ARG002  # a file is
-        """Whether the next note begins another file."""
-        return False
 
     def append(
         self,
@@ -232,15 +226,18 @@ class _Place(NamedTuple):
 
 class FileJournal(Journal):
     """The same in files beside `host`, the file of the host: `most` bytes for all its processes,
-    and a quarter more where all are at it at once.
+    and a quarter more where all are at it at once. `tag` gives the name by which that file knows the
+    journals that belong to it; it is asked for each time that one is begun.
     """
 
     is_loaded = False
 
-    def __init__(self, host: Path, *, most: int, lasts: int) -> None:
+    def __init__(self, host: Path, *, most: int, lasts: int, tag: Callable[[], str]) -> None:
         super().__init__(most=most, lasts=lasts)
+        self._tag = tag
         self._folder = host.parent
         self._stem = f"{host.stem}.copies-"
+        self._most_of_one = most // _FILES
         #: How long one file is written to; whoever finds an older one knows that it is not any more.
         self._span = max(lasts // 2, 5_000)
         #: How far each file was read.
@@ -249,8 +246,7 @@ class FileJournal(Journal):
         self._begin_writing()
 
     def _begin_writing(self) -> None:
-        self._start = self._size = self._most_of_file = 0
-        self._tag_of_file = ""
+        self._start = self._until = self._size = self._most_of_file = 0
         self._mine: set[str] = set()
         #: By sid, the `order` of this process's latest note.
         self._latest: dict[str, int] = {}
@@ -274,23 +270,20 @@ class FileJournal(Journal):
         self._leave_to_parent()
         asked, noted = moments
         order = time.monotonic_ns()
-        names = sid.encode("utf-8", "surrogatepass"), was.encode()
-        lengths = map(len, names)
-        body = b"".join((_HEAD.pack(kind, *lengths, asked, noted, order, idle_left), *names, data))
+        name, over = sid.encode("utf-8", "surrogatepass"), was.encode("utf-8", "surrogatepass")
+        top = _HEAD.pack(kind, len(name), len(over), asked, noted, order, idle_left)
+        body = b"".join((top, name, over, data))
         entry = _FRAME.pack(zlib.crc32(body), len(body)) + body
-        if kind is Kind.COPY and len(entry) > self._most // _FILES:
+        size = len(entry)
+        if size > self._most_of_one and kind is Kind.COPY:
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
         with self._lock:
-            if self.is_over(noted) or self._size + len(entry) > self._most_of_file:
+            if not (self._start <= noted < self._until and self._size + size <= self._most_of_file):
                 self._begin(noted)
             self._write(entry)
             if len(self._latest) >= _LATEST:
                 self._latest.clear()
             self._latest[sid] = order
-
-    def is_over(self, now: int) -> bool:
-        in_time = self._start <= now < self._start + self._span
-        return self._tag_of_file != self.tag or not in_time
 
     def _write(self, entry: bytes) -> None:
         written = 0
@@ -315,11 +308,11 @@ class FileJournal(Journal):
         files = self._without_old(now)
         part = self._most // (_FILES * max(_FILES, len({_writer(each) for each in files})))
         carried = self._make_room(files, part, now)
-        name = f"{self._stem}{self.tag}-{now:013}-{self._pid}-{secrets.token_hex(4)}"
+        name = f"{self._stem}{self._tag()}-{now:013}-{self._pid}-{secrets.token_hex(4)}"
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL
         self._descriptor = os.open(self._folder / name, flags, 0o600)
         self._mine.add(name)
-        self._start, self._most_of_file, self._tag_of_file = now, part, self.tag
+        self._start, self._until, self._most_of_file = now, now + self._span, part
         if carried:
             self._write(carried)
 
@@ -458,7 +451,7 @@ def _entries(path: Path, text: bytes, at: int) -> Iterator[tuple[Note, int, int]
                 text[sid_at:was_at].decode("utf-8", "surrogatepass"),
                 Kind(kind),
                 (asked, noted, order, left),
-                text[was_at:data_at].decode(),
+                text[was_at:data_at].decode("utf-8", "surrogatepass"),
                 text[data_at:end],
                 _Place(path, at + data_at, end - data_at),
             ),
