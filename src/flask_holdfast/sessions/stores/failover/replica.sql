@@ -40,6 +40,8 @@ CREATE TABLE IF NOT EXISTS endings (
 
 CREATE INDEX IF NOT EXISTS endings_owed ON endings (number) WHERE owed
 
+CREATE INDEX IF NOT EXISTS endings_owed_by_name ON endings (sid) WHERE owed
+
 CREATE INDEX IF NOT EXISTS endings_by_age ON endings (at)
 
 -- When the store ended all sessions of an owner ("": of everyone) because we told it, by its clock;
