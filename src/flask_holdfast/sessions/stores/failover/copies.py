@@ -82,12 +82,13 @@ class Copies:
         lasts, etag = min(max_age, idle_left) // 4, data[_ETAG]
         try:
             if self._is_ordinary(asked):
-                made_until = self._replica.made_until(etag) if was is None else 0
+                changes = self._changes
+                made_until = self._replica.made_until(etag, changes) if was is None else 0
                 if asked < made_until <= asked + lasts:
                     lasts = made_until - asked  # by another process
                 else:
                     self._replica.note(sid, data, idle_left=idle_left, asked=asked, was=was)
-                    self._replica.made(etag, asked + lasts)
+                    self._replica.made(etag, asked + lasts, changes)
             else:
                 with self._soon(_FOR_A_COPY if was is None else _FOR_AN_ENDING):
                     if not self._replica.keep(sid, data, idle_left=idle_left, asked=asked, was=was):
@@ -110,8 +111,9 @@ class Copies:
         except StoreUnavailable:
             return
         if changes != self._changes:
+            self._changed_at = self._replica.now()
             self._known.clear()
-            self._changes, self._changed_at = changes, self._replica.now()
+            self._changes = changes  # last: another thread may look here meanwhile
 
     def _is_ordinary(self, asked: int) -> bool:
         """Whether a copy of what was `asked` then is only noted: the store is well, and no server

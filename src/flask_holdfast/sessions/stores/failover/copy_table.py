@@ -70,27 +70,27 @@ class CopyTable(HostStore):
             self._journal.forget()
         self._append(Kind.COPY, sid, data, asked, idle_left, was or "")
 
-    def made_until(self, etag: bytes) -> int:
-        """Until when (ms) a copy needs no confirmation that another process has made; 0 if none."""
+    def made_until(self, etag: bytes, changes: int) -> int:
+        """Until when (ms) a copy needs no confirmation that another process has made, after so many
+        `changes`; 0 if none has.
+        """
         if self._made is None:
             return 0
         try:
-            return self._made.get(etag, self._void_of_made())
+            return self._made.get(etag, zlib.crc32(self._tag.encode(), changes))
         except OSError:
             return 0
 
-    def made(self, etag: bytes, until: int) -> None:
+    def made(self, etag: bytes, until: int, changes: int) -> None:
         """Tell the other processes of a copy that was noted."""
         if self._made is not None:
             with suppress(OSError):
-                self._made.put(etag, until, self._void_of_made())
-
-    def _void_of_made(self) -> int:
-        return zlib.crc32(self._tag.encode(), self._flag[2])
+                self._made.put(etag, until, zlib.crc32(self._tag.encode(), changes))
 
     def note_gone(self, sid: str, *, ended: bool) -> None:
         """Note that the store does not have that session any more, or says that it has `ended`."""
-        self._append(Kind.ENDED if ended else Kind.GONE, sid, b"", self._now(), 0, "")
+        if self.max_age:
+            self._append(Kind.ENDED if ended else Kind.GONE, sid, b"", self._now(), 0, "")
 
     def _append(
         self, kind: Kind, sid: str, data: bytes, asked: int, idle_left: int, was: str

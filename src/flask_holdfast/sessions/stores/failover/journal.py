@@ -305,10 +305,11 @@ class FileJournal(Journal):
 
     def _begin(self, now: int) -> None:
         self._end()
+        tag = self._tag()
         files = self._without_old(now)
         part = self._most // (_FILES * max(_FILES, len({_writer(each) for each in files})))
         carried = self._make_room(files, part, now)
-        name = f"{self._stem}{self._tag()}-{now:013}-{self._pid}-{secrets.token_hex(4)}"
+        name = f"{self._stem}{tag}-{now:013}-{self._pid}-{secrets.token_hex(4)}"
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL
         self._descriptor = os.open(self._folder / name, flags, 0o600)
         self._mine.add(name)
