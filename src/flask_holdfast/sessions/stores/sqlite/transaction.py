@@ -179,7 +179,8 @@ class Step:
                 anonymous - (SELECT count(*) FROM sessions WHERE expires <= :now AND owner = ''),
                 users - (
                     SELECT count(*) FROM (
-                        SELECT DISTINCT owner FROM sessions WHERE expires <= :now AND owner <> ''
+                        SELECT DISTINCT owner FROM sessions INDEXED BY sessions_by_expiry
+                        WHERE expires <= :now AND owner <> ''
                     ) AS was WHERE NOT EXISTS (
                         SELECT 1 FROM sessions WHERE owner = was.owner AND expires > :now
                     )
