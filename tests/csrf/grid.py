@@ -13,12 +13,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any
 
+from flask_holdfast import fetch_metadata
 from flask_holdfast.credentials import Credential, presented
-from flask_holdfast.csrf import origin
 from flask_holdfast.csrf.decision import Outcome, Place
-from flask_holdfast.csrf.origin import Origin, Proof
 from flask_holdfast.csrf.reasons import Reason
-from flask_holdfast.fetch_metadata import SAFE_METHODS
+from flask_holdfast.fetch_metadata import SAFE_METHODS, Origin, Proof, Refusal
 
 PARTNER = "https://pay.example"
 TRUSTED = frozenset({Origin("https", "pay.example", 443)})
@@ -99,14 +98,15 @@ class Facts:
         return presented(self.sent.get("Authorization")) is Credential.BEARER
 
     def origin(self) -> Reason | Proof:
-        return origin.check(
-            origin.parse_origin(f"{self.case.scheme}://{self.case.host}"),
+        said = fetch_metadata.check(
+            fetch_metadata.parse_origin(f"{self.case.scheme}://{self.case.host}"),
             sec_fetch_site=self.sent.get("Sec-Fetch-Site"),
             origin=self.sent.get("Origin"),
             referer=self.sent.get("Referer"),
             trusted=TRUSTED,
             strict_referer=self.case.strict,
         )
+        return Reason.of(said) if isinstance(said, Refusal) else said
 
     def tokens(self, place: Place) -> list[str]:
         return [token for token in (getattr(self.case, place.value),) if token]

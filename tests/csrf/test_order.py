@@ -19,9 +19,9 @@ from flask_wtf.csrf import generate_csrf
 from flask_holdfast import Holdfast
 from flask_holdfast.csrf import current, decision, isolation, protect
 from flask_holdfast.csrf.decision import Decision, Place, decide
-from flask_holdfast.csrf.origin import Proof
 from flask_holdfast.csrf.protect import RequestFacts
 from flask_holdfast.csrf.reasons import Reason
+from flask_holdfast.fetch_metadata import Proof
 from tests.csrf import grid
 from tests.csrf.conftest import FOREIGN, OWN, Browser, browser
 from tests.csrf.grid import Unreadable

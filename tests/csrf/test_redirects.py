@@ -15,9 +15,9 @@ from werkzeug.test import create_environ
 from werkzeug.wrappers import Response as BaseResponse
 
 from flask_holdfast import CSRFProtect
-from flask_holdfast.csrf.origin import Origin
 from flask_holdfast.csrf.redirects import leads_elsewhere
 from flask_holdfast.exceptions import TokenWouldLeak
+from flask_holdfast.fetch_metadata import Origin
 from tests import services
 from tests.csrf.conftest import OWN, SITE, Browser, browser, make_app, token_of
 

@@ -20,8 +20,8 @@ from werkzeug.routing import BuildError
 
 from .. import settings
 from ..exceptions import StoreUnavailable
-from . import current, origin, refill, request_origin
-from .origin import Proof
+from ..fetch_metadata import Proof, only_the_scheme_differs, origin_of
+from . import current, refill, request_origin
 from .reasons import Reason
 
 TEMPLATE = "holdfast/csrf_error.html"
@@ -108,10 +108,10 @@ def wants_json(request: Request) -> bool:
 def hint(reason: Reason) -> str | None:
     """The mistake in the set-up that explains a refusal for `reason`, if it looks like one."""
     if reason in {Reason.CROSS_ORIGIN, Reason.REFERER_MISMATCH}:
-        sender = origin.origin_of(request.headers.get("Origin") or request.referrer)
+        sender = origin_of(request.headers.get("Origin") or request.referrer)
         return (
             UNTOLD_PROXY
-            if origin.only_the_scheme_differs(request_origin.target(request), sender)
+            if only_the_scheme_differs(request_origin.target(request), sender)
             else None
         )
     if reason is Reason.ORIGIN_NULL:
@@ -241,5 +241,5 @@ def _page_it_came_from(proof: Proof | None) -> str | None:
     """The address of the page with the form, if it is one of ours."""
     if proof is None or proof is Proof.TRUSTED or request.referrer is None:
         return None
-    page = origin.origin_of(request.referrer)
+    page = origin_of(request.referrer)
     return request.referrer if page is not None and page == request_origin.target(request) else None

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any
 
+from .. import fetch_metadata
 from ..credentials import BLANKS
-from . import origin
-from .origin import Origin
+from ..fetch_metadata import Origin, Refusal
 from .reasons import Reason
 
 #: A page's origin is never ws or wss; some servers call the scheme of the handshake so.
@@ -33,10 +33,10 @@ def check(
     if not sender:
         harmless = cookies_without_origin or not environ.get("HTTP_COOKIE", "").strip(BLANKS)
         return None if harmless else Reason.ORIGIN_NULL
-    decided = origin.check(
+    decided = fetch_metadata.check(
         target(environ), sec_fetch_site=None, origin=sender, referer=None, trusted=trusted
     )
-    return decided if isinstance(decided, Reason) else None
+    return Reason.of(decided) if isinstance(decided, Refusal) else None
 
 
 def target(environ: Mapping[str, Any]) -> Origin | None:
@@ -45,4 +45,4 @@ def target(environ: Mapping[str, Any]) -> Origin | None:
     host = environ.get("HTTP_HOST")
     if not host:
         host = f"{environ.get('SERVER_NAME', '')}:{environ.get('SERVER_PORT', '')}"
-    return origin.parse_origin(f"{_PAGE_SCHEMES.get(scheme, scheme)}://{host}")
+    return fetch_metadata.parse_origin(f"{_PAGE_SCHEMES.get(scheme, scheme)}://{host}")

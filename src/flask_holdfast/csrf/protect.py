@@ -31,15 +31,14 @@ from werkzeug.exceptions import HTTPException
 
 from .. import settings, signals
 from ..exceptions import SettingError, StoreUnavailable, printable
-from ..fetch_metadata import SAFE_METHODS
+from ..fetch_metadata import SAFE_METHODS, Origin, Proof, only_the_scheme_differs, parse_origin
 from . import (
-    adoption,
     answer,
     caching,
     current,
+    flask_wtf_compat,
     handshake,
     isolation,
-    origin,
     redirects,
     refill,
     request_origin,
@@ -47,7 +46,6 @@ from . import (
 )
 from .decision import Decision, Outcome, Place, decide
 from .exemptions import Named
-from .origin import Origin, Proof
 from .reasons import Reason
 
 logger = logging.getLogger("flask_holdfast.csrf")
@@ -123,7 +121,7 @@ class CSRFProtect(flask_wtf.csrf.CSRFProtect):
         hooks.pop()
         hooks.insert(0, self._begin)
         request_started.connect(_on_request_started)
-        adoption.adopt(app)
+        flask_wtf_compat.adopt(app)
         templating.install(app)
         app.register_blueprint(_pages())
         # The first is run last: nothing that the app does to its responses comes after it.
@@ -211,8 +209,8 @@ class CSRFProtect(flask_wtf.csrf.CSRFProtect):
         )
         if reason is None:
             return None
-        sender = origin.parse_origin(environ.get("HTTP_ORIGIN"))
-        untold = origin.only_the_scheme_differs(handshake.target(environ), sender)
+        sender = parse_origin(environ.get("HTTP_ORIGIN"))
+        untold = only_the_scheme_differs(handshake.target(environ), sender)
         hint = answer.UNTOLD_PROXY if untold else None
         _report(known, reason, None, "WEBSOCKET", environ.get("REMOTE_ADDR"), hint)
         return None if settings.get(config, "CSRF_REPORT_ONLY") else reason
@@ -394,13 +392,9 @@ class RequestFacts:
         return isolation.is_isolated(self._request)
 
     def origin(self) -> Reason | Proof:
-        headers = self._request.headers
-        return origin.check(
-            request_origin.target(self._request),
-            sec_fetch_site=headers.get("Sec-Fetch-Site"),
-            origin=headers.get("Origin"),
-            referer=headers.get("Referer"),
-            trusted=_trusted_origins(tuple(settings.get(self._config, "CSRF_TRUSTED_ORIGINS"))),
+        return request_origin.gate(
+            self._request,
+            _trusted_origins(tuple(settings.get(self._config, "CSRF_TRUSTED_ORIGINS"))),
             strict_referer=self._config["WTF_CSRF_SSL_STRICT"],
         )
 
@@ -420,7 +414,7 @@ class RequestFacts:
 
 @functools.lru_cache(maxsize=16)
 def _trusted_origins(configured: tuple[str, ...]) -> frozenset[Origin]:
-    parsed = {text: origin.parse_origin(text) for text in configured}
+    parsed = {text: parse_origin(text) for text in configured}
     for text, known in parsed.items():
         if known is None or known.scheme not in {"http", "https"}:
             raise SettingError(

@@ -20,9 +20,8 @@ from flask import Request, Response, current_app, g, request
 from werkzeug.exceptions import HTTPException, InternalServerError
 
 from ..exceptions import TokenWouldLeak
-from ..fetch_metadata import SAFE_METHODS
-from . import current, origin, request_origin
-from .origin import Origin
+from ..fetch_metadata import SAFE_METHODS, Origin, origin_of
+from . import current, request_origin
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _FORMS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
@@ -57,7 +56,7 @@ def leads_elsewhere(target: Origin | None, location: str) -> bool:
     address = _as_browsers_read(target, location)
     if not _SCHEME.match(address):
         return False  # a path
-    page = origin.origin_of(address)
+    page = origin_of(address)
     return page is None or page != target
 
 
@@ -73,7 +72,7 @@ def _as_browsers_read(target: Origin | None, location: str) -> str:
 
 def _place(target: Origin | None, location: str) -> str:
     """What may be said of `location`: never its path or query, which may hold credentials."""
-    page = origin.origin_of(_as_browsers_read(target, location))
+    page = origin_of(_as_browsers_read(target, location))
     return f"{page.scheme}://{page.host}" if page else "an address of another kind"
 
 

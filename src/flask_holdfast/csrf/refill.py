@@ -36,9 +36,9 @@ from flask import current_app, request
 from itsdangerous import BadData
 
 from .. import settings
+from ..fetch_metadata import Proof
 from . import current, tokens
 from .exemptions import Named
-from .origin import Proof
 from .reasons import Reason
 
 #: The fields that a filled form has beside the sender's own and the token.

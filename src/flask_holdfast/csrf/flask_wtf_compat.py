@@ -78,9 +78,9 @@ _stock_validate_csrf = _copy(flask_wtf_csrf.validate_csrf)
 
 
 def _generate_csrf_body(secret_key: Any = None, token_key: str | None = None) -> str:
-    from flask_holdfast.csrf import adoption  # noqa: PLW0406 - run from elsewhere, see above
+    from flask_holdfast.csrf import flask_wtf_compat  # noqa: PLW0406 - run from elsewhere, see above
 
-    return adoption.generate_csrf(secret_key, token_key)
+    return flask_wtf_compat.generate_csrf(secret_key, token_key)
 
 
 def _validate_csrf_body(
@@ -89,6 +89,6 @@ def _validate_csrf_body(
     time_limit: float | None = None,
     token_key: str | None = None,
 ) -> None:
-    from flask_holdfast.csrf import adoption  # noqa: PLW0406 - run from elsewhere, see above
+    from flask_holdfast.csrf import flask_wtf_compat  # noqa: PLW0406 - run from elsewhere, see above
 
-    adoption.validate_csrf(data, secret_key, time_limit, token_key)
+    flask_wtf_compat.validate_csrf(data, secret_key, time_limit, token_key)
