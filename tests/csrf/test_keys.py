@@ -9,7 +9,7 @@ import pytest
 from flask import Flask
 
 from flask_holdfast import CSRFProtect, SessionInterface, keys
-from flask_holdfast.csrf import current, tokens
+from flask_holdfast.csrf import minting, token_settings, tokens, verifying
 from flask_holdfast.csrf.tokens import Scope
 from tests.csrf.conftest import KEY, OWN, Clock, browser, token_of
 
@@ -24,7 +24,7 @@ def test_an_app_whose_key_is_a_constant_of_its_class_can_make_tokens() -> None:
     CSRFProtect(app)
 
     with app.test_request_context():
-        assert current.verdict(current.issue(), None) is None
+        assert verifying.verdict(minting.issue(), None) is None
 
 
 #: What a variable that is not set, or a forgotten list, leaves in the setting.
@@ -56,7 +56,7 @@ def test_a_fallback_that_is_one_text_is_one_key_and_not_its_letters(
     app.config["SECRET_KEY"] = "the key after the rotation"
     app.config["SECRET_KEY_FALLBACKS"] = KEY
     with app.test_request_context():
-        assert [len(str(key)) for key in current._secrets()] == [26, len(KEY)]
+        assert [len(str(key)) for key in token_settings.secrets()] == [26, len(KEY)]
     if isinstance(app.session_interface, SessionInterface):  # Flask's own takes the letters
         assert client.post("/write", headers=headers).text == "written"
 

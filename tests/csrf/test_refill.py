@@ -20,7 +20,7 @@ from werkzeug.datastructures import MultiDict
 from werkzeug.test import TestResponse
 
 from flask_holdfast import Holdfast
-from flask_holdfast.csrf import current, tokens
+from flask_holdfast.csrf import minting, subject, tokens
 from flask_holdfast.csrf.refill import CONFIRM, MAX_BYTES, MAX_FIELDS, TICKET, TICKET_LIFE
 from tests import services
 from tests.conftest import NewContext, Problems
@@ -421,9 +421,9 @@ class TestSomebodyElse:
 
         @app.post("/sign-in-as/<name>")
         def sign_in_as(name: str) -> str:
-            current.issue()  # as a form does that is made to check what was sent
+            minting.issue()  # as a form does that is made to check what was sent
             session["user_id"] = name
-            return current.issue()
+            return minting.issue()
 
         tab = browser(app)
         tab.get("/sign-in/anna")
@@ -751,7 +751,7 @@ class TestNowhereElse:
         def away() -> None:
             raise StoreUnavailable("away")
 
-        monkeypatch.setattr(current, "user_id", away)
+        monkeypatch.setattr(subject, "user_id", away)
 
         refused = send(tab, form)
 
@@ -905,7 +905,7 @@ class TestMark:
     def test_of_a_page_that_asked_for_nothing_else_is_no_activity(self, site: Site) -> None:
         @site.app.post("/look")
         def look() -> str:
-            current.issue()
+            minting.issue()
             return str(session._get_current_object().touched)  # type: ignore[attr-defined]
 
         tab, form = site.written_by("anna")
@@ -915,7 +915,7 @@ class TestMark:
     def test_a_page_made_during_a_login_is_its_users(self, site: Site) -> None:
         with site.app.test_request_context(base_url=SITE):
             session["user_id"] = "anna"
-            token = current.issue()
+            token = minting.issue()
             assert g.csrf_token == token
 
         assert tokens.is_marked([tokens.derive(KEY)], tokens.mark_in(token), "anna")

@@ -21,7 +21,7 @@ from werkzeug.routing import BuildError
 from .. import settings
 from ..exceptions import StoreUnavailable
 from ..fetch_metadata import Proof, only_the_scheme_differs, origin_of
-from . import current, refill, request_origin
+from . import minting, refill, request_origin, subject, verifying
 from .reasons import Reason
 
 TEMPLATE = "holdfast/csrf_error.html"
@@ -132,7 +132,7 @@ def _body(reason: Reason, proof: Proof | None, hint: str | None) -> dict[str, An
     # Without the store nobody can say whose token it would be.
     with suppress(StoreUnavailable):
         if _may_have_a_token(proof):
-            body |= current.fresh()
+            body |= minting.fresh()
     return body
 
 
@@ -144,7 +144,7 @@ def _may_have_a_token(proof: Proof | None) -> bool:
     """
     if proof is None or proof is Proof.TRUSTED:
         return False
-    return proof is not Proof.NOTHING or current.has_session()
+    return proof is not Proof.NOTHING or verifying.has_session()
 
 
 def _problem(body: dict[str, Any], status: int) -> dict[str, Any]:
@@ -233,8 +233,8 @@ def _page_of_who_has_signed_in_meanwhile(proof: Proof | None) -> str | None:
     """
     if proof is None or not proof.is_same_origin or not is_sign_in_page():
         return None
-    current.recall()
-    return request.script_root + request.full_path if current.user_id() is not None else None
+    subject.sign_in_remembered()
+    return request.script_root + request.full_path if subject.user_id() is not None else None
 
 
 def _page_it_came_from(proof: Proof | None) -> str | None:

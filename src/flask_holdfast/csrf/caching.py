@@ -16,27 +16,28 @@ from typing import Any
 from urllib.request import parse_http_list
 
 from flask import Response, g, request
+from flask.globals import request_ctx
 from werkzeug.datastructures import Headers
 
 from ..exceptions import TokenTooLate
-from . import current
+from . import minting, token_settings
 
 logger = logging.getLogger("flask_holdfast.csrf")
 
 
 def keep_away(response: Response) -> None:
     """Let no shared cache keep `response` if it holds a token, or will, or read the session."""
-    if current.was_issued():
+    if minting.was_issued():
         response.vary.add("Cookie")
         keep_private(response.headers, otherwise="no-store")
-    elif current.was_session_read():
+    elif _was_session_read():
         keep_private(response.headers)
     if response.is_streamed and not response.direct_passthrough:
         chunks: Any = response.response
         if close := getattr(chunks, "close", None):
             response.call_on_close(close)
         kept = g._get_current_object()
-        response.response = _watched(chunks, kept, current.field_name(), request.endpoint)
+        response.response = _watched(chunks, kept, token_settings.field_name(), request.endpoint)
 
 
 def keep_private(headers: Headers, *, otherwise: str | None = None) -> None:
@@ -66,6 +67,12 @@ _FOR_SHARED = re.compile(
 )
 _PUBLIC = frozenset({"public", "s-maxage"})
 _REPLACED = _PUBLIC | {"private"}
+
+
+def _was_session_read() -> bool:
+    """Whether this response may depend on whose session it is."""
+    session = request_ctx._session  # noqa: SLF001 - `flask.session` would mark it as used
+    return bool(getattr(session, "touched", getattr(session, "accessed", False)))
 
 
 def _watched(chunks: Iterable[Any], kept: Any, field: str, view: str | None) -> Iterator[Any]:

@@ -19,7 +19,7 @@ from flask import Flask, current_app
 from flask_wtf import csrf as flask_wtf_csrf
 from wtforms import ValidationError
 
-from . import current
+from . import minting, token_settings, verifying
 from .reasons import Reason
 
 _ADOPTED = "flask_holdfast.csrf"
@@ -33,8 +33,8 @@ def adopt(app: Flask) -> None:
 
 
 def generate_csrf(secret_key: Any = None, token_key: str | None = None) -> str:
-    if _is_ours(token_key) and current.has_key():
-        return current.issue()
+    if _is_ours(token_key) and token_settings.has_key():
+        return minting.issue()
     token: str = _stock_generate_csrf(secret_key, token_key)
     return token
 
@@ -51,9 +51,9 @@ def validate_csrf(
     if not _is_ours(token_key):
         _stock_validate_csrf(data, secret_key, time_limit, token_key)
         return
-    limit = current.time_limit() if time_limit is None else time_limit
+    limit = token_settings.time_limit() if time_limit is None else time_limit
     if isinstance(data, str):
-        reason = current.verdict(data, limit) if data else Reason.TOKEN_MISSING
+        reason = verifying.verdict(data, limit) if data else Reason.TOKEN_MISSING
     else:
         reason = Reason.TOKEN_MALFORMED if data else Reason.TOKEN_MISSING
     if reason is not None:
@@ -61,7 +61,7 @@ def validate_csrf(
 
 
 def _is_ours(token_key: str | None) -> bool:
-    return _ADOPTED in current_app.extensions and token_key in (None, current.field_name())
+    return _ADOPTED in current_app.extensions and token_key in (None, token_settings.field_name())
 
 
 def _copy(function: FunctionType) -> Any:

@@ -35,7 +35,6 @@ from ..fetch_metadata import SAFE_METHODS, Origin, Proof, only_the_scheme_differ
 from . import (
     answer,
     caching,
-    current,
     flask_wtf_compat,
     handshake,
     isolation,
@@ -43,6 +42,8 @@ from . import (
     refill,
     request_origin,
     templating,
+    token_settings,
+    verifying,
 )
 from .decision import Decision, Outcome, Place, decide
 from .exemptions import Named
@@ -402,11 +403,11 @@ class RequestFacts:
         if place is Place.HEADER:
             named = map(self._request.headers.get, self._config["WTF_CSRF_HEADERS"])
             yield from filter(None, named)
-        elif token := current.form_token():
+        elif token := verifying.form_token():
             yield token
 
     def verdict(self, token: str) -> Reason | None:
-        return current.verdict(token, current.time_limit())
+        return verifying.verdict(token, token_settings.time_limit())
 
     def old_tokens_pass(self) -> bool:
         return bool(settings.get(self._config, "CSRF_EXPIRED_POLICY") == "same-origin")

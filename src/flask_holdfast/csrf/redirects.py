@@ -21,7 +21,7 @@ from werkzeug.exceptions import HTTPException, InternalServerError
 
 from ..exceptions import TokenWouldLeak
 from ..fetch_metadata import SAFE_METHODS, Origin, origin_of
-from . import current, request_origin
+from . import request_origin, verifying
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _FORMS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
@@ -84,6 +84,6 @@ def _carrier(request: Request, status: int) -> str | None:
     if becomes_get or request.method in SAFE_METHODS or request.mimetype not in _FORMS:
         return None
     try:
-        return "body" if current.form_token() else None
+        return "body" if verifying.form_token() else None
     except HTTPException:  # too large, or torn: nobody can say what is in it
         return "body"

@@ -37,7 +37,7 @@ from itsdangerous import BadData
 
 from .. import settings
 from ..fetch_metadata import Proof
-from . import current, tokens
+from . import minting, session_view, subject, token_settings, tokens, verifying
 from .exemptions import Named
 from .reasons import Reason
 
@@ -100,7 +100,7 @@ class Field:
 class Author:
     """For whom a text was written, as far as that is known: never a name."""
 
-    #: What `current.is_author` knows again.
+    #: What `subject.is_author` knows again.
     mark: bytes
     #: The fingerprint of the session that it was written in, empty where unknown.
     session: str
@@ -144,7 +144,7 @@ def offer(reason: Reason, proof: Proof | None) -> Refill | None:
         return None
     if not _is_form() or _is_kept_out():
         return None
-    current.recall()
+    subject.sign_in_remembered()
     author = _author(reason)
     if author is None:
         return None
@@ -152,17 +152,17 @@ def offer(reason: Reason, proof: Proof | None) -> Refill | None:
     fields = list(islice(_fields(), MAX_FIELDS + 1))
     if not _is_small(fields):
         return None
-    user = current.user_id()
-    same = current.is_author(author.mark)
+    user = subject.user_id()
+    same = subject.is_author(author.mark)
     step = Step.SEND if same else Step.SIGN_IN if user is None else Step.CONFIRM
     return Refill(
         fields,
         request.mimetype,
         step,
         author.session,
-        current.issue(),
-        current.field_name(),
-        _sealed(_Ticket(author, current.subject() if step is Step.CONFIRM else "")),
+        minting.issue(),
+        token_settings.field_name(),
+        _sealed(_Ticket(author, subject.fingerprint() if step is Step.CONFIRM else "")),
     )
 
 
@@ -175,8 +175,8 @@ def offer_unasked(proof: Proof | None) -> Refill | None:
     if proof is None or not proof.is_same_origin or not _is_form() or _is_kept_out():
         return None
     sent = _ticket()
-    token = current.form_token() or ""
-    kind = current.kind_of(token)
+    token = verifying.form_token() or ""
+    kind = verifying.kind_of(token)
     if kind is None and sent is None:
         return None
     fields = list(islice(_fields(), MAX_FIELDS + 1))
@@ -190,8 +190,8 @@ def offer_unasked(proof: Proof | None) -> Refill | None:
         request.mimetype,
         Step.SEND,
         "",
-        current.issue(unasked=True),
-        current.field_name(),
+        minting.issue(unasked=True),
+        token_settings.field_name(),
         # A page that was made without asking whose it is says nothing of its author: a session
         # of this package has but one, and the token is good for that session alone.
         _sealed(ticket) if ticket is not None else "",
@@ -207,12 +207,12 @@ def objection() -> Reason | None:
     if not _may_be_by_page() or TICKET not in request.form:
         return None
     ticket = _ticket()
-    if ticket is not None and current.is_author(ticket.author.mark):
+    if ticket is not None and subject.is_author(ticket.author.mark):
         return None
-    if current.user_id() is None:
+    if subject.user_id() is None:
         return Reason.SESSION_EXPIRED
     # Bound to who was asked, so that a third person has to be asked again.
-    asked = ticket is not None and ticket.asked == current.subject()
+    asked = ticket is not None and ticket.asked == subject.fingerprint()
     return None if asked and request.form.get(CONFIRM) else Reason.SUBJECT_CHANGED
 
 
@@ -221,7 +221,7 @@ def is_of_who_was_signed_out() -> bool:
 
     Its token may be good nevertheless: a page that did not ask who is signed in serves both.
     """
-    return _is_form() and current.was_signed_out(current.form_token() or "")
+    return _is_form() and verifying.was_signed_out(verifying.form_token() or "")
 
 
 def _is_form() -> bool:
@@ -247,14 +247,17 @@ def _author(reason: Reason) -> Author | None:
     """For whom the form was written, None unless something in it is authentic."""
     if (ticket := _ticket()) is not None:
         return ticket.author
-    token = current.form_token() or ""
+    token = verifying.form_token() or ""
     if reason is Reason.SESSION_EXPIRED:
-        return Author(tokens.mark_in(token), current.fingerprint(token))
+        return Author(tokens.mark_in(token), verifying.session_fingerprint(token))
     if reason is Reason.TOKEN_EXPIRED:
         # Still the same session. Is it still the same person's, too? A token of Flask-WTF's
         # does not say, and nor does a page that was rendered without asking who it was.
-        same = current.follows_users() or len(token) != tokens.LENGTH
-        return Author(current.mark() if same else tokens.mark_in(token), current.fingerprint(token))
+        same = session_view.current().rotates_at_login or len(token) != tokens.LENGTH
+        return Author(
+            subject.author_mark() if same else tokens.mark_in(token),
+            verifying.session_fingerprint(token),
+        )
     if reason is Reason.SUBJECT_CHANGED:
         # The token is good and the ticket is not: nobody knows who wrote this.
         return Author(tokens.mark_in(""), "")
@@ -262,7 +265,7 @@ def _author(reason: Reason) -> Author | None:
     # one for nobody an attacker has as many as they like. What else there is in such a token proves
     # nothing, so that the mark has an age of its own: one that got out is of no use for ever.
     marked = tokens.mark_in(token)
-    if current.user_id() is not None and current.is_author(marked, within=MARK_LIFE):
+    if subject.user_id() is not None and subject.is_author(marked, within=MARK_LIFE):
         return Author(marked, "")
     return None
 
@@ -273,7 +276,7 @@ def _author(reason: Reason) -> Author | None:
 def _fields() -> Iterator[Field]:
     sent_fields = cast("Iterator[tuple[str | None, str]]", request.form.items(multi=True))
     for name, value in sent_fields:
-        if name is None or name in {TICKET, CONFIRM} or current.is_token_field(name):
+        if name is None or name in {TICKET, CONFIRM} or token_settings.is_token_field(name):
             continue  # without a name it came from no page of ours
         if _is_secret(name):
             yield Field(name, "", Kind.AGAIN)
@@ -325,7 +328,7 @@ def _ticket() -> _Ticket | None:
 
 
 def _signer() -> Any:
-    return current.signer("flask-holdfast csrf refill")
+    return token_settings.serializer("flask-holdfast csrf refill", digest_method=hashlib.sha256)
 
 
 def _target() -> str:

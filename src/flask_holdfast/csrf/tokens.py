@@ -238,6 +238,11 @@ def is_marked(
     return False
 
 
+def purpose(method: str, path: str) -> str:
+    """The purpose of a token that is good for this method and path alone."""
+    return f"{method.upper()} {path}"
+
+
 def _parts(token: str) -> tuple[bytes, bytes, bytes]:
     """Nonce, masked stamp and authentication code of a well-formed token."""
     raw = base64.urlsafe_b64decode(token[1:])

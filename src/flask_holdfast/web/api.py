@@ -18,7 +18,7 @@ from typing import Any
 from flask import Blueprint, Response, current_app, g, json, request
 from werkzeug.datastructures import Headers
 
-from ..csrf import CSRFProtect, current, request_origin
+from ..csrf import CSRFProtect, minting, request_origin, session_view, subject
 from ..csrf.reasons import Reason
 from .files import FOLDER, FilesBlueprint
 
@@ -42,7 +42,7 @@ def blueprint(url_prefix: str) -> Blueprint:
 
 
 def csrf_token() -> Response:
-    return _refused() or _json(current.fresh())
+    return _refused() or _json(minting.fresh())
 
 
 def status() -> Response:
@@ -58,13 +58,13 @@ def keep_alive() -> Response:
 
 
 def _status() -> dict[str, Any]:
-    user_id = current.user_id()
-    idle, absolute = current.session_expires_in()
+    user_id = subject.user_id()
+    idle, absolute = session_view.current().expires_in()
     return {
         "authenticated": user_id is not None,
         "idle_expires_in": idle,
         "absolute_expires_in": absolute,
-        "subject": current.subject(),
+        "subject": subject.fingerprint(),
     }
 
 
