@@ -18,7 +18,7 @@ from flask import Request, Response, current_app, json, request, url_for
 from jinja2 import FileSystemLoader, Template
 from werkzeug.routing import BuildError
 
-from .. import settings
+from .. import caching, settings
 from ..exceptions import StoreUnavailable
 from ..fetch_metadata import Proof, only_the_scheme_differs, origin_of
 from . import minting, refill, request_origin, subject, verifying
@@ -78,8 +78,8 @@ def answer(
     else:
         response = response_class(_page(reason, proof, hint), mimetype="text/html")
     response.status_code = status
-    response.cache_control.no_store = True
-    response.vary.update(_DECIDES)
+    known = caching.Known(ours=True, chosen_by=_DECIDES)
+    caching.restrict(response.headers, known, caching.Promise.PRIVATE)
     return response
 
 

@@ -18,11 +18,8 @@ from flask.sessions import NullSession, SecureCookieSession
 from werkzeug.datastructures import ImmutableMultiDict
 
 from .. import settings
-from ..credentials import Credential, cookies_in, presented
+from ..credentials import ISOLATED, Credential, cookies_in, presented
 from ..exceptions import LoginWithoutSession
-
-#: Marks the WSGI environment of a request whose cookies were taken out.
-_ISOLATED = "flask_holdfast.isolated"
 
 
 class IsolatedSession(NullSession):
@@ -70,7 +67,7 @@ def isolates(request: Request, app: Flask) -> bool:
 
 def isolate(request: Request, app: Flask) -> None:
     """Take what could authenticate `request` out of its cookies."""
-    request.environ[_ISOLATED] = True
+    request.environ[ISOLATED] = True
     _take_out(request, _names(app))
 
 
@@ -82,7 +79,7 @@ def brings_credentials(request: Request, app: Flask) -> bool:
 
 def is_isolated(request: Request) -> bool:
     """Whether the cookies of `request` were taken out."""
-    return _ISOLATED in request.environ
+    return ISOLATED in request.environ
 
 
 def isolate_open_session(request: Request, app: Flask, *, always: bool = False) -> None:

@@ -29,15 +29,16 @@ from flask.globals import request_ctx
 from flask.views import View
 from werkzeug.exceptions import HTTPException
 
-from .. import settings, signals
+from .. import caching, settings, signals
 from ..exceptions import SettingError, StoreUnavailable, printable
 from ..fetch_metadata import SAFE_METHODS, Origin, Proof, only_the_scheme_differs, parse_origin
 from . import (
     answer,
-    caching,
     flask_wtf_compat,
     handshake,
     isolation,
+    late_tokens,
+    minting,
     redirects,
     refill,
     request_origin,
@@ -482,5 +483,12 @@ def _finish(response: Response) -> Response:
         if not settings.get(current_app.config, "CSRF_REPORT_ONLY"):
             return redirects.stopped(response, error)
         logger.warning("%s", error)
-    caching.keep_away(response)
+    known = caching.Known(
+        # Not `flask.session`, which would mark it as read.
+        session=caching.was_read(request_ctx._session),  # noqa: SLF001
+        isolated=isolation.is_isolated(request),
+        token=minting.was_issued(),
+    )
+    caching.restrict(response.headers, known, caching.Promise.PRIVATE)
+    late_tokens.watch(response)
     return response

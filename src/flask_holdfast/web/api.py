@@ -18,6 +18,7 @@ from typing import Any
 from flask import Blueprint, Response, current_app, g, json, request
 from werkzeug.datastructures import Headers
 
+from .. import caching
 from ..csrf import CSRFProtect, minting, request_origin, session_view, subject
 from ..csrf.reasons import Reason
 from .files import FOLDER, FilesBlueprint
@@ -101,6 +102,6 @@ def _json(body: dict[str, Any], status: int = 200) -> Response:
     response: Response = _unshared(response_class)(
         json.dumps(body), status, mimetype="application/json"
     )
-    response.cache_control.no_store = True
-    response.vary.update(("Cookie", "Sec-Fetch-Site", "Origin"))
+    known = caching.Known(ours=True, chosen_by=("Cookie", "Sec-Fetch-Site", "Origin"))
+    caching.restrict(response.headers, known, caching.Promise.NO_STORE)
     return response
