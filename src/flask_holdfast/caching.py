@@ -61,6 +61,9 @@ class Decision(NamedTuple):
     instead: str | None = None
 
 
+_NOTHING = Decision()
+
+
 @functools.lru_cache(maxsize=256)
 def decide(known: Known, promise: Promise) -> Decision:
     """The decision about a response of which this is `known`."""
@@ -84,16 +87,19 @@ def decide(known: Known, promise: Promise) -> Decision:
 def restrict(headers: Headers, known: Known, promise: Promise) -> None:
     """Make the caching headers as strict as `decide` says, and leave what is as strict already."""
     decided = decide(known, promise)
+    if decided == _NOTHING:  # most responses of most sites
+        return
     if decided.vary:
         _add_to_vary(headers, decided.vary)
     if decided.private:
-        for name in {name for name, _ in headers if _is_for_shared_caches(name.lower())}:
-            del headers[name]
+        for name in [name for name, _ in headers if name[-8:].lower() in _ENDINGS]:
+            if _is_for_shared_caches(name.lower()):
+                del headers[name]
     lines = headers.getlist("Cache-Control")
     if not lines:
         if decided.unsaid:
-            headers.set("Cache-Control", decided.unsaid)
-    elif decided.private and (said := _directives(lines)):
+            headers.add("Cache-Control", decided.unsaid)
+    elif decided.private and lines != ["no-store"] and (said := _directives(lines)):
         names = [name for name, _ in said]
         # With field names, private="Set-Cookie", all the rest is public.
         is_private = any(text.lower() == "private" for _, text in said)
@@ -111,17 +117,16 @@ def was_read(session: Any) -> bool:
 
 _PUBLIC = frozenset({"public", "s-maxage"})
 _REPLACED = _PUBLIC | {"private"}
+_FOR_SHARED = frozenset({"surrogate-control", "edge-control", "x-accel-expires"})
+#: The last letters of all such names, which tell most headers apart at once.
+_ENDINGS = frozenset({"-control", "-expires"})
 
 
 def _is_for_shared_caches(name: str) -> bool:
     """Whether a header (in small letters) goes before Cache-Control in the caches that it is meant
     for: RFC 9213's CDN-Cache-Control, nginx's X-Accel-Expires, Akamai's Edge-Control.
     """
-    if not name.endswith(("-control", "-expires")):
-        return False
-    return name in {"surrogate-control", "edge-control", "x-accel-expires"} or (
-        name.endswith("-cache-control")
-    )
+    return name in _FOR_SHARED or name.endswith("-cache-control")
 
 
 def _directives(lines: list[str]) -> list[tuple[str, str]]:
@@ -133,7 +138,7 @@ def _directives(lines: list[str]) -> list[tuple[str, str]]:
 def _add_to_vary(headers: Headers, names: tuple[str, ...]) -> None:
     there = headers.getlist("Vary")
     if not there:  # the usual case
-        headers.set("Vary", ", ".join(names))
+        headers.add("Vary", ", ".join(names))
         return
     said = {name.strip(" \t").lower() for name in ", ".join(there).split(",")}
     missing = [name for name in names if name.lower() not in said]
