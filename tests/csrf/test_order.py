@@ -130,6 +130,7 @@ def world(redis_url: str, tmp_path: Path) -> Iterator[Callable[[], Browser]]:
     def make() -> Browser:
         app = Flask("shop", instance_path=str(tmp_path))
         app.config.update(SECRET_KEY="0123456789abcdef-for-tests", SESSION_STORE_URL=redis_url)
+        app.config["REDIS_TIMEOUT"] = 20  # a busy machine is no outage, which would ask no Redis
         # Beside Flask-Login another key is a login only where the application says so.
         app.config["SESSION_USER_KEYS"] = ["user_id"]
         holdfast = Holdfast(app)

@@ -265,7 +265,7 @@ def _author(reason: Reason) -> Author | None:
     # one for nobody an attacker has as many as they like. What else there is in such a token proves
     # nothing, so that the mark has an age of its own: one that got out is of no use for ever.
     marked = tokens.mark_in(token)
-    if subject.user_id() is not None and subject.is_author(marked, within=MARK_LIFE):
+    if subject.is_author(marked, within=MARK_LIFE) and subject.user_id() is not None:
         return Author(marked, "")
     return None
 

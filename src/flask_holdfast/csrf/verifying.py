@@ -94,10 +94,12 @@ def _is_worthless(view: SessionView, token: str) -> bool:
         return False
     if not tokens.is_well_formed(token):
         return True
+    keys = token_settings.accepted_keys()
+    if not tokens.may_be_ours(keys, token):
+        return True
     sids = view.sids_in_cookies()
     if sids is None:
         return False
-    keys = token_settings.accepted_keys()
     return not any(tokens.is_authentic(keys, sid, token, "", _this_request()) for sid in sids)
 
 
