@@ -75,7 +75,7 @@ def visitor(app: Flask) -> Browser:
 
 @pytest.mark.parametrize("path", ["/write", "/nothing", "/page"])
 @pytest.mark.parametrize("headers", ANOTHER_SITE)
-def test_no_page_with_a_token_sets_a_cookie(
+def test_no_page_with_a_token_sets_a_cookie_over_the_one_withheld(
     visitor: Browser, headers: dict[str, str], path: str
 ) -> None:
     answer = visitor.post(path, headers=headers)
@@ -85,7 +85,7 @@ def test_no_page_with_a_token_sets_a_cookie(
 
 
 @pytest.mark.parametrize("headers", ANOTHER_SITE)
-def test_nor_does_a_link_to_one_with_strict(
+def test_a_link_of_another_site_to_a_page_with_a_token_sets_no_cookie_under_strict(
     app: Flask, visitor: Browser, headers: dict[str, str]
 ) -> None:
     app.config["SESSION_COOKIE_SAMESITE"] = "Strict"
@@ -97,7 +97,7 @@ def test_nor_does_a_link_to_one_with_strict(
 
 
 @pytest.mark.parametrize("headers", ANOTHER_SITE)
-def test_nor_does_what_a_view_or_an_error_handler_writes(
+def test_what_a_view_or_an_error_handler_writes_sets_no_cookie_over_the_one_withheld(
     app: Flask, visitor: Browser, headers: dict[str, str]
 ) -> None:
     """The commonest handler that there is flashes; the view is a bank's way back. What Flask's
@@ -178,7 +178,7 @@ def withheld(app: Flask, visitor: Browser) -> str:
     return token
 
 
-class TestElseItDoes:
+class TestTheSessionCookieIsSetWhereNothingWasWithheld:
     @pytest.mark.parametrize(
         "headers",
         [
@@ -187,17 +187,23 @@ class TestElseItDoes:
             pytest.param({}, id="a program that says nothing"),
         ],
     )
-    def test_for(self, visitor: Browser, headers: dict[str, str]) -> None:
+    def test_a_page_of_ours_or_a_program_gets_the_session_cookie(
+        self, visitor: Browser, headers: dict[str, str]
+    ) -> None:
         assert session_cookies(visitor.post("/page", headers=headers))
 
-    def test_for_a_link_from_another_site(self, visitor: Browser) -> None:
+    def test_a_link_from_another_site_sets_the_session_cookie_under_lax(
+        self, visitor: Browser
+    ) -> None:
         assert session_cookies(visitor.get("/page", headers=FOREIGN))
 
-    def test_for_a_login_that_another_site_sends(self, visitor: Browser) -> None:
+    def test_a_login_that_another_site_sends_sets_the_session_cookie(
+        self, visitor: Browser
+    ) -> None:
         """Single sign-on: the view was taken out of the protection for this."""
         assert session_cookies(visitor.post("/sso/user_id", headers=FOREIGN))
 
-    def test_where_cookies_go_along_with_what_other_sites_send(
+    def test_with_samesite_none_other_sites_requests_set_the_session_cookie(
         self, app: Flask, visitor: Browser
     ) -> None:
         app.config["SESSION_COOKIE_SAMESITE"] = "None"

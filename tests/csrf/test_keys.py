@@ -81,7 +81,7 @@ def test_a_key_out_of_documentation_is_known_for_one(key: str | bytes) -> None:
     assert keys.is_published(key.encode() if isinstance(key, str) else key)
 
 
-def test_a_key_of_ones_own_is_not() -> None:
+def test_a_key_of_ones_own_is_not_taken_for_one_out_of_documentation() -> None:
     assert not keys.is_published(KEY.encode())
     assert not keys.is_published(base64.b64encode(bytes(range(32))))
     assert not keys.is_published(bytes(range(128, 160)))

@@ -70,7 +70,7 @@ def test_a_token_in_a_header_follows_every_redirect(client: Browser, code: int) 
         ("PUT", 303, 303),
     ],
 )
-def test_one_in_the_body_follows_where_the_method_is_kept(
+def test_a_token_in_the_body_follows_redirects_that_keep_the_method(
     client: Browser, where: str, method: str, code: int, status: int
 ) -> None:
     assert sent(client, code, where=where, method=method) == status

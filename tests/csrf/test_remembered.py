@@ -124,7 +124,7 @@ def test_the_first_form_after_the_browser_was_closed_is_good(blog: Blog) -> None
     assert blog.comments == [("ada", "mine")]
 
 
-def test_so_is_the_first_one_after_the_session_ended(whole: Blog) -> None:
+def test_the_first_form_after_the_session_ended_is_good(whole: Blog) -> None:
     tab = whole.reader()
     whole.clock.advance(3600)
 

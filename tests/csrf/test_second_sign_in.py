@@ -54,7 +54,7 @@ def send(tab: Browser, token: str, path: str = "/sign-in", **headers: str) -> Te
     return tab.post(path, data=sent, headers={**OWN, "Accept": "text/html", **headers})
 
 
-def test_the_second_form_is_told_that_one_is_signed_in_and_leads_on(tab: Browser) -> None:
+def test_the_second_sign_in_form_says_that_one_is_signed_in_and_leads_on(tab: Browser) -> None:
     first, second = token_of(tab), token_of(tab)
     assert send(tab, first).status_code == 200
     answer = send(tab, second, "/sign-in?next=/notes%3Fq%3D%22")

@@ -97,7 +97,7 @@ def test_the_page_says_what_the_script_needs(client: FlaskClient) -> None:
     assert client.post("/session/keep-alive", headers=headers).status_code == 200
 
 
-def test_without_a_limit_the_page_names_none() -> None:
+def test_without_a_time_limit_the_page_names_no_end_of_its_token() -> None:
     app = make_app(WTF_CSRF_TIME_LIMIT=None, HOLDFAST_KEEP_FLASK_DEFAULTS=["WTF_CSRF_TIME_LIMIT"])
 
     assert "data-expires-in" not in head(browser(app)).meta
@@ -136,7 +136,7 @@ class TestTheClock:
         assert (meta["data-sign-in-url"], meta["data-sign-out-url"]) == ("/in", "/out")
         assert json.loads(str(meta["data-words"])) == {"stay": "<b>'"}
 
-    def test_it_can_be_left_out(self) -> None:
+    def test_the_clock_can_be_left_out(self) -> None:
         """Also for one of the page's own, which reads where things are in the same place."""
         call = "holdfast_scripts(sign_in_url='/in', sign_out_url='/out'{})"
         found = head(browser(make_app(call.format(", clock=False"))))
@@ -147,7 +147,7 @@ class TestTheClock:
 
 
 class TestTheFiles:
-    def test_each_carries_the_nonce_of_the_response(self, client: FlaskClient) -> None:
+    def test_each_script_carries_the_nonce_of_the_response(self, client: FlaskClient) -> None:
         response = client.get("/")
         found = Head(response.text)
 
@@ -196,6 +196,6 @@ class TestTheFiles:
         assert response.headers["Cache-Control"] == "no-cache, max-age=0"
 
     @pytest.mark.parametrize("name", ["missing.js", "../web/api.py", "js", ""])
-    def test_what_is_not_there_is_a_404(self, client: FlaskClient, name: str) -> None:
+    def test_a_script_that_is_not_there_is_a_404(self, client: FlaskClient, name: str) -> None:
         for place in ("", f"{files.version()}/", f"{files.version()}/js/"):
             assert client.get(f"/session/static/{place}{name}").status_code == 404
