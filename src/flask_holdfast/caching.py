@@ -1,9 +1,9 @@
 """The caching headers of a response: `decide` says which, `restrict` sets them. Pure: no Flask.
 
 A response that holds a CSRF token, or that depends on whose session it is, is for one person. A
-shared cache would show it to everybody, and go on giving out pages whose forms are dead. So sessions,
-CSRF protection and security headers each tell here what they know of a response. They may do so in
-any order, one after the other: a header is only ever made stricter.
+shared cache would show it to everybody, and go on giving out pages whose forms are dead. Sessions,
+CSRF protection and security headers each say here what they know of a response. They may do so in
+any order: a header is only ever made stricter.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Decision(NamedTuple):
     unsaid: str | None = None
     #: Whether shared caches are forbidden to keep the response (RFC 9111 section 3).
     private: bool = False
-    #: Cache-Control in place of one that lets a shared cache keep it; None: "private", and beside it
+    #: Cache-Control in place of one that lets a shared cache keep it; None: "private", and with it
     #: what the view says to the browser's own cache.
     instead: str | None = None
 
@@ -89,17 +89,17 @@ def restrict(headers: Headers, known: Known, promise: Promise) -> None:
     decided = decide(known, promise)
     if decided == _NOTHING:  # most responses of most sites
         return
+    there = [name.lower() for name, _ in headers]
     if decided.vary:
-        _add_to_vary(headers, decided.vary)
-    if decided.private:
-        for name in [name for name, _ in headers if name[-8:].lower() in _ENDINGS]:
-            if _is_for_shared_caches(name.lower()):
-                del headers[name]
-    lines = headers.getlist("Cache-Control")
-    if not lines:
+        _add_to_vary(headers, decided.vary, is_there="vary" in there)
+    if decided.private and _may_be_for_shared_caches(there):
+        for name in filter(_is_for_shared_caches, there):
+            del headers[name]
+    if "cache-control" not in there:
         if decided.unsaid:
             headers.add("Cache-Control", decided.unsaid)
-    elif decided.private and lines != ["no-store"] and (said := _directives(lines)):
+    elif decided.private and (lines := headers.getlist("Cache-Control")) != ["no-store"]:
+        said = _directives(lines)
         names = [name for name, _ in said]
         # With field names, private="Set-Cookie", all the rest is public.
         is_private = any(text.lower() == "private" for _, text in said)
@@ -118,8 +118,11 @@ def was_read(session: Any) -> bool:
 _PUBLIC = frozenset({"public", "s-maxage"})
 _REPLACED = _PUBLIC | {"private"}
 _FOR_SHARED = frozenset({"surrogate-control", "edge-control", "x-accel-expires"})
-#: The last letters of all such names, which tell most headers apart at once.
-_ENDINGS = frozenset({"-control", "-expires"})
+
+
+def _may_be_for_shared_caches(names: list[str]) -> bool:
+    """Whether `_is_for_shared_caches` is true of one of the names, told at once."""
+    return not _FOR_SHARED.isdisjoint(names) or "-cache-control" in " ".join(names)
 
 
 def _is_for_shared_caches(name: str) -> bool:
@@ -135,12 +138,12 @@ def _directives(lines: list[str]) -> list[tuple[str, str]]:
     return [(part.partition("=")[0].strip(" \t").lower(), part) for part in said if part]
 
 
-def _add_to_vary(headers: Headers, names: tuple[str, ...]) -> None:
-    there = headers.getlist("Vary")
-    if not there:  # the usual case
+def _add_to_vary(headers: Headers, names: tuple[str, ...], *, is_there: bool) -> None:
+    if not is_there:  # the usual case
         headers.add("Vary", ", ".join(names))
         return
-    said = {name.strip(" \t").lower() for name in ", ".join(there).split(",")}
+    there = ", ".join(headers.getlist("Vary"))
+    said = {name.strip(" \t").lower() for name in there.split(",")}
     missing = [name for name in names if name.lower() not in said]
     if missing:
-        headers.set("Vary", ", ".join([*there, *missing]))
+        headers.set("Vary", ", ".join([there, *missing]))

@@ -18,7 +18,7 @@ from enum import Enum
 #: passes on and others count as part of the value.
 BLANKS = " \t"
 
-#: Marks the WSGI environment of a request whose cookies count for nothing, and were taken out of it.
+#: Marks the WSGI environment of a request whose cookies count for nothing, and were removed.
 ISOLATED = "flask_holdfast.isolated"
 
 

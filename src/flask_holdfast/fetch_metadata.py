@@ -1,12 +1,15 @@
-"""Where a request came from, as the browser says in Fetch Metadata, Origin and Referer. Pure: no Flask.
+"""The origin of a request, as browsers tell it. Pure: no Flask.
 
 Two questions are answered here, for CSRF protection and for sessions:
 
 - `check`, the origin gate: did the request start on one of our own pages?
 - `cookie_withheld`: may the browser hold a session cookie that it did not send along?
 
-A page cannot forge these headers. Sec-Fetch-Site (W3C Fetch Metadata) goes first, then Origin
-(RFC 6454, Fetch), then Referer: the first that is there decides.
+Browsers send these headers, and no page can forge them. Sec-Fetch-Site (W3C Fetch Metadata) goes
+first, then Origin (RFC 6454, Fetch), then Referer: the first that is there decides.
+
+The gate comes before the CSRF token because it is cheap and needs neither session nor body. It does
+not replace the token: old browsers and plain http send less, and other programs send nothing.
 """
 
 from __future__ import annotations
@@ -55,7 +58,7 @@ class Proof(Enum):
     REFERER = "referer"
     #: Another origin that the application trusts.
     TRUSTED = "trusted"
-    #: Nothing was said against it, and nothing for it: the token alone decides.
+    #: Nothing speaks against the request, and nothing for it: the token alone decides.
     NOTHING = "nothing"
 
     @property

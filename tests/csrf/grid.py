@@ -1,4 +1,4 @@
-"""Every kind of request there is, and what the rules say of it.
+"""The grid of all kinds of requests, with what the rules say of each.
 
 The rules are written here a second time, over what the headers *mean* ("ours", "foreign")
 and not over their text, so that no parser is shared with what is tested.
@@ -28,7 +28,7 @@ _CODES = {reason.value: reason for reason in Reason}
 
 @dataclass(frozen=True)
 class Case:
-    """A request. Of its headers it is said what they mean, None where they are missing."""
+    """A request. Its headers are given by what they mean; None: missing."""
 
     method: str = "POST"
     exempt: bool = False
@@ -82,7 +82,7 @@ class Case:
 
 
 class Facts:
-    """What `decide` asks, answered from a case by the same parts as in a request."""
+    """The facts of a case for `decide`, found by the same functions as those of a real request."""
 
     def __init__(self, case: Case) -> None:
         self.case = case
@@ -162,7 +162,7 @@ def _gate(case: Case) -> str:
 
 
 class Unreadable(io.BytesIO):
-    """A body that must not be read, in any of the ways in which it could be."""
+    """A body that must not be read in any way."""
 
     def read(self, *of: Any) -> Any:
         raise AssertionError("the body was read")

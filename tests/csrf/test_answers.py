@@ -1,4 +1,4 @@
-"""What a refused client gets: in the form that it asked for, and in its language."""
+"""The answer to a refused request: in the format that the client asked for, and translated."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ class TestTranslation:
         assert program["reason"] == "token_missing"
 
     def test_every_sentence_of_the_templates_is_translated(self) -> None:
-        """Text between tags that no `t(...)` gives is English for everybody."""
+        """Text between tags that does not pass `t(...)` would be English for everybody."""
         for path in TEMPLATES.glob("*.html"):
             text = re.sub(
                 r"\{#.*?#\}|<(style|script).*?</\1>", "", path.read_text(), flags=re.DOTALL
@@ -211,7 +211,7 @@ class TestPage:
     def test_an_applications_own_page_may_extend_its_base(
         self, app: Flask, headers: dict[str, str]
     ) -> None:
-        """Which shows what the application's context processors give, such as who is signed in."""
+        """The base shows what context processors of the application give, such as the user."""
         app.context_processor(lambda: {"shop": {"name": "Corner Shop"}, "reason": "none of theirs"})
         app.jinja_loader = DictLoader(
             {
@@ -228,7 +228,7 @@ class TestPage:
         assert refused.text.endswith(("token_missing", "cross_origin"))
 
     def test_our_own_page_runs_no_context_processor(self, app: Flask) -> None:
-        """One of them may fetch the session: a refusal costs nothing by itself."""
+        """A context processor may fetch the session; a refusal costs no store command."""
 
         @app.context_processor
         def fail() -> dict[str, object]:

@@ -202,7 +202,7 @@ class TestSwitchedOff:
 
 
 class TestLogin:
-    """Nothing of the session is kept, so a login in a Bearer request would be a silent no."""
+    """Nothing of the session is kept, so a login in a Bearer request would fail unnoticed."""
 
     def test_a_login_in_a_bearer_request_is_an_error_that_says_so(
         self, client: Browser, caplog: pytest.LogCaptureFixture
@@ -292,7 +292,7 @@ def test_a_single_page_app_in_chromium(page: Page, whole: Flask, credentials: st
 def test_no_cookie_is_left_that_a_careless_reader_takes_for_the_sessions(
     client: Browser, blank: str
 ) -> None:
-    """`strip()` takes more for a blank than a header has."""
+    """`str.strip()` removes more than the blanks of a header, and may turn another name into ours."""
     app = client.application
     sender, name = app.test_client(use_cookies=False), app.config["SESSION_COOKIE_NAME"]
     remember = app.config.get("REMEMBER_COOKIE_NAME", "remember_token")

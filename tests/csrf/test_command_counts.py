@@ -87,7 +87,7 @@ def test_another_sessions_token_costs_one_command_where_its_form_may_come_back(
     redis_url: str,
     place: str,
 ) -> None:
-    """It may be of the same person, who has signed in again since: only the store knows who asks."""
+    """The token may be of the same person, who has signed in again: only the store knows."""
     client = world()
     token = token_in(browser(client.application))
 

@@ -224,7 +224,7 @@ def test_an_exempt_view_is_still_checked_when_it_asks_for_it(app: Flask, csrf: C
 
 
 class TestListed:
-    """Whoever reads the log of a start sees where the application stands open."""
+    """The log of a start says where the application is open."""
 
     def lines(self, app: Flask, caplog: pytest.LogCaptureFixture) -> list[str]:
         caplog.set_level(logging.INFO, logger="flask_holdfast.csrf")

@@ -1,8 +1,8 @@
-"""Another site's form must not sign anybody out by what it makes us answer.
+"""No form or link of another site signs anybody out.
 
-Its POST comes without the session's cookie, which SameSite=Lax withholds; with Strict a link does
-too. An answer that then sets a cookie of that name, for the token in its page or for what a view
-writes, takes the place of the one that was withheld.
+Such a request comes without the session cookie: SameSite=Lax withholds it from a POST, and Strict
+from a link, too. If the answer then sets a session cookie, for the token in its page or for what a
+view writes, it replaces the one that was withheld.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PAGE = '<meta name="csrf-token" content="{{ csrf_token() }}">'
 
 
 def base() -> str:
-    """What many applications have on each page, those for errors too."""
+    """The part of a page that many applications have everywhere, on error pages, too."""
     from flask import render_template_string
 
     return render_template_string(PAGE)
@@ -100,8 +100,8 @@ def test_a_link_of_another_site_to_a_page_with_a_token_sets_no_cookie_under_stri
 def test_what_a_view_or_an_error_handler_writes_sets_no_cookie_over_the_one_withheld(
     app: Flask, visitor: Browser, headers: dict[str, str]
 ) -> None:
-    """The commonest handler that there is flashes; the view is a bank's way back. What Flask's
-    own interface sets there is not ours to decide.
+    """The commonest error handler flashes a message; the view is one to which a bank sends people
+    back. The cookies of Flask's own interface are not ours to decide.
     """
     if not isinstance(app.session_interface, SessionInterface):
         pytest.skip("Flask's own sessions: what the view writes sets their cookie")
@@ -120,7 +120,7 @@ def test_what_a_view_or_an_error_handler_writes_sets_no_cookie_over_the_one_with
 
 
 class TestTheFormOfAPageThatALinkLedTo:
-    """With Strict: the page does not know who is signed in, and its form comes with their cookie."""
+    """Under Strict no session cookie comes with a link to the page, but one comes with its form."""
 
     @pytest.fixture(autouse=True)
     def _strict(self, app: Flask) -> None:

@@ -1,4 +1,4 @@
-"""Where the key of tokens comes from."""
+"""The keys that tokens are signed with."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NO_KEYS: list[Any] = [[""], [None], [b""], ["", None], "", b"", None, (), [0]]
 def test_a_fallback_that_is_no_key_forges_no_token(
     app: Flask, clock: Clock, fallbacks: Any
 ) -> None:
-    """`os.environ.get("OLD_KEY", "")`: whoever knows a session's id could sign with nothing."""
+    """`os.environ.get("OLD_KEY", "")` gives an empty key, with which anybody could sign."""
     app.config["SECRET_KEY_FALLBACKS"] = fallbacks
     client = browser(app)
     good = token_of(client)

@@ -1,5 +1,6 @@
-"""The order of the checks, as the store and the body see it; and that each step of it is needed:
-with one taken out, or moved, some check here finds a fault.
+"""The order of the checks: what is asked of the store and of the body, and when.
+
+Each step of the order is needed: if one is taken out or moved, some check here finds a fault.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ FORM = "application/x-www-form-urlencoded"
 
 @dataclass
 class Told:
-    """Facts that write down what they were asked for."""
+    """Facts that record what they were asked for."""
 
     protected: bool = True
     exempt: bool = False
@@ -124,7 +125,7 @@ def test_nothing_is_asked_for_too_early(sentence: str) -> None:
 
 @pytest.fixture
 def world(redis_url: str, tmp_path: Path) -> Iterator[Callable[[], Browser]]:
-    """Makes a whole application on a real Redis, and somebody signed in to it."""
+    """A function that makes a whole application on a real Redis, with somebody signed in."""
     apps: list[Flask] = []
 
     def make() -> Browser:

@@ -1,4 +1,4 @@
-"""A refused form comes back filled: to whoever wrote it, and to nobody else."""
+"""A refused form comes back filled to the person who wrote it, and to nobody else."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ class TestWorkIsKept:
         assert site.saved == [("anna", TEXT)]
 
     def test_a_filled_form_sent_before_signing_in_comes_back_once_more(self, site: Site) -> None:
-        """Else the view would run for nobody, and send them to its login page without it."""
+        """Otherwise the view would run for nobody, and send them to its login page without it."""
         tab, form = site.written_by("anna")
         site.end("anna")
 
@@ -204,7 +204,7 @@ class TestWorkIsKept:
         assert filled(second)["text"] == TEXT
 
     def test_a_browser_that_was_updated_over_night_loses_nothing(self, site: Site) -> None:
-        """Its session is held until the same person has proved that it is them."""
+        """The session is challenged until the same person has signed in again."""
         tab = browser(site.app)
         before, after = ({"User-Agent": name} for name in ("Firefox/145.0", "Chrome/142.0"))
         tab.get("/sign-in/anna", headers=before)
@@ -443,7 +443,7 @@ class TestSomebodyElse:
 
 
 class TestAttacker:
-    """Whoever could have a victim's browser show our form with their text in it."""
+    """Attackers who try to make a victim's browser show our form with the attacker's text in it."""
 
     @pytest.mark.parametrize(
         "headers",
@@ -490,7 +490,7 @@ class TestAttacker:
     def test_an_attackers_form_with_a_token_for_nobody_never_comes_back_with_flasks_own_session(
         self,
     ) -> None:
-        """There a token says that it is for nobody, too, and anybody may have one."""
+        """With Flask's own session each token is for nobody, and anybody may get one."""
         app = make_app()
         stranger, victim = browser(app), browser(app)
         token_of(victim)
@@ -851,55 +851,55 @@ class TestBesideOurScript:
                 tab.clock.run_for(10_000)
 
 
-class TestMark:
+class TestAuthorTag:
     key = tokens.derive(KEY)
 
-    def test_a_mark_is_for_one_person_and_looks_like_chance(self) -> None:
-        marks = [tokens.mark(self.key, "anna", 1e9) for _ in range(1000)]
+    def test_an_author_tag_is_for_one_person_and_looks_like_chance(self) -> None:
+        tags = [tokens.author_tag(self.key, "anna", 1e9) for _ in range(1000)]
 
-        assert all(tokens.is_marked([self.key], mark, "anna") for mark in marks)
+        assert all(tokens.is_author([self.key], tag, "anna") for tag in tags)
         assert not any(
-            tokens.is_marked([self.key], mark, other)
-            for mark in marks
+            tokens.is_author([self.key], tag, other)
+            for tag in tags
             for other in (None, "", "ann", "anna ", "bernd")
         )
-        assert not any(tokens.is_marked([tokens.derive("another")], m, "anna") for m in marks)
+        assert not any(tokens.is_author([tokens.derive("another")], m, "anna") for m in tags)
         for start in range(16):
-            assert len({mark[start] for mark in marks}) > 200
+            assert len({tag[start] for tag in tags}) > 200
 
-    def test_a_mark_of_a_former_key_is_known(self) -> None:
-        mark = tokens.mark(self.key, None, 1e9)
+    def test_an_author_tag_of_a_former_key_is_known(self) -> None:
+        tag = tokens.author_tag(self.key, None, 1e9)
 
-        assert tokens.is_marked([tokens.derive("the new one"), self.key], mark, None)
+        assert tokens.is_author([tokens.derive("the new one"), self.key], tag, None)
 
-    def test_a_mark_ages(self) -> None:
-        mark = tokens.mark(self.key, "anna", 1e9)
+    def test_an_author_tag_ages(self) -> None:
+        tag = tokens.author_tag(self.key, "anna", 1e9)
 
-        assert tokens.is_marked([self.key], mark, "anna", since=1e9)
-        assert not tokens.is_marked([self.key], mark, "anna", since=1e9 + 1)
+        assert tokens.is_author([self.key], tag, "anna", since=1e9)
+        assert not tokens.is_author([self.key], tag, "anna", since=1e9 + 1)
 
-    def test_no_byte_of_a_mark_can_be_changed_to_make_it_young(self) -> None:
-        mark = tokens.mark(self.key, "anna", 1e9)
-        for place in range(len(mark)):
+    def test_no_byte_of_an_author_tag_can_be_changed_to_make_it_young(self) -> None:
+        tag = tokens.author_tag(self.key, "anna", 1e9)
+        for place in range(len(tag)):
             for bit in range(8):
-                turned = bytearray(mark)
+                turned = bytearray(tag)
                 turned[place] ^= 1 << bit
                 # The first byte of the stamp holds the kind of a token, not its time.
-                young = tokens.is_marked([self.key], bytes(turned), "anna", since=1e9 + 1)
+                young = tokens.is_author([self.key], bytes(turned), "anna", since=1e9 + 1)
                 assert not young
 
-    def test_a_mark_of_another_length_is_none(self) -> None:
-        mark = tokens.mark(self.key, "anna", 1e9)
+    def test_an_author_tag_of_another_length_is_none(self) -> None:
+        tag = tokens.author_tag(self.key, "anna", 1e9)
 
         assert not any(
-            tokens.is_marked([self.key], other, "anna") for other in (b"", mark[:16], mark + b"0")
+            tokens.is_author([self.key], other, "anna") for other in (b"", tag[:16], tag + b"0")
         )
 
     @pytest.mark.parametrize(("days", "comes_back"), [(0, True), (6, True), (8, False)])
-    def test_the_mark_of_a_page_that_was_open_for_long_brings_nothing_back(
+    def test_the_author_tag_of_a_page_that_was_open_for_long_brings_nothing_back(
         self, site: Site, days: int, comes_back: bool
     ) -> None:
-        """A token that got out (a log, a screenshot) let a form be filled for its person for ever."""
+        """A token that leaked (a log, a screenshot) let anyone fill a form for its person."""
         rendered = time.time() - days * 86_400
         nonce = tokens.nonce_for(self.key, "anna", rendered)
         ended = tokens.Scope("a session of long ago", signed_in=True)
@@ -912,7 +912,7 @@ class TestMark:
         assert refused.status_code == 400
         assert ("what I wrote" in refused.text) == comes_back
 
-    def test_marking_a_page_that_asked_for_nothing_else_is_no_activity(self, site: Site) -> None:
+    def test_tagging_a_page_that_asked_for_nothing_else_is_no_activity(self, site: Site) -> None:
         @site.app.post("/look")
         def look() -> str:
             minting.issue()
@@ -928,4 +928,4 @@ class TestMark:
             token = minting.issue()
             assert g.csrf_token == token
 
-        assert tokens.is_marked([tokens.derive(KEY)], tokens.mark_in(token), "anna")
+        assert tokens.is_author([tokens.derive(KEY)], tokens.author_tag_in(token), "anna")

@@ -1,4 +1,4 @@
-"""Two tabs with the sign-in page: whoever has signed in in one sends the other's form, too."""
+"""The sign-in page in two tabs: a person signs in in one, and then sends the form of the other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The adapter by which CSRF protection asks a session, for every kind of session that there is."""
+"""The adapter between CSRF protection and sessions, tried on every kind of session."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def seen(client: Browser, look: Callable[[SessionView], Any]) -> Any:
 
 
 def test_the_kind_of_session_is_told_in_one_place_of_the_package() -> None:
-    """Eleven places asked it once."""
+    """It was eleven places once."""
     folder = Path(inspect.getfile(flask_holdfast.csrf)).parent
     asked = [
         path.name

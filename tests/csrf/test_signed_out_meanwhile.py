@@ -1,7 +1,7 @@
-"""A page that asks nobody who is signed in, with a form for people who are.
+"""A page that does not ask who is signed in, with a form for people who are.
 
-Its token is good whether their session lives or not, so it is the view that sends them to the
-login page; what they wrote must not be lost by that.
+The form's token is good whether their session lives or not. So it is the view that sends people to
+the login page, and what they wrote must not be lost by that.
 """
 
 from __future__ import annotations

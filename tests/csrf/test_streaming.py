@@ -1,5 +1,6 @@
-"""A response that holds a token is kept from caches, and a stream makes its token in time or
-not at all: never a page whose form is dead.
+"""Responses with a token are kept out of caches, and a stream that makes its token too late fails.
+
+Either would give people a page whose form is dead.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def test_a_stream_that_makes_its_token_too_late_fails_before_the_token_goes_out(
 
 
 def test_a_late_token_fails_also_where_the_cookie_is_good(client: Browser) -> None:
-    """The token would work, and the page with it could be kept by a cache."""
+    """The token would work, but a cache could keep the page with it."""
     client.get("/token")
 
     with pytest.raises(TokenTooLate):

@@ -1,4 +1,4 @@
-"""Forms of a session that is over, once a view wrote something and another session began."""
+"""Forms of a session that has expired, after a view wrote something and began another session."""
 
 from __future__ import annotations
 

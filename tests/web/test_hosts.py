@@ -1,4 +1,4 @@
-"""A Host that is no host name is the client's mistake: a 400 with a page, and no traceback."""
+"""A Host header that is no host name is answered with a 400 and a page, and logs no traceback."""
 
 from __future__ import annotations
 

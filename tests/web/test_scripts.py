@@ -37,7 +37,7 @@ class Head(HTMLParser):
 
     @property
     def files(self) -> dict[str, dict[str, str | None]]:
-        """By name, what a script or a link to one says."""
+        """The attributes of each script and of each link to one, by file name."""
         named = [
             (attributes.get("src") or attributes.get("href"), attributes)
             for _, attributes in self.tags
@@ -123,7 +123,7 @@ class TestTheClock:
     def test_a_page_that_does_not_ask_for_its_session_says_nothing_of_it(
         self, client: FlaskClient
     ) -> None:
-        """To find out would cost a question to the store with every page."""
+        """To find out would cost a store command with every page."""
         client.post("/sign-in")
         meta = head(client).meta
 
@@ -137,7 +137,7 @@ class TestTheClock:
         assert json.loads(str(meta["data-words"])) == {"stay": "<b>'"}
 
     def test_the_clock_can_be_left_out(self) -> None:
-        """Also for one of the page's own, which reads where things are in the same place."""
+        """A clock of the page's own finds the addresses in the same attributes."""
         call = "holdfast_scripts(sign_in_url='/in', sign_out_url='/out'{})"
         found = head(browser(make_app(call.format(", clock=False"))))
 
@@ -156,7 +156,7 @@ class TestTheFiles:
 
     @pytest.mark.parametrize("clock", [True, False])
     def test_whatever_is_imported_is_named_with_its_hash_before_it_is(self, clock: bool) -> None:
-        """Or the browser could take it from the import, which names none."""
+        """Otherwise the browser could load it by the import, which names no hash."""
         seen: set[str] = set()
         for name in head(browser(make_app(f"holdfast_scripts(clock={clock})"))).files:
             assert set(IMPORT.findall((SCRIPTS / name).read_text())) <= seen, name

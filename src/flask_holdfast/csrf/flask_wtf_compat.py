@@ -1,4 +1,4 @@
-"""Flask-WTF's own functions, working with our tokens.
+"""Flask-WTF's module functions, made to give and check our tokens.
 
 Applications and other extensions call `flask_wtf.csrf.generate_csrf` and `validate_csrf`
 directly, and so does every `FlaskForm`. In an app that we protect they give and judge our
@@ -74,7 +74,7 @@ _stock_generate_csrf = _copy(flask_wtf_csrf.generate_csrf)
 _stock_validate_csrf = _copy(flask_wtf_csrf.validate_csrf)
 
 
-# A body runs among the names of Flask-WTF's module, so it brings its own along.
+# These two run with the globals of Flask-WTF's module, so they import what they need.
 
 
 def _generate_csrf_body(secret_key: Any = None, token_key: str | None = None) -> str:

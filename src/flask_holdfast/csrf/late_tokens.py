@@ -1,7 +1,7 @@
 """The watch on streams that make a token too late.
 
-A stream that makes its token after the headers were sent can neither be kept from caches nor set the
-cookie that the token belongs to. It is stopped before the token goes out.
+If a stream makes its token after the headers were sent, it can neither be kept from caches nor set
+the cookie that the token belongs to. It is stopped before the token goes out.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ def was_issued() -> bool:
 
 
 def _nonce(view: SessionView, key: Key, scope: Scope, now: float) -> bytes | None:
-    """The nonce of a token for `scope`, marked where it is known whose page it is on."""
+    """The nonce of a token for `scope`, with an author tag where the reader is known."""
     reader = view.reader(scope)
     return tokens.nonce_for(key, reader.user_id, now) if reader else None
 

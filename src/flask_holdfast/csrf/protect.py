@@ -1,7 +1,7 @@
-"""`CSRFProtect`: Flask-WTF's, with another engine inside. This is where Flask comes in.
+"""`CSRFProtect`, which takes the place of Flask-WTF's class of that name.
 
-The decision is made in `decision`, from facts that `RequestFacts` looks up one by one; what
-follows from it happens here and in `answer`.
+`decision` decides about a request, from facts that `RequestFacts` looks up one by one. This module
+hangs the check into Flask and reports refusals; `answer` answers them.
 """
 
 from __future__ import annotations
@@ -115,10 +115,9 @@ class CSRFProtect(flask_wtf.csrf.CSRFProtect):
         methods = app.config["WTF_CSRF_METHODS"]
         super().init_app(app)
         app.config["WTF_CSRF_METHODS"] = methods  # Flask-WTF made a plain set of it
-        # In the place of Flask-WTF's hook: hooks that were registered earlier would run before it,
-        # and may ask who is signed in. The signal is sent before all hooks, and an error raised
-        # there reaches the application's handlers. The hook is for code that runs the hooks by
-        # hand.
+        # Flask-WTF's hook goes: hooks that were registered earlier would run before it, and may ask
+        # who is signed in. The signal is sent before all hooks, and an error that is raised there
+        # reaches the application's handlers. Our own hook is for code that runs the hooks by hand.
         hooks = app.before_request_funcs[None]
         hooks.pop()
         hooks.insert(0, self._begin)
@@ -126,7 +125,7 @@ class CSRFProtect(flask_wtf.csrf.CSRFProtect):
         flask_wtf_compat.adopt(app)
         templating.install(app)
         app.register_blueprint(_pages())
-        # The first is run last: nothing that the app does to its responses comes after it.
+        # Flask runs the first of them last: nothing that the app does to a response comes after.
         app.after_request_funcs.setdefault(None, []).insert(0, _finish)
         app.extensions[_UNLISTED] = True
 
@@ -154,7 +153,8 @@ class CSRFProtect(flask_wtf.csrf.CSRFProtect):
         exempt = self._is_exempt if apply_exemptions else _never
         decision = decide(RequestFacts(asked, exempt))
         reason = decision.reason
-        # A token in a header came from a script, not from our form, and the body is the view's.
+        # A token in a header came from a script, not from a form of ours: then the body is left to
+        # the view.
         if reason is None and decision.place is Place.FORM:
             reason = refill.objection()
         if reason is not None:
@@ -230,8 +230,8 @@ class CSRFProtect(flask_wtf.csrf.CSRFProtect):
         Raises the `CSRFError` that gives back the form of somebody whose session has ended: a
         redirect would lose what they wrote. Does nothing for any other request.
         """
-        # Only a token that was found good says that the form is ours.
-        if g.get("csrf_valid") and refill.is_of_who_was_signed_out():
+        # Only a good token shows that the form is ours.
+        if g.get("csrf_valid") and refill.is_form_of_ended_login():
             proof = RequestFacts(request_ctx.request, _never).origin()
             if isinstance(proof, Proof) and proof.is_same_origin:
                 ended = Decision(Outcome.REFUSED, Reason.SESSION_EXPIRED, proof)
@@ -272,9 +272,9 @@ class CSRFProtect(flask_wtf.csrf.CSRFProtect):
             raise
 
     def _hide_session(self, asked: Request) -> None:
-        """Hide session and remember cookie from the hooks and error handlers that answer `asked`:
-        the request was refused at the gate, or would have been if there were a view, so another
-        site may have made the person's browser send it.
+        """Hide the session and the remember cookie from the hooks and error handlers that answer
+        `asked`. The gate refused the request, or would have if a view had matched: another site may
+        have made the person's browser send it.
         """
         if settings.get(current_app.config, "CSRF_REPORT_ONLY"):
             return
@@ -468,7 +468,9 @@ def _report(
 
 
 def _pages() -> Blueprint:
-    """No views, only the folder of templates: an app's own template of the name goes first."""
+    """The blueprint that brings our templates; it has no views. A template of the app that has the
+    same name goes first.
+    """
     return Blueprint(
         answer.PAGES,
         __name__,
@@ -477,7 +479,7 @@ def _pages() -> Blueprint:
 
 
 def _finish(response: Response) -> Response:
-    """The last that is done to a response. Raises `TokenWouldLeak`."""
+    """Finish a response, after all hooks of the app. Raises `TokenWouldLeak`."""
     error = redirects.leak(response)
     if error is not None and current_app.config["WTF_CSRF_ENABLED"]:
         if not settings.get(current_app.config, "CSRF_REPORT_ONLY"):

@@ -44,7 +44,7 @@ class SessionView(ABC):
 
     @abstractmethod
     def checking_scope(self) -> Scope | None:
-        """What a token must be bound to; None where the request brought no session. Asks the store."""
+        """What a token must be bound to; None if the request brought no session. Asks the store."""
 
     @abstractmethod
     def other_sids(self) -> Iterator[str]:
@@ -103,7 +103,7 @@ def of(session: Any) -> SessionView:
 
 
 class HoldfastSession(Protocol):
-    """The part of this package's `Session` that is asked here; `csrf` does not import `sessions`."""
+    """The part of this package's `Session` that is used here; `csrf` imports no `sessions`."""
 
     #: Its `kind.name` is "SIGNED_IN" for somebody signed in.
     cookie: Any

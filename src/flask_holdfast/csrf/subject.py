@@ -30,22 +30,22 @@ def known_fingerprint() -> str | None:
     return fingerprint() if session_view.current().is_known else None
 
 
-def author_mark() -> bytes:
-    """A mark of the user, by which `is_author` knows them again. Asks the store."""
-    return tokens.mark(token_settings.minting_key(), user_id(), time.time())
+def author_tag() -> bytes:
+    """The code by which `is_author` recognizes the user. Asks the store."""
+    return tokens.author_tag(token_settings.minting_key(), user_id(), time.time())
 
 
-def is_author(mark: bytes, *, within: float | None = None) -> bool:
-    """Whether `mark`, from `author_mark` or a token, was made for the user who is signed in now,
+def is_author(tag: bytes, *, within: float | None = None) -> bool:
+    """Whether `tag`, from `author_tag` or a token, was made for the user who is signed in now,
     and within the last `within` seconds. Asks the store.
     """
     keys, now = token_settings.accepted_keys(), time.time()
     if within is None:
-        return tokens.is_marked(keys, mark, user_id())
+        return tokens.is_author(keys, tag, user_id())
     since = now - within
     # What a stranger makes up costs no store command.
-    return tokens.may_be_marked(keys, mark, since, now) and tokens.is_marked(
-        keys, mark, user_id(), since=since
+    return tokens.may_be_author_tag(keys, tag, since, now) and tokens.is_author(
+        keys, tag, user_id(), since=since
     )
 
 

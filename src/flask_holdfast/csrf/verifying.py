@@ -11,7 +11,7 @@ from itsdangerous import BadData
 from . import session_view, token_settings, tokens
 from .reasons import Reason
 from .session_view import SessionView
-from .tokens import Kind, Scope
+from .tokens import PageKind, Scope
 
 #: No token of Flask-WTF's is longer; what is longer is not even looked at.
 _MAX_STOCK_LENGTH = 512
@@ -49,7 +49,7 @@ def form_token() -> str | None:
     return next(named, None)
 
 
-def kind_of(token: str) -> Kind | None:
+def kind_of(token: str) -> PageKind | None:
     """What `token` says of itself if it is authentic for the session that the cookie names, else
     None. Asks no store; with sessions of another package, which have to be asked, always None.
     """
@@ -70,7 +70,7 @@ def was_signed_out(token: str) -> bool:
     if view.was_signed_out():
         return True
     former = view.former_sid()
-    return former is not None and _kind_for(former, token) is Kind.UNASKED
+    return former is not None and _kind_for(former, token) is PageKind.UNASKED
 
 
 def session_fingerprint(token: str) -> str:
@@ -117,7 +117,7 @@ def _this_request() -> str:
     return tokens.purpose(request.method, request.script_root + request.path)
 
 
-def _kind_for(sid: str, token: str) -> Kind | None:
+def _kind_for(sid: str, token: str) -> PageKind | None:
     return tokens.kind_of(token_settings.accepted_keys(), sid, token, time.time())
 
 
@@ -129,9 +129,9 @@ def _is_of_another(view: SessionView, token: str) -> bool:
     """
     if view.rotates_at_login:
         return False
-    mark, user = tokens.mark_in(token), view.user_id()
+    tag, user = tokens.author_tag_in(token), view.user_id()
     return user is not None and not any(
-        tokens.is_marked(token_settings.accepted_keys(), mark, whose) for whose in (user, None)
+        tokens.is_author(token_settings.accepted_keys(), tag, whose) for whose in (user, None)
     )
 
 
