@@ -2,8 +2,8 @@
 
 A response that holds a CSRF token, or that depends on whose session it is, is for one person. A
 shared cache would show it to everybody, and go on giving out pages whose forms are dead. Sessions,
-CSRF protection and security headers each say here what they know of a response. They may do so in
-any order: a header is only ever made stricter.
+CSRF protection and security headers each say here what they know of a response, one after the
+other. No call makes a header less strict than it was.
 """
 
 from __future__ import annotations

@@ -30,8 +30,8 @@ from flask.views import View
 from werkzeug.exceptions import HTTPException
 
 from .. import caching, settings, signals
-from ..exceptions import SettingError, StoreUnavailable, printable
-from ..fetch_metadata import SAFE_METHODS, Origin, Proof, only_the_scheme_differs, parse_origin
+from ..exceptions import StoreUnavailable, printable
+from ..fetch_metadata import SAFE_METHODS, Proof, only_the_scheme_differs, parse_origin
 from . import (
     answer,
     flask_wtf_compat,
@@ -41,14 +41,12 @@ from . import (
     minting,
     redirects,
     refill,
-    request_origin,
     templating,
-    token_settings,
-    verifying,
 )
 from .decision import Decision, Outcome, Place, decide
 from .exemptions import Named
 from .reasons import Reason
+from .request_facts import RequestFacts, trusted_origins
 
 logger = logging.getLogger("flask_holdfast.csrf")
 
@@ -110,7 +108,7 @@ class CSRFProtect(flask_wtf.csrf.CSRFProtect):
                 "This app is protected against CSRF already: keep one CSRFProtect, "
                 'and find it in app.extensions["csrf"].'
             )
-        _trusted_origins(tuple(settings.get(app.config, "CSRF_TRUSTED_ORIGINS")))
+        trusted_origins(app.config)
         app.config.setdefault("WTF_CSRF_METHODS", UNSAFE_METHODS)
         methods = app.config["WTF_CSRF_METHODS"]
         super().init_app(app)
@@ -206,7 +204,7 @@ class CSRFProtect(flask_wtf.csrf.CSRFProtect):
         config: Mapping[str, Any] = known.config if known else {}
         reason = handshake.check(
             environ,
-            _trusted_origins(tuple(settings.get(config, "CSRF_TRUSTED_ORIGINS"))),
+            trusted_origins(config),
             cookies_without_origin=cookies_without_origin,
         )
         if reason is None:
@@ -374,57 +372,6 @@ def _is_good(asked: Request) -> bool:
         return decide(RequestFacts(asked, _never)).outcome is not Outcome.REFUSED
     except (HTTPException, StoreUnavailable):  # the body is too large; or nobody can tell
         return False
-
-
-class RequestFacts:
-    """The facts about one request, each looked up when the decision asks for it."""
-
-    def __init__(self, request: Request, exempt: Callable[[], bool]) -> None:
-        self._request = request
-        self._config = current_app.config
-        self._exempt = exempt
-
-    def is_protected(self) -> bool:
-        return self._request.method in self._config["WTF_CSRF_METHODS"]
-
-    def is_exempt(self) -> bool:
-        return self._exempt()
-
-    def is_bearer(self) -> bool:
-        return isolation.is_isolated(self._request)
-
-    def origin(self) -> Reason | Proof:
-        return request_origin.gate(
-            self._request,
-            _trusted_origins(tuple(settings.get(self._config, "CSRF_TRUSTED_ORIGINS"))),
-            strict_referer=self._config["WTF_CSRF_SSL_STRICT"],
-        )
-
-    def tokens(self, place: Place) -> Iterator[str]:
-        if place is Place.HEADER:
-            named = map(self._request.headers.get, self._config["WTF_CSRF_HEADERS"])
-            yield from filter(None, named)
-        elif token := verifying.form_token():
-            yield token
-
-    def verdict(self, token: str) -> Reason | None:
-        return verifying.verdict(token, token_settings.time_limit())
-
-    def old_tokens_pass(self) -> bool:
-        return bool(settings.get(self._config, "CSRF_EXPIRED_POLICY") == "same-origin")
-
-
-@functools.lru_cache(maxsize=16)
-def _trusted_origins(configured: tuple[str, ...]) -> frozenset[Origin]:
-    parsed = {text: parse_origin(text) for text in configured}
-    for text, known in parsed.items():
-        if known is None or known.scheme not in {"http", "https"}:
-            raise SettingError(
-                "CSRF_TRUSTED_ORIGINS",
-                text,
-                'Write scheme and host, and nothing after them: "https://app.example".',
-            )
-    return frozenset(known for known in parsed.values() if known is not None)
 
 
 def _refused(decision: Decision, reason: Reason) -> CSRFError:
