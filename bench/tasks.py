@@ -107,14 +107,14 @@ def _flask_wtf_tokens(app: Flask, visitor: Visitor) -> dict[str, Task]:
 
 
 def _our_tokens(app: Flask, visitor: Visitor) -> dict[str, Task]:
-    from flask_holdfast.csrf import current
+    from flask_holdfast.csrf import minting, token_settings, verifying
 
     def mint() -> str:
         g.pop("_holdfast_csrf", None)
-        return current.issue()
+        return minting.issue()
 
     def check(token: str) -> None:
-        if current.verdict(token, current.time_limit()) is not None:
+        if verifying.verdict(token, token_settings.time_limit()) is not None:
             raise WrongAnswer("our own token is refused")
 
     return _tokens(app, visitor, mint, check)

@@ -18,6 +18,9 @@ from enum import Enum
 #: passes on and others count as part of the value.
 BLANKS = " \t"
 
+#: Marks the WSGI environment of a request whose cookies count for nothing, and were removed.
+ISOLATED = "flask_holdfast.isolated"
+
 
 class Credential(Enum):
     """The kind of credential that an Authorization header presents."""

@@ -20,7 +20,7 @@ from flask import Flask, Response, current_app, request
 from flask.globals import request_ctx
 from werkzeug.exceptions import HTTPException
 
-from . import settings
+from . import caching, credentials, settings
 
 _P = ParamSpec("_P")
 
@@ -149,16 +149,23 @@ def _add(response: Response) -> Response:
     nonce = request.environ.get(_NONCE)
     headers = response.headers
     kind = _kind(tuple(headers.getlist("Content-Type")))
-    kept = bool(nonce) or _session_was_used()
     over = {**_for_kind(kind, settings.get(config, "HOLDFAST_CSP")), **view_csp}
     more = {**settings.get(config, "HOLDFAST_HEADERS"), **view_headers}
+    if "Cache-Control" not in more:
+        session = request_ctx._session  # noqa: SLF001 - `flask.session` would mark it as used
+        known = caching.Known(
+            session=caching.was_read(session),
+            isolated=credentials.ISOLATED in request.environ,
+            nonce=bool(nonce),
+        )
+        caching.restrict(headers, known, caching.Promise.NO_STORE)
     if not (nonce or over or more):
-        names, usual = _usual(kind, request.is_secure, kept)
+        names, usual = _usual(kind, request.is_secure)
         if names.isdisjoint([name.lower() for name, _ in headers]):
             # Each was checked when it was written down above: that costs as much again.
             headers._list.extend(usual)  # noqa: SLF001
             return response
-    chosen = {**_chosen(kind, request.is_secure, kept, nonce, over), **more}
+    chosen = {**_chosen(kind, request.is_secure, nonce, over), **more}
     there = {name.lower() for name, _ in headers}
     headers.extend(
         [(name, value) for name, value in chosen.items() if value and name.lower() not in there]
@@ -219,15 +226,10 @@ def _for_kind(kind: _Kind, csp: Mapping[str, str | None]) -> Mapping[str, str | 
 
 
 def _chosen(
-    kind: _Kind, secure: bool, kept: bool, nonce: str | None, over: Mapping[str, str | None]
+    kind: _Kind, secure: bool, nonce: str | None, over: Mapping[str, str | None]
 ) -> dict[str, str | None]:
-    """The set for one kind of response, with `over` laid over the policy's directives.
-
-    `kept`: whether the response is for one person, and no cache may keep it.
-    """
+    """The set for one kind of response, with `over` laid over the policy's directives."""
     chosen: dict[str, str | None] = {**COMMON, **(HSTS if secure else {})}
-    if kept:
-        chosen["Cache-Control"] = "no-store"
     headers, csp = _SETS[kind]
     scripts = {"script-src": SCRIPTS_WITH_NONCE} if nonce and kind is _Kind.PAGE else {}
     policy = _policy({**csp, **scripts, **over}, nonce)
@@ -235,11 +237,9 @@ def _chosen(
 
 
 @functools.lru_cache(maxsize=16)
-def _usual(kind: _Kind, secure: bool, kept: bool) -> tuple[frozenset[str], list[tuple[str, str]]]:
+def _usual(kind: _Kind, secure: bool) -> tuple[frozenset[str], list[tuple[str, str]]]:
     """The set where nobody asked for another one: its names in small letters, and the headers."""
-    chosen = [
-        (name, value) for name, value in _chosen(kind, secure, kept, None, {}).items() if value
-    ]
+    chosen = [(name, value) for name, value in _chosen(kind, secure, None, {}).items() if value]
     return frozenset(name.lower() for name, _ in chosen), chosen
 
 
@@ -251,9 +251,3 @@ def _policy(directives: Mapping[str, str | None], nonce: str | None) -> str:
         if value is not None
     }
     return "; ".join(f"{name} {value}".strip() for name, value in filled.items())
-
-
-def _session_was_used() -> bool:
-    """Whether the response may depend on whose session it is."""
-    session = request_ctx._session  # noqa: SLF001 - `flask.session` would mark it as used
-    return bool(getattr(session, "touched", getattr(session, "accessed", False)))

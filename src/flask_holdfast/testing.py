@@ -20,7 +20,7 @@ from flask.testing import FlaskClient
 from werkzeug.datastructures import Headers
 from werkzeug.test import EnvironBuilder
 
-from .csrf import current
+from .csrf import minting
 from .fetch_metadata import SAFE_METHODS
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class HoldfastClient(FlaskClient):
         or `subdomain`; without them where the app says that it is.
         """
         with self._request(**where):
-            return current.issue(unasked=True)
+            return minting.issue(unasked=True)
 
     def sign_in(self, user: object, *, remember: bool = False, base_url: str | None = None) -> None:
         """Sign `user` in, as the app's own login view would, without its form.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import Page, expect
 
-from flask_holdfast.csrf import current
+from flask_holdfast.csrf import minting, subject, verifying
 from server import models
 from tests import services
 from tests.attacks.front import Front
@@ -86,7 +86,8 @@ def site(
         with served(front, HOST, tls if is_https else None) as url:
             made = Site(front, app, url, stop_time(app), "without script" not in way)
             # The tokens' own look at the time.
-            monkeypatch.setattr(current, "time", SimpleNamespace(time=lambda: made.clock()))
+            for module in (minting, subject, verifying):
+                monkeypatch.setattr(module, "time", SimpleNamespace(time=lambda: made.clock()))
             yield made
 
 

@@ -20,7 +20,7 @@ FOREIGN = {"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"}
 
 
 class Clock:
-    """Time as seen by the tokens, moved by hand."""
+    """The time that tokens see, moved by hand."""
 
     def __init__(self) -> None:
         self.now = 1_790_000_000.0

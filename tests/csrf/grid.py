@@ -1,4 +1,4 @@
-"""Every kind of request there is, and what the rules say of it.
+"""The grid of all kinds of requests, with what the rules say of each.
 
 The rules are written here a second time, over what the headers *mean* ("ours", "foreign")
 and not over their text, so that no parser is shared with what is tested.
@@ -13,12 +13,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any
 
+from flask_holdfast import fetch_metadata
 from flask_holdfast.credentials import Credential, presented
-from flask_holdfast.csrf import origin
 from flask_holdfast.csrf.decision import Outcome, Place
-from flask_holdfast.csrf.origin import Origin, Proof
 from flask_holdfast.csrf.reasons import Reason
-from flask_holdfast.fetch_metadata import SAFE_METHODS
+from flask_holdfast.fetch_metadata import SAFE_METHODS, Origin, Proof, Refusal
 
 PARTNER = "https://pay.example"
 TRUSTED = frozenset({Origin("https", "pay.example", 443)})
@@ -29,7 +28,7 @@ _CODES = {reason.value: reason for reason in Reason}
 
 @dataclass(frozen=True)
 class Case:
-    """A request. Of its headers it is said what they mean, None where they are missing."""
+    """A request. Its headers are given by what they mean; None: missing."""
 
     method: str = "POST"
     exempt: bool = False
@@ -83,7 +82,7 @@ class Case:
 
 
 class Facts:
-    """What `decide` asks, answered from a case by the same parts as in a request."""
+    """The facts of a case for `decide`, found by the same functions as those of a real request."""
 
     def __init__(self, case: Case) -> None:
         self.case = case
@@ -99,14 +98,15 @@ class Facts:
         return presented(self.sent.get("Authorization")) is Credential.BEARER
 
     def origin(self) -> Reason | Proof:
-        return origin.check(
-            origin.parse_origin(f"{self.case.scheme}://{self.case.host}"),
+        said = fetch_metadata.check(
+            fetch_metadata.parse_origin(f"{self.case.scheme}://{self.case.host}"),
             sec_fetch_site=self.sent.get("Sec-Fetch-Site"),
             origin=self.sent.get("Origin"),
             referer=self.sent.get("Referer"),
             trusted=TRUSTED,
             strict_referer=self.case.strict,
         )
+        return Reason.of(said) if isinstance(said, Refusal) else said
 
     def tokens(self, place: Place) -> list[str]:
         return [token for token in (getattr(self.case, place.value),) if token]
@@ -162,7 +162,7 @@ def _gate(case: Case) -> str:
 
 
 class Unreadable(io.BytesIO):
-    """A body that must not be read, in any of the ways in which it could be."""
+    """A body that must not be read in any way."""
 
     def read(self, *of: Any) -> Any:
         raise AssertionError("the body was read")

@@ -1,4 +1,4 @@
-"""What a refused client gets: in the form that it asked for, and in its language."""
+"""The answer to a refused request: in the format that the client asked for, and translated."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class TestProblemDetails:
             pytest.param("nonsense;;q=x, ,", "text/html", id="a client that says nothing"),
         ],
     )
-    def test_are_for_clients_that_name_them(
+    def test_problem_details_go_to_clients_that_name_them(
         self, client: FlaskClient, accept: str, mimetype: str
     ) -> None:
         assert client.post("/write", headers=OWN | {"Accept": accept}).mimetype == mimetype
 
     @pytest.mark.parametrize("status", [400, 403])
-    def test_say_what_rfc_9457_asks_for_and_what_our_json_says(
+    def test_problem_details_say_what_rfc_9457_asks_for_and_what_our_json_says(
         self, app: Flask, status: int
     ) -> None:
         app.config["CSRF_ERROR_STATUS"] = status
@@ -60,7 +60,7 @@ class TestProblemDetails:
         fresh = OWN | {"X-CSRFToken": body["csrf_token"]}
         assert client.post("/write", headers=fresh).status_code == 200
 
-    def test_hold_no_token_for_another_origin(self, client: FlaskClient) -> None:
+    def test_problem_details_hold_no_token_for_another_origin(self, client: FlaskClient) -> None:
         refused = client.post("/write", headers=FOREIGN | {"Accept": PROBLEM})
 
         assert refused.json is not None
@@ -69,7 +69,9 @@ class TestProblemDetails:
 
 class TestStatus:
     @pytest.mark.parametrize("accept", ["text/html", JSON, PROBLEM])
-    def test_is_400_or_what_the_application_wants(self, app: Flask, accept: str) -> None:
+    def test_the_status_is_400_or_403_where_the_application_says_so(
+        self, app: Flask, accept: str
+    ) -> None:
         client = browser(app)
         assert client.post("/write", headers=OWN | {"Accept": accept}).status_code == 400
 
@@ -78,7 +80,7 @@ class TestStatus:
         assert client.post("/write", headers=OWN | {"Accept": accept}).status_code == 403
 
     @pytest.mark.parametrize("wrong", [200, 500, "403", None, True])
-    def test_that_lets_a_refusal_pass_for_something_else_is_an_error(self, wrong: object) -> None:
+    def test_a_status_that_is_no_refusal_is_an_error_at_start(self, wrong: object) -> None:
         app = Flask("site")
         app.config.update(SECRET_KEY=KEY, SESSION_STORE_URL="memory://", CSRF_ERROR_STATUS=wrong)
 
@@ -122,7 +124,7 @@ class TestTranslation:
     def upside(self, sentence: str) -> str:
         return "de" if sentence == "en" else f"<{sentence.upper()}>"
 
-    def test_reaches_every_sentence_for_people_and_programs(self, app: Flask) -> None:
+    def test_every_sentence_for_people_and_programs_is_translated(self, app: Flask) -> None:
         app.config["CSRF_TRANSLATE"] = self.upside
         client = browser(app)
 
@@ -136,8 +138,8 @@ class TestTranslation:
         assert program["error"] == "<THE CSRF TOKEN IS MISSING.>"
         assert program["reason"] == "token_missing"
 
-    def test_misses_no_sentence_of_the_templates(self) -> None:
-        """Text between tags that no `t(...)` gives is English for everybody."""
+    def test_every_sentence_of_the_templates_is_translated(self) -> None:
+        """Text between tags that does not pass `t(...)` would be English for everybody."""
         for path in TEMPLATES.glob("*.html"):
             text = re.sub(
                 r"\{#.*?#\}|<(style|script).*?</\1>", "", path.read_text(), flags=re.DOTALL
@@ -145,7 +147,7 @@ class TestTranslation:
             bare = re.sub(r"\{[{%].*?[}%]\}|<[^>]*>", "", text, flags=re.DOTALL)
             assert not re.search(r"[A-Za-z]{2}", bare), path.name
 
-    def test_that_cannot_be_called_is_an_error_at_start(self) -> None:
+    def test_a_translation_that_cannot_be_called_is_an_error_at_start(self) -> None:
         app = Flask("site")
         app.config.update(SECRET_KEY=KEY, SESSION_STORE_URL="memory://", CSRF_TRANSLATE="de")
 
@@ -162,7 +164,7 @@ class TestPage:
             (OWN | {"X-CSRFToken": "1" * 73}, "Your session has ended"),
         ],
     )
-    def test_says_what_happened_and_what_to_do(
+    def test_the_page_says_what_happened_and_what_to_do(
         self, client: FlaskClient, headers: dict[str, str], said: str
     ) -> None:
         page = client.post("/write", headers=headers).text
@@ -176,7 +178,7 @@ class TestPage:
         ("view", "link"),
         [("sign_in_form", 'href="/sign-in" target="_blank" rel="noopener"'), ("gone", None)],
     )
-    def test_leads_to_where_flask_login_says_one_signs_in(
+    def test_the_page_links_to_the_login_view_of_flask_login(
         self, app: Flask, view: str, link: str | None
     ) -> None:
         class Manager:
@@ -190,7 +192,7 @@ class TestPage:
         assert ("_blank" in page) == (link is not None)
         assert link is None or link in page
 
-    def test_of_an_application_may_keep_what_ours_says(
+    def test_an_applications_own_page_may_keep_what_ours_says(
         self, foreign: Flask, tmp_path: Path
     ) -> None:
         folder = tmp_path / "holdfast"
@@ -206,10 +208,10 @@ class TestPage:
         assert "This page was out of date" in page
 
     @pytest.mark.parametrize("headers", [OWN, FOREIGN])
-    def test_of_an_application_may_extend_its_base(
+    def test_an_applications_own_page_may_extend_its_base(
         self, app: Flask, headers: dict[str, str]
     ) -> None:
-        """Which shows what the application's context processors give, such as who is signed in."""
+        """The base shows what context processors of the application give, such as the user."""
         app.context_processor(lambda: {"shop": {"name": "Corner Shop"}, "reason": "none of theirs"})
         app.jinja_loader = DictLoader(
             {
@@ -225,8 +227,8 @@ class TestPage:
         assert refused.text.startswith("<title>Corner Shop</title>")
         assert refused.text.endswith(("token_missing", "cross_origin"))
 
-    def test_runs_no_context_processor_for_a_page_of_ours(self, app: Flask) -> None:
-        """One of them may fetch the session: a refusal costs nothing by itself."""
+    def test_our_own_page_runs_no_context_processor(self, app: Flask) -> None:
+        """A context processor may fetch the session; a refusal costs no store command."""
 
         @app.context_processor
         def fail() -> dict[str, object]:
@@ -234,7 +236,7 @@ class TestPage:
 
         assert browser(app).post("/write", headers=FOREIGN).status_code == 400
 
-    def test_has_a_style_that_the_policy_lets_through(self) -> None:
+    def test_the_style_of_the_page_passes_its_content_security_policy(self) -> None:
         app = Flask("site")
         app.config.update(SECRET_KEY=KEY, SESSION_STORE_URL="memory://")
         Holdfast(app)

@@ -116,14 +116,18 @@ def test_bearer_needs_no_token_from_any_origin(client: Browser) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_beside_a_cookie_it_runs_as_bearer_alone(client: Browser, method: str) -> None:
+def test_a_request_with_bearer_and_cookie_runs_as_the_bearers_user(
+    client: Browser, method: str
+) -> None:
     assert client.open("/who", method=method, headers=BEARER).text == "program"
     unknown = {"Authorization": "Bearer of-nobody"}
     assert client.open("/who", method=method, headers=unknown).text == "nobody"
 
 
 @pytest.mark.parametrize("switch", ["WTF_CSRF_ENABLED", "WTF_CSRF_CHECK_DEFAULT"])
-def test_so_it_does_where_the_check_is_switched_off(client: Browser, switch: str) -> None:
+def test_with_the_check_switched_off_bearer_and_cookie_still_run_as_the_bearers_user(
+    client: Browser, switch: str
+) -> None:
     client.application.config[switch] = False
 
     assert client.get("/who", headers=BEARER).text == "program"
@@ -166,7 +170,9 @@ def test_no_other_credential_lifts_the_check(client: Browser, authorization: str
 
 
 @pytest.mark.parametrize("query", [{"access_token": "abc.def-1"}, {"Authorization": "Bearer a"}])
-def test_nor_does_a_token_in_the_query(client: Browser, query: dict[str, str]) -> None:
+def test_a_bearer_token_in_the_query_does_not_lift_the_check(
+    client: Browser, query: dict[str, str]
+) -> None:
     assert client.post("/who", query_string=query, headers=FOREIGN).status_code == 400
 
 
@@ -177,26 +183,28 @@ class TestSwitchedOff:
     def _off(self, client: Browser) -> None:
         client.application.config["CSRF_BEARER"] = False
 
-    def test_a_bearer_lifts_nothing(self, client: Browser) -> None:
+    def test_with_csrf_bearer_off_a_bearer_does_not_lift_the_check(self, client: Browser) -> None:
         assert client.post("/who", headers=BEARER).status_code == 400
         assert client.post("/who", headers=BEARER | FOREIGN).status_code == 400
 
-    def test_and_the_session_counts_as_ever(self, client: Browser) -> None:
+    def test_with_csrf_bearer_off_the_session_counts(self, client: Browser) -> None:
         assert client.get("/who", headers=BEARER).text == "anna"
         token = {"X-CSRFToken": client.get("/token").text}
         assert client.post("/who", headers=BEARER | OWN | token).text == "anna"
 
-    def test_without_a_session_the_program_is_still_known(self, client: Browser) -> None:
+    def test_with_csrf_bearer_off_a_program_without_a_session_is_still_known(
+        self, client: Browser
+    ) -> None:
         assert browser(client.application).get("/who", headers=BEARER).text == "program"
 
-    def test_and_may_sign_in(self, client: Browser) -> None:
+    def test_with_csrf_bearer_off_a_view_may_sign_in(self, client: Browser) -> None:
         assert client.get("/sign-in", headers=BEARER).text == "ok"
 
 
 class TestLogin:
-    """Nothing of the session is kept, so a login in a Bearer request would be a silent no."""
+    """Nothing of the session is kept, so a login in a Bearer request would fail unnoticed."""
 
-    def test_is_an_error_that_says_so(
+    def test_a_login_in_a_bearer_request_is_an_error_that_says_so(
         self, client: Browser, caplog: pytest.LogCaptureFixture
     ) -> None:
         answer = client.get("/sign-in", headers=BEARER)
@@ -251,7 +259,9 @@ class TestSinglePageApp:
         assert answer.text == "program"
         assert not answer.headers.getlist("Set-Cookie")
 
-    def test_without_its_bearer_it_is_another_site(self, client: Browser) -> None:
+    def test_a_single_page_app_without_its_bearer_is_refused_as_another_site(
+        self, client: Browser
+    ) -> None:
         sender = {"Origin": "https://app.example", "Sec-Fetch-Site": "cross-site"}
 
         assert client.post("/who", headers=sender, json={"a": 1}).status_code == 400
@@ -282,7 +292,7 @@ def test_a_single_page_app_in_chromium(page: Page, whole: Flask, credentials: st
 def test_no_cookie_is_left_that_a_careless_reader_takes_for_the_sessions(
     client: Browser, blank: str
 ) -> None:
-    """`strip()` takes more for a blank than a header has."""
+    """`str.strip()` removes more than the blanks of a header, and may turn another name into ours."""
     app = client.application
     sender, name = app.test_client(use_cookies=False), app.config["SESSION_COOKIE_NAME"]
     remember = app.config.get("REMEMBER_COOKIE_NAME", "remember_token")

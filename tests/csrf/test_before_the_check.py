@@ -1,5 +1,5 @@
-"""Nothing of the application runs with a person's session before their request was found good:
-no hook, wherever it was hung, and no error handler of an address that has no view.
+"""No code of the application runs with a person's session before the request has passed the check:
+no hook, whenever it was registered, and no error handler for an address without a view.
 """
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ def test_a_refusal_for_its_token_may_be_answered_as_the_person(ada: Browser, see
 
 
 def test_a_flash_for_a_browser_that_sent_no_cookie_is_not_lost(app: Flask, seen: Seen) -> None:
-    """SameSite held it back: the request has nobody's session, and nothing to hide."""
+    """SameSite withheld the cookie: the request has nobody's session, and nothing to hide."""
 
     def flashes(error: Any) -> Any:
         session["flashed"] = "again, please"
@@ -229,7 +229,7 @@ class TestSwitches:
 
 
 def test_who_runs_the_hooks_by_hand_is_checked(app: Flask) -> None:
-    """As Flask's documentation does it in tests."""
+    """Flask's documentation runs the hooks by hand in tests (`preprocess_request`)."""
     del app.before_request_funcs["early"]
     forged = app.test_request_context("/write", method="POST", headers=FOREIGN)
     with forged, pytest.raises(CSRFError):
@@ -267,7 +267,7 @@ def test_a_store_that_does_not_answer_makes_no_503_of_a_404(
 
 
 def test_nothing_is_believed_of_the_request_before(app: Flask) -> None:
-    """What one request was found to be says nothing of the next under the same app context."""
+    """Two requests under one app context share `g`, but not the result of the check."""
     client = browser(app)
     token = token_of(client)
     with app.app_context():

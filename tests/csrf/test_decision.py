@@ -1,4 +1,4 @@
-"""The decision over its whole grid, and the cases that are worth a name."""
+"""The decision for every kind of request, and the named cases that stand for an attack or a bug."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ GATE_REASONS = (
 
 @pytest.mark.timeout(1800)
 def test_the_whole_grid(full: bool, record_property: Callable[[str, object], None]) -> None:
-    """Every request there is (16,588,800 kinds) gets the answer that the rules give it."""
+    """Every kind of request (16,588,800 of them) gets the answer that the rules give."""
     ran: Counter[Outcome] = Counter()
     for case in grid.cases(full, sample=60_000):
         decision = decide(grid.Facts(case))
@@ -175,6 +175,6 @@ def row(sentence: str, source: str, answer: Reason | None, **parts: str | bool |
     ],
 )  # fmt: skip
 def test_named_cases(case: Case, answer: Reason | None) -> None:
-    """What is in brackets is where the case comes from."""
+    """The second column says where each case comes from."""
     assert decide(grid.Facts(case)).reason is answer
     assert grid.expected(case)[1] == answer

@@ -96,7 +96,7 @@ DECORATORS = {
 
 @pytest.mark.parametrize("decorate", DECORATORS.values(), ids=DECORATORS)
 @pytest.mark.parametrize("order", ["exempt outside", "exempt inside"])
-def test_decorated_views(
+def test_a_decorated_view_is_exempt_whatever_its_decorators(
     app: Flask, csrf: CSRFProtect, decorate: Callable[[Endpoint], Endpoint], order: str
 ) -> None:
     view = made_by_a_factory("view")
@@ -120,7 +120,7 @@ def test_exempting_a_view_does_not_exempt_another_that_is_made_from_it(
     assert open_to_all(app) == {"webhook"}
 
 
-def test_class_views(app: Flask, csrf: CSRFProtect) -> None:
+def test_a_class_view_is_exempt_by_its_class_or_its_function(app: Flask, csrf: CSRFProtect) -> None:
     class ByClass(MethodView):
         def post(self) -> str:
             return "ok"
@@ -149,7 +149,7 @@ def test_class_views(app: Flask, csrf: CSRFProtect) -> None:
     assert open_to_all(app) == {"by_class", "by_class_decorated", "by_function", "by_decorators"}
 
 
-def test_methods_and_callable_objects(app: Flask, csrf: CSRFProtect) -> None:
+def test_methods_and_callable_objects_are_exempt_by_identity(app: Flask, csrf: CSRFProtect) -> None:
     class Hooks:
         __hash__ = None  # type: ignore[assignment]
 
@@ -182,7 +182,7 @@ def webhook() -> str:
     return "ok"
 
 
-def test_names(app: Flask, csrf: CSRFProtect) -> None:
+def test_a_view_may_be_exempted_by_its_name(app: Flask, csrf: CSRFProtect) -> None:
     add(app, "by_endpoint", made_by_a_factory("x"))
     add(app, "by_module_and_function", webhook)
     add(app, "nameless", functools.partial(made_by_a_factory("x")))
@@ -192,7 +192,9 @@ def test_names(app: Flask, csrf: CSRFProtect) -> None:
     assert open_to_all(app) == {"by_endpoint", "by_module_and_function"}
 
 
-def test_blueprints(app: Flask, csrf: CSRFProtect) -> None:
+def test_a_blueprint_is_exempt_with_all_that_are_nested_in_it(
+    app: Flask, csrf: CSRFProtect
+) -> None:
     def blueprint(name: str) -> Blueprint:
         made = Blueprint(name, __name__, url_prefix=f"/{name}")
         made.add_url_rule("/hook", "hook", made_by_a_factory(name), methods=["POST"])
@@ -222,7 +224,7 @@ def test_an_exempt_view_is_still_checked_when_it_asks_for_it(app: Flask, csrf: C
 
 
 class TestListed:
-    """Whoever reads the log of a start sees where the application stands open."""
+    """The log of a start says where the application is open."""
 
     def lines(self, app: Flask, caplog: pytest.LogCaptureFixture) -> list[str]:
         caplog.set_level(logging.INFO, logger="flask_holdfast.csrf")
@@ -331,21 +333,25 @@ class TestWithoutSession:
         return client
 
     @pytest.mark.parametrize("path", ["/without", "/decorated", "/hooks/who"])
-    def test_nobody_is_signed_in_there(self, client: Browser, path: str) -> None:
+    def test_nobody_is_signed_in_in_a_view_without_session(
+        self, client: Browser, path: str
+    ) -> None:
         answer = client.post(path, headers=FOREIGN)
 
         assert answer.text == "nobody"
         assert not answer.headers.getlist("Set-Cookie")
 
-    def test_nor_on_a_safe_method(self, client: Browser) -> None:
+    def test_nobody_is_signed_in_in_a_view_without_session_on_a_safe_method(
+        self, client: Browser
+    ) -> None:
         assert client.get("/without").text == "nobody"
 
-    def test_and_elsewhere_the_session_is_what_it_was(self, client: Browser) -> None:
+    def test_views_beside_one_without_session_keep_theirs(self, client: Browser) -> None:
         client.post("/without", headers=FOREIGN)
 
         assert client.post("/with", headers=FOREIGN).text == "anna"
 
-    def test_a_login_there_is_an_error(self, client: Browser) -> None:
+    def test_a_login_in_a_view_without_session_is_an_error(self, client: Browser) -> None:
         answer = client.post("/login", headers=FOREIGN)
 
         assert answer.status_code == 500
@@ -353,12 +359,16 @@ class TestWithoutSession:
         assert client.get("/with").text == "anna"
 
     @pytest.mark.parametrize("switch", ["WTF_CSRF_ENABLED", "WTF_CSRF_CHECK_DEFAULT"])
-    def test_also_where_the_check_is_switched_off(self, client: Browser, switch: str) -> None:
+    def test_a_view_without_session_has_none_with_the_check_switched_off(
+        self, client: Browser, switch: str
+    ) -> None:
         client.application.config[switch] = False
 
         assert client.post("/without", headers=FOREIGN).text == "nobody"
 
-    def test_also_where_refusals_are_only_reported(self, client: Browser) -> None:
+    def test_a_view_without_session_has_none_where_refusals_are_only_reported(
+        self, client: Browser
+    ) -> None:
         client.application.config["CSRF_REPORT_ONLY"] = True
 
         assert client.post("/without", headers=FOREIGN).text == "nobody"

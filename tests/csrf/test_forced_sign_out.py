@@ -1,8 +1,8 @@
-"""Another site's form must not sign anybody out by what it makes us answer.
+"""No form or link of another site signs anybody out.
 
-Its POST comes without the session's cookie, which SameSite=Lax withholds; with Strict a link does
-too. An answer that then sets a cookie of that name, for the token in its page or for what a view
-writes, takes the place of the one that was withheld.
+Such a request comes without the session cookie: SameSite=Lax withholds it from a POST, and Strict
+from a link, too. If the answer then sets a session cookie, for the token in its page or for what a
+view writes, it replaces the one that was withheld.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PAGE = '<meta name="csrf-token" content="{{ csrf_token() }}">'
 
 
 def base() -> str:
-    """What many applications have on each page, those for errors too."""
+    """The part of a page that many applications have everywhere, on error pages, too."""
     from flask import render_template_string
 
     return render_template_string(PAGE)
@@ -75,7 +75,7 @@ def visitor(app: Flask) -> Browser:
 
 @pytest.mark.parametrize("path", ["/write", "/nothing", "/page"])
 @pytest.mark.parametrize("headers", ANOTHER_SITE)
-def test_no_page_with_a_token_sets_a_cookie(
+def test_no_page_with_a_token_sets_a_cookie_over_the_one_withheld(
     visitor: Browser, headers: dict[str, str], path: str
 ) -> None:
     answer = visitor.post(path, headers=headers)
@@ -85,7 +85,7 @@ def test_no_page_with_a_token_sets_a_cookie(
 
 
 @pytest.mark.parametrize("headers", ANOTHER_SITE)
-def test_nor_does_a_link_to_one_with_strict(
+def test_a_link_of_another_site_to_a_page_with_a_token_sets_no_cookie_under_strict(
     app: Flask, visitor: Browser, headers: dict[str, str]
 ) -> None:
     app.config["SESSION_COOKIE_SAMESITE"] = "Strict"
@@ -97,11 +97,11 @@ def test_nor_does_a_link_to_one_with_strict(
 
 
 @pytest.mark.parametrize("headers", ANOTHER_SITE)
-def test_nor_does_what_a_view_or_an_error_handler_writes(
+def test_what_a_view_or_an_error_handler_writes_sets_no_cookie_over_the_one_withheld(
     app: Flask, visitor: Browser, headers: dict[str, str]
 ) -> None:
-    """The commonest handler that there is flashes; the view is a bank's way back. What Flask's
-    own interface sets there is not ours to decide.
+    """The commonest error handler flashes a message; the view is one to which a bank sends people
+    back. The cookies of Flask's own interface are not ours to decide.
     """
     if not isinstance(app.session_interface, SessionInterface):
         pytest.skip("Flask's own sessions: what the view writes sets their cookie")
@@ -120,7 +120,7 @@ def test_nor_does_what_a_view_or_an_error_handler_writes(
 
 
 class TestTheFormOfAPageThatALinkLedTo:
-    """With Strict: the page does not know who is signed in, and its form comes with their cookie."""
+    """Under Strict no session cookie comes with a link to the page, but one comes with its form."""
 
     @pytest.fixture(autouse=True)
     def _strict(self, app: Flask) -> None:
@@ -178,7 +178,7 @@ def withheld(app: Flask, visitor: Browser) -> str:
     return token
 
 
-class TestElseItDoes:
+class TestTheSessionCookieIsSetWhereNothingWasWithheld:
     @pytest.mark.parametrize(
         "headers",
         [
@@ -187,17 +187,23 @@ class TestElseItDoes:
             pytest.param({}, id="a program that says nothing"),
         ],
     )
-    def test_for(self, visitor: Browser, headers: dict[str, str]) -> None:
+    def test_a_page_of_ours_or_a_program_gets_the_session_cookie(
+        self, visitor: Browser, headers: dict[str, str]
+    ) -> None:
         assert session_cookies(visitor.post("/page", headers=headers))
 
-    def test_for_a_link_from_another_site(self, visitor: Browser) -> None:
+    def test_a_link_from_another_site_sets_the_session_cookie_under_lax(
+        self, visitor: Browser
+    ) -> None:
         assert session_cookies(visitor.get("/page", headers=FOREIGN))
 
-    def test_for_a_login_that_another_site_sends(self, visitor: Browser) -> None:
+    def test_a_login_that_another_site_sends_sets_the_session_cookie(
+        self, visitor: Browser
+    ) -> None:
         """Single sign-on: the view was taken out of the protection for this."""
         assert session_cookies(visitor.post("/sso/user_id", headers=FOREIGN))
 
-    def test_where_cookies_go_along_with_what_other_sites_send(
+    def test_with_samesite_none_other_sites_requests_set_the_session_cookie(
         self, app: Flask, visitor: Browser
     ) -> None:
         app.config["SESSION_COOKIE_SAMESITE"] = "None"

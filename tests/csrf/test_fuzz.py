@@ -26,12 +26,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from flask import Flask, Response, abort, got_request_exception, request, session
 
-from flask_holdfast import Holdfast, credentials
+from flask_holdfast import Holdfast, credentials, fetch_metadata
 from flask_holdfast.credentials import Credential
-from flask_holdfast.csrf import handshake, origin, tokens
-from flask_holdfast.csrf.origin import Origin
-from flask_holdfast.csrf.reasons import Reason
+from flask_holdfast.csrf import handshake, tokens
 from flask_holdfast.csrf.tokens import Scope
+from flask_holdfast.fetch_metadata import Origin, Refusal
 from flask_holdfast.sessions import ids
 from flask_holdfast.testing import HoldfastClient
 
@@ -621,15 +620,15 @@ def test_no_function_raises_or_believes_it(full: bool, record_property: Record) 
             assert tokens.check([KEY], ANNA, wrong, NOW, 1800) is not None, wrong
         for wrong in (text, _wrong(cookie, another, rng)):
             assert signer.loads(wrong) is None, wrong
-        for parsed in (origin.parse_origin(text), origin.origin_of(text)):
+        for parsed in (fetch_metadata.parse_origin(text), fetch_metadata.origin_of(text)):
             if parsed is not None:
                 assert parsed.host.isascii(), text
                 assert parsed.host == parsed.host.lower(), text
         foreign = _foreign_origin(rng)
-        decided = origin.check(US, sec_fetch_site=None, origin=foreign, referer=text)
-        assert isinstance(decided, Reason), foreign
-        decided = origin.check(US, sec_fetch_site="x" + text, origin=SITE, referer=SITE)
-        assert isinstance(decided, Reason), text
+        decided = fetch_metadata.check(US, sec_fetch_site=None, origin=foreign, referer=text)
+        assert isinstance(decided, Refusal), foreign
+        decided = fetch_metadata.check(US, sec_fetch_site="x" + text, origin=SITE, referer=SITE)
+        assert isinstance(decided, Refusal), text
         environ = {"HTTP_ORIGIN": foreign, "HTTP_HOST": HOST, "wsgi.url_scheme": "wss"}
         assert handshake.check(environ) is not None, foreign
         if credentials.presented(text) is Credential.BEARER:

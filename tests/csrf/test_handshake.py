@@ -1,4 +1,4 @@
-"""A WebSocket is opened by a page of any origin, with cookies: only Origin tells whose it is."""
+"""The origin check for handshakes of WebSockets, which any page may open, with cookies."""
 
 from __future__ import annotations
 

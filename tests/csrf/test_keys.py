@@ -1,4 +1,4 @@
-"""Where the key of tokens comes from."""
+"""The keys that tokens are signed with."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from flask import Flask
 
 from flask_holdfast import CSRFProtect, SessionInterface, keys
-from flask_holdfast.csrf import current, tokens
+from flask_holdfast.csrf import minting, token_settings, tokens, verifying
 from flask_holdfast.csrf.tokens import Scope
 from tests.csrf.conftest import KEY, OWN, Clock, browser, token_of
 
@@ -24,7 +24,7 @@ def test_an_app_whose_key_is_a_constant_of_its_class_can_make_tokens() -> None:
     CSRFProtect(app)
 
     with app.test_request_context():
-        assert current.verdict(current.issue(), None) is None
+        assert verifying.verdict(minting.issue(), None) is None
 
 
 #: What a variable that is not set, or a forgotten list, leaves in the setting.
@@ -35,7 +35,7 @@ NO_KEYS: list[Any] = [[""], [None], [b""], ["", None], "", b"", None, (), [0]]
 def test_a_fallback_that_is_no_key_forges_no_token(
     app: Flask, clock: Clock, fallbacks: Any
 ) -> None:
-    """`os.environ.get("OLD_KEY", "")`: whoever knows a session's id could sign with nothing."""
+    """`os.environ.get("OLD_KEY", "")` gives an empty key, with which anybody could sign."""
     app.config["SECRET_KEY_FALLBACKS"] = fallbacks
     client = browser(app)
     good = token_of(client)
@@ -56,7 +56,7 @@ def test_a_fallback_that_is_one_text_is_one_key_and_not_its_letters(
     app.config["SECRET_KEY"] = "the key after the rotation"
     app.config["SECRET_KEY_FALLBACKS"] = KEY
     with app.test_request_context():
-        assert [len(str(key)) for key in current._secrets()] == [26, len(KEY)]
+        assert [len(str(key)) for key in token_settings.secrets()] == [26, len(KEY)]
     if isinstance(app.session_interface, SessionInterface):  # Flask's own takes the letters
         assert client.post("/write", headers=headers).text == "written"
 
@@ -81,7 +81,7 @@ def test_a_key_out_of_documentation_is_known_for_one(key: str | bytes) -> None:
     assert keys.is_published(key.encode() if isinstance(key, str) else key)
 
 
-def test_a_key_of_ones_own_is_not() -> None:
+def test_a_key_of_ones_own_is_not_taken_for_one_out_of_documentation() -> None:
     assert not keys.is_published(KEY.encode())
     assert not keys.is_published(base64.b64encode(bytes(range(32))))
     assert not keys.is_published(bytes(range(128, 160)))

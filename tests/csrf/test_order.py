@@ -1,5 +1,6 @@
-"""The order of the checks, as the store and the body see it; and that each step of it is needed:
-with one taken out, or moved, some check here finds a fault.
+"""The order of the checks: what is asked of the store and of the body, and when.
+
+Each step of the order is needed: if one is taken out or moved, some check here finds a fault.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from flask import Flask, request, session
 from flask_wtf.csrf import generate_csrf
 
 from flask_holdfast import Holdfast
-from flask_holdfast.csrf import current, decision, isolation, protect
+from flask_holdfast.csrf import decision, isolation, protect, verifying
 from flask_holdfast.csrf.decision import Decision, Place, decide
-from flask_holdfast.csrf.origin import Proof
-from flask_holdfast.csrf.protect import RequestFacts
 from flask_holdfast.csrf.reasons import Reason
+from flask_holdfast.csrf.request_facts import RequestFacts
+from flask_holdfast.fetch_metadata import Proof
 from tests.csrf import grid
 from tests.csrf.conftest import FOREIGN, OWN, Browser, browser
 from tests.csrf.grid import Unreadable
@@ -32,7 +33,7 @@ FORM = "application/x-www-form-urlencoded"
 
 @dataclass
 class Told:
-    """Facts that write down what they were asked for."""
+    """Facts that record what they were asked for."""
 
     protected: bool = True
     exempt: bool = False
@@ -124,12 +125,13 @@ def test_nothing_is_asked_for_too_early(sentence: str) -> None:
 
 @pytest.fixture
 def world(redis_url: str, tmp_path: Path) -> Iterator[Callable[[], Browser]]:
-    """Makes a whole application on a real Redis, and somebody signed in to it."""
+    """A function that makes a whole application on a real Redis, with somebody signed in."""
     apps: list[Flask] = []
 
     def make() -> Browser:
         app = Flask("shop", instance_path=str(tmp_path))
         app.config.update(SECRET_KEY="0123456789abcdef-for-tests", SESSION_STORE_URL=redis_url)
+        app.config["REDIS_TIMEOUT"] = 20  # a busy machine is no outage, which would ask no Redis
         # Beside Flask-Login another key is a login only where the application says so.
         app.config["SESSION_USER_KEYS"] = ["user_id"]
         holdfast = Holdfast(app)
@@ -423,7 +425,7 @@ def _one_header_is_looked_at(patch: pytest.MonkeyPatch) -> None:
 
 
 def _every_token_asks_the_store(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(current, "_is_worthless", lambda token: False)
+    patch.setattr(verifying, "_is_worthless", lambda view, token: False)
 
 
 def _gate_asks_the_session(patch: pytest.MonkeyPatch) -> None:

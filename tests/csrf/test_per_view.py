@@ -53,7 +53,7 @@ class TestProtect:
         assert client.post("/checked", headers=token).text == "ok"
 
     @pytest.mark.parametrize("decorate", [with_wraps, without_wraps, functools.partial])
-    def test_under_and_above_other_decorators(
+    def test_protect_works_under_and_above_other_decorators(
         self, app: Flask, csrf: CSRFProtect, decorate: Callable[[Any], Any]
     ) -> None:
         add(app, "inside", decorate(csrf.protect(view)))
@@ -109,19 +109,23 @@ class TestProtect:
         with app.test_request_context("/write"):
             assert awaited(later()) == "ok"
 
-    def test_it_stays_on_a_view_that_is_exempt(self, app: Flask, csrf: CSRFProtect) -> None:
+    def test_a_view_that_asks_for_protection_keeps_it_though_exempt(
+        self, app: Flask, csrf: CSRFProtect
+    ) -> None:
         app.config["WTF_CSRF_CHECK_DEFAULT"] = True
         add(app, "both", csrf.exempt(csrf.protect(view)))
 
         assert open_to_all(app) == set()
 
-    def test_a_bearer_is_enough(self, app: Flask, csrf: CSRFProtect) -> None:
+    def test_a_bearer_is_enough_for_a_protected_view(self, app: Flask, csrf: CSRFProtect) -> None:
         add(app, "checked", csrf.protect(view))
 
         sent = FOREIGN | {"Authorization": "Bearer abc"}
         assert browser(app).post("/checked", headers=sent).status_code == 200
 
-    def test_off_is_off(self, app: Flask, csrf: CSRFProtect) -> None:
+    def test_with_wtf_csrf_enabled_off_a_protected_view_is_not_checked(
+        self, app: Flask, csrf: CSRFProtect
+    ) -> None:
         app.config["WTF_CSRF_ENABLED"] = False
         add(app, "checked", csrf.protect(view))
 

@@ -51,22 +51,24 @@ class TestMethods:
 
 class TestTokens:
     @pytest.mark.parametrize("header", ["X-CSRFToken", "X-CSRF-Token"])
-    def test_in_a_header(self, client: FlaskClient, header: str) -> None:
+    def test_a_token_in_a_header_is_good(self, client: FlaskClient, header: str) -> None:
         response = client.post("/write", headers=OWN | {header: token_of(client)})
 
         assert response.text == "written"
 
     @pytest.mark.parametrize("field", ["csrf_token", "login-csrf_token", "login_csrf_token"])
-    def test_in_a_form(self, client: FlaskClient, field: str) -> None:
+    def test_a_token_in_a_form_is_good(self, client: FlaskClient, field: str) -> None:
         response = client.post("/write", headers=OWN, data={field: token_of(client)})
 
         assert response.text == "written"
 
     @pytest.mark.parametrize("field", ["xcsrf_token", "csrf_token2", "token", "csrf_token\0"])
-    def test_under_another_name_it_is_none(self, client: FlaskClient, field: str) -> None:
+    def test_a_token_under_another_fields_name_is_none(
+        self, client: FlaskClient, field: str
+    ) -> None:
         assert client.post("/write", headers=OWN, data={field: token_of(client)}).status_code == 400
 
-    def test_never_from_the_query_or_a_cookie(self, client: FlaskClient) -> None:
+    def test_a_token_in_the_query_or_a_cookie_never_counts(self, client: FlaskClient) -> None:
         token = token_of(client)
         client.set_cookie("csrf_token", token, domain="shop.example")
 
@@ -79,7 +81,7 @@ class TestTokens:
         assert refused.json is not None
         assert refused.json["reason"] == "token_missing"
 
-    def test_of_another_browser_is_refused(self, app: Flask) -> None:
+    def test_a_token_of_another_browser_is_refused(self, app: Flask) -> None:
         mine, theirs = browser(app), browser(app)
         token_of(mine)
 
@@ -88,7 +90,7 @@ class TestTokens:
         assert refused.json is not None
         assert refused.json["reason"] == "token_mismatch"
 
-    def test_is_another_in_every_response_and_one_within_it(self, app: Flask) -> None:
+    def test_the_token_is_another_in_every_response_and_one_within_it(self, app: Flask) -> None:
         @app.get("/twice")
         def twice() -> str:
             return f"{generate_csrf()} {generate_csrf()}"
@@ -99,7 +101,9 @@ class TestTokens:
         assert first[0] == first[1]
         assert first[0] != second[0]
 
-    def test_of_a_former_key_is_good_until_the_key_is_dropped(self, client: FlaskClient) -> None:
+    def test_a_token_of_a_former_key_is_good_until_the_key_is_dropped(
+        self, client: FlaskClient
+    ) -> None:
         app = client.application
         headers = OWN | {"X-CSRFToken": token_of(client)}
         former, app.secret_key = app.secret_key, "the key after the rotation"
@@ -108,7 +112,9 @@ class TestTokens:
         app.config["SECRET_KEY_FALLBACKS"] = [former]
         assert client.post("/write", headers=headers).status_code == 200
 
-    def test_without_a_session_says_so(self, client: FlaskClient) -> None:
+    def test_a_token_without_a_session_is_refused_as_session_missing(
+        self, client: FlaskClient
+    ) -> None:
         refused = client.post("/write", headers=OWN | {"X-CSRFToken": "1" * 73}, json={})
 
         assert refused.json is not None
@@ -140,7 +146,7 @@ class TestTokens:
 
 
 class TestOldTokens:
-    def test_pass_where_the_browser_proves_our_origin(
+    def test_old_tokens_pass_where_the_browser_proves_our_origin(
         self, client: FlaskClient, clock: Clock
     ) -> None:
         client.application.config["PERMANENT_SESSION_LIFETIME"] = 10**6
@@ -151,7 +157,7 @@ class TestOldTokens:
         origin = {"Origin": "https://shop.example"}
         assert client.post("/write", headers=headers | origin).status_code == 200
 
-    def test_are_refused_where_only_a_referer_says_so(
+    def test_old_tokens_are_refused_where_only_a_referer_proves_our_origin(
         self, client: FlaskClient, clock: Clock
     ) -> None:
         client.application.config["PERMANENT_SESSION_LIFETIME"] = 10**6
@@ -163,7 +169,7 @@ class TestOldTokens:
         assert refused.json is not None
         assert refused.json["reason"] == "token_expired"
 
-    def test_are_refused_everywhere_if_the_app_wants_it(
+    def test_old_tokens_are_refused_everywhere_with_the_policy_refuse(
         self, client: FlaskClient, clock: Clock
     ) -> None:
         client.application.config["PERMANENT_SESSION_LIFETIME"] = 10**6
@@ -247,7 +253,7 @@ class TestOrder:
 
 
 class TestTrustedOrigins:
-    def test_may_send_forms_that_carry_a_token(self, foreign: Flask) -> None:
+    def test_a_trusted_origin_may_send_forms_that_carry_a_token(self, foreign: Flask) -> None:
         foreign.config["CSRF_TRUSTED_ORIGINS"] = ["https://pay.example"]
         client = browser(foreign)
         partner = {"Sec-Fetch-Site": "cross-site", "Origin": "https://pay.example"}
@@ -260,7 +266,7 @@ class TestTrustedOrigins:
         assert passed.status_code == 200
 
     @pytest.mark.parametrize("wrong", ["pay.example", "https://pay.example/x", "https://*.example"])
-    def test_that_are_none_are_an_error_at_start(self, wrong: str) -> None:
+    def test_a_trusted_origin_that_is_no_origin_is_an_error_at_start(self, wrong: str) -> None:
         with pytest.raises(SettingError, match="CSRF_TRUSTED_ORIGINS") as error:
             make_app(CSRF_TRUSTED_ORIGINS=[wrong])
 

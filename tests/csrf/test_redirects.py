@@ -15,9 +15,9 @@ from werkzeug.test import create_environ
 from werkzeug.wrappers import Response as BaseResponse
 
 from flask_holdfast import CSRFProtect
-from flask_holdfast.csrf.origin import Origin
 from flask_holdfast.csrf.redirects import leads_elsewhere
 from flask_holdfast.exceptions import TokenWouldLeak
+from flask_holdfast.fetch_metadata import Origin
 from tests import services
 from tests.csrf.conftest import OWN, SITE, Browser, browser, make_app, token_of
 
@@ -70,7 +70,7 @@ def test_a_token_in_a_header_follows_every_redirect(client: Browser, code: int) 
         ("PUT", 303, 303),
     ],
 )
-def test_one_in_the_body_follows_where_the_method_is_kept(
+def test_a_token_in_the_body_follows_redirects_that_keep_the_method(
     client: Browser, where: str, method: str, code: int, status: int
 ) -> None:
     assert sent(client, code, where=where, method=method) == status
@@ -212,7 +212,7 @@ def test_without_an_origin_of_our_own_every_address_is_elsewhere() -> None:
 def test_a_script_in_chromium_takes_no_token_along(
     page: Page, page_problems: list[str], guarded: bool
 ) -> None:
-    """Without the guard the other origin gets it, so this shows what it is for."""
+    """Without the guard the other origin gets the token."""
     got: list[str | None] = []
     places: list[str] = []
     shop, evil = make_app(WTF_CSRF_ENABLED=guarded), Flask("evil")
@@ -245,7 +245,7 @@ def test_a_script_in_chromium_takes_no_token_along(
 
 
 def as_sent(location: str) -> str:
-    """What Werkzeug makes of it on its way out."""
+    """The Location header as Werkzeug sends it."""
     environ = create_environ("/pay", SITE)
     try:
         headers = BaseResponse(headers={"Location": location}).get_wsgi_headers(environ)
@@ -257,7 +257,7 @@ def as_sent(location: str) -> str:
 def test_no_address_that_chromium_reads_as_another_origin_passes_for_ours(
     page: Page, full: bool, record_property: Callable[[str, object], None]
 ) -> None:
-    """Its own parser is asked about addresses made of everything that has fooled one."""
+    """Chromium's own parser is asked, about addresses made of parts that have fooled parsers."""
     pieces = [
         *("/", "//", "\\", ":", "@", "?", "#", ".", "..", " ", "\t", "\n", "\r", "\x00", "\x1f"),
         *("https:", "HTTPS:", "http:", "ht\ttps:", "javascript:", "data:", "blob:", "a:"),

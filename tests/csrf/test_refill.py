@@ -1,4 +1,4 @@
-"""A refused form comes back filled: to whoever wrote it, and to nobody else."""
+"""A refused form comes back filled to the person who wrote it, and to nobody else."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from werkzeug.datastructures import MultiDict
 from werkzeug.test import TestResponse
 
 from flask_holdfast import Holdfast
-from flask_holdfast.csrf import current, tokens
+from flask_holdfast.csrf import minting, subject, tokens
 from flask_holdfast.csrf.refill import CONFIRM, MAX_BYTES, MAX_FIELDS, TICKET, TICKET_LIFE
 from tests import services
 from tests.conftest import NewContext, Problems
@@ -154,7 +154,7 @@ class TestWorkIsKept:
         assert again.text == "saved"
         assert site.saved == [("anna", TEXT)]
 
-    def test_without_script_it_takes_one_more_click(self, site: Site) -> None:
+    def test_without_script_a_filled_form_takes_one_more_click(self, site: Site) -> None:
         tab, form = site.written_by("anna")
         site.end("anna")
         first = filled(send(tab, form))
@@ -166,8 +166,8 @@ class TestWorkIsKept:
         assert send(tab, filled(second)).text == "saved"
         assert site.saved == [("anna", TEXT)]
 
-    def test_sent_before_signing_in_it_comes_back_once_more(self, site: Site) -> None:
-        """Else the view would run for nobody, and send them to its login page without it."""
+    def test_a_filled_form_sent_before_signing_in_comes_back_once_more(self, site: Site) -> None:
+        """Otherwise the view would run for nobody, and send them to its login page without it."""
         tab, form = site.written_by("anna")
         site.end("anna")
 
@@ -192,7 +192,7 @@ class TestWorkIsKept:
         assert send(tab, filled(refused)).text == "saved"
         assert site.saved == [("anna", TEXT)]
 
-    def test_after_signing_out_and_in_again_too(self, site: Site) -> None:
+    def test_after_signing_out_and_in_again_the_old_page_loses_nothing(self, site: Site) -> None:
         tab, form = site.written_by("anna")
         site.end("anna")
         first = filled(send(tab, form))
@@ -204,7 +204,7 @@ class TestWorkIsKept:
         assert filled(second)["text"] == TEXT
 
     def test_a_browser_that_was_updated_over_night_loses_nothing(self, site: Site) -> None:
-        """Its session is held until the same person has proved that it is them."""
+        """The session is challenged until the same person has signed in again."""
         tab = browser(site.app)
         before, after = ({"User-Agent": name} for name in ("Firefox/145.0", "Chrome/142.0"))
         tab.get("/sign-in/anna", headers=before)
@@ -238,7 +238,9 @@ class TestWorkIsKept:
         assert SEND in second.text
         assert send(tab, filled(second)).text == "saved"
 
-    def test_an_old_token_where_the_site_wants_young_ones(self, clock: Clock) -> None:
+    def test_a_form_with_an_old_token_comes_back_where_the_site_wants_young_ones(
+        self, clock: Clock
+    ) -> None:
         site = Site(CSRF_EXPIRED_POLICY="refuse")
         tab, form = site.written_by("anna")
         clock.advance(1801)
@@ -249,7 +251,7 @@ class TestWorkIsKept:
         assert SEND in refused.text
         assert send(tab, filled(refused)).text == "saved"
 
-    def test_of_somebody_who_never_signs_in(self, clock: Clock) -> None:
+    def test_the_form_of_somebody_who_never_signs_in_comes_back(self, clock: Clock) -> None:
         site = Site(CSRF_EXPIRED_POLICY="refuse")
         tab = browser(site.app)
         form = {"csrf_token": token_of(tab), "text": TEXT}
@@ -302,7 +304,7 @@ class TestSomebodyElse:
         tab.get("/sign-in/bernd")
         return tab, send(tab, {**first, "csrf_token": token_of(tab)})
 
-    def test_is_told_and_asked_before_it_is_sent_as_theirs(
+    def test_somebody_else_who_signed_in_is_asked_before_the_form_is_sent_as_theirs(
         self, site: Site, asked: tuple[Browser, TestResponse]
     ) -> None:
         tab, answer = asked
@@ -371,7 +373,7 @@ class TestSomebodyElse:
         assert site.saved == []
         assert send(tab, {**filled(answer), CONFIRM: "yes"}).text == "saved"
 
-    def test_whose_token_outlives_the_login_is_asked_too(self, clock: Clock) -> None:
+    def test_somebody_else_is_asked_though_the_token_outlived_the_login(self, clock: Clock) -> None:
         """Flask's own session keeps its CSRF secret when somebody else signs in."""
         app = make_app(CSRF_EXPIRED_POLICY="refuse", PERMANENT_SESSION_LIFETIME=10**6)
         tab = browser(app)
@@ -384,7 +386,7 @@ class TestSomebodyElse:
         tab.get("/sign-in/anna")
         assert SEND in send(tab, form, "/write").text
 
-    def test_is_asked_where_the_session_is_flasks_own_too(self) -> None:
+    def test_somebody_else_is_asked_with_flasks_own_session(self) -> None:
         """That session keeps its CSRF secret whoever signs in, so the token itself is good."""
         app = make_app()
         saved: list[tuple[str | None, str]] = []
@@ -421,9 +423,9 @@ class TestSomebodyElse:
 
         @app.post("/sign-in-as/<name>")
         def sign_in_as(name: str) -> str:
-            current.issue()  # as a form does that is made to check what was sent
+            minting.issue()  # as a form does that is made to check what was sent
             session["user_id"] = name
-            return current.issue()
+            return minting.issue()
 
         tab = browser(app)
         tab.get("/sign-in/anna")
@@ -441,7 +443,7 @@ class TestSomebodyElse:
 
 
 class TestAttacker:
-    """Whoever could have a victim's browser show our form with their text in it."""
+    """Attackers who try to make a victim's browser show our form with the attacker's text in it."""
 
     @pytest.mark.parametrize(
         "headers",
@@ -454,7 +456,7 @@ class TestAttacker:
             pytest.param({"Origin": "https://pay.example"}, id="a trusted site"),
         ],
     )
-    def test_from_anywhere_but_our_own_origin(self, headers: dict[str, str]) -> None:
+    def test_a_form_from_another_origin_never_comes_back(self, headers: dict[str, str]) -> None:
         site = Site(CSRF_TRUSTED_ORIGINS=["https://pay.example"])
         tab, form = site.written_by("anna")
         site.end("anna")
@@ -464,7 +466,7 @@ class TestAttacker:
         assert refused.status_code == 400
         assert "what I wrote" not in refused.text
 
-    def test_with_a_token_of_their_own(self, site: Site) -> None:
+    def test_an_attackers_form_with_their_own_token_never_comes_back(self, site: Site) -> None:
         _, theirs = site.written_by("mallory")
         ended, _ = site.written_by("anna")
         site.end("anna")
@@ -474,7 +476,9 @@ class TestAttacker:
         for victim in (ended, signed_in, never):
             assert "what I wrote" not in send(victim, theirs).text
 
-    def test_with_a_token_for_nobody_and_a_victim_who_is_signed_out(self, site: Site) -> None:
+    def test_an_attackers_form_with_a_token_for_nobody_never_comes_back_to_who_is_signed_out(
+        self, site: Site
+    ) -> None:
         stranger, victim = browser(site.app), browser(site.app)
         token_of(victim)
 
@@ -483,8 +487,10 @@ class TestAttacker:
         assert "token_mismatch" in refused.text
         assert "what I wrote" not in refused.text
 
-    def test_with_a_token_for_nobody_where_the_session_is_flasks_own(self) -> None:
-        """There a token says that it is for nobody, too, and anybody may have one."""
+    def test_an_attackers_form_with_a_token_for_nobody_never_comes_back_with_flasks_own_session(
+        self,
+    ) -> None:
+        """With Flask's own session each token is for nobody, and anybody may get one."""
         app = make_app()
         stranger, victim = browser(app), browser(app)
         token_of(victim)
@@ -495,7 +501,7 @@ class TestAttacker:
         assert "what I wrote" not in refused.text
 
     @pytest.mark.parametrize("token", ["", "junk"])
-    def test_with_a_ticket_and_no_token_that_could_ever_have_been_good(
+    def test_a_ticket_beside_what_is_no_token_brings_no_form_back(
         self, site: Site, token: str
     ) -> None:
         tab, form = site.written_by("anna")
@@ -506,13 +512,15 @@ class TestAttacker:
         )
 
     @pytest.mark.parametrize("token", ["", "1" + "A" * 72, "1" * 73, "junk", "\0", "é" * 73])
-    def test_with_a_token_that_is_made_up(self, site: Site, token: str) -> None:
+    def test_a_form_with_a_made_up_token_never_comes_back(self, site: Site, token: str) -> None:
         tab, form = site.written_by("anna")
         site.end("anna")
 
         assert "what I wrote" not in send(tab, {**form, "csrf_token": token}).text
 
-    def test_with_any_bit_of_the_victims_token_turned(self, site: Site) -> None:
+    def test_a_form_with_any_bit_of_the_victims_token_turned_never_comes_back(
+        self, site: Site
+    ) -> None:
         tab, form = site.written_by("anna")
         site.end("anna")
         token = form["csrf_token"]
@@ -521,7 +529,7 @@ class TestAttacker:
             turned = token[:at] + ("A" if token[at] != "A" else "B") + token[at + 1 :]
             assert "what I wrote" not in send(tab, {**form, "csrf_token": turned}).text, at
 
-    def test_with_a_ticket_for_another_address_or_of_long_ago(
+    def test_a_ticket_for_another_address_or_of_long_ago_brings_no_form_back(
         self, site: Site, clock: Clock
     ) -> None:
         site.app.add_url_rule("/other", "other", lambda: "done", methods=["POST"])
@@ -535,7 +543,7 @@ class TestAttacker:
         clock.advance(TICKET_LIFE + 1)
         assert "what I wrote" not in send(tab, first).text
 
-    def test_with_a_ticket_under_another_key(self, site: Site) -> None:
+    def test_a_ticket_under_another_key_brings_no_form_back(self, site: Site) -> None:
         tab, form = site.written_by("anna")
         site.end("anna")
         first = filled(send(tab, form))
@@ -560,7 +568,7 @@ TAGS = ["form", "input", "input", "div", "label", "textarea"]
 
 class TestMarkup:
     @pytest.mark.parametrize("text", HOSTILE)
-    def test_in_names_and_values_is_text(self, site: Site, text: str) -> None:
+    def test_markup_in_names_and_values_comes_back_as_text(self, site: Site, text: str) -> None:
         tab, form = site.written_by("anna")
         site.end("anna")
         plain = Form(send(tab, {**form, "name": "a", "long": "b\n"}).text)
@@ -607,7 +615,7 @@ class TestSecrets:
             *("cvc", "iban", "ssn", "g-recaptcha-response", "csrfmiddlewaretoken", "kennwort"),
         ],
     )
-    def test_are_never_shown_again(self, site: Site, name: str) -> None:
+    def test_secrets_are_never_shown_again(self, site: Site, name: str) -> None:
         tab, form = site.written_by("anna")
         site.end("anna")
 
@@ -621,7 +629,7 @@ class TestSecrets:
     @pytest.mark.parametrize(
         "name", ["opinion", "shipping_address", "topic", "description", "class", "e-mail", "notes"]
     )
-    def test_are_not_seen_where_there_are_none(self, site: Site, name: str) -> None:
+    def test_fields_that_only_sound_like_secrets_are_shown(self, site: Site, name: str) -> None:
         tab, form = site.written_by("anna")
         site.end("anna")
 
@@ -643,7 +651,7 @@ class TestSecrets:
         assert "raw bytes" not in answer.text
         assert "secret-plans" not in answer.text
 
-    def test_nor_is_the_token_that_was_refused(self, site: Site) -> None:
+    def test_the_refused_token_is_not_among_what_comes_back(self, site: Site) -> None:
         tab, form = site.written_by("anna")
         site.end("anna")
 
@@ -675,7 +683,9 @@ class TestKeptOut:
         app.register_blueprint(folder)
 
     @pytest.mark.parametrize("path", ["/plain", "/wrapped", "/class", "/named", "/folder"])
-    def test_what_is_sent_there_is_never_shown_again(self, site: Site, path: str) -> None:
+    def test_what_is_sent_to_a_view_under_no_refill_is_never_shown_again(
+        self, site: Site, path: str
+    ) -> None:
         self.shapes(site.app, site.holdfast.csrf.no_refill)
         tab, form = site.written_by("anna")
         site.end("anna")
@@ -751,7 +761,7 @@ class TestNowhereElse:
         def away() -> None:
             raise StoreUnavailable("away")
 
-        monkeypatch.setattr(current, "user_id", away)
+        monkeypatch.setattr(subject, "user_id", away)
 
         refused = send(tab, form)
 
@@ -841,55 +851,55 @@ class TestBesideOurScript:
                 tab.clock.run_for(10_000)
 
 
-class TestMark:
+class TestAuthorTag:
     key = tokens.derive(KEY)
 
-    def test_is_for_one_person_and_looks_like_chance(self) -> None:
-        marks = [tokens.mark(self.key, "anna", 1e9) for _ in range(1000)]
+    def test_an_author_tag_is_for_one_person_and_looks_like_chance(self) -> None:
+        tags = [tokens.author_tag(self.key, "anna", 1e9) for _ in range(1000)]
 
-        assert all(tokens.is_marked([self.key], mark, "anna") for mark in marks)
+        assert all(tokens.is_author([self.key], tag, "anna") for tag in tags)
         assert not any(
-            tokens.is_marked([self.key], mark, other)
-            for mark in marks
+            tokens.is_author([self.key], tag, other)
+            for tag in tags
             for other in (None, "", "ann", "anna ", "bernd")
         )
-        assert not any(tokens.is_marked([tokens.derive("another")], m, "anna") for m in marks)
+        assert not any(tokens.is_author([tokens.derive("another")], m, "anna") for m in tags)
         for start in range(16):
-            assert len({mark[start] for mark in marks}) > 200
+            assert len({tag[start] for tag in tags}) > 200
 
-    def test_of_a_former_key_is_known(self) -> None:
-        mark = tokens.mark(self.key, None, 1e9)
+    def test_an_author_tag_of_a_former_key_is_known(self) -> None:
+        tag = tokens.author_tag(self.key, None, 1e9)
 
-        assert tokens.is_marked([tokens.derive("the new one"), self.key], mark, None)
+        assert tokens.is_author([tokens.derive("the new one"), self.key], tag, None)
 
-    def test_ages(self) -> None:
-        mark = tokens.mark(self.key, "anna", 1e9)
+    def test_an_author_tag_ages(self) -> None:
+        tag = tokens.author_tag(self.key, "anna", 1e9)
 
-        assert tokens.is_marked([self.key], mark, "anna", since=1e9)
-        assert not tokens.is_marked([self.key], mark, "anna", since=1e9 + 1)
+        assert tokens.is_author([self.key], tag, "anna", since=1e9)
+        assert not tokens.is_author([self.key], tag, "anna", since=1e9 + 1)
 
-    def test_no_byte_of_it_can_be_changed_to_make_it_young(self) -> None:
-        mark = tokens.mark(self.key, "anna", 1e9)
-        for place in range(len(mark)):
+    def test_no_byte_of_an_author_tag_can_be_changed_to_make_it_young(self) -> None:
+        tag = tokens.author_tag(self.key, "anna", 1e9)
+        for place in range(len(tag)):
             for bit in range(8):
-                turned = bytearray(mark)
+                turned = bytearray(tag)
                 turned[place] ^= 1 << bit
                 # The first byte of the stamp holds the kind of a token, not its time.
-                young = tokens.is_marked([self.key], bytes(turned), "anna", since=1e9 + 1)
+                young = tokens.is_author([self.key], bytes(turned), "anna", since=1e9 + 1)
                 assert not young
 
-    def test_of_another_length_is_none(self) -> None:
-        mark = tokens.mark(self.key, "anna", 1e9)
+    def test_an_author_tag_of_another_length_is_none(self) -> None:
+        tag = tokens.author_tag(self.key, "anna", 1e9)
 
         assert not any(
-            tokens.is_marked([self.key], other, "anna") for other in (b"", mark[:16], mark + b"0")
+            tokens.is_author([self.key], other, "anna") for other in (b"", tag[:16], tag + b"0")
         )
 
     @pytest.mark.parametrize(("days", "comes_back"), [(0, True), (6, True), (8, False)])
-    def test_of_a_page_that_was_open_for_long_brings_nothing_back(
+    def test_the_author_tag_of_a_page_that_was_open_for_long_brings_nothing_back(
         self, site: Site, days: int, comes_back: bool
     ) -> None:
-        """A token that got out (a log, a screenshot) let a form be filled for its person for ever."""
+        """A token that leaked (a log, a screenshot) let anyone fill a form for its person."""
         rendered = time.time() - days * 86_400
         nonce = tokens.nonce_for(self.key, "anna", rendered)
         ended = tokens.Scope("a session of long ago", signed_in=True)
@@ -902,10 +912,10 @@ class TestMark:
         assert refused.status_code == 400
         assert ("what I wrote" in refused.text) == comes_back
 
-    def test_of_a_page_that_asked_for_nothing_else_is_no_activity(self, site: Site) -> None:
+    def test_tagging_a_page_that_asked_for_nothing_else_is_no_activity(self, site: Site) -> None:
         @site.app.post("/look")
         def look() -> str:
-            current.issue()
+            minting.issue()
             return str(session._get_current_object().touched)  # type: ignore[attr-defined]
 
         tab, form = site.written_by("anna")
@@ -915,7 +925,7 @@ class TestMark:
     def test_a_page_made_during_a_login_is_its_users(self, site: Site) -> None:
         with site.app.test_request_context(base_url=SITE):
             session["user_id"] = "anna"
-            token = current.issue()
+            token = minting.issue()
             assert g.csrf_token == token
 
-        assert tokens.is_marked([tokens.derive(KEY)], tokens.mark_in(token), "anna")
+        assert tokens.is_author([tokens.derive(KEY)], tokens.author_tag_in(token), "anna")

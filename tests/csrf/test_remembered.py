@@ -1,5 +1,6 @@
-"""A remember cookie signs in when somebody is asked for, which a page may do after its form was
-made: the form must be good all the same.
+"""A form is good though a remember cookie signs in while its page is rendered.
+
+The cookie signs in when a page asks for the user, which may be after its form was made.
 """
 
 from __future__ import annotations
@@ -124,7 +125,7 @@ def test_the_first_form_after_the_browser_was_closed_is_good(blog: Blog) -> None
     assert blog.comments == [("ada", "mine")]
 
 
-def test_so_is_the_first_one_after_the_session_ended(whole: Blog) -> None:
+def test_the_first_form_after_the_session_ended_is_good(whole: Blog) -> None:
     tab = whole.reader()
     whole.clock.advance(3600)
 
@@ -136,7 +137,7 @@ def test_so_is_the_first_one_after_the_session_ended(whole: Blog) -> None:
 
 
 def test_a_form_of_the_ended_session_comes_back_to_be_sent(whole: Blog) -> None:
-    """They are signed in by the cookie, so nobody has to send them away to do that."""
+    """The cookie signs them in, so nobody has to send them to the login page."""
     tab = whole.reader()
     page = tab.get("/comments").text
     whole.clock.advance(3600)
@@ -152,7 +153,7 @@ def test_a_form_of_the_ended_session_comes_back_to_be_sent(whole: Blog) -> None:
 
 
 def test_the_scripts_are_told_who_was_signed_in_by_it(whole: Blog) -> None:
-    """Else they take the person for somebody else who signed in meanwhile."""
+    """Otherwise the scripts believe that somebody else has signed in meanwhile."""
     tab = whole.reader()
     whole.close(tab)
 

@@ -1,4 +1,4 @@
-"""Two tabs with the sign-in page: whoever has signed in in one sends the other's form, too."""
+"""The sign-in page in two tabs: a person signs in in one, and then sends the form of the other."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def send(tab: Browser, token: str, path: str = "/sign-in", **headers: str) -> Te
     return tab.post(path, data=sent, headers={**OWN, "Accept": "text/html", **headers})
 
 
-def test_the_second_form_is_told_that_one_is_signed_in_and_leads_on(tab: Browser) -> None:
+def test_the_second_sign_in_form_says_that_one_is_signed_in_and_leads_on(tab: Browser) -> None:
     first, second = token_of(tab), token_of(tab)
     assert send(tab, first).status_code == 200
     answer = send(tab, second, "/sign-in?next=/notes%3Fq%3D%22")

@@ -1,7 +1,7 @@
-"""A page that asks nobody who is signed in, with a form for people who are.
+"""A page that does not ask who is signed in, with a form for people who are.
 
-Its token is good whether their session lives or not, so it is the view that sends them to the
-login page; what they wrote must not be lost by that.
+The form's token is good whether their session lives or not. So it is the view that sends people to
+the login page, and what they wrote must not be lost by that.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def test_the_comment_comes_back_and_is_sent_after_signing_in(blog: Blog) -> None
     assert blog.comments == [("anna", TEXT)]
 
 
-def test_it_is_not_filed_as_somebody_elses_without_a_word(blog: Blog) -> None:
+def test_the_comment_is_not_filed_as_somebody_elses_without_a_word(blog: Blog) -> None:
     tab = blog.reader("anna")
     form = written(tab)
     blog.end("anna")
@@ -113,19 +113,19 @@ def is_sent_to_sign_in(answer: object) -> bool:
     )
 
 
-class TestElseFlaskLoginDecides:
-    def test_for_who_was_never_signed_in(self, blog: Blog) -> None:
+class TestWhereNoFormIsGivenBack:
+    def test_who_was_never_signed_in_is_sent_to_sign_in(self, blog: Blog) -> None:
         tab = browser(blog.app)
 
         assert is_sent_to_sign_in(tab.post("/comments", headers=OWN | PAGE, data=written(tab)))
 
-    def test_for_a_page_that_is_only_read(self, blog: Blog) -> None:
+    def test_who_only_reads_a_page_is_sent_to_sign_in(self, blog: Blog) -> None:
         tab = blog.reader("anna")
         blog.end("anna")
 
         assert is_sent_to_sign_in(tab.get("/comments", headers=OWN | PAGE))
 
-    def test_where_only_a_referer_says_where_it_came_from(self, blog: Blog) -> None:
+    def test_a_form_vouched_for_by_a_referer_alone_is_sent_to_sign_in(self, blog: Blog) -> None:
         tab = blog.reader("anna")
         form = written(tab)
         blog.end("anna")
@@ -134,14 +134,14 @@ class TestElseFlaskLoginDecides:
 
         assert is_sent_to_sign_in(tab.post("/comments", headers=told, data=form))
 
-    def test_where_nobody_looked_at_the_token(self, blog: Blog) -> None:
+    def test_a_form_whose_token_nobody_checked_is_sent_to_sign_in(self, blog: Blog) -> None:
         blog.app.config["WTF_CSRF_ENABLED"] = False
         tab = blog.reader("anna")
         blog.end("anna")
 
         assert is_sent_to_sign_in(tab.post("/comments", headers=OWN | PAGE, data={"text": TEXT}))
 
-    def test_for_a_program(self, blog: Blog) -> None:
+    def test_a_program_is_sent_to_sign_in(self, blog: Blog) -> None:
         tab = blog.reader("anna")
         form = written(tab)
         blog.end("anna")

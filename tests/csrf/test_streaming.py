@@ -1,5 +1,6 @@
-"""A response that holds a token is kept from caches, and a stream makes its token in time or
-not at all: never a page whose form is dead.
+"""Responses with a token are kept out of caches, and a stream that makes its token too late fails.
+
+Either would give people a page whose form is dead.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def test_a_stream_that_makes_its_token_in_time_works(client: Browser) -> None:
     assert client.post("/write", headers=OWN, data={"csrf_token": token}).status_code == 200
 
 
-def test_one_that_makes_it_too_late_fails_before_the_token_goes_out(
+def test_a_stream_that_makes_its_token_too_late_fails_before_the_token_goes_out(
     client: Browser, caplog: pytest.LogCaptureFixture
 ) -> None:
     answer = client.get("/late", buffered=False)
@@ -60,15 +61,15 @@ def test_one_that_makes_it_too_late_fails_before_the_token_goes_out(
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
 
 
-def test_also_for_somebody_whose_cookie_is_good(client: Browser) -> None:
-    """The token would work, and the page with it could be kept by a cache."""
+def test_a_late_token_fails_also_where_the_cookie_is_good(client: Browser) -> None:
+    """The token would work, but a cache could keep the page with it."""
     client.get("/token")
 
     with pytest.raises(TokenTooLate):
         client.get("/late").get_data()
 
 
-def test_also_where_somebody_signs_in_while_it_streams(app: Flask) -> None:
+def test_a_token_made_anew_by_a_login_in_the_stream_fails(app: Flask) -> None:
     @app.get("/sign-in-late")
     def sign_in_late() -> Response:
         generate_csrf()
@@ -162,7 +163,7 @@ def test_a_page_with_a_token_is_never_publicly_cacheable(
     assert not {"CDN-Cache-Control", "Surrogate-Control"} & set(response.headers.keys())
 
 
-def test_a_hook_of_the_application_does_not_undo_it() -> None:
+def test_a_hook_of_the_application_cannot_make_a_page_with_a_token_public() -> None:
     app = Flask("cached")
     app.secret_key = "a secret key for these tests"
 
@@ -177,7 +178,7 @@ def test_a_hook_of_the_application_does_not_undo_it() -> None:
     assert browser(app).get("/token").headers["Cache-Control"] == "no-store"
 
 
-def test_a_page_without_one_is_left_alone(app: Flask) -> None:
+def test_a_page_without_a_token_stays_public(app: Flask) -> None:
     app.add_url_rule("/plain", "plain", lambda: ("x", {"Cache-Control": "public"}))
 
     assert browser(app).get("/plain").headers["Cache-Control"] == "public"
@@ -217,7 +218,7 @@ def test_what_read_the_session_is_kept_by_no_shared_cache(
     assert not {name for name, _ in response.headers if name in set(said) - left}
 
 
-def test_a_second_line_does_not_hide_behind_a_first(app: Flask) -> None:
+def test_public_in_a_second_line_does_not_hide_behind_private_in_the_first(app: Flask) -> None:
     @app.get("/two")
     def two() -> Response:
         response = Response(generate_csrf())
@@ -228,7 +229,7 @@ def test_a_second_line_does_not_hide_behind_a_first(app: Flask) -> None:
     assert browser(app).get("/two").headers.getlist("Cache-Control") == ["no-store"]
 
 
-def test_what_a_hook_of_the_application_reads_counts_too() -> None:
+def test_a_page_whose_hook_read_the_session_is_private() -> None:
     app = Flask("cached")
     app.secret_key = "a secret key for these tests"
 

@@ -1,4 +1,4 @@
-"""Forms of a session that is over, once a view wrote something and another session began."""
+"""Forms of a session that has expired, after a view wrote something and began another session."""
 
 from __future__ import annotations
 
@@ -122,7 +122,9 @@ def send(tab: Browser, token: str, headers: dict[str, str] = OWN) -> TestRespons
 @pytest.mark.parametrize("page", ["/before", "/after", "/between"])
 @pytest.mark.parametrize("who", [Site.visitor, Site.signed_out, Site.idled_out])
 class TestTheFormOfThePageThatWrites:
-    def test_is_good(self, site: Site, who: Callable[[Site], Browser], page: str) -> None:
+    def test_the_form_of_the_page_that_began_the_session_is_good(
+        self, site: Site, who: Callable[[Site], Browser], page: str
+    ) -> None:
         tab = who(site)
 
         token = tab.get(page).text
@@ -130,7 +132,7 @@ class TestTheFormOfThePageThatWrites:
         assert send(tab, token).text == "step 1"
         assert site.saved == [(None, TEXT)]
 
-    def test_is_of_no_use_to_another_site(
+    def test_the_form_of_the_page_that_began_the_session_is_of_no_use_to_another_site(
         self, site: Site, who: Callable[[Site], Browser], page: str
     ) -> None:
         tab = who(site)
@@ -140,7 +142,7 @@ class TestTheFormOfThePageThatWrites:
         assert send(tab, token, FOREIGN).status_code == 400
         assert site.saved == []
 
-    def test_never_acts_for_who_signs_in(
+    def test_the_form_of_the_page_that_began_the_session_never_acts_for_who_signs_in(
         self, site: Site, who: Callable[[Site], Browser], page: str
     ) -> None:
         tab = who(site)
@@ -210,7 +212,7 @@ def test_a_form_from_before_the_end_comes_back_filled(site: Site) -> None:
     assert site.saved == [("anna", TEXT)]
 
 
-def test_it_says_in_which_session_it_was_written(site: Site) -> None:
+def test_the_filled_form_says_in_which_session_it_was_written(site: Site) -> None:
     tab = browser(site.app)
     tab.get("/sign-in/anna")
     token = tab.get("/token?asks=yes").text
@@ -232,7 +234,7 @@ def test_it_says_in_which_session_it_was_written(site: Site) -> None:
     assert site.saved == []
 
 
-def test_it_is_not_given_to_another_site(site: Site) -> None:
+def test_the_filled_form_is_not_given_to_another_site(site: Site) -> None:
     tab = browser(site.app)
     tab.get("/sign-in/anna")
     token = tab.get("/token?asks=yes").text
@@ -252,7 +254,7 @@ def test_tokens_of_any_other_session_are_no_good(site: Site) -> None:
     assert site.saved == []
 
 
-def test_one_that_is_old_is_told_to_be_so(site: Site) -> None:
+def test_an_old_token_of_the_former_session_is_refused_as_expired(site: Site) -> None:
     site.app.config.update(WTF_CSRF_TIME_LIMIT=-1, CSRF_EXPIRED_POLICY="refuse")
     tab = site.signed_out()
 

@@ -127,7 +127,9 @@ def test_tokens_share_nothing_past_the_version(
         pytest.param(-90, None, Reason.TOKEN_MALFORMED, id="from the future, without a limit"),
     ],
 )
-def test_age(after: float, limit: float | None, expected: Reason | None) -> None:
+def test_a_token_ages_and_clocks_may_differ_a_little(
+    after: float, limit: float | None, expected: Reason | None
+) -> None:
     assert verdict(tokens.mint(KEY, ANNA, NOW), after=after, limit=limit) is expected
 
 

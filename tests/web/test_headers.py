@@ -74,7 +74,9 @@ def test_plain_http_is_not_told_to_come_by_https(client: FlaskClient) -> None:
 
 
 class TestNonce:
-    def test_is_in_the_policy_of_a_page_that_asks_for_one(self, client: FlaskClient) -> None:
+    def test_the_nonce_is_in_the_policy_of_a_page_that_asks_for_one(
+        self, client: FlaskClient
+    ) -> None:
         response = client.get("/nonce")
 
         nonce = response.text.rpartition(">")[2]
@@ -83,13 +85,15 @@ class TestNonce:
         assert response.text.count(nonce) == 2
         assert response.headers["Cache-Control"] == "no-store"
 
-    def test_is_another_in_every_response(self, client: FlaskClient) -> None:
+    def test_the_nonce_is_another_in_every_response(self, client: FlaskClient) -> None:
         nonces = {client.get("/nonce").text.rpartition(">")[2] for _ in range(20)}
 
         assert len(nonces) == 20
         assert all(len(nonce) >= 22 for nonce in nonces)
 
-    def test_is_in_no_other_policy(self, client: FlaskClient) -> None:
+    def test_a_page_that_asks_for_no_nonce_has_none_in_its_policy(
+        self, client: FlaskClient
+    ) -> None:
         policy = policy_of(client.get("/"))
 
         assert policy["script-src"] == policy["style-src"] == "'self'"
@@ -273,7 +277,7 @@ class TestErrors:
         return app
 
     @pytest.mark.parametrize("path", ["/broken", "/none", "/outside", "/hook"])
-    def test_have_the_usual_policy(self, client: FlaskClient, path: str) -> None:
+    def test_error_pages_have_the_usual_policy(self, client: FlaskClient, path: str) -> None:
         response = client.get(path)
 
         assert response.status_code >= 400
@@ -281,13 +285,15 @@ class TestErrors:
         assert response.headers["X-Frame-Options"] == "DENY"
 
     @pytest.mark.parametrize("path", ["/fine", "/own-answer"])
-    def test_what_the_view_answers_has_the_views(self, client: FlaskClient, path: str) -> None:
+    def test_what_the_view_itself_answers_has_the_views_policy(
+        self, client: FlaskClient, path: str
+    ) -> None:
         response = client.get(path)
 
         assert policy_of(response)["script-src"] == "'unsafe-inline'"
         assert "X-Frame-Options" not in response.headers
 
-    def test_what_the_view_answers_is_what_it_was(self, client: FlaskClient) -> None:
+    def test_the_status_and_headers_of_the_views_answer_stay(self, client: FlaskClient) -> None:
         response = client.get("/fine")
 
         assert (response.status_code, response.text) == (202, "x")
@@ -307,7 +313,7 @@ class TestOverriding:
         assert response.headers.getlist("Content-Security-Policy") == ["default-src *"]
         assert response.headers["Cache-Control"] == "public"
 
-    def test_by_setting(self, app: Flask, client: FlaskClient) -> None:
+    def test_a_setting_changes_headers_and_policy(self, app: Flask, client: FlaskClient) -> None:
         app.config["HOLDFAST_HEADERS"] = {"X-Frame-Options": None, "X-Own": "1"}
         app.config["HOLDFAST_CSP"] = {
             "img-src": "'self' data:",
@@ -325,7 +331,9 @@ class TestOverriding:
         nonce = with_nonce.text.rpartition(">")[2]
         assert policy_of(with_nonce)["script-src"] == f"'self' 'nonce-{nonce}'"
 
-    def test_by_view_over_the_setting(self, app: Flask, client: FlaskClient) -> None:
+    def test_what_a_view_asks_for_goes_before_the_setting(
+        self, app: Flask, client: FlaskClient
+    ) -> None:
         app.config["HOLDFAST_CSP"] = {"img-src": "'self' data:"}
 
         @app.get("/map")

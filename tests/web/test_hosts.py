@@ -1,4 +1,4 @@
-"""A Host that is no host name is the client's mistake: a 400 with a page, and no traceback."""
+"""A Host header that is no host name is answered with a 400 and a page, and logs no traceback."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def app() -> Iterator[Flask]:
 @pytest.mark.parametrize("host", WRONG)
 @pytest.mark.parametrize("method", ["GET", "POST"])
 @pytest.mark.parametrize("path", ["/", "/nothing", "/session/status"])
-def test_is_a_400_whose_page_may_make_addresses(
+def test_a_host_header_that_is_no_name_is_a_400_whose_page_may_make_addresses(
     app: Flask, host: str, method: str, path: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.ERROR):
@@ -43,7 +43,9 @@ def test_is_a_400_whose_page_may_make_addresses(
     assert not caplog.records
 
 
-def test_under_a_prefix_the_addresses_have_it(app: Flask) -> None:
+def test_the_addresses_in_the_page_for_a_wrong_host_have_the_applications_prefix(
+    app: Flask,
+) -> None:
     sent = {"HTTP_HOST": "a" * 64, "SCRIPT_NAME": "/shop"}
 
     answer = app.test_client().get("/", environ_overrides=sent)

@@ -37,7 +37,7 @@ class Head(HTMLParser):
 
     @property
     def files(self) -> dict[str, dict[str, str | None]]:
-        """By name, what a script or a link to one says."""
+        """The attributes of each script and of each link to one, by file name."""
         named = [
             (attributes.get("src") or attributes.get("href"), attributes)
             for _, attributes in self.tags
@@ -97,7 +97,7 @@ def test_the_page_says_what_the_script_needs(client: FlaskClient) -> None:
     assert client.post("/session/keep-alive", headers=headers).status_code == 200
 
 
-def test_without_a_limit_the_page_names_none() -> None:
+def test_without_a_time_limit_the_page_names_no_end_of_its_token() -> None:
     app = make_app(WTF_CSRF_TIME_LIMIT=None, HOLDFAST_KEEP_FLASK_DEFAULTS=["WTF_CSRF_TIME_LIMIT"])
 
     assert "data-expires-in" not in head(browser(app)).meta
@@ -123,7 +123,7 @@ class TestTheClock:
     def test_a_page_that_does_not_ask_for_its_session_says_nothing_of_it(
         self, client: FlaskClient
     ) -> None:
-        """To find out would cost a question to the store with every page."""
+        """To find out would cost a store command with every page."""
         client.post("/sign-in")
         meta = head(client).meta
 
@@ -136,8 +136,8 @@ class TestTheClock:
         assert (meta["data-sign-in-url"], meta["data-sign-out-url"]) == ("/in", "/out")
         assert json.loads(str(meta["data-words"])) == {"stay": "<b>'"}
 
-    def test_it_can_be_left_out(self) -> None:
-        """Also for one of the page's own, which reads where things are in the same place."""
+    def test_the_clock_can_be_left_out(self) -> None:
+        """A clock of the page's own finds the addresses in the same attributes."""
         call = "holdfast_scripts(sign_in_url='/in', sign_out_url='/out'{})"
         found = head(browser(make_app(call.format(", clock=False"))))
 
@@ -147,7 +147,7 @@ class TestTheClock:
 
 
 class TestTheFiles:
-    def test_each_carries_the_nonce_of_the_response(self, client: FlaskClient) -> None:
+    def test_each_script_carries_the_nonce_of_the_response(self, client: FlaskClient) -> None:
         response = client.get("/")
         found = Head(response.text)
 
@@ -156,7 +156,7 @@ class TestTheFiles:
 
     @pytest.mark.parametrize("clock", [True, False])
     def test_whatever_is_imported_is_named_with_its_hash_before_it_is(self, clock: bool) -> None:
-        """Or the browser could take it from the import, which names none."""
+        """Otherwise the browser could load it by the import, which names no hash."""
         seen: set[str] = set()
         for name in head(browser(make_app(f"holdfast_scripts(clock={clock})"))).files:
             assert set(IMPORT.findall((SCRIPTS / name).read_text())) <= seen, name
@@ -196,6 +196,6 @@ class TestTheFiles:
         assert response.headers["Cache-Control"] == "no-cache, max-age=0"
 
     @pytest.mark.parametrize("name", ["missing.js", "../web/api.py", "js", ""])
-    def test_what_is_not_there_is_a_404(self, client: FlaskClient, name: str) -> None:
+    def test_a_script_that_is_not_there_is_a_404(self, client: FlaskClient, name: str) -> None:
         for place in ("", f"{files.version()}/", f"{files.version()}/js/"):
             assert client.get(f"/session/static/{place}{name}").status_code == 404

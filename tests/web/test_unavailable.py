@@ -1,4 +1,4 @@
-"""The answer while the store is away: who gets a form back, and who gets which kind."""
+"""The answer while the store is away: its format, and who gets a form back."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CALM = "You have not been signed out"
 
 
 class Away(MemoryStore):
-    """A store that a test takes away, altogether or for writes."""
+    """A store that a test can switch off, altogether or for writes."""
 
     away = ""
 
@@ -84,7 +84,7 @@ class Site:
         return self.write()
 
     def end(self) -> str:
-        """Does one thing here, and another in the store."""
+        """A view that acts here, and then in the store."""
         self.written.append("ended")
         return str(self.holdfast.sessions.delete_user_sessions("ada"))
 
@@ -167,7 +167,7 @@ def test_what_may_have_been_done_is_not_offered_again(site: Site) -> None:
 
 
 def test_what_a_view_asks_of_the_manager_is_no_fault_of_the_application(site: Site) -> None:
-    """It was a 500; and SERVER said that nothing had been done, as the view had not returned."""
+    """It was a 500, and SERVER said that nothing was done, as the view had not returned."""
     token = site.token()
     site.store.away = "for writes"
 
@@ -214,7 +214,7 @@ def test_nobody_is_told_that_they_are_signed_in_after_a_get_whose_session_was_no
 def test_where_the_session_is_asked_for_says_whether_the_view_had_begun(
     site: Site, exempt: bool
 ) -> None:
-    """An exempt view may do something before it looks who is there; a hook comes before it."""
+    """An exempt view may act before it asks for the session; a hook runs before the view."""
 
     def save() -> str:
         site.written.append(TEXT)

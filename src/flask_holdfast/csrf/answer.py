@@ -1,4 +1,4 @@
-"""What a refused client gets to see: JSON for programs, a page for people.
+"""The answer to a refused request: JSON for programs, a page for people.
 
     {"error", "reason", "csrf_token", "expires_in", "subject"}
 
@@ -18,10 +18,10 @@ from flask import Request, Response, current_app, json, request, url_for
 from jinja2 import FileSystemLoader, Template
 from werkzeug.routing import BuildError
 
-from .. import settings
+from .. import caching, settings
 from ..exceptions import StoreUnavailable
-from . import current, origin, refill, request_origin
-from .origin import Proof
+from ..fetch_metadata import Proof, only_the_scheme_differs, origin_of
+from . import minting, refill, request_origin, subject, verifying
 from .reasons import Reason
 
 TEMPLATE = "holdfast/csrf_error.html"
@@ -64,8 +64,8 @@ def answer(
     """The answer to the current request, refused for `reason`. Never a page with `as_json`,
     whatever the client accepts.
 
-    `proof` is what the origin gate said, None if it was the gate that refused: then nothing
-    asks the session, and no token is in the answer.
+    `proof` is what the origin gate said. None: the gate itself refused the request. Then the
+    session is not asked, and the answer holds no token.
     """
     response_class = current_app.response_class
     if wants_problem(request):
@@ -78,8 +78,8 @@ def answer(
     else:
         response = response_class(_page(reason, proof, hint), mimetype="text/html")
     response.status_code = status
-    response.cache_control.no_store = True
-    response.vary.update(_DECIDES)
+    known = caching.Known(ours=True, chosen_by=_DECIDES)
+    caching.restrict(response.headers, known, caching.Promise.PRIVATE)
     return response
 
 
@@ -108,10 +108,10 @@ def wants_json(request: Request) -> bool:
 def hint(reason: Reason) -> str | None:
     """The mistake in the set-up that explains a refusal for `reason`, if it looks like one."""
     if reason in {Reason.CROSS_ORIGIN, Reason.REFERER_MISMATCH}:
-        sender = origin.origin_of(request.headers.get("Origin") or request.referrer)
+        sender = origin_of(request.headers.get("Origin") or request.referrer)
         return (
             UNTOLD_PROXY
-            if origin.only_the_scheme_differs(request_origin.target(request), sender)
+            if only_the_scheme_differs(request_origin.target(request), sender)
             else None
         )
     if reason is Reason.ORIGIN_NULL:
@@ -132,25 +132,26 @@ def _body(reason: Reason, proof: Proof | None, hint: str | None) -> dict[str, An
     # Without the store nobody can say whose token it would be.
     with suppress(StoreUnavailable):
         if _may_have_a_token(proof):
-            body |= current.fresh()
+            body |= minting.fresh()
     return body
 
 
 def _may_have_a_token(proof: Proof | None) -> bool:
-    """Only our own pages: never a refused origin, nor one that is merely trusted to send forms.
+    """Whether the answer may hold a token: only for our own pages, never for a refused origin, nor
+    for one that is merely trusted to send forms.
 
-    Where nothing tells whose page it was, a new token would bring a new cookie: it would take
-    the place of one that the browser kept back from another site's form, and sign its owner out.
+    If nothing tells whose page it was, only a session that came along gets one. A new session would
+    set a new cookie over one that the browser may have withheld, and sign its owner out.
     """
     if proof is None or proof is Proof.TRUSTED:
         return False
-    return proof is not Proof.NOTHING or current.has_session()
+    return proof is not Proof.NOTHING or verifying.has_session()
 
 
 def _problem(body: dict[str, Any], status: int) -> dict[str, Any]:
     detail = body.pop("error")
-    # Without a type of its own a problem has the status's name as its title; what a program
-    # tells refusals apart by is `reason`.
+    # RFC 9457 section 4.2.1: the title of "about:blank" is the name of the status. Programs tell
+    # refusals apart by `reason`.
     title = HTTPStatus(status).phrase
     return {"type": "about:blank", "title": title, "status": status, "detail": detail} | body
 
@@ -158,7 +159,7 @@ def _problem(body: dict[str, Any], status: int) -> dict[str, Any]:
 def _page(reason: Reason, proof: Proof | None, hint: str | None) -> str:
     filled, go_on = None, None
     with suppress(StoreUnavailable):
-        go_on = _page_of_who_has_signed_in_meanwhile(proof)
+        go_on = _page_after_signing_in_elsewhere(proof)
         filled = refill.offer(reason, proof) if go_on is None else None
     kind = "foreign" if reason in _FOREIGN else "ended" if reason in _ENDED else "stale"
     return rendered(
@@ -175,11 +176,11 @@ def _page(reason: Reason, proof: Proof | None, hint: str | None) -> str:
 
 
 def rendered(name: str, **said: Any) -> str:
-    """One of our pages in the shell that it has in this application.
+    """The HTML of one of our pages, or of the application's own page of that name.
 
-    A shell of the application's own gets what its context processors give: it extends a base
-    that asks for them. Ours runs none, since one may fetch the session, and a refusal at the
-    gate costs nothing. It stands in where theirs cannot be shown without the store.
+    The application's own page gets what its context processors give, as the base that it extends
+    asks for them. Our page runs none: one may fetch the session, and a refusal at the gate costs no
+    store command. Our page is shown also if theirs cannot be without the store.
     """
     env = current_app.jinja_env
     if not any(_is_theirs(env.get_template(page)) for page in (name, TEMPLATE)):
@@ -224,22 +225,22 @@ def _sign_in_page() -> str | None:
     return None
 
 
-def _page_of_who_has_signed_in_meanwhile(proof: Proof | None) -> str | None:
-    """The address to go on at, where this is a sign-in form and its person has signed in in
-    another tab since. Asks the store.
+def _page_after_signing_in_elsewhere(proof: Proof | None) -> str | None:
+    """The address to go on at, if this is a sign-in form and its person has signed in meanwhile, in
+    another tab; else None. Asks the store.
 
-    It is the form's own, asked for as a page: where that leads who is signed in, and whether
-    `next` may be followed, is the view's to know.
+    It is the address of the form itself: its view knows where to send somebody who is signed in,
+    and whether `next` may be followed.
     """
     if proof is None or not proof.is_same_origin or not is_sign_in_page():
         return None
-    current.recall()
-    return request.script_root + request.full_path if current.user_id() is not None else None
+    subject.sign_in_remembered()
+    return request.script_root + request.full_path if subject.user_id() is not None else None
 
 
 def _page_it_came_from(proof: Proof | None) -> str | None:
     """The address of the page with the form, if it is one of ours."""
     if proof is None or proof is Proof.TRUSTED or request.referrer is None:
         return None
-    page = origin.origin_of(request.referrer)
+    page = origin_of(request.referrer)
     return request.referrer if page is not None and page == request_origin.target(request) else None

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
-from .origin import Proof
+from ..fetch_metadata import Proof
 from .reasons import Reason
 
 

@@ -1,11 +1,11 @@
-"""Which views the application has taken out of the protection. Each was named by somebody.
+"""The views that an application takes out of the protection. Pure: no Flask.
 
-What was given is what is exempt. Flask-WTF compares names ("module.function"), so that two
-views made by one factory, or by one decorator without `functools.wraps`, exempt each other.
-Here the object itself counts, and a view that was made from it: `app.route` may hold a
-wrapper, a `functools.partial`, a bound method or a class view's function. That second rule
-holds only where the object is not a view by itself, since otherwise it was that view which
-was meant.
+A view is exempt by its identity. Flask-WTF compares names ("module.function"), so that two views
+made by one factory, or by one decorator without `functools.wraps`, exempt each other.
+
+A view is also exempt if it was made from an exempted object: `app.route` may hold a wrapper of it,
+a `functools.partial`, a bound method or a class view's function. This second rule does not hold if
+that object is itself a view of the app: then only that view was meant.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Exemptions:
         """Whether `view` is exempt in an app whose view functions are `views`."""
         if _identity(view) in self._given:
             return True
-        # Most views hold nothing that was given, which is told without looking at the others.
+        # Most views hold nothing that was exempted: then the other views need not be looked at.
         if not any(_identity(part) in self._given for part in _parts(view, ())):
             return False
         others = {_identity(known) for known in views}
@@ -94,8 +94,8 @@ def _identity(view: Any) -> object:
 
 
 def _parts(view: Any, others: Collection[object]) -> Iterator[Any]:
-    """What `view` was made from, however deep, but no other view, and nothing of one: a view
-    that calls an exempt one holds it in its closure just as a decorator does.
+    """The objects that `view` was made from, however deep, without other views and their parts: a
+    view that calls an exempt one holds it in its closure just as a decorator does.
     """
     seen = {id(view)}
     waiting = [view]

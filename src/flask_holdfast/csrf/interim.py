@@ -1,4 +1,4 @@
-"""A secret for tokens where a foreign session must not be written: in a cookie of its own.
+"""A cookie for the secret of tokens, where a foreign session must not be written.
 
 `CSRFProtect` alone keeps the secret of its tokens in the application's session, as Flask-WTF does.
 Where the browser may have withheld the session cookie (`fetch_metadata.cookie_withheld`), a write

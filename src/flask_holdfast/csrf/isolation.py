@@ -1,13 +1,12 @@
-"""A request that presents a Bearer credential runs as that credential's user, or as nobody.
+"""The isolation of a request from its session, if it presents a Bearer credential.
 
-Where a Bearer header lifts the CSRF check, the session must not be able to authenticate the
-same request, or any page that can make a browser send both would act as the session's user.
-So the session and the remember cookie are taken out of the request, on every method:
-whatever the view, an extension or Flask-Login asks for, they are not there. A view under
-`exempt(session=False)` runs in the same way.
+A Bearer header lifts the CSRF check. So the session must not be able to authenticate the same
+request, or any page that makes a browser send both would act as the session's user. The session
+cookie and the remember cookie are therefore taken out of the request, on every method: neither the
+view nor an extension finds them. The request runs as the credential's user, or as nobody. A view
+under `exempt(session=False)` runs in the same way.
 
-With CSRF_BEARER off a Bearer header is nothing special: the session counts, and so does the
-check.
+With CSRF_BEARER off a Bearer header changes nothing: the session counts, and the check is made.
 """
 
 from __future__ import annotations
@@ -18,11 +17,8 @@ from flask.sessions import NullSession, SecureCookieSession
 from werkzeug.datastructures import ImmutableMultiDict
 
 from .. import settings
-from ..credentials import Credential, cookies_in, presented
+from ..credentials import ISOLATED, Credential, cookies_in, presented
 from ..exceptions import LoginWithoutSession
-
-#: Marks the WSGI environment of a request whose cookies were taken out.
-_ISOLATED = "flask_holdfast.isolated"
 
 
 class IsolatedSession(NullSession):
@@ -31,8 +27,7 @@ class IsolatedSession(NullSession):
     Flask saves no `NullSession`, so this works with any session interface.
     """
 
-    # Undoes what a NullSession is known for, which is also what the types complain about:
-    # refusing to be written to.
+    # A NullSession refuses to be written to; this one does not, hence the ignored types.
     __delitem__ = SecureCookieSession.__delitem__  # type: ignore[assignment]
     clear = SecureCookieSession.clear  # type: ignore[assignment]
     pop = SecureCookieSession.pop
@@ -41,8 +36,8 @@ class IsolatedSession(NullSession):
     setdefault = SecureCookieSession.setdefault
 
     def __setitem__(self, key: str, value: object) -> None:  # type: ignore[override]
-        # Flask-Login's word for "set a remember cookie": it would outlive the request, and
-        # nobody proved by a CSRF token that they asked for it.
+        # With this key Flask-Login asks for a remember cookie. That would outlive the request, and
+        # no CSRF token proves that a person asked for it.
         if key == "_remember":
             return
         # What `login_user` writes first, and nothing else does.
@@ -70,7 +65,7 @@ def isolates(request: Request, app: Flask) -> bool:
 
 def isolate(request: Request, app: Flask) -> None:
     """Take what could authenticate `request` out of its cookies."""
-    request.environ[_ISOLATED] = True
+    request.environ[ISOLATED] = True
     _take_out(request, _names(app))
 
 
@@ -82,12 +77,14 @@ def brings_credentials(request: Request, app: Flask) -> bool:
 
 def is_isolated(request: Request) -> bool:
     """Whether the cookies of `request` were taken out."""
-    return _ISOLATED in request.environ
+    return ISOLATED in request.environ
 
 
 def isolate_open_session(request: Request, app: Flask, *, always: bool = False) -> None:
-    """The same where the session is open already: the interface knows nothing of this, or it
-    is `always` to be done, for which the interface cannot see a reason.
+    """Isolate a request whose session is open already, if it presents a Bearer credential. With
+    `always`, isolate it in any case.
+
+    A session interface of another package knows nothing of isolation, and has opened the session.
     """
     if is_isolated(request):
         return

@@ -1,7 +1,7 @@
-"""`CSRFProtect`: Flask-WTF's, with another engine inside. This is where Flask comes in.
+"""`CSRFProtect`, which takes the place of Flask-WTF's class of that name.
 
-The decision is made in `decision`, from facts that `RequestFacts` looks up one by one; what
-follows from it happens here and in `answer`.
+`decision` decides about a request, from facts that `RequestFacts` looks up one by one. This module
+hangs the check into Flask and reports refusals; `answer` answers them.
 """
 
 from __future__ import annotations
@@ -29,26 +29,24 @@ from flask.globals import request_ctx
 from flask.views import View
 from werkzeug.exceptions import HTTPException
 
-from .. import settings, signals
-from ..exceptions import SettingError, StoreUnavailable, printable
-from ..fetch_metadata import SAFE_METHODS
+from .. import caching, settings, signals
+from ..exceptions import StoreUnavailable, printable
+from ..fetch_metadata import SAFE_METHODS, Proof, only_the_scheme_differs, parse_origin
 from . import (
-    adoption,
     answer,
-    caching,
-    current,
+    flask_wtf_compat,
     handshake,
     isolation,
-    origin,
+    late_tokens,
+    minting,
     redirects,
     refill,
-    request_origin,
     templating,
 )
 from .decision import Decision, Outcome, Place, decide
 from .exemptions import Named
-from .origin import Origin, Proof
 from .reasons import Reason
+from .request_facts import RequestFacts, trusted_origins
 
 logger = logging.getLogger("flask_holdfast.csrf")
 
@@ -110,23 +108,22 @@ class CSRFProtect(flask_wtf.csrf.CSRFProtect):
                 "This app is protected against CSRF already: keep one CSRFProtect, "
                 'and find it in app.extensions["csrf"].'
             )
-        _trusted_origins(tuple(settings.get(app.config, "CSRF_TRUSTED_ORIGINS")))
+        trusted_origins(app.config)
         app.config.setdefault("WTF_CSRF_METHODS", UNSAFE_METHODS)
         methods = app.config["WTF_CSRF_METHODS"]
         super().init_app(app)
         app.config["WTF_CSRF_METHODS"] = methods  # Flask-WTF made a plain set of it
-        # In the place of Flask-WTF's hook: hooks that were registered earlier would run before it,
-        # and may ask who is signed in. The signal is sent before all hooks, and an error raised
-        # there reaches the application's handlers. The hook is for code that runs the hooks by
-        # hand.
+        # Flask-WTF's hook goes: hooks that were registered earlier would run before it, and may ask
+        # who is signed in. The signal is sent before all hooks, and an error that is raised there
+        # reaches the application's handlers. Our own hook is for code that runs the hooks by hand.
         hooks = app.before_request_funcs[None]
         hooks.pop()
         hooks.insert(0, self._begin)
         request_started.connect(_on_request_started)
-        adoption.adopt(app)
+        flask_wtf_compat.adopt(app)
         templating.install(app)
         app.register_blueprint(_pages())
-        # The first is run last: nothing that the app does to its responses comes after it.
+        # Flask runs the first of them last: nothing that the app does to a response comes after.
         app.after_request_funcs.setdefault(None, []).insert(0, _finish)
         app.extensions[_UNLISTED] = True
 
@@ -154,7 +151,8 @@ class CSRFProtect(flask_wtf.csrf.CSRFProtect):
         exempt = self._is_exempt if apply_exemptions else _never
         decision = decide(RequestFacts(asked, exempt))
         reason = decision.reason
-        # A token in a header came from a script, not from our form, and the body is the view's.
+        # A token in a header came from a script, not from a form of ours: then the body is left to
+        # the view.
         if reason is None and decision.place is Place.FORM:
             reason = refill.objection()
         if reason is not None:
@@ -206,13 +204,13 @@ class CSRFProtect(flask_wtf.csrf.CSRFProtect):
         config: Mapping[str, Any] = known.config if known else {}
         reason = handshake.check(
             environ,
-            _trusted_origins(tuple(settings.get(config, "CSRF_TRUSTED_ORIGINS"))),
+            trusted_origins(config),
             cookies_without_origin=cookies_without_origin,
         )
         if reason is None:
             return None
-        sender = origin.parse_origin(environ.get("HTTP_ORIGIN"))
-        untold = origin.only_the_scheme_differs(handshake.target(environ), sender)
+        sender = parse_origin(environ.get("HTTP_ORIGIN"))
+        untold = only_the_scheme_differs(handshake.target(environ), sender)
         hint = answer.UNTOLD_PROXY if untold else None
         _report(known, reason, None, "WEBSOCKET", environ.get("REMOTE_ADDR"), hint)
         return None if settings.get(config, "CSRF_REPORT_ONLY") else reason
@@ -230,8 +228,8 @@ class CSRFProtect(flask_wtf.csrf.CSRFProtect):
         Raises the `CSRFError` that gives back the form of somebody whose session has ended: a
         redirect would lose what they wrote. Does nothing for any other request.
         """
-        # Only a token that was found good says that the form is ours.
-        if g.get("csrf_valid") and refill.is_of_who_was_signed_out():
+        # Only a good token shows that the form is ours.
+        if g.get("csrf_valid") and refill.is_form_of_ended_login():
             proof = RequestFacts(request_ctx.request, _never).origin()
             if isinstance(proof, Proof) and proof.is_same_origin:
                 ended = Decision(Outcome.REFUSED, Reason.SESSION_EXPIRED, proof)
@@ -272,9 +270,9 @@ class CSRFProtect(flask_wtf.csrf.CSRFProtect):
             raise
 
     def _hide_session(self, asked: Request) -> None:
-        """Hide session and remember cookie from the hooks and error handlers that answer `asked`:
-        the request was refused at the gate, or would have been if there were a view, so another
-        site may have made the person's browser send it.
+        """Hide the session and the remember cookie from the hooks and error handlers that answer
+        `asked`. The gate refused the request, or would have if a view had matched: another site may
+        have made the person's browser send it.
         """
         if settings.get(current_app.config, "CSRF_REPORT_ONLY"):
             return
@@ -376,61 +374,6 @@ def _is_good(asked: Request) -> bool:
         return False
 
 
-class RequestFacts:
-    """The facts about one request, each looked up when the decision asks for it."""
-
-    def __init__(self, request: Request, exempt: Callable[[], bool]) -> None:
-        self._request = request
-        self._config = current_app.config
-        self._exempt = exempt
-
-    def is_protected(self) -> bool:
-        return self._request.method in self._config["WTF_CSRF_METHODS"]
-
-    def is_exempt(self) -> bool:
-        return self._exempt()
-
-    def is_bearer(self) -> bool:
-        return isolation.is_isolated(self._request)
-
-    def origin(self) -> Reason | Proof:
-        headers = self._request.headers
-        return origin.check(
-            request_origin.target(self._request),
-            sec_fetch_site=headers.get("Sec-Fetch-Site"),
-            origin=headers.get("Origin"),
-            referer=headers.get("Referer"),
-            trusted=_trusted_origins(tuple(settings.get(self._config, "CSRF_TRUSTED_ORIGINS"))),
-            strict_referer=self._config["WTF_CSRF_SSL_STRICT"],
-        )
-
-    def tokens(self, place: Place) -> Iterator[str]:
-        if place is Place.HEADER:
-            named = map(self._request.headers.get, self._config["WTF_CSRF_HEADERS"])
-            yield from filter(None, named)
-        elif token := current.form_token():
-            yield token
-
-    def verdict(self, token: str) -> Reason | None:
-        return current.verdict(token, current.time_limit())
-
-    def old_tokens_pass(self) -> bool:
-        return bool(settings.get(self._config, "CSRF_EXPIRED_POLICY") == "same-origin")
-
-
-@functools.lru_cache(maxsize=16)
-def _trusted_origins(configured: tuple[str, ...]) -> frozenset[Origin]:
-    parsed = {text: origin.parse_origin(text) for text in configured}
-    for text, known in parsed.items():
-        if known is None or known.scheme not in {"http", "https"}:
-            raise SettingError(
-                "CSRF_TRUSTED_ORIGINS",
-                text,
-                'Write scheme and host, and nothing after them: "https://app.example".',
-            )
-    return frozenset(known for known in parsed.values() if known is not None)
-
-
 def _refused(decision: Decision, reason: Reason) -> CSRFError:
     """Report a refusal, and make the error that answers it."""
     hint = answer.hint(reason)
@@ -472,7 +415,9 @@ def _report(
 
 
 def _pages() -> Blueprint:
-    """No views, only the folder of templates: an app's own template of the name goes first."""
+    """The blueprint that brings our templates; it has no views. A template of the app that has the
+    same name goes first.
+    """
     return Blueprint(
         answer.PAGES,
         __name__,
@@ -481,11 +426,18 @@ def _pages() -> Blueprint:
 
 
 def _finish(response: Response) -> Response:
-    """The last that is done to a response. Raises `TokenWouldLeak`."""
+    """Finish a response, after all hooks of the app. Raises `TokenWouldLeak`."""
     error = redirects.leak(response)
     if error is not None and current_app.config["WTF_CSRF_ENABLED"]:
         if not settings.get(current_app.config, "CSRF_REPORT_ONLY"):
             return redirects.stopped(response, error)
         logger.warning("%s", error)
-    caching.keep_away(response)
+    known = caching.Known(
+        # Not `flask.session`, which would mark it as read.
+        session=caching.was_read(request_ctx._session),  # noqa: SLF001
+        isolated=isolation.is_isolated(request),
+        token=minting.was_issued(),
+    )
+    caching.restrict(response.headers, known, caching.Promise.PRIVATE)
+    late_tokens.watch(response)
     return response

@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Self
 
+from ..fetch_metadata import Refusal
+
 
 class Reason(StrEnum):
     """A stable code, and in `sentence` what it says in English.
@@ -15,10 +17,10 @@ class Reason(StrEnum):
 
     sentence: str
 
-    CROSS_ORIGIN = "cross_origin", "The request comes from another origin."
-    ORIGIN_NULL = "origin_null", "The request hides the origin that it comes from."
-    REFERER_MISSING = "referer_missing", "The referrer header is missing."
-    REFERER_MISMATCH = "referer_mismatch", "The referrer does not match the host."
+    CROSS_ORIGIN = Refusal.CROSS_ORIGIN, "The request comes from another origin."
+    ORIGIN_NULL = Refusal.ORIGIN_NULL, "The request hides the origin that it comes from."
+    REFERER_MISSING = Refusal.REFERER_MISSING, "The referrer header is missing."
+    REFERER_MISMATCH = Refusal.REFERER_MISMATCH, "The referrer does not match the host."
     TOKEN_MISSING = "token_missing", "The CSRF token is missing."
     TOKEN_MALFORMED = "token_malformed", "The CSRF token is invalid."
     TOKEN_MISMATCH = "token_mismatch", "The CSRF tokens do not match."
@@ -29,6 +31,11 @@ class Reason(StrEnum):
 
     def __new__(cls, code: str, sentence: str) -> Self:
         member = str.__new__(cls, code)
-        member._value_ = code
+        member._value_ = str(code)
         member.sentence = sentence
         return member
+
+    @classmethod
+    def of(cls, refusal: Refusal) -> Self:
+        """The reason that the origin gate's refusal is."""
+        return next(reason for reason in cls if reason.value == refusal.value)

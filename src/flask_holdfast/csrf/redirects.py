@@ -1,12 +1,12 @@
-"""A redirect carries no token to another origin.
+"""The guard against redirects that would carry a token to another origin.
 
-A browser that follows a redirect sends the headers that a script gave the request once more,
-wherever it leads (Fetch, HTTP-redirect fetch); and where the method stays what it was, the
-body too (RFC 9110 section 15.4). With `fetch` a script can forbid that, with XMLHttpRequest or
-a form it cannot. So a view that would do it is stopped: the answer is an error that names it.
+A browser that follows a redirect sends the headers of a script's request once more, wherever it
+leads (Fetch, HTTP-redirect fetch). If the method stays the same it sends the body, too (RFC 9110
+section 15.4). A script can forbid that with `fetch`; with XMLHttpRequest or a form nobody can. So
+the view that answers with such a redirect is stopped: the answer is an error that names it.
 
-That holds for the headers of safe requests as well: a script that follows a 303 after its
-POST sends the token along with the GET, which may be redirected in turn.
+The headers of safe requests count as well: a script that follows a 303 after its POST sends the
+token along with the GET, which may be redirected in turn.
 
 Not protected: a body that the view has read as a stream, since nobody can look into it later;
 a token in a body that is no form.
@@ -20,9 +20,8 @@ from flask import Request, Response, current_app, g, request
 from werkzeug.exceptions import HTTPException, InternalServerError
 
 from ..exceptions import TokenWouldLeak
-from ..fetch_metadata import SAFE_METHODS
-from . import current, origin, request_origin
-from .origin import Origin
+from ..fetch_metadata import SAFE_METHODS, Origin, origin_of
+from . import request_origin, verifying
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _FORMS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
@@ -30,7 +29,7 @@ _STOPPED = "_holdfast_redirect_stopped"
 
 
 def leak(response: Response) -> TokenWouldLeak | None:
-    """What is wrong with answering the current request by `response`, if it is such a redirect."""
+    """The error to raise if `response` would carry the current request's token away, else None."""
     location = response.headers.get("Location")
     if response.status_code not in _REDIRECTS or location is None:
         return None
@@ -42,8 +41,8 @@ def leak(response: Response) -> TokenWouldLeak | None:
 
 
 def stopped(response: Response, error: TokenWouldLeak) -> Response:
-    """Raises `error`, for Flask to answer. A bare 500 if it was raised before: then it is the
-    application's page for errors that redirects, and what it raises Flask only logs.
+    """Raise `error`, for Flask to answer. Returns a bare 500 if this request raised it before: then
+    the application's own error page redirects, and Flask would only log another error.
     """
     if g.get(_STOPPED):
         response.close()
@@ -57,7 +56,7 @@ def leads_elsewhere(target: Origin | None, location: str) -> bool:
     address = _as_browsers_read(target, location)
     if not _SCHEME.match(address):
         return False  # a path
-    page = origin.origin_of(address)
+    page = origin_of(address)
     return page is None or page != target
 
 
@@ -72,8 +71,8 @@ def _as_browsers_read(target: Origin | None, location: str) -> str:
 
 
 def _place(target: Origin | None, location: str) -> str:
-    """What may be said of `location`: never its path or query, which may hold credentials."""
-    page = origin.origin_of(_as_browsers_read(target, location))
+    """The part of `location` that a log may hold: path and query may hold credentials."""
+    page = origin_of(_as_browsers_read(target, location))
     return f"{page.scheme}://{page.host}" if page else "an address of another kind"
 
 
@@ -85,6 +84,6 @@ def _carrier(request: Request, status: int) -> str | None:
     if becomes_get or request.method in SAFE_METHODS or request.mimetype not in _FORMS:
         return None
     try:
-        return "body" if current.form_token() else None
-    except HTTPException:  # too large, or torn: nobody can say what is in it
+        return "body" if verifying.form_token() else None
+    except HTTPException:  # too large, or cut off: a token may be in it
         return "body"

@@ -3,16 +3,16 @@
 A session ends while somebody writes. The form that they send then is refused, and comes back
 with their text in it; they sign in in another tab and send it from there.
 
-The danger is an attacker who has a victim's browser send a form of the attacker's making: a
-page of ours, filled, that the victim only has to confirm. So it takes two proofs. The browser
-itself must say that the form came from our own origin (Sec-Fetch-Site or Origin; a Referer is
-not enough). And something in the form must be authentic, whatever its age: its token for the
-session of the cookie; or the mark in the token for the person who is signed in by now; or the
-ticket that an earlier answer of this kind put there.
+The danger: an attacker makes a victim's browser send the attacker's form. The answer would be a
+page of ours, filled by the attacker, that the victim only has to confirm. So it takes two proofs.
+The browser itself must say that the form came from our own origin (Sec-Fetch-Site or Origin; a
+Referer is not enough). And something in the form must be authentic: the token, for the session that
+the cookie names; or the author tag in the token, for the person who is signed in now; or the ticket
+that an earlier answer of this kind put there.
 
-A ticket says for whom the text was written. Where that is not who is signed in when it is
-sent, the view does not run before they have confirmed it: what one person wrote is never sent
-as another without a word.
+A ticket says for whom the text was written. If somebody else is signed in when the form is sent,
+they must confirm it before the view runs: what one person wrote is never sent in the name of
+another unnoticed.
 
 What was sent is in that one answer and nowhere else. Passwords, codes and files stay out of
 it (`CSRF_REFILL_SKIP`), as does everything sent to a view under `@csrf.no_refill`.
@@ -36,9 +36,9 @@ from flask import current_app, request
 from itsdangerous import BadData
 
 from .. import settings
-from . import current, tokens
+from ..fetch_metadata import Proof
+from . import minting, session_view, subject, token_settings, tokens, verifying
 from .exemptions import Named
-from .origin import Proof
 from .reasons import Reason
 
 #: The fields that a filled form has beside the sender's own and the token.
@@ -50,14 +50,14 @@ MAX_BYTES = 65_536
 MAX_FIELDS = 500
 #: Seconds for which a filled form may be left open, say over a weekend.
 TICKET_LIFE = 7 * 86_400
-#: Seconds for which a page may have been open when its session has ended and its form is refused.
-#: As long: it is the same weekend. Longer than a session may live, or it would cost what was typed.
-MARK_LIFE = TICKET_LIFE
+#: Seconds for which a page may have been open when its form is refused because its session ended.
+#: It is longer than a session may live: a shorter one would cost people what they typed.
+TAG_LIFE = TICKET_LIFE
 _MAX_TICKET = 1024
 
 _FORMS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
-#: After these the form may come back: they say that its token, or what else is in it, is genuine
-#: or may be. Never after a refusal at the gate.
+#: The refusals after which the form may come back: its token, or something else in it, may be
+#: genuine. A refusal at the gate is none of them.
 _REFILLED = frozenset(
     {
         Reason.SESSION_EXPIRED,
@@ -72,7 +72,7 @@ _View = TypeVar("_View")
 _kept_out: WeakKeyDictionary[Any, Named] = WeakKeyDictionary()
 
 
-class Kind(Enum):
+class FieldKind(Enum):
     LINE = "line"
     TEXT = "text"
     #: Not shown again, to be typed again.
@@ -81,7 +81,7 @@ class Kind(Enum):
     FILES = "files"
 
 
-class Step(Enum):
+class NextStep(Enum):
     """What the person has to do before the form can be sent."""
 
     SIGN_IN = "sign in"
@@ -93,15 +93,15 @@ class Step(Enum):
 class Field:
     name: str
     value: str
-    kind: Kind
+    kind: FieldKind
 
 
 @dataclass(frozen=True, slots=True)
 class Author:
-    """For whom a text was written, as far as that is known: never a name."""
+    """The person for whom a text was written, as codes: nobody can read a name from them."""
 
-    #: What `current.is_author` knows again.
-    mark: bytes
+    #: The author tag, for `subject.is_author`.
+    tag: bytes
     #: The fingerprint of the session that it was written in, empty where unknown.
     session: str
 
@@ -112,7 +112,7 @@ class Refill:
 
     fields: list[Field]
     enctype: str
-    step: Step
+    step: NextStep
     #: Of the author's session, see `Author`.
     session: str
     token: str
@@ -144,25 +144,25 @@ def offer(reason: Reason, proof: Proof | None) -> Refill | None:
         return None
     if not _is_form() or _is_kept_out():
         return None
-    current.recall()
+    subject.sign_in_remembered()
     author = _author(reason)
     if author is None:
         return None
-    # One more than may be is enough to see that they are too many: a body holds 250,000.
+    # One more than the limit shows that there are too many: a body may hold 250,000.
     fields = list(islice(_fields(), MAX_FIELDS + 1))
     if not _is_small(fields):
         return None
-    user = current.user_id()
-    same = current.is_author(author.mark)
-    step = Step.SEND if same else Step.SIGN_IN if user is None else Step.CONFIRM
+    user = subject.user_id()
+    same = subject.is_author(author.tag)
+    step = NextStep.SEND if same else NextStep.SIGN_IN if user is None else NextStep.CONFIRM
     return Refill(
         fields,
         request.mimetype,
         step,
         author.session,
-        current.issue(),
-        current.field_name(),
-        _sealed(_Ticket(author, current.subject() if step is Step.CONFIRM else "")),
+        minting.issue(),
+        token_settings.field_name(),
+        _sealed(_Ticket(author, subject.fingerprint() if step is NextStep.CONFIRM else "")),
     )
 
 
@@ -175,25 +175,25 @@ def offer_unasked(proof: Proof | None) -> Refill | None:
     if proof is None or not proof.is_same_origin or not _is_form() or _is_kept_out():
         return None
     sent = _ticket()
-    token = current.form_token() or ""
-    kind = current.kind_of(token)
+    token = verifying.form_token() or ""
+    kind = verifying.kind_of(token)
     if kind is None and sent is None:
         return None
     fields = list(islice(_fields(), MAX_FIELDS + 1))
     if not _is_small(fields):
         return None
     ticket = sent
-    if ticket is None and kind is tokens.Kind.SIGNED_IN:
-        ticket = _Ticket(Author(tokens.mark_in(token), ""), "")
+    if ticket is None and kind is tokens.PageKind.SIGNED_IN:
+        ticket = _Ticket(Author(tokens.author_tag_in(token), ""), "")
     return Refill(
         fields,
         request.mimetype,
-        Step.SEND,
+        NextStep.SEND,
         "",
-        current.issue(unasked=True),
-        current.field_name(),
-        # A page that was made without asking whose it is says nothing of its author: a session
-        # of this package has but one, and the token is good for that session alone.
+        minting.issue(unasked=True),
+        token_settings.field_name(),
+        # A token that was minted without asking names no author. It is good for one session alone,
+        # and a session of this package has only one user.
         _sealed(ticket) if ticket is not None else "",
     )
 
@@ -207,21 +207,21 @@ def objection() -> Reason | None:
     if not _may_be_by_page() or TICKET not in request.form:
         return None
     ticket = _ticket()
-    if ticket is not None and current.is_author(ticket.author.mark):
+    if ticket is not None and subject.is_author(ticket.author.tag):
         return None
-    if current.user_id() is None:
+    if subject.user_id() is None:
         return Reason.SESSION_EXPIRED
     # Bound to who was asked, so that a third person has to be asked again.
-    asked = ticket is not None and ticket.asked == current.subject()
+    asked = ticket is not None and ticket.asked == subject.fingerprint()
     return None if asked and request.form.get(CONFIRM) else Reason.SUBJECT_CHANGED
 
 
-def is_of_who_was_signed_out() -> bool:
-    """Whether this request is a form of a page whose person was signed out meanwhile.
+def is_form_of_ended_login() -> bool:
+    """Whether this request is the form of a page whose person has been signed out meanwhile.
 
-    Its token may be good nevertheless: a page that did not ask who is signed in serves both.
+    Its token may be good all the same, if the page did not ask who was signed in.
     """
-    return _is_form() and current.was_signed_out(current.form_token() or "")
+    return _is_form() and verifying.was_signed_out(verifying.form_token() or "")
 
 
 def _is_form() -> bool:
@@ -247,23 +247,27 @@ def _author(reason: Reason) -> Author | None:
     """For whom the form was written, None unless something in it is authentic."""
     if (ticket := _ticket()) is not None:
         return ticket.author
-    token = current.form_token() or ""
+    token = verifying.form_token() or ""
     if reason is Reason.SESSION_EXPIRED:
-        return Author(tokens.mark_in(token), current.fingerprint(token))
+        return Author(tokens.author_tag_in(token), verifying.session_fingerprint(token))
     if reason is Reason.TOKEN_EXPIRED:
-        # Still the same session. Is it still the same person's, too? A token of Flask-WTF's
-        # does not say, and nor does a page that was rendered without asking who it was.
-        same = current.follows_users() or len(token) != tokens.LENGTH
-        return Author(current.mark() if same else tokens.mark_in(token), current.fingerprint(token))
+        # The session is the same, but perhaps not its user. A session that rotates at each login
+        # has the same user. Otherwise the author tag tells it; a token of Flask-WTF's has none.
+        same = session_view.current().rotates_at_login or len(token) != tokens.LENGTH
+        return Author(
+            subject.author_tag() if same else tokens.author_tag_in(token),
+            verifying.session_fingerprint(token),
+        )
     if reason is Reason.SUBJECT_CHANGED:
-        # The token is good and the ticket is not: nobody knows who wrote this.
-        return Author(tokens.mark_in(""), "")
-    # Signed in again, under another session. Nobody but us marks a token for this person; of
-    # one for nobody an attacker has as many as they like. What else there is in such a token proves
-    # nothing, so that the mark has an age of its own: one that got out is of no use for ever.
-    marked = tokens.mark_in(token)
-    if current.user_id() is not None and current.is_author(marked, within=MARK_LIFE):
-        return Author(marked, "")
+        # The token is good and the ticket is not: the author is unknown.
+        return Author(tokens.author_tag_in(""), "")
+    # The person has signed in again, under another session. Only this application can make an
+    # author tag for them. (A tag for nobody proves nothing: an attacker can get any number of those.) The
+    # rest of the token can no longer be checked, so the tag has an age of its own: a token that
+    # leaked is not good forever.
+    tag = tokens.author_tag_in(token)
+    if subject.is_author(tag, within=TAG_LIFE) and subject.user_id() is not None:
+        return Author(tag, "")
     return None
 
 
@@ -273,15 +277,15 @@ def _author(reason: Reason) -> Author | None:
 def _fields() -> Iterator[Field]:
     sent_fields = cast("Iterator[tuple[str | None, str]]", request.form.items(multi=True))
     for name, value in sent_fields:
-        if name is None or name in {TICKET, CONFIRM} or current.is_token_field(name):
+        if name is None or name in {TICKET, CONFIRM} or token_settings.is_token_field(name):
             continue  # without a name it came from no page of ours
         if _is_secret(name):
-            yield Field(name, "", Kind.AGAIN)
+            yield Field(name, "", FieldKind.AGAIN)
         else:
-            yield Field(name, value, Kind.TEXT if _is_long(value) else Kind.LINE)
+            yield Field(name, value, FieldKind.TEXT if _is_long(value) else FieldKind.LINE)
     for name, sent in request.files.lists():
         if name is not None:
-            yield Field(name, "", Kind.FILE if len(sent) == 1 else Kind.FILES)
+            yield Field(name, "", FieldKind.FILE if len(sent) == 1 else FieldKind.FILES)
 
 
 def _is_long(value: str) -> bool:
@@ -305,8 +309,8 @@ def _is_secret(name: str) -> bool:
 
 
 def _sealed(ticket: _Ticket) -> str:
-    mark = urlsafe_b64encode(ticket.author.mark).decode()
-    sealed: str | bytes = _signer().dumps([mark, ticket.author.session, ticket.asked, _target()])
+    tag = urlsafe_b64encode(ticket.author.tag).decode()
+    sealed: str | bytes = _signer().dumps([tag, ticket.author.session, ticket.asked, _target()])
     return sealed if isinstance(sealed, str) else sealed.decode()
 
 
@@ -316,16 +320,16 @@ def _ticket() -> _Ticket | None:
     if not sent or len(sent) > _MAX_TICKET or not sent.isascii():
         return None
     try:
-        mark, session, asked, target = _signer().loads(sent, max_age=TICKET_LIFE)
+        tag, session, asked, target = _signer().loads(sent, max_age=TICKET_LIFE)
     except BadData:
         return None
     if target != _target():
         return None
-    return _Ticket(Author(urlsafe_b64decode(mark), session), asked)
+    return _Ticket(Author(urlsafe_b64decode(tag), session), asked)
 
 
 def _signer() -> Any:
-    return current.signer("flask-holdfast csrf refill")
+    return token_settings.serializer("flask-holdfast csrf refill", digest_method=hashlib.sha256)
 
 
 def _target() -> str:

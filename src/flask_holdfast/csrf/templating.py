@@ -14,30 +14,30 @@ from jinja2.ext import Extension
 from jinja2.parser import Parser
 from markupsafe import Markup, escape
 
-from . import current
+from . import minting, token_settings
 
 
 class TokenVariable:
     """The token as a variable that may be called: nothing is made before it is rendered."""
 
     def __call__(self) -> str:
-        return current.issue()
+        return minting.issue()
 
     def __str__(self) -> str:
-        return current.issue()
+        return minting.issue()
 
     def for_(self, method: str, url: str) -> str:
         """One that is good for this method and path alone, to put into that form only."""
-        return current.issue_for(method, url)
+        return minting.issue_for(method, url)
 
     def __html__(self) -> str:
-        return str(escape(current.issue()))
+        return str(escape(minting.issue()))
 
 
 def hidden_field() -> Markup:
     """The hidden field that a form needs."""
     field = Markup('<input type="hidden" name="{}" value="{}">')
-    return field.format(current.field_name(), current.issue())
+    return field.format(token_settings.field_name(), minting.issue())
 
 
 class CsrfTokenTag(Extension):

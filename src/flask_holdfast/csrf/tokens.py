@@ -3,7 +3,7 @@
     version 1 char | base64url( nonce 16 | masked kind 1 and time 5 | HMAC-SHA256 32 )
 
 73 characters. The HMAC covers version, kind, time, nonce, purpose and the session's id, so
-a token is good for one session only, and nothing has to be stored to check it. Kind and time
+a token is good for one session only, and nothing has to be stored to check it. PageKind and time
 are masked by a keystream from the nonce: no byte past the version is the same in two tokens,
 so a compressed page tells nothing about the token in it (BREACH). OWASP calls the pattern
 HMAC-based token; NIST SP 800-63B-4 section 5.1 asks for the binding to the session.
@@ -31,16 +31,19 @@ LENGTH = 73
 #: Seconds by which the clocks of two servers may differ.
 CLOCK_SKEW = 60
 
-#: A token of a page that knows nobody, under a cookie of somebody signed in. It is good whether
-#: their session lives or not: a login form must work for who was signed out meanwhile.
+#: The kind of a token that was minted without asking the store, while the cookie said that somebody
+#: was signed in. It is good whether that session lives or not: a login form must work for somebody
+#: who has been signed out meanwhile.
 _UNASKED = 2
 _NONCE = 16
-#: How much of a nonce tells for whom it was made, so that a form can be given back to the same
-#: person after their session ended. What is left is random, and shows nothing without the key.
-_MARK = 6
+#: The bytes of a nonce that are the author tag: it tells for whom the token was made, so that a
+#: form can be given back to the same person after their session ended. The rest is random.
+_TAG = 6
 _STAMP = 6
 #: Bits of the time in a stamp, which are below those of the kind.
 _CLOCK = 40
+#: The first byte of a time in a stamp is below this until the year 2514.
+_LAST_CENTURIES = 4
 _VERSION = VERSION.encode()
 _FORM = re.compile(re.escape(VERSION) + r"[A-Za-z0-9_-]{72}")
 
@@ -48,7 +51,7 @@ _FORM = re.compile(re.escape(VERSION) + r"[A-Za-z0-9_-]{72}")
 class Key:
     """What `derive` makes of a secret key; its `repr` shows nothing of it."""
 
-    __slots__ = ("_inner", "_mark", "_mask", "_outer", "mac", "mask")
+    __slots__ = ("_inner", "_mask", "_outer", "_tag", "mac", "mask")
 
     def __init__(self, mac: bytes, mask: bytes) -> None:
         self.mac = mac
@@ -61,7 +64,7 @@ class Key:
 
         # Keyed BLAKE2 (RFC 7693), at half of what even such an HMAC costs: each token pays.
         self._mask = hashlib.blake2s(key=mask, digest_size=_STAMP, person=b"mask")
-        self._mark = hashlib.blake2s(key=mac, digest_size=_MARK, person=b"mark")
+        self._tag = hashlib.blake2s(key=mac, digest_size=_TAG, person=b"mark")
 
     def hmac(self, message: bytes) -> bytes:
         """HMAC-SHA256 of `message` under `mac`."""
@@ -76,11 +79,11 @@ class Key:
         stream.update(nonce)
         return stream.digest()
 
-    def marking(self, message: bytes) -> bytes:
+    def tag(self, message: bytes) -> bytes:
         """A short authentication code of `message`."""
-        marking = self._mark.copy()
-        marking.update(message)
-        return marking.digest()
+        tag = self._tag.copy()
+        tag.update(message)
+        return tag.digest()
 
 
 class Scope(NamedTuple):
@@ -88,7 +91,7 @@ class Scope(NamedTuple):
 
     #: The session's id, or with a foreign session the secret that it keeps.
     sid: str
-    #: None, in minting alone: the cookie says yes, and nobody has asked the store.
+    #: None only when minting without asking the store: the cookie says that somebody is signed in.
     signed_in: bool | None
 
 
@@ -104,7 +107,7 @@ def mint(
     key: Key, scope: Scope, now: float, *, purpose: str = "", nonce: bytes | None = None
 ) -> str:
     """A fresh token. `now` is in seconds of Unix time; `purpose` must be the same at `check`.
-    `nonce` is one that `nonce_for` has made for this `now`: it tells whose page the token was on.
+    `nonce`: one that `nonce_for` made for this `now`, with an author tag in it.
     """
     nonce = nonce or secrets.token_bytes(_NONCE)
     kind = _UNASKED if scope.signed_in is None else scope.signed_in
@@ -156,6 +159,15 @@ def is_well_formed(token: str) -> bool:
     return len(token) == LENGTH and _FORM.fullmatch(token) is not None
 
 
+def may_be_ours(keys: Sequence[Key], token: str) -> bool:
+    """Whether the stamp of a well-formed `token` can be read under one of the keys. Proves nothing,
+    but costs no look at the session: of made-up tokens one in thousands passes.
+    """
+    nonce, masked, _ = _parts(token)
+    stamps = (_masked(key, nonce, masked) for key in keys)
+    return any(stamp[0] <= _UNASKED and stamp[1] < _LAST_CENTURIES for stamp in stamps)
+
+
 def is_authentic(keys: Sequence[Key], sid: str, token: str, *purposes: str) -> bool:
     """Whether a well-formed `token` was made for the session `sid`, whoever is signed in there and
     however old it is, and for one of these purposes.
@@ -168,16 +180,16 @@ def is_authentic(keys: Sequence[Key], sid: str, token: str, *purposes: str) -> b
     )
 
 
-class Kind(Enum):
-    """Whose page a token was on."""
+class PageKind(Enum):
+    """The kind of page that a token was minted for."""
 
     NOBODYS = 0
     SIGNED_IN = 1
-    #: Nobody asked.
+    #: Minted without asking the store who is signed in.
     UNASKED = _UNASKED
 
 
-def kind_of(keys: Sequence[Key], sid: str, token: str, now: float) -> Kind | None:
+def kind_of(keys: Sequence[Key], sid: str, token: str, now: float) -> PageKind | None:
     """What an authentic token of the session `sid` says of itself, whatever its age; None for
     any other.
     """
@@ -186,10 +198,10 @@ def kind_of(keys: Sequence[Key], sid: str, token: str, now: float) -> Kind | Non
         for signed_in in (True, False)
     }
     if wrong[True] is None and wrong[False] is None:
-        return Kind.UNASKED
+        return PageKind.UNASKED
     if wrong[True] is None:
-        return Kind.SIGNED_IN
-    return Kind.NOBODYS if wrong[False] is None else None
+        return PageKind.SIGNED_IN
+    return PageKind.NOBODYS if wrong[False] is None else None
 
 
 def subject(key: Key, user_id: str | None) -> str:
@@ -204,38 +216,54 @@ def subject(key: Key, user_id: str | None) -> str:
 
 def nonce_for(key: Key, user_id: str | None, now: float) -> bytes:
     """A fresh nonce for a token of `now` on a page of this user."""
-    start = secrets.token_bytes(_NONCE - _MARK)
-    return start + _mark(key, start, int(now), user_id)
+    start = secrets.token_bytes(_NONCE - _TAG)
+    return start + _tag_of(key, start, int(now), user_id)
 
 
-def mark(key: Key, user_id: str | None, now: float) -> bytes:
-    """A mark of this user and time, for `is_marked`. Nobody makes one without the key."""
+def author_tag(key: Key, user_id: str | None, now: float) -> bytes:
+    """An author tag: a code for this user and time, for `is_author`. It takes the key to make one."""
     nonce = nonce_for(key, user_id, now)
     return nonce + _masked(key, nonce, int(now).to_bytes(_STAMP, "big"))
 
 
-def mark_in(token: str) -> bytes:
-    """The mark of the page that `token` was on, all zeros where it is no token of this package.
-    Proves nothing.
-    """
+def author_tag_in(token: str) -> bytes:
+    """The author tag in `token`, all zeros where it is no token of this package. Proves nothing."""
     size = _NONCE + _STAMP
     return base64.urlsafe_b64decode(token[1:])[:size] if _FORM.fullmatch(token) else bytes(size)
 
 
-def is_marked(
-    keys: Sequence[Key], marked: bytes, user_id: str | None, *, since: float | None = None
+def is_author(
+    keys: Sequence[Key], tag: bytes, user_id: str | None, *, since: float | None = None
 ) -> bool:
-    """Whether `marked` was made for this user, and not before `since` (seconds of Unix time). One
+    """Whether `tag` was made for this user, and not before `since` (seconds of Unix time). One
     made up passes once in 2^48.
     """
-    if len(marked) != _NONCE + _STAMP:
-        return False  # of a release whose marks did not age
-    nonce, masked = marked[:_NONCE], marked[_NONCE:]
+    if len(tag) != _NONCE + _STAMP:
+        return False  # of a release whose tags did not age
+    nonce = tag[:_NONCE]
     for key in keys:
-        made = int.from_bytes(_masked(key, nonce, masked)[1:], "big")
-        if hmac.compare_digest(nonce[-_MARK:], _mark(key, nonce[:-_MARK], made, user_id)):
+        made = _time_in(key, tag)
+        if hmac.compare_digest(nonce[-_TAG:], _tag_of(key, nonce[:-_TAG], made, user_id)):
             return since is None or made >= since
     return False
+
+
+def may_be_author_tag(keys: Sequence[Key], tag: bytes, since: float, until: float) -> bool:
+    """Whether the author tag `tag` can have been made between `since` and `until` (seconds of Unix
+    time). Proves nothing, but needs no user: of tags that were made up one in a million passes.
+    """
+    if len(tag) != _NONCE + _STAMP:
+        return False
+    return any(since <= _time_in(key, tag) <= until + CLOCK_SKEW for key in keys)
+
+
+def _time_in(key: Key, tag: bytes) -> int:
+    return int.from_bytes(_masked(key, tag[:_NONCE], tag[_NONCE:])[1:], "big")
+
+
+def purpose(method: str, path: str) -> str:
+    """The purpose of a token that is good for this method and path alone."""
+    return f"{method.upper()} {path}"
 
 
 def _parts(token: str) -> tuple[bytes, bytes, bytes]:
@@ -244,9 +272,9 @@ def _parts(token: str) -> tuple[bytes, bytes, bytes]:
     return raw[:_NONCE], raw[_NONCE:-32], raw[-32:]
 
 
-def _mark(key: Key, start: bytes, made: int, user_id: str | None) -> bytes:
+def _tag_of(key: Key, start: bytes, made: int, user_id: str | None) -> bytes:
     named = b"\0" if user_id is None else b"\1" + user_id.encode(errors="replace")
-    return key.marking(start + made.to_bytes(_STAMP, "big") + named)
+    return key.tag(start + made.to_bytes(_STAMP, "big") + named)
 
 
 def _mac(key: Key, nonce: bytes, stamp: bytes, sid: str, purpose: str) -> bytes:

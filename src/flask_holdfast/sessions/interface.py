@@ -27,7 +27,7 @@ import msgspec
 from flask import current_app, request
 from flask.sessions import SessionInterface as FlaskSessionInterface
 
-from .. import keys, settings, signals
+from .. import caching, keys, settings, signals
 from ..exceptions import LoginRefused, SessionLimitReached, StoreUnavailable, printable
 from ..fetch_metadata import cookie_withheld
 from . import cookies, ids, record
@@ -316,8 +316,8 @@ class SessionInterface(FlaskSessionInterface):
         except LoginRefused as error:
             answer_instead(app, response, LoginRefusedMeanwhile(), error)
             return
-        if session.touched or session.token_rendered or kept.fate is not Fate.LEAVE:
-            _vary_by_cookie(response)
+        known = caching.Known(session=session.touched, cookie=kept.fate is not Fate.LEAVE)
+        caching.restrict(response.headers, known, caching.Promise.VARY)
         if kept.fate is Fate.LEAVE and not session.held_has_ended:
             return
         self._send(app, session, response, kept)
@@ -509,13 +509,6 @@ def binding_of(app: Flask) -> Binding:
 @functools.lru_cache(maxsize=16)
 def _binding(ip: str, agent: str) -> Binding:
     return Binding(ip, agent)
-
-
-def _vary_by_cookie(response: Response) -> None:
-    if "Vary" in response.headers:
-        response.vary.add("Cookie")
-    else:  # the usual case, at a quarter of the time
-        response.headers["Vary"] = "Cookie"
 
 
 @functools.lru_cache(maxsize=16)

@@ -18,7 +18,8 @@ from typing import Any
 from flask import Blueprint, Response, current_app, g, json, request
 from werkzeug.datastructures import Headers
 
-from ..csrf import CSRFProtect, current, request_origin
+from .. import caching
+from ..csrf import CSRFProtect, minting, request_origin, session_view, subject
 from ..csrf.reasons import Reason
 from .files import FOLDER, FilesBlueprint
 
@@ -42,7 +43,7 @@ def blueprint(url_prefix: str) -> Blueprint:
 
 
 def csrf_token() -> Response:
-    return _refused() or _json(current.fresh())
+    return _refused() or _json(minting.fresh())
 
 
 def status() -> Response:
@@ -58,13 +59,13 @@ def keep_alive() -> Response:
 
 
 def _status() -> dict[str, Any]:
-    user_id = current.user_id()
-    idle, absolute = current.session_expires_in()
+    user_id = subject.user_id()
+    idle, absolute = session_view.current().expires_in()
     return {
         "authenticated": user_id is not None,
         "idle_expires_in": idle,
         "absolute_expires_in": absolute,
-        "subject": current.subject(),
+        "subject": subject.fingerprint(),
     }
 
 
@@ -101,6 +102,6 @@ def _json(body: dict[str, Any], status: int = 200) -> Response:
     response: Response = _unshared(response_class)(
         json.dumps(body), status, mimetype="application/json"
     )
-    response.cache_control.no_store = True
-    response.vary.update(("Cookie", "Sec-Fetch-Site", "Origin"))
+    known = caching.Known(ours=True, chosen_by=("Cookie", "Sec-Fetch-Site", "Origin"))
+    caching.restrict(response.headers, known, caching.Promise.NO_STORE)
     return response

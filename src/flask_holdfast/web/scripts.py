@@ -16,7 +16,7 @@ from typing import Any
 from flask import Flask, current_app, json, url_for
 from markupsafe import Markup
 
-from ..csrf import answer, current
+from ..csrf import answer, minting, session_view, subject, token_settings
 from ..headers import csp_nonce
 from . import files
 
@@ -39,15 +39,15 @@ def holdfast_scripts(
     the POST that signs out (without it the clock does not offer that), and `words` replaces
     texts that scripts show, by the names of `WORDS` in `csrf_forms.js` and `session_screen.js`.
     """
-    token = current.issue()  # first: a remember cookie may sign in here
-    limit = current.time_limit()
+    token = minting.issue()  # first: a remember cookie may sign in here
+    limit = token_settings.time_limit()
     facts: dict[str, Any] = {
         "refresh-url": url_for("holdfast.csrf_token"),
         "header": current_app.config["WTF_CSRF_HEADERS"][0],
-        "field": current.field_name(),
+        "field": token_settings.field_name(),
         "expires-in": None if limit is None else int(limit),
         # Without it the script asks once, in the background, whose page it is.
-        "subject": current.known_subject(),
+        "subject": subject.known_fingerprint(),
         "words": json.dumps(dict(words)) if words else None,
         # For the clock, ours or one that the page starts itself.
         "status-url": url_for("holdfast.status"),
@@ -67,11 +67,11 @@ def holdfast_scripts(
 
 def _times() -> dict[str, Any]:
     """How long the session lives, where that is known without asking the store."""
-    if current.known_subject() is None:
+    if subject.known_fingerprint() is None:
         return {}
-    if current.user_id() is None:
+    if subject.user_id() is None:
         return {"authenticated": "false"}
-    idle, absolute = current.session_expires_in()
+    idle, absolute = session_view.current().expires_in()
     return {
         "authenticated": "true",
         "idle-expires-in": idle,

@@ -18,7 +18,7 @@ from http import HTTPStatus
 from flask import Flask, Response, current_app, json, request
 from werkzeug.exceptions import HTTPException
 
-from .. import settings
+from .. import caching, settings
 from ..csrf import CSRFProtect, answer, refill, request_origin
 from ..exceptions import StoreUnavailable
 from ..fetch_metadata import SAFE_METHODS
@@ -73,7 +73,7 @@ def page(error: SessionUnavailable) -> Response:
         response = current_app.response_class(_page(error), mimetype="text/html")
     response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
     response.headers["Retry-After"] = str(RETRY_AFTER)
-    response.cache_control.no_store = True
+    caching.restrict(response.headers, caching.Known(ours=True), caching.Promise.NO_STORE)
     return response
 
 

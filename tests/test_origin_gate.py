@@ -4,15 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_holdfast.csrf.origin import (
+from flask_holdfast.fetch_metadata import (
     Origin,
     Proof,
+    Refusal,
     check,
     only_the_scheme_differs,
     origin_of,
     parse_origin,
 )
-from flask_holdfast.csrf.reasons import Reason
 
 OURS = Origin("https", "shop.example", 443)
 OURS_HTTP = Origin("http", "shop.example", 80)
@@ -23,7 +23,7 @@ SELF, EVIL, PAY = "https://shop.example", "https://evil.example", "https://pay.e
 
 def row(
     sentence: str,
-    expected: Reason | Proof,
+    expected: Refusal | Proof,
     *,
     site: str | None = None,
     origin: str | None = None,
@@ -41,80 +41,89 @@ def row(
         row("own form", Proof.SEC_FETCH_SITE, site="same-origin", origin=SELF),
         row("own form without referrer", Proof.SEC_FETCH_SITE, site="same-origin", origin="null"),
         row("address bar", Proof.NOTHING, site="none"),
-        row("a word that only looks like ours", Reason.CROSS_ORIGIN, site="\xa0same-origin"),
-        row("nor does a line end make it ours", Reason.CROSS_ORIGIN, site="same-origin\x1c"),
-        row("an origin with a blank that is none", Reason.CROSS_ORIGIN, origin=f"{SELF}\x85"),
-        row("another site", Reason.CROSS_ORIGIN, site="cross-site", origin=EVIL),
-        row("another site hides", Reason.CROSS_ORIGIN, site="cross-site", origin="null"),
-        row("another site says nothing more", Reason.CROSS_ORIGIN, site="cross-site"),
+        row("a word that only looks like ours", Refusal.CROSS_ORIGIN, site="\xa0same-origin"),
+        row("nor does a line end make it ours", Refusal.CROSS_ORIGIN, site="same-origin\x1c"),
+        row("an origin with a blank that is none", Refusal.CROSS_ORIGIN, origin=f"{SELF}\x85"),
+        row("another site", Refusal.CROSS_ORIGIN, site="cross-site", origin=EVIL),
+        row("another site hides", Refusal.CROSS_ORIGIN, site="cross-site", origin="null"),
+        row("another site says nothing more", Refusal.CROSS_ORIGIN, site="cross-site"),
         row(
             "redirected back to us by another site",
-            Reason.CROSS_ORIGIN,
+            Refusal.CROSS_ORIGIN,
             site="cross-site",
             origin="null",
             referer=f"{SELF}/",
         ),
         row(
             "sibling subdomain",
-            Reason.CROSS_ORIGIN,
+            Refusal.CROSS_ORIGIN,
             site="same-site",
             origin="https://a.shop.example",
         ),
-        row("other port of our host", Reason.CROSS_ORIGIN, site="same-site", origin=f"{SELF}:8443"),
-        row("a partner we trust", Proof.TRUSTED, site="cross-site", origin=PAY),
-        row("a word nobody knows", Reason.CROSS_ORIGIN, site="future-site", origin=EVIL),
         row(
-            "our origin cannot undo cross-site", Reason.CROSS_ORIGIN, site="cross-site", origin=SELF
+            "other port of our host", Refusal.CROSS_ORIGIN, site="same-site", origin=f"{SELF}:8443"
+        ),
+        row("a partner we trust", Proof.TRUSTED, site="cross-site", origin=PAY),
+        row("a word nobody knows", Refusal.CROSS_ORIGIN, site="future-site", origin=EVIL),
+        row(
+            "our origin cannot undo cross-site",
+            Refusal.CROSS_ORIGIN,
+            site="cross-site",
+            origin=SELF,
         ),
         # Without it, Origin: plain http, and browsers of before 2023.
         row("only Origin, ours", Proof.ORIGIN, origin=SELF),
         row("only Origin, ours with port", Proof.ORIGIN, origin=f"{SELF}:443"),
         row("only Origin, in capitals", Proof.ORIGIN, origin="HTTPS://SHOP.EXAMPLE"),
-        row("only Origin, another", Reason.CROSS_ORIGIN, origin=EVIL, referer=f"{SELF}/"),
-        row("only Origin, null", Reason.ORIGIN_NULL, origin="null", referer=f"{SELF}/"),
-        row("only Origin, our host on http", Reason.CROSS_ORIGIN, origin="http://shop.example"),
-        row("only Origin, other port", Reason.CROSS_ORIGIN, origin=f"{SELF}:444"),
+        row("only Origin, another", Refusal.CROSS_ORIGIN, origin=EVIL, referer=f"{SELF}/"),
+        row("only Origin, null", Refusal.ORIGIN_NULL, origin="null", referer=f"{SELF}/"),
+        row("only Origin, our host on http", Refusal.CROSS_ORIGIN, origin="http://shop.example"),
+        row("only Origin, other port", Refusal.CROSS_ORIGIN, origin=f"{SELF}:444"),
         row(
             "only Origin, our name before theirs",
-            Reason.CROSS_ORIGIN,
+            Refusal.CROSS_ORIGIN,
             origin=f"{SELF}.evil.example",
         ),
-        row("only Origin, our name as a user", Reason.CROSS_ORIGIN, origin=f"{SELF}@evil.example"),
-        row("only Origin, with a path", Reason.CROSS_ORIGIN, origin=f"{SELF}/"),
-        row("only Origin, junk", Reason.CROSS_ORIGIN, origin="https://[::1"),
-        row("only Origin, port too high", Reason.CROSS_ORIGIN, origin=f"{SELF}:99999"),
+        row("only Origin, our name as a user", Refusal.CROSS_ORIGIN, origin=f"{SELF}@evil.example"),
+        row("only Origin, with a path", Refusal.CROSS_ORIGIN, origin=f"{SELF}/"),
+        row("only Origin, junk", Refusal.CROSS_ORIGIN, origin="https://[::1"),
+        row("only Origin, port too high", Refusal.CROSS_ORIGIN, origin=f"{SELF}:99999"),
         row("only Origin, trusted", Proof.TRUSTED, origin=PAY),
         row("http site, own Origin", Proof.ORIGIN, origin="http://shop.example", target=OURS_HTTP),
-        row("our Host header is junk", Reason.CROSS_ORIGIN, origin=SELF, target=None),
-        row("junk equals no junk", Reason.CROSS_ORIGIN, origin="https://[", target=None),
+        row("our Host header is junk", Refusal.CROSS_ORIGIN, origin=SELF, target=None),
+        row("junk equals no junk", Refusal.CROSS_ORIGIN, origin="https://[", target=None),
         # Neither: old browsers and other programs.
         row("own Referer", Proof.REFERER, referer=f"{SELF}/page?x=1"),
         row("own Referer, bare", Proof.REFERER, referer=SELF),
-        row("another's Referer", Reason.REFERER_MISMATCH, referer=f"{EVIL}/"),
+        row("another's Referer", Refusal.REFERER_MISMATCH, referer=f"{EVIL}/"),
         row(
             "Referer with our name as a user",
-            Reason.REFERER_MISMATCH,
+            Refusal.REFERER_MISMATCH,
             referer=f"{SELF}@evil.example/",
         ),
-        row("Referer with a backslash", Reason.REFERER_MISMATCH, referer=f"{SELF}\\@evil.example/"),
-        row("Referer of the http page", Reason.REFERER_MISMATCH, referer="http://shop.example/"),
+        row(
+            "Referer with a backslash", Refusal.REFERER_MISMATCH, referer=f"{SELF}\\@evil.example/"
+        ),
+        row("Referer of the http page", Refusal.REFERER_MISMATCH, referer="http://shop.example/"),
         row(
             "Referer with a bad port",
-            Reason.REFERER_MISMATCH,
+            Refusal.REFERER_MISMATCH,
             referer="https://shop.example:99999/",
         ),
         row("Referer of a partner we trust", Proof.TRUSTED, referer=f"{PAY}/"),
-        row("nothing at all on https", Reason.REFERER_MISSING),
-        row("nothing at all, and our Host is junk", Reason.REFERER_MISSING, target=None),
+        row("nothing at all on https", Refusal.REFERER_MISSING),
+        row("nothing at all, and our Host is junk", Refusal.REFERER_MISSING, target=None),
         row("nothing at all on http", Proof.NOTHING, target=OURS_HTTP),
-        row("another's Referer on http", Reason.REFERER_MISMATCH, referer=EVIL, target=OURS_HTTP),
+        row("another's Referer on http", Refusal.REFERER_MISMATCH, referer=EVIL, target=OURS_HTTP),
         row("nothing at all, not strict", Proof.NOTHING, strict=False),
         row("another's Referer, not strict", Proof.NOTHING, referer=EVIL, strict=False),
-        row("not strict is about the Referer only", Reason.CROSS_ORIGIN, origin=EVIL, strict=False),
+        row(
+            "not strict is about the Referer only", Refusal.CROSS_ORIGIN, origin=EVIL, strict=False
+        ),
     ],
 )
 def test_the_gate(
-    expected: Reason | Proof,
+    expected: Refusal | Proof,
     site: str | None,
     origin: str | None,
     referer: str | None,
@@ -203,7 +212,7 @@ def test_no_header_however_malformed_makes_the_gate_raise(
         OURS, sec_fetch_site=site, origin=origin, referer=referer, strict_referer=strict
     )
 
-    assert isinstance(decided, Reason | Proof)
+    assert isinstance(decided, Refusal | Proof)
 
 
 @given(st.text(), st.text())

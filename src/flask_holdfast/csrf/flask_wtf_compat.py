@@ -1,4 +1,4 @@
-"""Flask-WTF's own functions, working with our tokens.
+"""Flask-WTF's module functions, made to give and check our tokens.
 
 Applications and other extensions call `flask_wtf.csrf.generate_csrf` and `validate_csrf`
 directly, and so does every `FlaskForm`. In an app that we protect they give and judge our
@@ -19,7 +19,7 @@ from flask import Flask, current_app
 from flask_wtf import csrf as flask_wtf_csrf
 from wtforms import ValidationError
 
-from . import current
+from . import minting, token_settings, verifying
 from .reasons import Reason
 
 _ADOPTED = "flask_holdfast.csrf"
@@ -33,8 +33,8 @@ def adopt(app: Flask) -> None:
 
 
 def generate_csrf(secret_key: Any = None, token_key: str | None = None) -> str:
-    if _is_ours(token_key) and current.has_key():
-        return current.issue()
+    if _is_ours(token_key) and token_settings.has_key():
+        return minting.issue()
     token: str = _stock_generate_csrf(secret_key, token_key)
     return token
 
@@ -51,9 +51,9 @@ def validate_csrf(
     if not _is_ours(token_key):
         _stock_validate_csrf(data, secret_key, time_limit, token_key)
         return
-    limit = current.time_limit() if time_limit is None else time_limit
+    limit = token_settings.time_limit() if time_limit is None else time_limit
     if isinstance(data, str):
-        reason = current.verdict(data, limit) if data else Reason.TOKEN_MISSING
+        reason = verifying.verdict(data, limit) if data else Reason.TOKEN_MISSING
     else:
         reason = Reason.TOKEN_MALFORMED if data else Reason.TOKEN_MISSING
     if reason is not None:
@@ -61,7 +61,7 @@ def validate_csrf(
 
 
 def _is_ours(token_key: str | None) -> bool:
-    return _ADOPTED in current_app.extensions and token_key in (None, current.field_name())
+    return _ADOPTED in current_app.extensions and token_key in (None, token_settings.field_name())
 
 
 def _copy(function: FunctionType) -> Any:
@@ -74,13 +74,13 @@ _stock_generate_csrf = _copy(flask_wtf_csrf.generate_csrf)
 _stock_validate_csrf = _copy(flask_wtf_csrf.validate_csrf)
 
 
-# A body runs among the names of Flask-WTF's module, so it brings its own along.
+# These two run with the globals of Flask-WTF's module, so they import what they need.
 
 
 def _generate_csrf_body(secret_key: Any = None, token_key: str | None = None) -> str:
-    from flask_holdfast.csrf import adoption  # noqa: PLW0406 - run from elsewhere, see above
+    from flask_holdfast.csrf import flask_wtf_compat  # noqa: PLW0406 - run from elsewhere, see above
 
-    return adoption.generate_csrf(secret_key, token_key)
+    return flask_wtf_compat.generate_csrf(secret_key, token_key)
 
 
 def _validate_csrf_body(
@@ -89,6 +89,6 @@ def _validate_csrf_body(
     time_limit: float | None = None,
     token_key: str | None = None,
 ) -> None:
-    from flask_holdfast.csrf import adoption  # noqa: PLW0406 - run from elsewhere, see above
+    from flask_holdfast.csrf import flask_wtf_compat  # noqa: PLW0406 - run from elsewhere, see above
 
-    adoption.validate_csrf(data, secret_key, time_limit, token_key)
+    flask_wtf_compat.validate_csrf(data, secret_key, time_limit, token_key)
