@@ -32,7 +32,7 @@ def begins(store: Store, session: Session) -> tuple[Answer | None, Former | None
     other keeps of this one.
     """
     cookie = session.cookie
-    if cookie is None or not session.begins_anew:
+    if cookie is None or not session.may_be_replaced:
         return Answer(Outcome.MISSING), None
     answer = store.fetch(session.sid)
     if answer.tombstone is not None and answer.tombstone.why not in OVER:
