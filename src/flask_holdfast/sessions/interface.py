@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from flask import current_app, request
 from flask.sessions import SessionInterface as FlaskSessionInterface
 
-from .. import settings
 from ..exceptions import LoginRefused, SessionLimitReached, StoreUnavailable
 from ..fetch_metadata import cookie_withheld
 from . import cookies, ids, record
@@ -36,7 +35,7 @@ from .http_errors import (
 )
 from .loading import CookieRules, Loader, Reported
 from .plan import CookieAction, CookieFacts, CookiePlan, decide_cookies
-from .policy import policy_of
+from .policy import Policies
 from .remembering import Redeemer, RememberCookie
 from .request_facts import RequestFacts
 from .saving import save
@@ -64,10 +63,17 @@ class SessionInterface(FlaskSessionInterface):
     session_class = Session
 
     def __init__(
-        self, store: Store | Redis | RedisCluster, *, use_signer: bool | None = None
+        self,
+        store: Store | Redis | RedisCluster,
+        *,
+        use_signer: bool | None = None,
+        default_lifetime: float | None = None,
     ) -> None:
+        """`default_lifetime`: the absolute lifetime in seconds where SESSION_CACHE_TIMEOUT is not
+        configured.
+        """
         self.store = store_of(store)
-        self._use_signer = use_signer
+        self._policies = Policies(use_signer=use_signer, default_lifetime=default_lifetime)
         self._reported = Reported()
         #: Whether a request must not count as activity of a person.
         self.is_passive: Callable[[Request], bool] = lambda request: False
@@ -77,8 +83,6 @@ class SessionInterface(FlaskSessionInterface):
         self.remembered: Callable[[Request], Collection[str]] = lambda request: ()
         #: What answers where the store did not; None for Werkzeug's own page.
         self.unavailable: Callable[[SessionUnavailable], Response] | None = None
-        #: Absolute lifetime in seconds where SESSION_CACHE_TIMEOUT is not configured.
-        self.default_lifetime: float | None = None
         #: The time of day, in seconds since 1970.
         self.clock: Callable[[], float] = time.time
 
@@ -102,19 +106,17 @@ class SessionInterface(FlaskSessionInterface):
         return self.session_class(
             State.ISOLATED if self.isolates(request) else None,
             loader=self._loader(app, request),
-            user_keys=settings.user_keys(app.config, flask_login=hasattr(app, "login_manager")),
             opened=self._now(),
         )
 
     def _loader(self, app: Flask, request: Request) -> Loader:
-        policy = policy_of(app, use_signer=self._use_signer, default_lifetime=self.default_lifetime)
         rules = CookieRules(
             self.get_cookie_name(app),
             self.get_cookie_samesite(app),
             self.get_cookie_partitioned(app),
         )
-        facts = RequestFacts(request, self.is_passive, policy.timeout)
-        return Loader(self.store, policy, rules, facts, self._reported, self._now)
+        facts = RequestFacts(request, self.is_passive)
+        return Loader(app, self.store, self._policies, rules, facts, self._reported, self._now)
 
     def _now(self) -> int:
         return int(self.clock() * 1000)
@@ -137,7 +139,7 @@ class SessionInterface(FlaskSessionInterface):
         loader = session.loader or self._loader(app, request)
         commit = Commit(loader.store, loader.policy, loader.facts, self._now)
         try:
-            with loader.facts.budget:
+            with loader.budget:
                 result, challenged_ended = save(commit, session, self.remembered)
                 if session.grant is not None:
                     session.grant(response)
@@ -235,7 +237,7 @@ class SessionInterface(FlaskSessionInterface):
             return None
         loader = session.loader or self._loader(app, request)
         commit = Commit(loader.store, loader.policy, loader.facts, self._now)
-        with suppress(StoreUnavailable), loader.facts.budget:
+        with suppress(StoreUnavailable), loader.budget:
             return Redeemer(commit, self._reported.clients).redeem(session, sent, load)
         return None
 

@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
+import functools
 import hmac
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -21,10 +22,14 @@ from .binding import Change, Client
 from .ending import end
 from .events import Once, logger, tell
 from .http_errors import SessionUnavailable
-from .policy import Policy
+from .policy import Policies, Policy
 from .request_facts import RequestFacts
 from .state import Found, Loaded, State
 from .stores.base import REVOKED, UNAVAILABLE, Answer, Outcome, Proof, Store, Tombstone
+from .stores.budget import Budget
+
+if TYPE_CHECKING:
+    from flask import Flask
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,25 +51,34 @@ class CookieRules(NamedTuple):
 
 
 class Loader:
-    """Finds the session of one request. `now` gives milliseconds since 1970."""
-
-    __slots__ = ("_reported", "_rules", "facts", "now", "policy", "store")
+    """Finds the session of one request to `app`. `now` gives milliseconds since 1970."""
 
     def __init__(
         self,
+        app: Flask,
         store: Store,
-        policy: Policy,
+        policies: Policies,
         rules: CookieRules,
         facts: RequestFacts,
         reported: Reported,
         now: Callable[[], int],
     ) -> None:
         self.store = store
-        self.policy = policy
         self.facts = facts
         self.now = now
+        self._app = app
+        self._policies = policies
         self._rules = rules
         self._reported = reported
+
+    @functools.cached_property
+    def policy(self) -> Policy:
+        return self._policies.of(self._app)
+
+    @functools.cached_property
+    def budget(self) -> Budget:
+        """What this request may wait for its session, from the first question to the last."""
+        return Budget(self.policy.timeout)
 
     # -- which cookie counts -----------------------------------------------------------
 
@@ -132,7 +146,7 @@ class Loader:
         """
         hashed = ids.secret_hash(cookie.secret)
         try:
-            with self.facts.budget:
+            with self.budget:
                 answer = self._ask(cookie, hashed, slide=slide)
             return self._judge(cookie, hashed, opened, answer)
         except StoreUnavailable as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .. import keys, settings
 from .binding import Binding
@@ -16,6 +16,8 @@ from .ids import CookieSigner
 from .stores.base import Limit
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from flask import Flask
 
 
@@ -30,6 +32,8 @@ class Policy:
     absolute: int | None
     #: None where the application has no secret key.
     signer: CookieSigner | None
+    #: The session keys that say who is signed in.
+    user_keys: tuple[str, ...]
     binding: Binding
     #: "log", "challenge" or "revoke".
     binding_action: str
@@ -50,29 +54,68 @@ class Policy:
         return self.anonymous_idle if user is None else self.idle
 
 
-def policy_of(
-    app: Flask, *, use_signer: bool | None = None, default_lifetime: float | None = None
-) -> Policy:
-    """The policy of `app`. `use_signer` takes the place of SESSION_USE_SIGNER, and
+#: The settings that a policy is made of, beside those that Flask itself reads.
+_NAMES = (
+    "SESSION_ANONYMOUS_LIFETIME",
+    "SESSION_BINDING_ACTION",
+    "SESSION_BIND_IP",
+    "SESSION_BIND_USER_AGENT",
+    "SESSION_MAX_BYTES",
+    "SESSION_MAX_PER_USER",
+    "SESSION_MAX_PER_USER_ACTION",
+    "SESSION_RENEW_SECRET_AFTER",
+    "REDIS_TIMEOUT",
+)
+_DEFAULTS = tuple((name, settings.SETTINGS[name].default) for name in _NAMES)
+
+
+class Policies:
+    """Gives the policies of applications. `use_signer` takes the place of SESSION_USE_SIGNER, and
     `default_lifetime` (seconds) stands in for SESSION_CACHE_TIMEOUT.
     """
-    config = app.config
-    idle = int(app.permanent_session_lifetime.total_seconds() * 1000)
-    anonymous = settings.get(config, "SESSION_ANONYMOUS_LIFETIME")
-    most = settings.get(config, "SESSION_MAX_PER_USER")
-    refuses = settings.get(config, "SESSION_MAX_PER_USER_ACTION") == "refuse"
+
+    def __init__(self, *, use_signer: bool | None, default_lifetime: float | None) -> None:
+        self._use_signer = use_signer
+        self._default_lifetime = default_lifetime
+
+    def of(self, app: Flask) -> Policy:
+        config = app.config
+        return _policy(
+            app.permanent_session_lifetime,
+            config.get("SESSION_CACHE_TIMEOUT", self._default_lifetime),
+            signer_of(app, use_signer=self._use_signer),
+            settings.user_keys(config, flask_login=hasattr(app, "login_manager")),
+            bool(config["SESSION_REFRESH_EACH_REQUEST"]),
+            *[config.get(name, default) for name, default in _DEFAULTS],
+        )
+
+
+@functools.lru_cache(maxsize=16)
+def _policy(
+    lifetime: timedelta,
+    absolute: float | None,
+    signer: CookieSigner | None,
+    user_keys: tuple[str, ...],
+    refreshes: bool,
+    *values: Any,
+) -> Policy:
+    value = dict(zip(_NAMES, values, strict=True))
+    idle = int(lifetime.total_seconds() * 1000)
+    anonymous = _milliseconds(value["SESSION_ANONYMOUS_LIFETIME"])
+    most, beyond = value["SESSION_MAX_PER_USER"], value["SESSION_MAX_PER_USER_ACTION"]
     return Policy(
         idle=idle,
-        anonymous_idle=idle if anonymous is None else int(anonymous * 1000),
-        absolute=_milliseconds(config.get("SESSION_CACHE_TIMEOUT", default_lifetime)),
-        signer=signer_of(app, use_signer=use_signer),
-        binding=binding_of(app),
-        binding_action=settings.get(config, "SESSION_BINDING_ACTION"),
-        renew_after=_milliseconds(settings.get(config, "SESSION_RENEW_SECRET_AFTER")),
-        max_bytes=settings.get(config, "SESSION_MAX_BYTES"),
-        limit=None if most is None else Limit(most, refuses=refuses),
-        timeout=settings.get(config, "REDIS_TIMEOUT"),
-        refreshes=bool(config["SESSION_REFRESH_EACH_REQUEST"]),
+        anonymous_idle=idle if anonymous is None else anonymous,
+        absolute=_milliseconds(absolute),
+        signer=signer,
+        user_keys=user_keys,
+        binding=_binding(value["SESSION_BIND_IP"], value["SESSION_BIND_USER_AGENT"]),
+        binding_action=value["SESSION_BINDING_ACTION"],
+        renew_after=_milliseconds(value["SESSION_RENEW_SECRET_AFTER"]),
+        max_bytes=value["SESSION_MAX_BYTES"],
+        limit=None if most is None else Limit(most, refuses=beyond == "refuse"),
+        timeout=value["REDIS_TIMEOUT"],
+        refreshes=refreshes,
     )
 
 

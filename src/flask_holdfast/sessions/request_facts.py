@@ -11,20 +11,14 @@ from ..credentials import cookies_in
 from .binding import Client
 from .ids import new_sid
 from .stores.base import OWN
-from .stores.budget import Budget
 
 
 class RequestFacts:
-    """Facts about one request. `is_passive` judges whether no person asked for it; `timeout` is
-    how long it may wait for the store, in seconds.
-    """
+    """Facts about one request. `is_passive` judges whether no person asked for it."""
 
-    def __init__(
-        self, request: Request, is_passive: Callable[[Request], bool], timeout: float
-    ) -> None:
+    def __init__(self, request: Request, is_passive: Callable[[Request], bool]) -> None:
         self.request = request
         self._is_passive = is_passive
-        self._timeout = timeout
 
     @functools.cached_property
     def client(self) -> Client:
@@ -33,11 +27,6 @@ class RequestFacts:
     @functools.cached_property
     def is_passive(self) -> bool:
         return self._is_passive(self.request)
-
-    @functools.cached_property
-    def budget(self) -> Budget:
-        """What this request may wait for its session, from the first question to the last."""
-        return Budget(self._timeout)
 
     def cookies_named(self, name: str) -> Iterator[str]:
         """The values of all cookies of that name: ours are never quoted, and need no more

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable, Iterator, MutableMapping
 from typing import Any
 
@@ -20,6 +21,7 @@ from .stores.base import UNAVAILABLE
 #: Flask-Login asks for these on every response. They are words between it and the
 #: current request: never stored, looked up without loading, and no `clear` removes them.
 REQUEST_LOCAL = frozenset({"_remember", "_remember_seconds"})
+_ABSENT = object()
 
 
 class Session(TokenScope, SessionMixin, MutableMapping[str, Any]):
@@ -40,7 +42,9 @@ class Session(TokenScope, SessionMixin, MutableMapping[str, Any]):
         user_keys: tuple[str, ...] = (),
         opened: int = 0,
     ) -> None:
-        """Without a `state` the session is the one that `loader` finds; without both a new one."""
+        """Without a `state` the session is the one that `loader` finds; without both a new one.
+        `user_keys` are those that say who is signed in, where not `loader` tells them.
+        """
         super().__init__(state, cookie, loader, opened)
         #: True once its user signs out of the challenged session without a `clear`.
         self.leaves_challenged = False
@@ -52,7 +56,8 @@ class Session(TokenScope, SessionMixin, MutableMapping[str, Any]):
         self.grant: Callable[[Response], None] | None = None
         #: Whether a remember cookie signed in by this very request.
         self.is_redeemed = False
-        self._user_keys = user_keys
+        if user_keys:
+            self._user_keys = user_keys
         self._raw: RawData = {}
         self._values: dict[str, Any] = {}
         self._overlay: dict[str, Any] = {}
@@ -96,14 +101,14 @@ class Session(TokenScope, SessionMixin, MutableMapping[str, Any]):
         self._become(Found(State.CHALLENGED, challenged.cookie))
         self._loaded, self._raw, self.challenged = challenged.loaded, {}, None
 
+    @functools.cached_property
+    def _user_keys(self) -> tuple[str, ...]:
+        return self.loader.policy.user_keys if self.loader is not None else ()
+
     @property
     def is_permanent(self) -> bool:
         """`permanent`, without a touch."""
-        touched = self.touched
-        try:
-            return self.permanent
-        finally:
-            self.touched = touched
+        return bool(self._peek("_permanent", False))
 
     @property
     def new(self) -> bool:  # type: ignore[override]  # Flask declares a plain attribute
@@ -118,19 +123,15 @@ class Session(TokenScope, SessionMixin, MutableMapping[str, Any]):
     def user_id(self) -> str | None:
         """Whose session this is, as the data says now. Asks the store."""
         self._touch()
-        for key in self._user_keys:
-            value = self.get(key)
-            if value is not None:
-                return str(value)
-        return None
+        return self.current_user
 
     @property
     def current_user(self) -> str | None:
-        touched = self.touched
-        try:
-            return self.user_id
-        finally:
-            self.touched = touched
+        for key in self._user_keys:
+            value = self._peek(key, None)
+            if value is not None:
+                return str(value)
+        return None
 
     # -- the mapping -------------------------------------------------------------------
 
@@ -138,10 +139,27 @@ class Session(TokenScope, SessionMixin, MutableMapping[str, Any]):
         if key in REQUEST_LOCAL:
             return self._local[key]
         self._touch()
+        value = self._peek(key, _ABSENT)
+        if value is _ABSENT:
+            raise KeyError(key)
+        return value
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """As a dict's, and without the exception that a Mapping's costs."""
+        if key in REQUEST_LOCAL:
+            return self._local.get(key, default)
+        self._touch()
+        return self._peek(key, default)
+
+    def _peek(self, key: str, default: Any) -> Any:
+        """The value that is there now, without a touch. Asks the store."""
+        self.load()
         if key in self._overlay:
             return self._overlay[key]
         if key not in self._values:
-            self._values[key] = codec.loads(self._stored(key))
+            if key not in self._raw or not self._is_seen(key):
+                return default
+            self._values[key] = codec.loads(self._raw[key])
         return self._values[key]
 
     def __setitem__(self, key: str, value: Any) -> None:
@@ -263,11 +281,6 @@ class Session(TokenScope, SessionMixin, MutableMapping[str, Any]):
     @modified.setter
     def modified(self, value: bool) -> None:
         self._modified = value
-
-    def _stored(self, key: str) -> Any:
-        if not self._is_seen(key):
-            raise KeyError(key)
-        return self._raw[key]
 
     def _is_seen(self, key: object) -> bool:
         """Whether what is stored under `key` is still part of this session."""
