@@ -35,14 +35,13 @@ from .stores.base import (
     LOGOUT,
     REVOKED,
     ROTATED,
-    UNAVAILABLE,
     Answer,
     Outcome,
     Redeems,
     Store,
     Tombstone,
 )
-from .succession import Former, begins, replaced
+from .succession import Former, mark_replaced, objection
 
 #: How often a write is made again before it is given up. Each attempt loses only to
 #: another request that won, so this many must have won in a row.
@@ -130,7 +129,7 @@ class Commit:
 
     def _replace_ended(self, session: Session, changes: Changes) -> Result:
         """Not after a login in another tab: its cookie would be overwritten."""
-        answer, former = begins(self.store, session)
+        answer, former = objection(self.store, session)
         if answer is not None:
             return self._dropped(session, answer)
         return self._create(session, session.next_sid, changes, former)
@@ -175,7 +174,7 @@ class Commit:
         done = end(self.store, session.sid, there, ended, idle=self.policy.idle)
         if not (done or session.own_ends.session):
             return LEAVE  # another request's business, and its answer's
-        replaced(self.store, session, there, life=self.policy.idle, unsaid=not done)
+        mark_replaced(self.store, session, there, life=self.policy.idle, unsaid=not done)
         if session.token_rendered and self.policy.signs:
             return self._unstored(session.next_sid)
         return _DELETE
@@ -273,7 +272,7 @@ class Commit:
         if session.state is State.CHALLENGED and first is not None and first.user != user:
             # Another user's session, challenged from this client: it is left alone.
             first, old_sid = None, ""
-        if not self.policy.signs and self._is_unknown(session):
+        if not self.policy.signs and session.is_unknown:
             old_sid = ""  # nor does one end whose cookie nobody can check
         secret = ids.new_secret()
 
@@ -338,7 +337,9 @@ class Commit:
                 if slow and self._ended_meanwhile(session, after.owner):
                     return self._refused_late(session, why)
                 before = there or seen
-                replaced(self.store, session, before, life=self.policy.idle, unsaid=there is None)
+                mark_replaced(
+                    self.store, session, before, life=self.policy.idle, unsaid=there is None
+                )
                 if there is None:
                     tell(signals.session_created, session_id=new_sid, user_id=after.user)
                 return self._moved(session, old_sid, secret, after, why)
@@ -410,12 +411,6 @@ class Commit:
         if limit is not None and len(encoded) > limit:  # else the data alone is below it too
             check_size(after.data, before.data if before else {}, limit)
         return encoded
-
-    @staticmethod
-    def _is_unknown(session: Session) -> bool:
-        """Whether it cannot be asked now if there is a session, and whose."""
-        tombstone = session.load().tombstone
-        return tombstone is not None and tombstone.why == UNAVAILABLE
 
     def _proves(self, session: Session, answer: Answer) -> bool:
         """Whether the request's cookie is one of the session that the store answers with.

@@ -14,7 +14,7 @@ from .loading import Loader, raise_if_away
 from .record import NO_DEADLINE, Record, owner_of
 from .request_facts import OwnEnds
 from .state import NOTHING, Challenged, Found, Loaded, State
-from .stores.base import OVER
+from .stores.base import OVER, UNAVAILABLE
 
 
 class SessionIdentity:
@@ -140,10 +140,16 @@ class SessionIdentity:
         return self._loaded.idle_left / 1000, absolute
 
     @property
+    def is_unknown(self) -> bool:
+        """Whether it cannot be asked now if there is a session, and whose. Asks the store."""
+        tombstone = self.load().tombstone
+        return tombstone is not None and tombstone.why == UNAVAILABLE
+
+    @property
     def may_be_replaced(self) -> bool:
         """Whether what is written now starts another session, under `next_sid`.
 
-        It was over when the request came. `succession` knows what may stand against it.
+        It was over when the request came. `succession` knows what stands against it.
         """
         if self.state is not State.GONE or self.cookie is None:
             return False

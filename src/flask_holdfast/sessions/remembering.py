@@ -38,7 +38,7 @@ from .record import Record
 from .session import Session
 from .state import Loaded, State
 from .stores.base import ROTATED, Answer, Outcome, Redeems, Remembered, Tombstone
-from .succession import replaced
+from .succession import mark_replaced
 
 T = TypeVar("T")
 
@@ -244,7 +244,9 @@ class Redeemer:
         )
         if answer.outcome is Outcome.DONE:
             made_room(self._store, answer.evicted, after, ended, idle=commit.policy.idle)
-            replaced(self._store, session, there, life=commit.policy.idle, unsaid=there is None)
+            mark_replaced(
+                self._store, session, there, life=commit.policy.idle, unsaid=there is None
+            )
             if there is None:
                 tell(signals.session_created, session_id=sid, user_id=found.user)
             else:

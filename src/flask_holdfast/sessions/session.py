@@ -16,7 +16,6 @@ from .merge import Changes, RawData, Update, apply
 from .plan import Facts
 from .scope import TokenScope
 from .state import Challenged, Found, Loaded, Rotation, State
-from .stores.base import UNAVAILABLE
 
 #: Flask-Login asks for these on every response. They are words between it and the
 #: current request: never stored, looked up without loading, and no `clear` removes them.
@@ -350,7 +349,7 @@ class Session(TokenScope, SessionMixin, MutableMapping[str, Any]):
         of its request, at whose end the plan is carried out: whatever is rendered before that
         only asks where the session goes on, which no change within the data decides.
         """
-        tombstone = self.load().tombstone
+        self.load()
         return Facts(
             self.state,
             user_before=self.stored_user_id,
@@ -365,5 +364,5 @@ class Session(TokenScope, SessionMixin, MutableMapping[str, Any]):
             token_rendered=self.token_rendered,
             is_signed=self.loader is None or self.loader.policy.signs,
             may_be_replaced=self.may_be_replaced,
-            is_unknown=tombstone is not None and tombstone.why == UNAVAILABLE,
+            is_unknown=self.is_unknown,
         )
