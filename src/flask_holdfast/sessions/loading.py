@@ -129,14 +129,15 @@ class Loader:
             )
 
     def _state_of(self, cookie: ids.Cookie) -> State:
-        unstored = cookie.kind is ids.Kind.UNSTORED
         # Nothing can live any more under a cookie as old as this: no need to ask. It is genuine all
         # the same: a page that was open that long can still send a form that signs in, and no late
         # answer to it overwrites the cookie of another tab.
-        lives = [self.policy.absolute, self.policy.anonymous_idle if unstored else None]
-        if any(life is not None and cookie.issued + life <= self.now() for life in lives):
+        policy, age = self.policy, self.now() - cookie.issued
+        if policy.absolute is not None and age >= policy.absolute:
             return State.GONE
-        return State.UNSTORED if unstored else State.UNASKED
+        if cookie.kind is not ids.Kind.UNSTORED:
+            return State.UNASKED
+        return State.GONE if age >= policy.anonymous_idle else State.UNSTORED
 
     # -- the record, and whether it may be shown ---------------------------------------
 

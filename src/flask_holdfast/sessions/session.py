@@ -137,7 +137,7 @@ class Session(TokenScope, SessionMixin, MutableMapping[str, Any]):
     def __getitem__(self, key: str) -> Any:
         if key in REQUEST_LOCAL:
             return self._local[key]
-        self._touch()
+        self.touched = True
         value = self._peek(key, _ABSENT)
         if value is _ABSENT:
             raise KeyError(key)
@@ -147,7 +147,7 @@ class Session(TokenScope, SessionMixin, MutableMapping[str, Any]):
         """As a dict's, and without the exception that a Mapping's costs."""
         if key in REQUEST_LOCAL:
             return self._local.get(key, default)
-        self._touch()
+        self.touched = True
         return self._peek(key, default)
 
     def _peek(self, key: str, default: Any) -> Any:
