@@ -70,7 +70,7 @@ class Commit:
 
     store: Store
     policy: Policy
-    facts: RequestFacts
+    request_facts: RequestFacts
     now: Callable[[], int]
 
     def carry_out(self, session: Session, changes: Changes) -> Result:  # noqa: PLR0912  # one for each plan
@@ -203,7 +203,7 @@ class Commit:
                 self._bytes(after, there),
                 etag=there.etag,
                 idle=self.policy.idle_of(after.user),
-                slide=not self.facts.is_passive,
+                slide=not self.request_facts.is_passive,
             )
             if answer.outcome is Outcome.DONE:
                 tell_conflict(session.sid, conflicts, changes, seen, there, after)
@@ -221,7 +221,7 @@ class Commit:
         for: its answer may go to a script that drops it.
         """
         after = self.policy.renew_after
-        if (after is None and there.previous is None) or self.facts.is_passive:
+        if (after is None and there.previous is None) or self.request_facts.is_passive:
             return Renewal.NONE
         if session.state is not State.LIVE or session.cookie is None:
             return Renewal.NONE
@@ -286,7 +286,7 @@ class Commit:
             after.user, after.owner = user, record.owner_of(user)
             after.authenticated = self.now()
             after.remember = session.remember
-            self.bind(after, self.facts.client)
+            self.bind(after, self.request_facts.client)
             return after
 
         return self._rotate(session, changes, old_sid, first, build, secret=secret, why=LOGIN)
@@ -423,7 +423,7 @@ class Commit:
 
     def fresh(self, data: RawData, secret: bytes) -> Record:
         """A record that begins now, anonymous."""
-        now, absolute, client = self.now(), self.policy.absolute, self.facts.client
+        now, absolute, client = self.now(), self.policy.absolute, self.request_facts.client
         return Record(
             etag=record.new_etag(),
             secret=ids.secret_hash(secret),

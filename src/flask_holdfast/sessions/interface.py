@@ -137,7 +137,7 @@ class SessionInterface(FlaskSessionInterface):
         if session.state is State.ISOLATED:
             return
         loader = session.loader or self._loader(app, request)
-        commit = Commit(loader.store, loader.policy, loader.facts, self._now)
+        commit = Commit(loader.store, loader.policy, loader.request_facts, self._now)
         try:
             with loader.budget:
                 result, challenged_ended = save(commit, session, self.remembered)
@@ -162,7 +162,7 @@ class SessionInterface(FlaskSessionInterface):
                     result.action,
                     signs_in=bool(result.cookie and result.cookie.kind is ids.Kind.SIGNED_IN),
                     is_interim=session.interim,
-                    interim_came=any(loader.facts.cookies_named(name)),
+                    interim_came=any(loader.request_facts.cookies_named(name)),
                     is_filed=session.filed,
                     is_cleared=session.cleared,
                     challenged_ended=challenged_ended,
@@ -236,7 +236,7 @@ class SessionInterface(FlaskSessionInterface):
         if session.interim and cookie_withheld(request.environ, self.get_cookie_samesite(app)):
             return None
         loader = session.loader or self._loader(app, request)
-        commit = Commit(loader.store, loader.policy, loader.facts, self._now)
+        commit = Commit(loader.store, loader.policy, loader.request_facts, self._now)
         with suppress(StoreUnavailable), loader.budget:
             return Redeemer(commit, self._reported.clients).redeem(session, sent, load)
         return None

@@ -59,12 +59,12 @@ class Loader:
         store: Store,
         policies: Policies,
         rules: CookieRules,
-        facts: RequestFacts,
+        request_facts: RequestFacts,
         reported: Reported,
         now: Callable[[], int],
     ) -> None:
         self.store = store
-        self.facts = facts
+        self.request_facts = request_facts
         self.now = now
         self._app = app
         self._policies = policies
@@ -90,7 +90,7 @@ class Loader:
         interim = self.find_interim()
         if came or interim.cookie is not None:
             return interim
-        withheld = cookie_withheld(self.facts.request.environ, self._rules.samesite)
+        withheld = cookie_withheld(self.request_facts.request.environ, self._rules.samesite)
         return interim if withheld else Found(State.NEW)
 
     def find_interim(self) -> Found:
@@ -109,7 +109,7 @@ class Loader:
             return None, False
         genuine = [
             cookie
-            for value in self.facts.cookies_named(name)
+            for value in self.request_facts.cookies_named(name)
             if (cookie := signer.loads(value)) is not None
             and (signer.signs or cookie.kind is not ids.Kind.UNSTORED)
         ]
@@ -120,7 +120,7 @@ class Loader:
 
     def _report_duplicates(self, counts: ids.Cookie | None, genuine: list[ids.Cookie]) -> None:
         sids = tuple(sorted({cookie.sid for cookie in genuine}))
-        if len(sids) > 1 and self._reported.duplicates.is_news((sids, self.facts.client)):
+        if len(sids) > 1 and self._reported.duplicates.is_news((sids, self.request_facts.client)):
             tell(
                 signals.duplicate_cookies,
                 logging.WARNING,
@@ -154,7 +154,7 @@ class Loader:
             raise SessionUnavailable from error
 
     def _ask(self, cookie: ids.Cookie, hashed: str, *, slide: bool) -> Answer:
-        policy, facts = self.policy, self.facts
+        policy, facts = self.policy, self.request_facts
         proof = None
         if slide and not facts.is_passive:
             bound = policy.binding_action != "log"
@@ -191,17 +191,17 @@ class Loader:
             return Loaded(State.GONE, at=now, lives=True)
         if found.client is None:
             return loaded
-        change = self.policy.binding.compare(Client(*found.client), self.facts.client)
+        change = self.policy.binding.compare(Client(*found.client), self.request_facts.client)
         return loaded if change is Change.NONE else self._changed_client(cookie.sid, loaded, change)
 
     def _changed_client(self, sid: str, loaded: Loaded, change: Change) -> Loaded:
         """What becomes of a signed-in session that comes from another client than it is bound to."""
         if change is Change.UNBOUND:
-            return msgspec.structs.replace(loaded, rebind=self.facts.client)
+            return msgspec.structs.replace(loaded, rebind=self.request_facts.client)
         found = loaded.record
         assert found is not None
         action = self.policy.binding_action
-        if self._reported.clients.is_news((sid, self.facts.client)):
+        if self._reported.clients.is_news((sid, self.request_facts.client)):
             # Once for each client, not with each of its requests.
             tell(
                 signals.client_changed,
@@ -229,7 +229,7 @@ class Loader:
         """
         found = loaded.record
         assert found is not None
-        if self._reported.replays.is_news((sid, self.facts.client)):
+        if self._reported.replays.is_news((sid, self.request_facts.client)):
             tell(signals.secret_replayed, logging.WARNING, session_id=sid, user_id=found.user)
         if self.policy.binding_action == "revoke":
             return self._ended(sid, loaded, "renewal")

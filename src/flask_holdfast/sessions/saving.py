@@ -49,7 +49,7 @@ def save(
                 gone = Tombstone(ROTATED, commit.now())
                 commit.store.delete(interim, ended=gone, idle=policy.idle)
         if session.cleared and session.user_id is None:
-            _forget_sent(commit, session, remembered(commit.facts.request))
+            _forget_sent(commit, session, remembered(commit.request_facts.request))
         if redeemed and result.action is CookieAction.DELETE:
             return Saved(LEAVE, ended)  # what is there now came with another answer
         again = again or changes.touch("_permanent")
