@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from flask import Response, flash, get_flashed_messages, session
-from flask_login import login_user
+from flask_login import current_user, login_user
 
 from flask_holdfast import LoginRefused
 from tests.sessions.site import Site, Tab, User, elsewhere, next_millisecond, ours
@@ -249,3 +249,35 @@ def test_a_login_in_the_very_millisecond_after_an_end_stands(make_site: Any) -> 
     tab.log_in("ada")
 
     assert tab.who() == "ada"
+
+
+class TestWhatARequestWritesOnceItHasEndedItsOwnSession:
+    """It begins another session, in which nobody is signed in."""
+
+    def test_has_the_tokens_that_its_page_holds(self, site: Site) -> None:
+        tab = site.tab()
+        tab.log_in("ada")
+
+        def end_and_show_a_form() -> object:
+            assert current_user.get_id() == "ada"
+            end_hers(site)
+            flash("You are signed out everywhere")
+            return ours().csrf_scope(minting=True)
+
+        minted = tab.run(end_and_show_a_form).value
+
+        assert tab.run(lambda: ours().csrf_scope(minting=False)).value == minted
+
+    def test_keeps_the_profile_that_was_last_looked_at(self, site: Site) -> None:
+        """Beside Flask-Login `user_id` is a key like any other."""
+        tab = site.tab()
+        tab.log_in("ada")
+
+        def end_and_look() -> None:
+            end_hers(site)
+            session.update(user_id="bob", theme="dark")
+
+        tab.run(end_and_look)
+
+        assert tab.data() == {"user_id": "bob", "theme": "dark"}
+        assert tab.who() is None

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flask_holdfast.sessions import keeper, merge
-from flask_holdfast.sessions.keeper import Keeper
-from flask_holdfast.sessions.kept import Fate, Kept
+from flask_holdfast.sessions import commit, merge
+from flask_holdfast.sessions.commit import Commit, Result
+from flask_holdfast.sessions.plan import CookieAction
 from flask_holdfast.sessions.stores import memory as memory_store
 from flask_holdfast.sessions.stores.base import Answer, Listed, Outcome
 from flask_holdfast.sessions.stores.memory import MemoryStore
@@ -224,34 +224,34 @@ def test_a_store_without_the_moment_at_which_everyones_ended_shows_a_fault(
     assert first_fault(arena, OVER)
 
 
-def test_a_keeper_that_writes_over_instead_of_merging_shows_a_fault(
+def test_a_commit_that_writes_over_instead_of_merging_shows_a_fault(
     make_arena: Callable[..., Arena], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def apply_once(changes: Changes, current: RawData, *, again: bool = False) -> RawData:
         return merge.apply(changes, current)
 
-    monkeypatch.setattr(keeper, "apply", apply_once)
+    monkeypatch.setattr(commit, "apply", apply_once)
 
     assert first_fault(make_arena(), ALIVE)
 
 
-def test_a_keeper_that_deletes_the_cookie_of_a_session_that_is_over_shows_a_fault(
+def test_a_commit_that_deletes_the_cookie_of_a_session_that_is_over_shows_a_fault(
     make_arena: Callable[..., Arena], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dropped = Keeper._dropped
+    dropped = Commit._dropped
 
-    def and_delete(self: Keeper, session: Session, answer: Answer) -> Kept:
+    def and_delete(self: Commit, session: Session, answer: Answer) -> Result:
         dropped(self, session, answer)
-        return Kept(Fate.DELETE)
+        return Result(CookieAction.DELETE)
 
-    monkeypatch.setattr(Keeper, "_dropped", and_delete)
+    monkeypatch.setattr(Commit, "_dropped", and_delete)
 
     assert first_fault(make_arena(), "deleted a cookie that was not its business")
 
 
-def test_a_keeper_that_drops_without_a_word_shows_a_fault(
+def test_a_commit_that_drops_without_a_word_shows_a_fault(
     make_arena: Callable[..., Arena], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Keeper, "_dropped", lambda *of: Kept(Fate.LEAVE))
+    monkeypatch.setattr(Commit, "_dropped", lambda *of: Result(CookieAction.LEAVE))
 
     assert first_fault(make_arena(), "was lost without a word")
