@@ -445,7 +445,7 @@ def test_a_moving_slot_stops_a_script_before_it_writes(
         filed(store, owner)
         store.create(placed(sid(), owner), record(), idle=IDLE)
     with monkeypatch.context() as interrupted:
-        interrupted.setattr(RedisStore, "_drain", lambda *of, **more: None)
+        interrupted.setattr(RedisStore, "_in_pieces", lambda *of, **more: 0)
         store.end_everyone(ended=BY_ADMIN, idle=IDLE, remember=DAY)
     name = filed(store, owner)
     tag = name[:2]

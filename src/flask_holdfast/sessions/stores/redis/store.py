@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +45,7 @@ from ..base import (
     Store,
     Tombstone,
 )
+from ..budget import Budget
 from . import pages, servers
 from .connections import waiting
 from .errors import unavailable
@@ -52,6 +53,7 @@ from .hash_tags import Keyspace, keyspace_of, tag_of
 from .replies import (
     Reply,
     answer,
+    as_given,
     broken,
     listed,
     moment,
@@ -73,10 +75,11 @@ if TYPE_CHECKING:
 
 #: Seconds that a question may take outside a request's budget, connecting included.
 TIMEOUT = 0.25
-#: Index entries that one script of many looks at. Redis serves nobody else meanwhile, so it
-#: is a matter of a millisecond or two.
+#: Records that one script of many lists, and entries that one of a sweep looks at. Redis serves
+#: nobody else meanwhile, so it is a matter of a millisecond or two.
 _PIECE = 500
-#: Seconds for which the end of all sessions is waited for by whoever asked for it.
+_SWEPT = 100
+#: Seconds for which whoever ends all sessions waits until they are put away.
 _PATIENCE = 2.0
 #: What replicas are waited for, where they are: ends, and what only follows a login.
 _CONFIRMED = frozenset({"rotate", "leave", "delete", "end_user", "end_everyone", "mark", "forget"})
@@ -170,16 +173,22 @@ class RedisStore(Store):
                 return Answer(Outcome.FOUND, found, left)
         answer = self._answer("fetch", at, sid, slide.secret, slide.mark, idle)
         if answer.outcome is Outcome.FOUND:
-            self._slides.note(sid, slide, idle, answer.idle_left)
+            owner = head(answer.data).owner
+            self._slides.note(sid, slide, idle, answer.idle_left, owner)
         return answer
 
     def _glance(self, at: Keyspace, sid: str) -> bytes | None:
         """The record by a plain command, which costs half of a script. None: ask the script,
         which also says what there is instead.
         """
-        found: tuple[bytes | None, bytes | None]
-        found = self._ask(at, "MGET", at.prefix + sid.encode(), at.meta + b"ending")
-        return None if found[1] is not None else found[0]
+        owner = self._slides.owner(sid)
+        ends = at.ended_at(owner), at.ended_at("")
+        stored, *ended = self._ask(at, "MGET", at.prefix + sid.encode(), *ends)
+        if stored is None:
+            return None
+        data, filed = as_given(stored)
+        over = any(filed < (moment(each) or 0) for each in ended)
+        return None if over or head(data).owner != owner else data
 
     def replace(self, sid: str, data: bytes, *, etag: str, idle: int, slide: bool = True) -> Answer:
         at = self._home(sid, data)
@@ -241,11 +250,21 @@ class RedisStore(Store):
         keep: str | None = None,
         own: str = "",
     ) -> Sequence[str]:
+        """One script ends them all, and puts the first away; others do that with the rest, some
+        seconds long. What is left then goes with the writes that come, and with `sweep`.
+        """
         at, tombstone = self._of(owner), msgspec.json.encode(ended)
+        key = at.of_user(owner)
         reply = self._reply(
-            *("end_user", at, at.of_user(owner), owner, tombstone, idle, remember, keep or "", own)
+            *("end_user", at, key, owner, tombstone, idle, remember, keep or "", own)
         )
-        return [sid for why, sid in reply.over if why == "ended"]
+        gone, until = reply.ended, time.monotonic() + _PATIENCE
+        with suppress(StoreUnavailable):  # they have ended, whoever puts them away
+            while reply.outcome != b"done" and time.monotonic() < until:
+                with Budget(self._timeout):
+                    reply = self._reply("put_away", at, key, owner)
+                gone += reply.ended
+        return gone
 
     def sessions_of(
         self, owner: str, *, offset: int = 0, limit: int | None = None
@@ -271,7 +290,8 @@ class RedisStore(Store):
         marked, *ended = self._run("marked", there, key, owner)
         if there is not at:
             ended = self._run("marked", at, at.meta + b"mark:", owner)[1:]
-        return moment(marked), max(filter(None, map(moment, ended)), default=None)
+        last = max(filter(None, map(moment, ended)), default=None)
+        return _milliseconds(moment(marked)), _milliseconds(last)
 
     # -- remember cookies ------------------------------------------------------------------
 
@@ -303,31 +323,22 @@ class RedisStore(Store):
         keep: str | None = None,
         own: str = "",
     ) -> int:
-        """One script ends them all, as nobody finds them from there on; those after it only
-        put away what is left, a piece at a time, for some seconds. What then is still left
-        goes with the writes that come, and with `sweep`.
+        """One script ends them all; those after it only put them away, a piece at a time, for some
+        seconds. What then is still left goes with the writes that come, and with `sweep`.
 
         In a Cluster that is one script for each keyspace. Where one of them does not answer, the
         others' sessions have ended, and `StoreUnavailable` says that not all have.
         """
-        tombstone = msgspec.json.encode(ended)
         kept = self._at(keep) if keep else None
-        number, left = 0, [*self._keyspaces.values()]
-        while left:
-            common = (tombstone, idle, remember)
-            ask = {
-                at.tag: (at.meta + b"ending", *common, (keep or "") if at is kept else "", own)
-                for at in left
-            }
-            ended_there = self._everywhere("end_everyone", ask)
-            number += sum(max(0, there) for there in ended_there.values())
-            # Somebody else's end of all was not through there.
-            left = [self._keyspaces[tag] for tag, there in ended_there.items() if there < 0]
-            if left:
-                self._drain(left)
+        how = (msgspec.json.encode(ended), idle, remember)
+        ask = {
+            tag: (at.ended_at(""), *how, (keep or "") if at is kept else "", own)
+            for tag, at in self._keyspaces.items()
+        }
+        numbers = self._everywhere("end_everyone", ask)
         with suppress(StoreUnavailable):  # they have ended, whoever puts them away
-            self._drain(for_at_most=_PATIENCE)
-        return number
+            self._in_pieces("put_away", "", for_at_most=_PATIENCE)
+        return sum(numbers.values())
 
     def page(self, *, offset: int = 0, limit: int = 50) -> Sequence[Listed]:
         if self._only:
@@ -340,16 +351,15 @@ class RedisStore(Store):
         return Counts(*(sum(column) for column in zip(*counts, strict=True)))
 
     def sweep(self) -> int:
-        return self._in_pieces("sweep", [*self._keyspaces.values()])
+        return self._in_pieces("sweep", _SWEPT)
 
-    def _drain(self, keyspaces: Sequence[Keyspace] = (), *, for_at_most: float = inf) -> None:
-        self._in_pieces("drain", keyspaces or [*self._keyspaces.values()], for_at_most)
-
-    def _in_pieces(self, verb: str, keyspaces: Sequence[Keyspace], for_at_most: float = inf) -> int:
+    def _in_pieces(self, verb: str, argument: str | int, for_at_most: float = inf) -> int:
         """Run a script until there is nothing left for it; how many sessions it found over."""
-        found, until, left = 0, time.monotonic() + for_at_most, [at.tag for at in keyspaces]
+        found, until, left = 0, time.monotonic() + for_at_most, [*self._keyspaces]
         while True:
-            texts = self._in_each(verb, dict.fromkeys(left, (_PIECE,)))
+            # What has ended already is put away beyond the time of whoever asked for that.
+            with nullcontext() if for_at_most == inf else Budget(self._timeout):
+                texts = self._in_each(verb, dict.fromkeys(left, (argument,)))
             replies = {tag: self._read(text) for tag, text in texts.items()}
             found += sum(len(reply.over) for reply in replies.values())
             left = [tag for tag, reply in replies.items() if reply.outcome != b"done"]
@@ -546,3 +556,7 @@ class RedisStore(Store):
         if reached:
             self._confirmed(reached)
         return replies
+
+
+def _milliseconds(moment: int | None) -> int | None:
+    return None if moment is None else moment // 1000
