@@ -118,6 +118,7 @@ class SessionInterface(FlaskSessionInterface):
             store=self.store,
             user_keys=settings.user_keys(app.config, flask_login=hasattr(app, "login_manager")),
             opened=self._now(),
+            began=self.store.present(),
         )
 
     def _find(self, visit: Visit) -> Found:

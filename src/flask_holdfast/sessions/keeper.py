@@ -22,7 +22,7 @@ from ..exceptions import (
 )
 from . import codec, ids, record, renewal
 from .binding import Binding, Client
-from .ending import end, ended_meanwhile, follow, forget, made_room
+from .ending import end, follow, forget, made_room
 from .events import tell, tell_conflict
 from .kept import Fate, Kept
 from .merge import Changes, RawData, apply, check_size
@@ -32,7 +32,6 @@ from .session import Session
 from .state import Rotation, State
 from .stores.base import (
     LOGOUT,
-    REVOKED,
     ROTATED,
     UNAVAILABLE,
     Answer,
@@ -350,7 +349,6 @@ class Keeper:
                 there.user if there else None,
                 new_sid if follows else None,
             )
-            started = self.now()
             answer = self.store.rotate(
                 old_sid,
                 new_sid,
@@ -358,7 +356,7 @@ class Keeper:
                 etag=there.etag if there else None,
                 idle=self._idle_of(after),
                 ended=ended,
-                waited=0 if kept else max(0, started - session.opened) + 1,
+                began=None if kept else session.began,
                 own=session.own_ends.last_of(after.owner),
                 limit=limit,
                 redeems=Redeems(after.remember) if after.remember else None,
@@ -366,9 +364,6 @@ class Keeper:
             if answer.outcome is Outcome.DONE:
                 tell_conflict(old_sid, conflicts, changes, seen, there, after)
                 made_room(self.store, answer.evicted, after, ended, idle=self.idle)
-                slow = not kept and self.now() > started
-                if slow and self._ended_meanwhile(session, after.owner):
-                    return self._refused_late(session, why)
                 before = there or seen
                 replaced(self.store, session, before, life=self.idle, unsaid=there is None)
                 if there is None:
@@ -405,16 +400,6 @@ class Keeper:
             return None
         action = settings.get(self.config, "SESSION_MAX_PER_USER_ACTION")
         return Limit(most, refuses=action == "refuse")
-
-    def _ended_meanwhile(self, session: Session, owner: str) -> bool:
-        own = session.own_ends.last_of(owner)
-        return ended_meanwhile(self.store, owner, session.next_sid, session.opened, own, self.now)
-
-    def _refused_late(self, session: Session, why: str) -> Kept:
-        """What was filed a moment ago ends before its cookie reached anybody."""
-        gone = Tombstone(REVOKED, self.now())
-        self.store.delete(session.next_sid, ended=gone, idle=self.idle)
-        return self._not_filed(session, Answer(Outcome.REFUSED), why)
 
     def _not_filed(self, session: Session, answer: Answer, why: str) -> Kept:
         """The session does not go on. Raises `LoginRefused` where a view has signed somebody in:

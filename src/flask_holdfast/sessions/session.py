@@ -67,6 +67,7 @@ class Session(TokenScope, SessionMixin, MutableMapping[str, Any]):
         store: Store | None = None,
         user_keys: tuple[str, ...] = (),
         opened: int = 0,
+        began: int | None = None,
     ) -> None:
         self._find = find
         self._find_interim = find_interim
@@ -81,6 +82,8 @@ class Session(TokenScope, SessionMixin, MutableMapping[str, Any]):
         self.held_has_ended = False
         #: When the request began, in milliseconds since 1970.
         self.opened = opened
+        #: The same as a moment of the store (`Store.present`).
+        self.began = began
         #: True once any key was read, written or counted.
         self.touched = False
         #: True once a CSRF token of this session was handed out in this response.

@@ -137,7 +137,7 @@ def everything(store: RedisStore, client: redis.Redis) -> dict[str, Callable[[],
         "replace": lambda: store.replace(written, new, etag=etag(before), idle=IDLE),
         "conflict": lambda: store.replace(written, new, etag=etag(before), idle=IDLE),
         "rotate": lambda: store.rotate(
-            turned, sid(), new, etag=etag(before), idle=IDLE, ended=TURNED, waited=100
+            turned, sid(), new, etag=etag(before), idle=IDLE, ended=TURNED, began=store.present()
         ),
         "delete": lambda: store.delete(other, ended=BY_ADMIN, idle=IDLE),
         "sessions_of": lambda: store.sessions_of("alice"),

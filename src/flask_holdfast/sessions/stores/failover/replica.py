@@ -388,11 +388,8 @@ class Replica(HostStore):
                 "DELETE FROM copies WHERE (owner = ? OR ?) AND sid IS NOT ?",
                 (ending.name, everyone, ending.keep),
             )
-            if everyone:
-                step.note("everyone", "", ending.life)
-            else:
-                step.note("ended", ending.name, ending.life)
-            step.note_own(ending.own)
+            kind = "everyone" if everyone else "ended"
+            step.note_end(kind, ending.name, ending.life, ending.own)
 
     def end_what_began(self, owner: str, *, before: int) -> None:
         """The owner's sessions that began here before then (ms) were ended by another host."""

@@ -38,6 +38,8 @@ class Reply(NamedTuple):
 
     outcome: bytes
     idle_left: int
+    #: The server's time (us).
+    said: int
     #: Why, and the sid, of each session that was found to be over.
     over: list[tuple[str, str]]
     body: bytes
@@ -46,6 +48,13 @@ class Reply(NamedTuple):
     def ended(self) -> list[str]:
         """The sids that an end of all has ended."""
         return [sid for why, sid in self.over if why == "ended"]
+
+
+def owner_in(data: bytes) -> str:
+    """Whose record it is, by position; "?" of one that is none of ours, which is no owner's name."""
+    if data[91:97] != b',"k":"':
+        return "?"
+    return data[97 : data.find(b'"', 97)].decode("utf-8", "replace")
 
 
 def as_given(stored: bytes) -> tuple[bytes, int]:
@@ -59,12 +68,12 @@ def as_given(stored: bytes) -> tuple[bytes, int]:
 
 def read(text: bytes) -> Reply:
     line, _, body = text.partition(b"\n")
-    outcome, idle_left, *words = line.split(b" ")
+    outcome, idle_left, said, *words = line.split(b" ")
     over: list[tuple[str, str]] = []
     for word in words:
         why, _, sid = word.decode("utf-8", "replace").partition(":")
         over.append((why, sid))
-    return Reply(outcome, int(idle_left), over, body)
+    return Reply(outcome, int(idle_left), int(said), over, body)
 
 
 def answer(reply: Reply) -> Answer:
@@ -149,12 +158,11 @@ def policies(replies: Iterable[Any]) -> set[str]:
     }
 
 
-def broken(verb: str, arguments: Sequence[bytes | str | int]) -> tuple[str, str]:
+def broken(verb: str, arguments: Sequence[object]) -> tuple[str, str]:
     """The sid and the owner that a question was about, as far as it says; "" for none."""
 
-    def at(places: dict[str, int]) -> str | bytes:
-        found = arguments[places[verb]] if verb in places else ""
-        return str(found) if isinstance(found, int) else found
+    def at(places: dict[str, int]) -> object:
+        return arguments[places[verb]] if verb in places else ""
 
     sid, owner, data = at(_SESSIONS), at(_OWNERS), at(_RECORDS)
     if isinstance(data, bytes):

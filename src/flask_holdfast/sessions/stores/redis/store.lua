@@ -11,8 +11,8 @@
 -- signed in. What files something begins with SET.
 --
 -- A reply is one string, which costs client and server less than a list: the outcome, the
--- life that is left, and a word `why:sid` for each session that was found to be over; then
--- a line end, and the record or the tombstone.
+-- life that is left, the server's time, and a word `why:sid` for each session that was found to be
+-- over; then a line end, and the record or the tombstone.
 
 local prefix, meta = ARGV[1], ARGV[2]
 local clock = redis.call("TIME")
@@ -111,7 +111,7 @@ if data then
     local listed = redis.call("ZSCORE", index, ARGV[3])
     if life > 0 and is_near(listed, listed_end(deadline, life), idle) then
       redis.call("PEXPIRE", KEYS[1], number(life))
-      return "found " .. number(life) .. "\n" .. data
+      return "found " .. number(life) .. " " .. number(exact) .. "\n" .. data
     end
   end
 end
@@ -129,7 +129,7 @@ if type(present) == "string" then
     local listed = redis.call("ZSCORE", index, ARGV[3])
     if life > 0 and is_near(listed, listed_end(deadline, life), idle) then
       redis.call("SET", KEYS[1], with_filed(ARGV[4], filed), "PX", number(life))
-      return "done " .. number(life) .. "\n"
+      return "done " .. number(life) .. " " .. number(exact) .. "\n"
     end
   end
 end
@@ -216,7 +216,7 @@ local function life_of(record, idle)
 end
 
 local function answer(outcome, body, idle_left)
-  local line = outcome .. " " .. number(idle_left or 0)
+  local line = outcome .. " " .. number(idle_left or 0) .. " " .. number(exact)
   if over[1] then
     line = line .. " " .. table.concat(over, " ")
   end
@@ -681,7 +681,9 @@ return file(sid, data, new, idle, old.filed, old.owner)
 
 ---- rotate
 local sid, new_sid, data, etag = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
-local idle, tombstone, waited = tonumber(ARGV[7]), ARGV[8], tonumber(ARGV[9])
+-- When the request of a login began, by this server's clock as far as it is known, and how long ago
+-- that is.
+local idle, tombstone, since, passed = tonumber(ARGV[7]), ARGV[8], string.match(ARGV[9], "^(%d+) (%d+)$")
 local most, refuses, evicted = tonumber(ARGV[10]), ARGV[11] ~= "", ARGV[12]
 local own = ARGV[13]
 -- With "look" nothing is written: whether it would be done. Without a sid nobody goes on: in
@@ -696,11 +698,19 @@ if sid ~= "" then
   end
 end
 local new = head(data)
-if waited > 0 and new.owner ~= "" then
+if since and new.owner ~= "" then
+  -- By another clock than it was learnt from it means nothing.
+  since = since + passed <= exact and tonumber(since) or 0
   local mine = own ~= "" and tonumber(redis.call("GET", meta .. "mark:" .. own)) or 0
-  for _, text in ipairs(redis.call("MGET", ended_at(new.owner), ended_at(""))) do
+  for i, text in ipairs(redis.call("MGET", ended_at(new.owner), ended_at(""))) do
     local clocks = text and tonumber(string.sub(text, 18)) or 0
-    if moment_in(text) > mine and clocks >= exact - waited * 1000 then
+    if moment_in(text) > mine and clocks > since then
+      if clocks > exact then
+        -- The clock was set back since then. To a request that begins from here on it is over.
+        local key = i == 1 and ended_at(new.owner) or ended_at("")
+        text = string.sub(text, 1, 17) .. number(exact)
+        redis.call("SET", key, text, "PX", math.max(1, redis.call("PTTL", key)))
+      end
       return answer("refused")
     end
   end
@@ -803,18 +813,23 @@ return answer(through and "done" or "more")
 
 ---- end_everyone
 redis.call("DEL", remembering)
-return (end_all("", ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], ARGV[7]))
+-- How many, in the place of the life that is left.
+return answer(
+  "done",
+  "",
+  (end_all("", ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], ARGV[7]))
+)
 
 ---- put_away
 -- Go on with an owner's end, or with everyone's.
-local owner = ARGV[3]
+local first, others = nil, false
 for _, one in ipairs(endings()) do
-  if one.owner == owner then
-    put_away(one, PIECE)
-    return answer("more")
+  if one.owner == ARGV[3] then
+    first, others = first or one, first ~= nil
   end
 end
-return answer("done")
+local through = not first or put_away(first, PIECE) < PIECE
+return answer(through and not others and "done" or "more")
 
 ---- sessions_of
 -- A page, from the rank `offset` on. What is over leaves the index, and is not counted; so many
