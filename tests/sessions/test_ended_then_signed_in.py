@@ -235,11 +235,6 @@ def test_an_application_says_itself_that_a_login_was_refused(make_site: Any) -> 
     assert "Set-Cookie" not in response.headers
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="Moments are told apart by milliseconds, and which of two of the same one came first "
-    "is not known, so the login is refused. The next issue numbers the ends instead.",
-)
 def test_a_login_in_the_very_millisecond_after_an_end_stands(make_site: Any) -> None:
     site: Site = make_site()
     site.stop_time()
@@ -281,3 +276,21 @@ class TestWhatARequestWritesOnceItHasEndedItsOwnSession:
 
         assert tab.data() == {"user_id": "bob", "theme": "dark"}
         assert tab.who() is None
+
+
+@pytest.mark.parametrize("end", [end_hers, end_everyones])
+def test_what_was_there_or_under_way_in_the_very_millisecond_of_an_end_is_over(
+    make_site: Any, end: Act
+) -> None:
+    site: Site = make_site()
+    site.stop_time()
+    thief, late = site.tab(), site.tab()
+    thief.log_in("ada")
+
+    def act() -> None:
+        login_user(User("ada"))
+        elsewhere(lambda: end(site))
+
+    assert late.run(act).response.status_code == 409
+    assert thief.who() is None
+    assert late.who() is None

@@ -21,7 +21,7 @@ from ..exceptions import (
 )
 from . import codec, ids, record, renewal
 from .binding import Client
-from .ending import end, ended_meanwhile, follow, forget, made_room
+from .ending import end, follow, forget, made_room
 from .events import tell, tell_conflict
 from .merge import Changes, RawData, apply, check_size
 from .plan import CookieAction, Plan, decide
@@ -33,7 +33,6 @@ from .session import Session
 from .state import Rotation, State
 from .stores.base import (
     LOGOUT,
-    REVOKED,
     ROTATED,
     Answer,
     Outcome,
@@ -317,7 +316,6 @@ class Commit:
                 there.user if there else None,
                 new_sid if follows else None,
             )
-            started = self.now()
             answer = self.store.rotate(
                 old_sid,
                 new_sid,
@@ -325,7 +323,7 @@ class Commit:
                 etag=there.etag if there else None,
                 idle=self.policy.idle_of(after.user),
                 ended=ended,
-                waited=0 if kept else max(0, started - session.opened) + 1,
+                began=None if kept else session.began,
                 own=session.own_ends.last_of(after.owner),
                 limit=limit,
                 redeems=Redeems(after.remember) if after.remember else None,
@@ -333,9 +331,6 @@ class Commit:
             if answer.outcome is Outcome.DONE:
                 tell_conflict(old_sid, conflicts, changes, seen, there, after)
                 made_room(self.store, answer.evicted, after, ended, idle=self.policy.idle)
-                slow = not kept and self.now() > started
-                if slow and self._ended_meanwhile(session, after.owner):
-                    return self._refused_late(session, why)
                 before = there or seen
                 mark_replaced(
                     self.store, session, before, life=self.policy.idle, unsaid=there is None
@@ -367,16 +362,6 @@ class Commit:
         """End the remember cookie of a session, `sid`, that is being left."""
         ended = Tombstone(LOGOUT, self.now(), left.user)
         forget(self.store, left.remember, ended, idle=self.policy.idle, but=sid)
-
-    def _ended_meanwhile(self, session: Session, owner: str) -> bool:
-        own = session.own_ends.last_of(owner)
-        return ended_meanwhile(self.store, owner, session.next_sid, session.opened, own, self.now)
-
-    def _refused_late(self, session: Session, why: str) -> Result:
-        """What was filed a moment ago ends before its cookie reached anybody."""
-        gone = Tombstone(REVOKED, self.now())
-        self.store.delete(session.next_sid, ended=gone, idle=self.policy.idle)
-        return self._not_filed(session, Answer(Outcome.REFUSED), why)
 
     def _not_filed(self, session: Session, answer: Answer, why: str) -> Result:
         """The session does not go on. Raises `LoginRefused` where a view has signed somebody in:

@@ -108,6 +108,7 @@ class SessionInterface(FlaskSessionInterface):
             State.ISOLATED if self.isolates(request) else None,
             loader=self._loader(app, request),
             opened=self._now(),
+            began=self.store.present(),
         )
 
     def _loader(self, app: Flask, request: Request) -> Loader:

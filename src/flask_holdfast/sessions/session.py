@@ -40,6 +40,7 @@ class Session(TokenScope, SessionMixin, MutableMapping[str, Any]):
         loader: Loader | None = None,
         user_keys: tuple[str, ...] = (),
         opened: int = 0,
+        began: int | None = None,
     ) -> None:
         """Without a `state` the session is the one that `loader` finds; without both a new one.
         `user_keys` are those that say who is signed in, where not `loader` tells them.
@@ -47,6 +48,8 @@ class Session(TokenScope, SessionMixin, MutableMapping[str, Any]):
         super().__init__(state, cookie, loader, opened)
         #: True once its user signs out of the challenged session without a `clear`.
         self.leaves_challenged = False
+        #: When the request began, as a moment of the store (`Store.present`).
+        self.began = began
         #: True once any key was read, written or counted.
         self.touched = False
         #: Whether the save gives the session a new id because it was asked to.

@@ -300,7 +300,7 @@ class SteppedStore(Store):
         etag: str | None,
         idle: int,
         ended: Tombstone,
-        waited: int = 0,
+        began: int | None = None,
         own: str = "",
         limit: Limit | None = None,
         redeems: Redeems | None = None,
@@ -311,7 +311,7 @@ class SteppedStore(Store):
             etag=etag,
             idle=idle,
             ended=ended,
-            waited=waited,
+            began=began,
             own=own,
             limit=limit,
             redeems=redeems,
@@ -331,6 +331,9 @@ class SteppedStore(Store):
                 [one.sid for one in answer.evicted], spared=filed.remember if filed else None
             )
         return answer
+
+    def present(self) -> int:
+        return self._inner.present()
 
     def delete(self, sid: str, *, ended: Tombstone, idle: int) -> bool:
         visit = self._turn("delete")

@@ -289,8 +289,7 @@ class Replica(CopyTable):
                 kind, name = "ended", ending.name
                 step.run("DELETE FROM copies WHERE owner = ? AND sid IS NOT ?", (name, ending.keep))
             self._spare(step, kind, name, ending.keep)
-            step.note(kind, name, ending.life)
-            step.note_own(ending.own)
+            step.note_end(kind, name, ending.life, ending.own)
 
     @staticmethod
     def _is_buried(step: Step, sid: str) -> bool:
