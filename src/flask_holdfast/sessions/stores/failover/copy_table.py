@@ -270,10 +270,11 @@ class CopyTable(HostStore):
         """Whether it ended since it was asked for, with all of its owner's or with everyone's, or
         may have ended, as copies were void since then.
         """
-        if step.run("SELECT 1 FROM moments WHERE kind = 'void' AND at > ?", (asked,)).fetchone():
+        void = step.run("SELECT at FROM moments WHERE kind = 'void'").fetchone()
+        if void is not None and void[0] // 1000 > asked:
             return True
         for kind, name in (("ended", owner), ("everyone", "")):
-            at = step.moment(kind, name)
+            at = _milliseconds(step.moment(kind, name))
             if at is None or at < asked:
                 continue
             spared = step.run(
@@ -292,7 +293,7 @@ class CopyTable(HostStore):
         ).fetchone()
         step.run("DELETE FROM spared WHERE kind = ? AND name = ?", (kind, name))
         if sid is not None:
-            since = step.moment(kind, name) or -1
+            since = _milliseconds(step.moment(kind, name)) or -1
             if before is not None and before[0] == sid:
                 since = before[1]  # it was spared that time too
             step.run("INSERT INTO spared VALUES (?, ?, ?, ?)", (kind, name, sid, since))
@@ -365,3 +366,7 @@ def _trouble(what: str) -> StoreUnavailable:
     error = StoreUnavailable(what)
     error.kind = TROUBLE
     return error
+
+
+def _milliseconds(moment: int | None) -> int | None:
+    return None if moment is None else moment // 1000
