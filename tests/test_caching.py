@@ -261,8 +261,15 @@ def test_a_decision_without_one_of_its_rules_fails_a_row(mutation: str) -> None:
 
 STEPS = {
     "Vary is not set": ("if decided.vary:", "if False:"),
-    "headers for shared caches stay": ("decided.private and _may_be", "False and _may_be"),
-    "any response loses the headers for shared caches": ("decided.private and _may_be", "_may_be"),
+    "headers for shared caches stay": ("    if decided.private:", "    if False:"),
+    "only headers by those names count as for shared caches": (
+        ' or name[-14:] == "-cache-control"',
+        "",
+    ),
+    "only headers named like RFC 9213's count": ("name in _FOR_SHARED or ", ""),
+    "Vary forgets what it said before": ("[*said, *missing]", "missing"),
+    "Vary says the same twice": ("elif missing := _missing", "elif missing := (lambda a, _: a)"),
+    "any response loses the headers for shared caches": ("    if decided.private:", "    if True:"),
     "nothing is said where the view says nothing": ("if decided.unsaid:", "if False:"),
     "what the view says stands": ("elif decided.private", "elif False"),
     "what the view says never stands": ("elif decided.private", "elif True"),

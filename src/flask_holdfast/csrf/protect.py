@@ -432,10 +432,10 @@ def _finish(response: Response) -> Response:
         if not settings.get(current_app.config, "CSRF_REPORT_ONLY"):
             return redirects.stopped(response, error)
         logger.warning("%s", error)
+    asked = cast("Any", request_ctx)._get_current_object()
     known = caching.Known(
-        # Not `flask.session`, which would mark it as read.
-        session=caching.was_read(request_ctx._session),  # noqa: SLF001
-        isolated=isolation.is_isolated(request),
+        session=caching.was_read(asked._session),  # noqa: SLF001 - `flask.session` would mark it as read
+        isolated=isolation.is_isolated(asked.request),
         token=minting.was_issued(),
     )
     caching.restrict(response.headers, known, caching.Promise.PRIVATE)
