@@ -44,9 +44,9 @@ from . import (
     templating,
 )
 from .decision import Decision, Outcome, Place, decide
+from .decision_facts import RequestFacts, trusted_origins
 from .exemptions import Named
 from .reasons import Reason
-from .request_facts import RequestFacts, trusted_origins
 
 logger = logging.getLogger("flask_holdfast.csrf")
 
