@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING, Protocol
 
 import flask
 import hypothesis
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 from tests import services, topologies
 from tests.services import Engine
@@ -30,6 +31,8 @@ for profile, examples in {"sample": 50, "full": 2000}.items():
         suppress_health_check=[hypothesis.HealthCheck.too_slow],  # the machine, not the test
     )
 hypothesis.settings.load_profile("full" if FULL else "sample")
+
+expect.set_options(timeout=services.PAGE_MILLISECONDS)
 
 
 class NewContext(Protocol):
@@ -174,19 +177,14 @@ def new_context(browser: Browser, page_problems: Problems) -> Iterator[NewContex
 
     At the end of the test any problem that it did not expect fails it.
     """
-    contexts: list[BrowserContext] = []
+    with contextlib.ExitStack() as contexts:
 
-    def open_context(**options: object) -> BrowserContext:
-        # Certificates are the tests' own, so no browser trusts them.
-        context = browser.new_context(**{"ignore_https_errors": True, **options})  # type: ignore[arg-type]
-        context.set_default_timeout(10_000)
-        services.watch(context, page_problems)
-        contexts.append(context)
-        return context
+        def open_context(**options: object) -> BrowserContext:
+            context = contexts.enter_context(services.profile(browser, **options))
+            services.watch(context, page_problems)
+            return context
 
-    yield open_context
-    for context in contexts:
-        context.close()
+        yield open_context
     unexpected = page_problems.unexpected()
     assert not unexpected, "the page reported: " + "; ".join(unexpected)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import ssl
@@ -33,13 +34,18 @@ if TYPE_CHECKING:
         Browser,
         BrowserContext,
         ConsoleMessage,
+        Page,
         Playwright,
         Request,
         Response,
     )
 
 LOOPBACK = "127.0.0.1"
-START_SECONDS = 20.0
+#: A browser asks for a page's icon of its own accord, at no certain time.
+ICON = re.compile(r"/favicon\.\w+$")
+START_SECONDS = 40.0
+#: Of a page that is to show something, in milliseconds: on a busy machine scripts start late.
+PAGE_MILLISECONDS = 20_000
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -242,6 +248,55 @@ def engine_of(context: BrowserContext) -> Engine:
     return Engine(context.browser.browser_type.name)
 
 
+@contextlib.contextmanager
+def profile(browser: Browser, **options: Any) -> Iterator[BrowserContext]:
+    """One person's browser; keywords are those of Playwright's `new_context`."""
+    # Certificates are the tests' own, so no browser trusts them.
+    context = browser.new_context(**{"ignore_https_errors": True, **options})
+    context.set_default_timeout(PAGE_MILLISECONDS)
+    try:
+        yield context
+    finally:
+        for page in context.pages:
+            close(page)
+        context.close()
+
+
+@contextlib.contextmanager
+def tab(context: BrowserContext) -> Iterator[Page]:
+    """A page that is closed at the end, whatever it loads at that moment."""
+    page = context.new_page()
+    try:
+        yield page
+    finally:
+        close(page)
+
+
+def close(page: Page) -> None:
+    """Close a page; a second time does nothing.
+
+    Where the close of a page meets the commit of a navigation Chromium says that it is done, and
+    the page stays (crbug.com/536385539). Playwright would wait for its end for ever. So Chromium
+    is told until the page has gone.
+    """
+    browser = page.context.browser
+    if not browser or not browser.is_connected() or page.is_closed():
+        return
+    if engine_of(page.context) is Engine.CHROMIUM:
+        with contextlib.suppress(PlaywrightError):  # it has crashed, or gone meanwhile
+            of_page = page.context.new_cdp_session(page)
+            target = of_page.send("Target.getTargetInfo")["targetInfo"]["targetId"]
+            of_browser = browser.new_browser_cdp_session()
+            ends = time.monotonic() + START_SECONDS
+            while time.monotonic() < ends:
+                of_browser.send("Target.closeTarget", {"targetId": target})
+                known = of_browser.send("Target.getTargets")["targetInfos"]
+                if target not in {each["targetId"] for each in known}:
+                    break
+            of_browser.detach()
+    page.close()
+
+
 def watch(context: BrowserContext, problems: list[str]) -> None:
     """Write down what goes wrong on any page of `context`.
 
@@ -253,12 +308,11 @@ def watch(context: BrowserContext, problems: list[str]) -> None:
 
     def on_console(message: ConsoleMessage) -> None:
         url = message.location.get("url", "")
-        # A browser asks for the icon of its own accord, once per profile and at no certain time.
-        if message.type == "error" and not url.endswith("/favicon.ico"):
+        if message.type == "error" and not ICON.search(url):
             problems.append(f"console: {message.text} ({url})")
 
     def on_response(response: Response) -> None:
-        if response.status >= 400 and not response.url.endswith("/favicon.ico"):
+        if response.status >= 400 and not ICON.search(response.url):
             text = (
                 f"Failed to load resource: the server responded with a status of {response.status}"
             )
@@ -266,7 +320,7 @@ def watch(context: BrowserContext, problems: list[str]) -> None:
 
     def on_failure(request: Request) -> None:
         # What somebody broke off is no problem, and Chromium is silent about it, too.
-        if request.failure not in BROKEN_OFF and not request.url.endswith("/favicon.ico"):
+        if request.failure not in BROKEN_OFF and not ICON.search(request.url):
             problems.append(f"console: Failed to load resource: {request.failure} ({request.url})")
 
     context.on("console", on_console)

@@ -52,13 +52,13 @@ class Holdfast:
         settings.harden(app.config)
         settings.check(app.config)
         store = open_stores(app.config, Path(app.instance_path))
-        interface = SessionInterface(store)
+        lifetime = settings.SETTINGS["SESSION_CACHE_TIMEOUT"].default
+        interface = SessionInterface(store, default_lifetime=lifetime)
         passive = settings.get(app.config, "SESSION_PASSIVE_ENDPOINTS")
         interface.is_passive = functools.partial(_is_passive, api.PASSIVE_ENDPOINTS.union(passive))
         interface.isolates = _isolates
         interface.remembered = _remembered
         interface.unavailable = unavailable.page
-        interface.default_lifetime = settings.SETTINGS["SESSION_CACHE_TIMEOUT"].default
         manager = SessionManager(
             store,
             idle=app.permanent_session_lifetime.total_seconds(),

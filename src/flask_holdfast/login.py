@@ -19,12 +19,13 @@ from flask import Flask, Request, Response, current_app, g, request, session
 from . import keys
 from .exceptions import LoginWithoutSession, StoreUnavailable
 from .sessions import ids, remembering
-from .sessions.interface import SessionInterface, binding_of
+from .sessions.interface import SessionInterface
 from .sessions.manager import SessionManager
+from .sessions.policy import binding_of
 from .sessions.remembering import RememberCookie
+from .sessions.request_facts import client_of
 from .sessions.session import Session
 from .sessions.state import Rotation, State
-from .sessions.visit import client_of
 
 _YEAR = timedelta(days=365)
 
@@ -104,14 +105,14 @@ class RememberCookies:
         return user
 
     def protection_failed(self) -> bool:
-        """Flask-Login's own look at the client (SESSION_PROTECTION), but not where a session is held
-        from this client: what is here is another, in which nobody is signed in. With "strong" it
-        would sign out, and end the held one, though nobody asked for it.
+        """Flask-Login's own look at the client (SESSION_PROTECTION), but not where a session is
+        challenged from this client: what is here is another, in which nobody is signed in. With
+        "strong" it would sign out, and end the challenged one, though nobody asked for it.
         """
         ours = _our_session()
         if ours is not None:
             ours.load()
-            if ours.held is not None:
+            if ours.challenged is not None:
                 return False
         return self._protection_failed()
 
@@ -264,7 +265,7 @@ def _logged_out(app: Flask, **_extra: object) -> None:
         return
     if ours.state is not State.ISOLATED:
         ours.load()
-        ours.leaves_held = ours.held is not None
+        ours.leaves_challenged = ours.challenged is not None
     for sent in sent_remember(app, request):
         _manager().forget(sent)
 

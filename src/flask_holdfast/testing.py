@@ -56,7 +56,7 @@ class HoldfastClient(FlaskClient):
         return super().open(*args, **kwargs)
 
     def session_transaction(self, *args: Any, **kwargs: Any) -> Any:
-        """As Flask's, from this very client: from another one a signed-in session is held."""
+        """As Flask's, from this very client: from another one a signed-in session is challenged."""
         _over_https(kwargs)
         kwargs.setdefault("environ_base", self.environ_base)
         return super().session_transaction(*args, **kwargs)

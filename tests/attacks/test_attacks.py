@@ -20,6 +20,7 @@ from playwright.sync_api import Error as PlaywrightError
 from playwright.sync_api import expect
 
 from flask_holdfast.csrf.reasons import Reason
+from tests import services
 from tests.attacks.attacks import ATTACKS, Attack, End, Scene, document, start_of
 from tests.attacks.world import Kind, Place, World
 from tests.server.visitor import PASSWORD, Visitor
@@ -290,7 +291,7 @@ def test_no_token_helps_a_page_of_another_origin(whose: str, kind: Kind, worlds:
 
 
 def own_token(world: World) -> str:
-    with world.context.new_page() as page:
+    with services.tab(world.context) as page:
         page.goto(f"{world.url}/dashboard")
         return page.locator("[name=csrf_token]").first.input_value()
 
@@ -303,16 +304,16 @@ def test_nobody_who_is_signed_out_gets_signed_in_as_the_attacker(
     world = worlds(kind)
     path, fields = WISHES["a sign-in as the attacker"]
     attack = replace(PLAIN_FORM, path=path, sentence="login CSRF")
-    with chromium.new_context(ignore_https_errors=True) as context:
+    with services.profile(chromium) as context:
         visitor = replace(world, context=context)
-        with context.new_page() as page:
+        with services.tab(context) as page:
             page.goto(f"{world.url}/auth/login")
 
         changes_nothing(
             visitor, Place.SIBLING, attack, {**fields, "csrf_token": world.token_of(None)}
         )
 
-        with context.new_page() as page:
+        with services.tab(context) as page:
             page.goto(f"{world.url}/dashboard")
             assert page.url.startswith(f"{world.url}/auth/login")
 
@@ -329,7 +330,7 @@ def test_a_reload_of_what_the_attack_led_to_is_the_attack_again(kind: Kind, worl
         {"text": "planted", "csrf_token": world.token_of("bob")},
     )
     world.evil.pages["/win"] = document(PLAIN_FORM, scene)
-    with world.context.new_page() as page:
+    with services.tab(world.context) as page:
         page.goto(start_of(PLAIN_FORM, scene))
         page.wait_for_url(scene.url)
         world.front.forget()
@@ -364,7 +365,7 @@ class TestPlantedCookies:
         """
         world = worlds(Kind.HTTPS)
         mallory = Visitor(world.app)
-        with self.visitor(world, chromium) as visitor, visitor.context.new_page() as page:
+        with self.visitor(world, chromium) as visitor, services.tab(visitor.context) as page:
             visitor.sign_in(page, "bob")
             mallory.login("mallory")  # hers is the younger
             [(name, value)] = mallory.cookies().items()
@@ -397,7 +398,7 @@ class TestPlantedCookies:
         [(name, value)] = mallory.cookies().items()
         with self.visitor(world, chromium) as visitor:
             self.plant(visitor, name, value)
-            with visitor.context.new_page() as page:
+            with services.tab(visitor.context) as page:
                 self.try_to_sign_in(visitor, page)
 
         assert not mallory.is_signed_in()
@@ -410,7 +411,7 @@ class TestPlantedCookies:
         [(name, value)] = self.somebody(world).cookies().items()
         with self.visitor(world, chromium) as visitor:
             self.plant(visitor, name, value)
-            with visitor.context.new_page() as page:
+            with services.tab(visitor.context) as page:
                 self.try_to_sign_in(visitor, page)
                 page.goto(f"{world.url}/dashboard")
                 assert page.url == f"{world.url}/dashboard"
@@ -427,7 +428,7 @@ class TestPlantedCookies:
         if planted == "older":
             mallory.login("mallory")
         with self.visitor(world, chromium) as visitor:
-            with visitor.context.new_page() as page:
+            with services.tab(visitor.context) as page:
                 visitor.sign_in(page, "bob")
                 if planted == "younger":
                     mallory.login("mallory")
@@ -443,7 +444,7 @@ class TestPlantedCookies:
 
     def test_a_garbled_one_does_not_sign_her_out(self, worlds: Worlds, chromium: Browser) -> None:
         world = worlds(Kind.PLAIN_HTTP)
-        with self.visitor(world, chromium) as visitor, visitor.context.new_page() as page:
+        with self.visitor(world, chromium) as visitor, services.tab(visitor.context) as page:
             visitor.sign_in(page, "bob")
             self.plant(visitor, "session", "garbled", path="/dashboard")
             page.goto(f"{world.url}/dashboard")
@@ -468,12 +469,12 @@ class TestPlantedCookies:
     @staticmethod
     @contextlib.contextmanager
     def visitor(world: World, chromium: Browser) -> Iterator[World]:
-        with chromium.new_context(ignore_https_errors=True) as context:
+        with services.profile(chromium) as context:
             yield replace(world, context=context)
 
     @staticmethod
     def plant(world: World, name: str, value: str, rest: str = "", path: str = "/") -> None:
         cookie = f"{name}={value}; Domain=shop.example; Path={path}{rest}"
         world.evil.pages["/plant"] = f"<script>document.cookie = {json.dumps(cookie)}</script>"
-        with world.context.new_page() as page:
+        with services.tab(world.context) as page:
             page.goto(f"{world.attackers[Place.SIBLING]}/plant")

@@ -12,6 +12,7 @@ from playwright.sync_api import Page, expect
 
 from flask_holdfast.csrf import minting, subject, verifying
 from server import models
+from tests import services
 from tests.attacks.front import Front
 from tests.attacks.world import HOST, application, served, sign_in
 from tests.conftest import FULL
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from flask import Flask
     from playwright.sync_api import Browser
 
-    from tests import services
     from tests.conftest import NewContext, Problems
 
 MINUTE = 60
@@ -321,8 +321,7 @@ def test_a_page_that_the_browser_kept_as_it_was_saves(
     """The Back button's copy, scripts and all, with the token of the day before."""
     # A page under no-store is not kept where a script of it has asked for more.
     site.front.replaced["Cache-Control"] = "private"
-    with chromium_that_keeps_pages.new_context(ignore_https_errors=True) as context:
-        context.set_default_timeout(10_000)
+    with services.profile(chromium_that_keeps_pages) as context:
         page = context.new_page()
         sign_in(page, site.url)
         write(page)

@@ -106,7 +106,7 @@ class World:
             with contextlib.suppress(PlaywrightError):
                 tab.goto("about:blank")
         self.context.clear_cookies()
-        with self.context.new_page() as page:
+        with services.tab(self.context) as page:
             self.sign_in(page)
 
     def state(self) -> dict[str, object]:
@@ -193,15 +193,14 @@ def made(kind: Kind, folder: Path, browser: Browser, tls: services.TLS) -> Itera
         }
         if kind.is_https:
             attackers[Place.IN_THE_MIDDLE] = stack.enter_context(served(evil, HOST))
-        context = stack.enter_context(browser.new_context(ignore_https_errors=True))
-        context.set_default_timeout(10_000)
+        context = stack.enter_context(services.profile(browser))
         world = World(kind, app, front, evil, url, attackers, context)
 
         def note(sender: object, reason: str, **rest: Any) -> None:
             world.refusals.append(reason)
 
         stack.enter_context(signals.csrf_refused.connected_to(note, sender=app))
-        with context.new_page() as page:
+        with services.tab(context) as page:
             world.sign_in(page)
         yield world
 

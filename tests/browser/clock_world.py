@@ -55,7 +55,7 @@ class World:
     #: What reached the server: method and path.
     arrived: list[tuple[str, str]] = field(default_factory=list)
     _contexts: list[BrowserContext] = field(default_factory=list)
-    _under_way: set[Request] = field(default_factory=set)
+    _under_way: list[Request] = field(default_factory=list)
     _app: Flask | None = None
     _server: WebServer | None = None
 
@@ -101,14 +101,27 @@ class World:
         """Somebody's browser, its clock ours."""
         context = self.new_context(**options)
         context.clock.install(time=self.time())
-        context.on("request", lambda request: self._under_way.add(request))
-        context.on("requestfinished", lambda request: self._under_way.discard(request))
-        context.on("requestfailed", lambda request: self._under_way.discard(request))
+        context.on("request", lambda request: self._under_way.append(request))
+        context.on("requestfinished", self._answered)
+        context.on("requestfailed", self._answered)
         self._contexts.append(context)
         return context
 
+    def _answered(self, request: Request) -> None:
+        if request not in self._under_way:
+            return
+        before = self._under_way[: self._under_way.index(request)]
+        self._under_way.remove(request)
+        if request.is_navigation_request() and not request.frame.parent_frame:
+            # Another document is there. Of what the last one asked for nothing may be told.
+            page = request.frame.page
+            for left in [each for each in before if each.frame.page is page]:
+                self._under_way.remove(left)
+
     def close_browsers(self) -> None:
         for context in self._contexts:
+            for page in context.pages:
+                services.close(page)
             context.close()
 
     def signed_in(self, username: str = "ada", path: str = "/dashboard", **options: object) -> Page:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from playwright.sync_api import expect
 
+from tests import services
 from tests.attacks.conftest import KEEP_PAGES, launched
 from tests.browser.clock_world import IDLE, MINUTE, STATUS, World, cover, note, warning
 from tests.server.visitor import PASSWORD, token_in
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import BrowserContext, Page, Route
 
-    from tests import services
     from tests.conftest import Problems
 
 #: What is seen in the very moment in which the page is shown again.
@@ -47,11 +47,8 @@ CONTENT = "Hello, ada"
 @pytest.fixture
 def keeps_pages(browsers: services.Browsers, server: World) -> Iterator[BrowserContext]:
     """A Chromium with its back/forward cache, which Playwright turns off."""
-    with launched(browsers, KEEP_PAGES) as browser:
-        context = browser.new_context(ignore_https_errors=True)
-        context.set_default_timeout(10_000)
+    with launched(browsers, KEEP_PAGES) as browser, services.profile(browser) as context:
         yield context
-        context.close()
 
 
 def answered_with(server: World, **headers: str) -> None:

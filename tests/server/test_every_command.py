@@ -6,14 +6,12 @@ commands it costs. A page that does not touch the session costs none, nor does o
 renders a token; one that reads the session costs 1, one that writes it 2. What an administrator
 does costs a few more, and as many with a million sessions as with ten.
 
-    sign in            1   files the session; +1 with "Remember me", to see that its cookie has not
-                           ended meanwhile, and +2 for a sign-in so slow that all of the person's
-                           sessions may have been ended since it began (+6 at most, where they
-                           ended just before it)
+    sign in            1   files the session, however slow it is; +1 with "Remember me", to file its
+                           cookie
     end a session      +3  look at it, end its remember cookie, end it
-    end a user's       +1  however many sessions they have
+    end a user's       +1  and one for each further 100 sessions, to put them away
     change a password  +5  end the others before it is set, and all after it, then sign in anew
-    end everyone's     +2  and one for each further 500 sessions, to put them away
+    end everyone's     +2  and one for each further 100 sessions, to put them away
     a page of the list +1  wherever it is in the list; the figures above it +1
     a notice           +1  "That session has ended.", kept for the next page
 """
@@ -52,13 +50,13 @@ GET /health                                                 200 1     200 1    2
 GET /static/<path:filename>                                 200 0     200 0    200 0
 
 GET /auth/register                                          200 0     200 0    200 0
-POST /auth/register                                         303 1-3   303 2-4  303 2-4
+POST /auth/register                                         303 1     303 2    303 2
 GET /auth/login                                             200 0     302 1    302 1
-POST /auth/login                                            303 1-3   303 2    303 2
-POST /auth/login [remember me]                              303 2-4   303 3    303 3
+POST /auth/login                                            303 1     303 2    303 2
+POST /auth/login [remember me]                              303 2     303 3    303 3
 POST /auth/login [wrong password]                           401 0     401 1    401 1
 GET /auth/change-password                                   303 0     200 1    200 1
-POST /auth/change-password                                  303 0     303 7-11  303 7-11
+POST /auth/change-password                                  303 0     303 6    303 6
 POST /auth/logout                                           303 0     303 2    303 2
 
 GET /dashboard                                              303 0     200 1    200 1

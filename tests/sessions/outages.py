@@ -80,6 +80,9 @@ class Client(MemoryStore):
         #: What others do between a question and its answer.
         self.meanwhile: Callable[[], object] = lambda: None
 
+    def present(self) -> int:
+        return self._server.data.present()
+
     def _ask(self, name: str, *args: Any, **kwargs: Any) -> Any:
         self.asked += 1
         if self._server.away or self.cut:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from flask import Response, flash, get_flashed_messages, session
-from flask_login import login_user
+from flask_login import current_user, login_user
 
 from flask_holdfast import LoginRefused
 from tests.sessions.site import Site, Tab, User, elsewhere, next_millisecond, ours
@@ -235,11 +235,6 @@ def test_an_application_says_itself_that_a_login_was_refused(make_site: Any) -> 
     assert "Set-Cookie" not in response.headers
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="Moments are told apart by milliseconds, and which of two of the same one came first "
-    "is not known, so the login is refused. The next issue numbers the ends instead.",
-)
 def test_a_login_in_the_very_millisecond_after_an_end_stands(make_site: Any) -> None:
     site: Site = make_site()
     site.stop_time()
@@ -249,3 +244,53 @@ def test_a_login_in_the_very_millisecond_after_an_end_stands(make_site: Any) -> 
     tab.log_in("ada")
 
     assert tab.who() == "ada"
+
+
+class TestWhatARequestWritesOnceItHasEndedItsOwnSession:
+    """It begins another session, in which nobody is signed in."""
+
+    def test_has_the_tokens_that_its_page_holds(self, site: Site) -> None:
+        tab = site.tab()
+        tab.log_in("ada")
+
+        def end_and_show_a_form() -> object:
+            assert current_user.get_id() == "ada"
+            end_hers(site)
+            flash("You are signed out everywhere")
+            return ours().csrf_scope(minting=True)
+
+        minted = tab.run(end_and_show_a_form).value
+
+        assert tab.run(lambda: ours().csrf_scope(minting=False)).value == minted
+
+    def test_keeps_the_profile_that_was_last_looked_at(self, site: Site) -> None:
+        """Beside Flask-Login `user_id` is a key like any other."""
+        tab = site.tab()
+        tab.log_in("ada")
+
+        def end_and_look() -> None:
+            end_hers(site)
+            session.update(user_id="bob", theme="dark")
+
+        tab.run(end_and_look)
+
+        assert tab.data() == {"user_id": "bob", "theme": "dark"}
+        assert tab.who() is None
+
+
+@pytest.mark.parametrize("end", [end_hers, end_everyones])
+def test_what_was_there_or_under_way_in_the_very_millisecond_of_an_end_is_over(
+    make_site: Any, end: Act
+) -> None:
+    site: Site = make_site()
+    site.stop_time()
+    thief, late = site.tab(), site.tab()
+    thief.log_in("ada")
+
+    def act() -> None:
+        login_user(User("ada"))
+        elsewhere(lambda: end(site))
+
+    assert late.run(act).response.status_code == 409
+    assert thief.who() is None
+    assert late.who() is None

@@ -141,6 +141,19 @@ def test_new_cookies_are_signed_with_the_current_key() -> None:
     assert CookieSigner([FORMER]).loads(value) is None
 
 
+def test_a_signer_remembers_a_bounded_number_of_cookies_and_none_that_others_made_up() -> None:
+    signer, stranger = CookieSigner([KEY]), CookieSigner([b"the key of a stranger, long enough"])
+
+    for number in range(2 * ids._MOST_KNOWN + 10):
+        signer.loads(signer.dumps(a_cookie()) if number % 2 else stranger.dumps(a_cookie()))
+
+    assert 0 < len(signer._known) <= ids._MOST_KNOWN
+    assert all(signer._read(value) == cookie for value, cookie in signer._known.items())
+    unsigned = CookieSigner((), sign=False)
+    unsigned.loads(unsigned.dumps(a_cookie()))
+    assert not unsigned._known
+
+
 def test_a_strangers_signature_is_refused() -> None:
     assert SIGNER.loads(CookieSigner([STRANGERS]).dumps(a_cookie())) is None
 

@@ -23,6 +23,7 @@ from tests.sessions.stores.contract import (
     SECRET,
     TURNED,
     StoreContract,
+    ago,
     etag,
     filed,
     record,
@@ -175,9 +176,9 @@ class TestEndedInTheOutage:
         outage.end()
 
         assert outage.store.fetch(name).tombstone == BY_ADMIN
-        new, answer = sid(), record(ADA)
+        new, answer, began = sid(), record(ADA), ago(outage.store, DAY)
         late = outage.store.rotate(
-            sid(), new, answer, etag=None, idle=IDLE, ended=TURNED, waited=DAY
+            sid(), new, answer, etag=None, idle=IDLE, ended=TURNED, began=began
         )
         assert late.outcome is Outcome.REFUSED
 

@@ -16,9 +16,10 @@ from markupsafe import Markup
 
 from flask_holdfast import SessionValueError, StoreUnavailable
 from flask_holdfast.sessions import codec, ids, record
+from flask_holdfast.sessions.loading import Loader
 from flask_holdfast.sessions.merge import RawData, apply
 from flask_holdfast.sessions.session import Session
-from flask_holdfast.sessions.state import Loaded, State
+from flask_holdfast.sessions.state import Found, Loaded, State
 
 SECRET = b"never to be shown, 32 bytes long"
 
@@ -32,7 +33,7 @@ def plain(data: RawData) -> dict[str, Any]:
 
 
 @dataclass
-class Asked:
+class Asked(Loader):
     """Stands where the store is asked, and counts how often it is."""
 
     stored: dict[str, Any]
@@ -41,7 +42,7 @@ class Asked:
     times: int = 0
     fails: bool = False
 
-    def __call__(self, cookie: object, opened: int) -> Loaded:
+    def fetch(self, cookie: ids.Cookie, opened: int, *, slide: bool = True) -> Loaded:
         self.times += 1
         if self.fails:
             raise StoreUnavailable("the store is away")
@@ -58,13 +59,16 @@ class Asked:
         found = None if self.state is State.GONE else filed
         return Loaded(self.state, found, overlay=self.overlay)
 
+    def find_interim(self) -> Found:
+        return Found(State.GONE, a_cookie(), interim=True)
+
 
 def a_cookie() -> ids.Cookie:
     return ids.Cookie(ids.Kind.STORED, ids.new_sid(), 0, SECRET)
 
 
 def asking(ask: Asked) -> Session:
-    return Session(State.UNASKED, a_cookie(), ask=ask, user_keys=("_user_id", "user_id"))
+    return Session(State.UNASKED, a_cookie(), loader=ask, user_keys=("_user_id", "user_id"))
 
 
 def holding(**stored: Any) -> Session:
@@ -311,7 +315,7 @@ def test_a_store_that_is_away_is_asked_again_and_nothing_is_taken_for_empty() ->
     assert not session.changes()
 
 
-@pytest.mark.parametrize("state", [State.GONE, State.HELD])
+@pytest.mark.parametrize("state", [State.GONE, State.CHALLENGED])
 def test_a_session_that_may_not_be_shown_reads_as_empty(state: State) -> None:
     session = asking(Asked({"a": 1, "_user_id": "ada"}, state=state))
 

@@ -17,6 +17,7 @@ import ipaddress
 import re
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 _AGENT_LIMIT = 256
 
@@ -52,8 +53,7 @@ class Change(Enum):
     CLIENT = "client"
 
 
-@dataclass(frozen=True, slots=True)
-class Client:
+class Client(NamedTuple):
     """Where a request came from: its address and the User-Agent it sent, or ''."""
 
     ip: str
@@ -102,7 +102,9 @@ class Binding:
 
     def _facts(self, client: Client) -> tuple[str, str]:
         """Agent and address, as far as the rule looks at them; '' for what is absent."""
-        agent = {"off": "", "family": family(client.agent)}.get(self.agent, client.agent)
+        agent = "" if self.agent == "off" else client.agent
+        if self.agent == "family":
+            agent = family(agent)
         return agent, client.ip if self.ip == "exact" else ""
 
 

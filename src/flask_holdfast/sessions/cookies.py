@@ -60,6 +60,8 @@ def chosen(genuine: Sequence[ids.Cookie], *, name: str, partitioned: bool) -> id
     the former cookie beside the new one (CHIPS). A cookie says how it was set. Cookies that were
     set as the settings are now count first; a former one counts only where it is alone.
     """
+    if len(genuine) < 2:
+        return genuine[0] if genuine else None
     if not has_host_prefix(name):
         return max(genuine, key=_standing, default=None)
     current = [cookie for cookie in genuine if cookie.partitioned == partitioned]

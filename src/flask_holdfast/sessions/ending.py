@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from .. import signals
-from ..exceptions import StoreUnavailable
 from .events import tell
 from .record import Record, decode
 from .stores.base import EVICTED, Listed, Outcome, Store, Tombstone
-
-#: How often it is looked, at most, whether an end came before a login or after it.
-_LOOKS = 3
 
 
 def end(store: Store, sid: str, found: Record, ended: Tombstone, *, idle: int) -> bool:
@@ -62,45 +58,6 @@ def follow(store: Store, sid: str, user: str | None) -> tuple[str, Record] | Non
             return (sid, found) if found is not None and found.user == user else None
         tombstone = answer.tombstone
     return None
-
-
-def ended_meanwhile(
-    store: Store, owner: str, sid: str, opened: int, own: str, now: Callable[[], int]
-) -> bool:
-    """Whether others ended all of the owner's sessions since the request of `sid` was `opened`
-    (ms), by the store's clock. Where the request ended them itself (`own`), since that end.
-
-    `rotate` was told how long ago that was when it was called. Where it then had to wait
-    for its turn (a lock, a connection, a slow network), that was too little, and an end
-    from meanwhile passed unseen. One that comes later finds what was filed.
-    """
-    if not owner:
-        return False
-    # Under a name of its own: another login's mark would be of a later moment.
-    here = f"now:{sid}"
-    try:
-        if own:
-            mine, ended = store.marked(own, owner)
-            if mine is not None and ended is not None and ended <= mine:
-                return False
-        for _ in range(_LOOKS):
-            sent = now()
-            store.mark(here, life=60_000)
-            answered = now()
-            marked, ended = store.marked(here, owner)
-            if ended is None:
-                return False
-            # The moment marked lies between the two. A slow answer leaves open what came first,
-            # where an end was just before: then one looks again, and in the end it counts.
-            if marked is None or ended >= marked - max(0, sent - opened):
-                return True
-            if ended < marked - max(0, answered - opened) - 1:
-                return False
-    except StoreUnavailable:
-        if store.degraded:
-            return False  # a stand-in cannot know; what it does not is told in SECURITY.md
-        raise
-    return True
 
 
 def made_room(

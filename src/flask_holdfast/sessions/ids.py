@@ -30,6 +30,8 @@ from enum import Enum
 _VERSION = b"\x01"
 _BODY = 1 + 1 + 6 + 16 + 32
 _MAC = 32
+#: How many values a signer remembers, at half a kilobyte each.
+_MOST_KNOWN = 1024
 _LABEL = b"flask-holdfast session cookie"
 _REPLACED = b"flask-holdfast replaced session"
 
@@ -114,6 +116,9 @@ class CookieSigner:
         if sign and not keys:
             raise ValueError("A signer needs a key: set SECRET_KEY.")
         self._keys = [hmac.digest(key, _LABEL, "sha256") for key in keys] if sign else []
+        #: Values that were read before. No other than genuine ones, so that nobody's made-up
+        #: values push them out.
+        self._known: dict[str, Cookie] = {}
 
     @property
     def signs(self) -> bool:
@@ -134,6 +139,16 @@ class CookieSigner:
 
     def loads(self, value: str) -> Cookie | None:
         """The cookie, or None for anything that we did not write. Never raises."""
+        known = self._known.get(value)
+        if known is None:
+            known = self._read(value)
+            if known is not None and self._keys:
+                if len(self._known) >= _MOST_KNOWN:
+                    self._known.clear()
+                self._known[value] = known
+        return known
+
+    def _read(self, value: str) -> Cookie | None:
         raw = _unb64(value, _BODY + (_MAC if self._keys else 0))
         if raw is None:
             return None

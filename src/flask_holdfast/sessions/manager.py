@@ -281,7 +281,10 @@ class SessionManager:
     def _ended_here(self, *sids: str) -> None:
         """The current request has ended these."""
         here = _here()
-        if here is not None and (here.sid in sids or (here.held and here.held.cookie.sid in sids)):
+        if here is None:
+            return
+        challenged = here.challenged.cookie.sid if here.challenged else None
+        if here.sid in sids or challenged in sids:
             here.own_ends.session = True
 
     def _tombstone(self, by: str | None) -> Tombstone:

@@ -8,6 +8,8 @@ and are read by position, by Lua scripts too; the rest is read by name:
      "x":<13 digits>     absolute deadline, ms since 1970 (9999999999999: none)
      "k":"<22 b64url>"   owner: a hash of the user id that names the index ("" if anonymous)
      "b":"<16 hex>"      mark of the client that the session is bound to ("" if to none)
+     "f":<16 digits>     when it was filed, in microseconds of the store's clock: the Redis store's
+                         own, which it adds and takes out again
      "p":"<43 b64url>"   the previous secret's, where secrets are renewed (absent if none)
      "q":<ms>            the previous secret's end (absent until the current one was seen)
      "n":<ms>            the secret was renewed (absent if it is the one it began with)

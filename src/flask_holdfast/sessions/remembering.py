@@ -28,17 +28,17 @@ from typing import TypeVar
 import msgspec
 from itsdangerous import BadData, URLSafeSerializer
 
-from .. import settings, signals
+from .. import signals
 from . import codec, ids, record
 from .binding import Change, Client
+from .commit import ATTEMPTS, LOGIN, Commit
 from .ending import made_room
 from .events import Once, tell
-from .keeper import ATTEMPTS, LOGIN, Keeper
 from .record import Record
 from .session import Session
 from .state import Loaded, State
 from .stores.base import ROTATED, Answer, Outcome, Redeems, Remembered, Tombstone
-from .succession import replaced
+from .succession import mark_replaced
 
 T = TypeVar("T")
 
@@ -112,13 +112,13 @@ def joins(found: Remembered, there: Record | None, secret: bytes, change: Change
 
 
 class Redeemer:
-    """Signs in by a remember cookie, for the request of `keeper`. `told` holds the clients of which
+    """Signs in by a remember cookie, for the request of `commit`. `told` holds the clients of which
     an event has been sent.
     """
 
-    def __init__(self, keeper: Keeper, told: Once) -> None:
-        self._keeper = keeper
-        self._store = keeper.store
+    def __init__(self, commit: Commit, told: Once) -> None:
+        self._commit = commit
+        self._store = commit.store
         self._told = told
 
     def redeem(
@@ -180,7 +180,7 @@ class Redeemer:
         good = [(cookie, found) for cookie, found in asked if found and _proves(cookie, found)]
         if len(good) > 1:
             sids = tuple(sorted(found.sid for _, found in good))
-            if self._told.is_news((sids, self._keeper.client)):
+            if self._told.is_news((sids, self._commit.request_facts.client)):
                 tell(signals.duplicate_cookies, logging.WARNING, session_id=None, session_ids=sids)
         return good[0][0] if len(good) == 1 else None
 
@@ -188,22 +188,24 @@ class Redeemer:
         """How this client differs from that of the cookie's live session."""
         if before is None or before.client is None:
             return Change.NONE
-        return self._keeper.binding.compare(Client(*before.client), self._keeper.client)
+        return self._commit.policy.binding.compare(
+            Client(*before.client), self._commit.request_facts.client
+        )
 
     def _is_from_here(self, found: Remembered, change: Change) -> bool:
         """Whether the cookie comes from the kind of client that it was given to. Without this check
         a copied remember cookie would get around the challenge that a copied session cookie meets.
         """
-        if settings.get(self._keeper.config, "SESSION_BINDING_ACTION") == "log" or not found.mark:
+        if self._commit.policy.binding_action == "log" or not found.mark:
             return True
-        if found.mark == self._keeper.binding.mark(self._keeper.client):
+        if found.mark == self._commit.policy.binding.mark(self._commit.request_facts.client):
             return True
         self._tell(found, Change.CLIENT if change is Change.NONE else change, "refused")
         return False
 
     def _tell(self, found: Remembered, change: Change, action: str) -> None:
         # Once for each client, not with each of its requests.
-        if self._told.is_news((found.sid, self._keeper.client, action)):
+        if self._told.is_news((found.sid, self._commit.request_facts.client, action)):
             tell(
                 signals.client_changed,
                 logging.WARNING,
@@ -219,30 +221,32 @@ class Redeemer:
         """File a session for the cookie, in the place of the cookie's former one. The data of this
         browser's anonymous session, `there`, come along.
         """
-        keeper, now = self._keeper, self._keeper.now()
+        commit, now = self._commit, self._commit.now()
         sid = ids.placed(ids.new_sid(), found.owner)
         secret = cookie.session_secret(sid)
         data = dict(there.data) if there is not None and there.user is None else {}
         for key, value in (("_user_id", found.user), ("_fresh", False)):
             data[key] = msgspec.Raw(codec.dumps(key, value))
-        after = keeper.fresh(data, secret)
+        after = commit.fresh(data, secret)
         after.user, after.owner, after.remember = found.user, found.owner, cookie.remember
         after.authenticated = now
-        keeper.bind(after, keeper.client)
+        commit.bind(after, commit.request_facts.client)
         ended = Tombstone(ROTATED, now, found.user, sid)
         answer = self._store.rotate(
             session.sid if there is not None else "",
             sid,
             record.encode(after),
             etag=there.etag if there is not None else None,
-            idle=keeper.idle,
+            idle=commit.policy.idle,
             ended=ended,
-            limit=keeper.limit(),
+            limit=commit.policy.limit,
             redeems=Redeems(cookie.remember, instead_of=found.sid),
         )
         if answer.outcome is Outcome.DONE:
-            made_room(self._store, answer.evicted, after, ended, idle=keeper.idle)
-            replaced(self._store, session, there, life=keeper.idle, unsaid=there is None)
+            made_room(self._store, answer.evicted, after, ended, idle=commit.policy.idle)
+            mark_replaced(
+                self._store, session, there, life=commit.policy.idle, unsaid=there is None
+            )
             if there is None:
                 tell(signals.session_created, session_id=sid, user_id=found.user)
             else:
@@ -260,7 +264,7 @@ class Redeemer:
         self, session: Session, sid: str, secret: bytes, there: Record, idle_left: int
     ) -> None:
         permanent = record.is_permanent(there.data)
-        now = self._keeper.now()
+        now = self._commit.now()
         cookie = ids.Cookie(ids.Kind.SIGNED_IN, sid, now, secret, permanent)
         session.redeem(cookie, Loaded(State.LIVE, there, now, idle_left))
 

@@ -2,45 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 from . import ids
-from .state import Found, Held, Loaded, Rotation, State
+from .identity import SessionIdentity
+from .plan import Facts, Plan, decide
+from .state import State
 
 
-class TokenScope:
+class TokenScope(SessionIdentity):
     """The part of `Session` that tokens are minted for and checked against."""
 
-    state: State
-    cookie: ids.Cookie | None
-    sid: str
-    interim: bool
-    touched: bool
-    token_rendered: bool
-    held: Held | None
-    rotation: Rotation
-    _cleared: bool
-    _values: dict[str, Any]
-    _find_interim: Callable[[], Found] | None
+    #: True once a CSRF token of this session was handed out in this response.
+    token_rendered = False
 
-    def load(self) -> Loaded:
-        raise NotImplementedError
-
-    @property
-    def user_id(self) -> str | None:
-        raise NotImplementedError
-
-    @property
-    def stored_user_id(self) -> str | None:
-        raise NotImplementedError
-
-    @property
-    def next_sid(self) -> str:
-        raise NotImplementedError
-
-    @property
-    def begins_anew(self) -> bool:
+    def facts(self) -> Facts:
+        """What is known of the session now, to plan what becomes of it. No touch."""
         raise NotImplementedError
 
     def csrf_scope(self, *, minting: bool) -> tuple[str, bool | None] | None:
@@ -54,12 +29,14 @@ class TokenScope:
             self.token_rendered = True
             if self.state is State.UNASKED and self.cookie is not None:
                 return self.sid, None if self.cookie.kind is ids.Kind.SIGNED_IN else False
-            user = self._current_user()
-            return (self.next_sid if self._moves(user) else self.sid), user is not None
+            facts = self.facts()
+            plan = decide(facts)
+            signed_in = facts.user is not None and plan is not Plan.REPLACE_OWN
+            return (self.next_sid if plan.moves else self.sid), signed_in
         self.load()
         # Nobody else has a token for a sid that this response made up.
         if self.state is State.NEW and not self.token_rendered:
-            return (self.held.cookie.sid, False) if self.held else None
+            return (self.challenged.cookie.sid, False) if self.challenged else None
         return self.sid, self.stored_user_id is not None
 
     @property
@@ -68,16 +45,16 @@ class TokenScope:
         the store hold tokens of that session. Asks the store.
         """
         self.load()
-        return self.held.cookie.sid if self.held else None
+        return self.challenged.cookie.sid if self.challenged else None
 
     @property
     def interim_sid(self) -> str | None:
         """The anonymous session of the interim cookie that came beside this session's cookie. Pages
         hold its tokens where the browser had withheld the session cookie.
         """
-        if self.interim or self._find_interim is None:
+        if self.loader is None or self.interim or self.state is State.ISOLATED:
             return None
-        cookie = self._find_interim().cookie
+        cookie = self.loader.find_interim().cookie
         return cookie.sid if cookie else None
 
     @property
@@ -91,19 +68,3 @@ class TokenScope:
         self.load()
         cookie = self.cookie
         return self.state is State.GONE and cookie is not None and cookie.kind is ids.Kind.SIGNED_IN
-
-    def _moves(self, user: str | None) -> bool:
-        """Whether this response goes on under `next_sid`, as `Keeper.keep` will decide it."""
-        asked = bool(self.rotation) or self._cleared
-        if self.state is State.LIVE:
-            return asked or user != self.stored_user_id
-        if user is not None:
-            return True
-        return bool(self._values) and (self.begins_anew or (asked and self.state is State.UNSTORED))
-
-    def _current_user(self) -> str | None:
-        touched = self.touched
-        try:
-            return self.user_id
-        finally:
-            self.touched = touched

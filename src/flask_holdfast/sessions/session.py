@@ -1,34 +1,26 @@
-"""The session as a view sees it: a mapping that asks the store only when it is touched."""
+"""The session as a view sees it: a mapping, and what the request changed in it."""
 
 from __future__ import annotations
 
 import copy
 import functools
 from collections.abc import Callable, Iterator, MutableMapping
-from dataclasses import replace
 from typing import Any
 
-import msgspec
 from flask import Response
 from flask.sessions import SessionMixin
 
-from ..exceptions import StoreUnavailable
 from . import codec, ids
+from .loading import Loader
 from .merge import Changes, RawData, Update, apply
-from .record import NO_DEADLINE, decode, is_permanent, owner_of
+from .plan import Facts
 from .scope import TokenScope
-from .state import NOTHING, Found, Held, Loaded, Rotation, State
-from .stores.base import OVER, UNAVAILABLE, Outcome, Store, Tombstone
-from .visit import OwnEnds, Visit
+from .state import Challenged, Found, Loaded, Rotation, State
 
 #: Flask-Login asks for these on every response. They are words between it and the
 #: current request: never stored, looked up without loading, and no `clear` removes them.
 REQUEST_LOCAL = frozenset({"_remember", "_remember_seconds"})
-
-
-def _raise_if_away(tombstone: Tombstone | None) -> None:
-    if tombstone is not None and tombstone.why == UNAVAILABLE:
-        raise StoreUnavailable("Whether the session still stands is not known at the moment.")
+_ABSENT = object()
 
 
 class Session(TokenScope, SessionMixin, MutableMapping[str, Any]):
@@ -40,67 +32,34 @@ class Session(TokenScope, SessionMixin, MutableMapping[str, Any]):
     written. Nothing asks the store before the first touch.
     """
 
-    #: What is known of the session. Like the next three it is found out when something is
-    #: first asked for: most requests ask for nothing.
-    state: State
-    #: The genuine cookie that the request brought.
-    cookie: ids.Cookie | None
-    #: The session's public name. Not a credential.
-    sid: str
-    #: Whether its cookie is the interim cookie, unless somebody signs in.
-    interim: bool
-
-    #: True once the save filed it, new or under another sid.
-    filed = False
-    #: What `still_valid` was told of a session that the request itself never touched.
-    _glimpsed: Loaded | None = None
-
     def __init__(
         self,
-        state: State = State.NEW,
+        state: State | None = None,
         cookie: ids.Cookie | None = None,
         *,
-        find: Callable[[], Found] | None = None,
-        find_interim: Callable[[], Found] | None = None,
-        ask: Callable[..., Loaded] | None = None,
-        visit: Visit | None = None,
-        store: Store | None = None,
+        loader: Loader | None = None,
         user_keys: tuple[str, ...] = (),
         opened: int = 0,
+        began: int | None = None,
     ) -> None:
-        self._find = find
-        self._find_interim = find_interim
-        if find is None:
-            self._become(Found(state, cookie))
-        #: The session that the cookie names, where that is challenged from this client. Then this
-        #: session is another one, with the interim cookie.
-        self.held: Held | None = None
+        """Without a `state` the session is the one that `loader` finds; without both a new one.
+        `user_keys` are those that say who is signed in, where not `loader` tells them.
+        """
+        super().__init__(state, cookie, loader, opened)
         #: True once its user signs out of the challenged session without a `clear`.
-        self.leaves_held = False
-        #: True once the save ended the challenged session.
-        self.held_has_ended = False
-        #: When the request began, in milliseconds since 1970.
-        self.opened = opened
+        self.leaves_challenged = False
+        #: When the request began, as a moment of the store (`Store.present`).
+        self.began = began
         #: True once any key was read, written or counted.
         self.touched = False
-        #: True once a CSRF token of this session was handed out in this response.
-        self.token_rendered = False
-        #: What this request itself ended, before it was saved.
-        self.own_ends = OwnEnds()
         #: Whether the save gives the session a new id because it was asked to.
         self.rotation = Rotation.NONE
-        #: The id of the remember cookie that belongs to this session.
-        self.remember: str | None = None
         #: Sets a remember cookie in the response, called once the session is saved.
         self.grant: Callable[[Response], None] | None = None
         #: Whether a remember cookie signed in by this very request.
         self.is_redeemed = False
-        #: The request that this session belongs to.
-        self.visit = visit
-        self._ask = ask
-        self._store = store
-        self._user_keys = user_keys
-        self._loaded = NOTHING
+        if user_keys:
+            self._user_keys = user_keys
         self._raw: RawData = {}
         self._values: dict[str, Any] = {}
         self._overlay: dict[str, Any] = {}
@@ -113,54 +72,10 @@ class Session(TokenScope, SessionMixin, MutableMapping[str, Any]):
         self._modified = False
         self._local: dict[str, Any] = {}
 
-    def _become(self, found: Found) -> None:
-        self.state, self.cookie, self.interim = found
-        self.sid = found.cookie.sid if found.cookie else ids.new_sid()
-
-    def __getattr__(self, name: str) -> Any:
-        # Python asks this for what is not there yet.
-        if name in {"state", "cookie", "sid", "interim"} and self._find is not None:
-            find, self._find = self._find, None
-            self._become(find())
-            return self.__dict__[name]
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.sid} {self.state.value}>"
-
-    @property
-    def was_asked_for(self) -> bool:
-        """Whether anything looked at this session, if only at its cookie."""
-        return self._find is None
-
-    # -- what the store knows ----------------------------------------------------------
-
-    @property
-    def next_sid(self) -> str:
-        """The sid that this session goes on under if this response rotates it: one for each
-        user who may be signed in then, the same whenever it is asked for. Asks the store.
-        """
-        return ids.placed(self._next_sid, owner_of(self._current_user()))
-
-    @functools.cached_property
-    def _next_sid(self) -> str:
-        return ids.new_sid()
-
-    def load(self) -> Loaded:
-        """Ask the store, once. Raises `StoreUnavailable`."""
-        if self.state is State.UNASKED and self._ask is not None:
-            loaded = self._ask(self.cookie, self.opened)
-            if loaded.state is State.HELD and self._find_interim and self.cookie:
-                loaded = self._step_aside(self.cookie, loaded, self._find_interim())
-            self._take(loaded)
-        return self._loaded
-
     def _take(self, loaded: Loaded) -> None:
-        self._loaded, self.state = loaded, loaded.state
-        if loaded.record is not None:
-            self.remember = loaded.record.remember
-            if loaded.state is State.LIVE:
-                self._raw, self._overlay = loaded.record.data, dict(loaded.overlay)
+        super()._take(loaded)
+        if loaded.state is State.LIVE and loaded.record is not None:
+            self._raw, self._overlay = loaded.record.data, dict(loaded.overlay)
 
     def redeem(self, cookie: ids.Cookie, loaded: Loaded) -> None:
         """Go on as the session of `cookie`, which a remember cookie has begun. The changes that
@@ -172,155 +87,81 @@ class Session(TokenScope, SessionMixin, MutableMapping[str, Any]):
         changed = self._assigned | set(self._updates)
         self._values = {key: self._values[key] for key in changed}
         self._become(Found(loaded.state, cookie))
-        self.held, self.filed, self.is_redeemed = None, True, True
+        self.challenged, self.filed, self.is_redeemed = None, True, True
         self._take(loaded)
 
-    def _step_aside(self, cookie: ids.Cookie, held: Loaded, interim: Found) -> Loaded:
-        """Leave a challenged session alone, and go on as the interim session. Raises
-        `StoreUnavailable`.
-        """
-        loaded = msgspec.structs.replace(NOTHING, state=interim.state, degraded=held.degraded)
-        if interim.state is State.UNASKED:
-            assert self._ask is not None
-            loaded = self._ask(interim.cookie, self.opened)
-        self.held = Held(cookie, held)
-        self._become(interim)
-        return loaded
-
-    def resume(self, held: Held, changes: Changes) -> None:
+    def resume(self, challenged: Challenged, changes: Changes) -> None:
         """Go on as the challenged session: its user has proved who they are. Adds to `changes` what
         the interim session holds, where the challenged one has no key of that name.
         """
-        assert held.loaded.record is not None
+        assert challenged.loaded.record is not None
         kept = {} if changes.cleared else self.preview(changes)
         changes.assigned = {
-            key: bytes(raw) for key, raw in kept.items() if key not in held.loaded.record.data
+            key: bytes(raw) for key, raw in kept.items() if key not in challenged.loaded.record.data
         } | changes.assigned
         changes.removed = set()
-        self._become(Found(State.HELD, held.cookie))
-        self._loaded, self._raw, self.held = held.loaded, {}, None
+        self._become(Found(State.CHALLENGED, challenged.cookie))
+        self._loaded, self._raw, self.challenged = challenged.loaded, {}, None
 
-    def _touch(self) -> None:
-        self.touched = True
-        self.load()
+    @functools.cached_property
+    def _user_keys(self) -> tuple[str, ...]:
+        return self.loader.policy.user_keys if self.loader is not None else ()
+
+    @property
+    def is_permanent(self) -> bool:
+        """`permanent`, without a touch."""
+        return bool(self._peek("_permanent", False))
 
     @property
     def new(self) -> bool:  # type: ignore[override]  # Flask declares a plain attribute
         """Whether the request brought no genuine session cookie."""
         return self.state is State.NEW
 
+    def _touch(self) -> None:
+        self.touched = True
+        self.load()
+
     @property
     def user_id(self) -> str | None:
         """Whose session this is, as the data says now. Asks the store."""
         self._touch()
+        return self.current_user
+
+    @property
+    def current_user(self) -> str | None:
         for key in self._user_keys:
-            value = self.get(key)
+            value = self._peek(key, None)
             if value is not None:
                 return str(value)
         return None
-
-    @property
-    def is_known(self) -> bool:
-        """Whether what is stored of this session is known, so that reading asks nobody."""
-        return self.state is not State.UNASKED
-
-    @property
-    def degraded(self) -> bool:
-        """Whether a fallback answers for this session, as its store is away: it may have been
-        ended elsewhere, and nobody here would know. Asks the store.
-        """
-        return self.load().degraded or (self._store is not None and self._store.degraded)
-
-    @property
-    def stored_user_id(self) -> str | None:
-        """Whose session this was when the request began."""
-        record = self.load().record
-        return record.user if record and self.state is State.LIVE else None
-
-    def expires_in(self) -> tuple[float | None, float | None]:
-        """Seconds until the idle and the absolute end; None for what has no end.
-
-        (None, None) for a session of which nothing is stored. Does not count as activity.
-        """
-        loaded = self.load()
-        if self.state is not State.LIVE or loaded.record is None:
-            return None, None
-        deadline = loaded.record.deadline
-        absolute = None if deadline == NO_DEADLINE else (deadline - loaded.at) / 1000
-        return loaded.idle_left / 1000, absolute
-
-    def still_valid(self) -> bool:
-        """Ask the store now whether the session that this request is answered for still
-        stands: for a stream or a socket, from time to time. No touch, and nothing slides.
-
-        True while it is there, is the same user's, and is not held; where this request
-        rotated it, under its new sid. True too where nothing is stored and nobody is signed
-        in. Works after the response began, without a context too, on the session object
-        itself. Raises `StoreUnavailable`: then it is not known.
-        """
-        if self.state is State.UNASKED:
-            return self._stands_unread()
-        if not self.filed and (self.state is not State.LIVE or self.held):
-            nothing = self.state not in (State.GONE, State.HELD) and not self.held
-            return nothing and self._current_user() is None
-        return self._stands(self._current_user())
-
-    def _stands_unread(self) -> bool:
-        """The answer for a session that only `still_valid` asks for. Its secret is judged the
-        first time only: it may be renewed while the stream goes on.
-        """
-        if self._glimpsed is None:
-            assert self._ask is not None
-            glimpsed = self._ask(self.cookie, self.opened, slide=False)
-            _raise_if_away(glimpsed.tombstone)
-            self._glimpsed = glimpsed
-            return glimpsed.state is State.LIVE
-        record = self._glimpsed.record
-        live = self._glimpsed.state is State.LIVE and record is not None
-        return live and self._stands(record.user if record else None)
-
-    def _stands(self, user: str | None) -> bool:
-        assert self._store is not None
-        answer = self._store.fetch(self.sid)
-        _raise_if_away(answer.tombstone)
-        found = decode(answer.data) if answer.outcome is Outcome.FOUND else None
-        return found is not None and found.user == user
-
-    def cookie_again(self, *, refreshes: bool) -> tuple[ids.Cookie, int] | None:
-        """The cookie of a live session, if it is due once more, and its deadline (ms).
-
-        The cookie is due where a remember cookie began the session, or where this request changed
-        whether the session is permanent: the browser would drop the cookie too early, or keep it
-        too long. With `refreshes` it is due also where Flask sends it again: if the session is
-        permanent, touched or not, or anything was assigned.
-        Raises `StoreUnavailable`, and is no touch.
-        """
-        if self.cookie is None:
-            return None
-        if refreshes and self.cookie.permanent:
-            self.load()
-        found = self._loaded.record
-        if self.state is not State.LIVE or found is None:
-            return None
-        touched = self.touched
-        permanent = self.permanent
-        self.touched = touched
-        changed = self.is_redeemed or permanent != is_permanent(found.data)
-        if not (changed or (refreshes and (permanent or self.modified))):
-            return None
-        # `issued` stays: it is the age of the secret.
-        return replace(self.cookie, permanent=permanent), found.deadline
 
     # -- the mapping -------------------------------------------------------------------
 
     def __getitem__(self, key: str) -> Any:
         if key in REQUEST_LOCAL:
             return self._local[key]
-        self._touch()
+        self.touched = True
+        value = self._peek(key, _ABSENT)
+        if value is _ABSENT:
+            raise KeyError(key)
+        return value
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """As a dict's, and without the exception that a Mapping's costs."""
+        if key in REQUEST_LOCAL:
+            return self._local.get(key, default)
+        self.touched = True
+        return self._peek(key, default)
+
+    def _peek(self, key: str, default: Any) -> Any:
+        """The value that is there now, without a touch. Asks the store."""
+        self.load()
         if key in self._overlay:
             return self._overlay[key]
         if key not in self._values:
-            self._values[key] = codec.loads(self._stored(key))
+            if key not in self._raw or not self._is_seen(key):
+                return default
+            self._values[key] = codec.loads(self._raw[key])
         return self._values[key]
 
     def __setitem__(self, key: str, value: Any) -> None:
@@ -365,7 +206,7 @@ class Session(TokenScope, SessionMixin, MutableMapping[str, Any]):
         """As a dict's. To pop the user is to sign out, of a challenged session as well."""
         if key in self._user_keys:
             self._touch()
-            self.leaves_held = self.held is not None
+            self.leaves_challenged = self.challenged is not None
         return super().pop(key, *default, **named)
 
     def popitem(self) -> tuple[str, Any]:
@@ -443,11 +284,6 @@ class Session(TokenScope, SessionMixin, MutableMapping[str, Any]):
     def modified(self, value: bool) -> None:
         self._modified = value
 
-    def _stored(self, key: str) -> Any:
-        if not self._is_seen(key):
-            raise KeyError(key)
-        return self._raw[key]
-
     def _is_seen(self, key: object) -> bool:
         """Whether what is stored under `key` is still part of this session."""
         return not self._cleared and key not in self._removed
@@ -486,28 +322,50 @@ class Session(TokenScope, SessionMixin, MutableMapping[str, Any]):
         renewed = loaded.record is not None and loaded.record.previous is not None
         return loaded.rebind is None and not renewed
 
-    def assigned(self) -> Changes:
-        """Only what this request itself put in, for a session that starts from empty."""
+    def _put_in(self) -> set[str]:
+        return self._assigned | self._updates.keys()
+
+    def assigned(self, *, but: tuple[str, ...] = ()) -> Changes:
+        """Only what this request itself put in, for a session that starts from empty; `but` these
+        keys.
+        """
+        keys = self._put_in().difference(but)
         return Changes(
-            cleared=True,
-            assigned={
-                key: codec.dumps(key, self._values[key])
-                for key in self._assigned | set(self._updates)
-            },
+            cleared=True, assigned={key: codec.dumps(key, self._values[key]) for key in keys}
+        )
+
+    def news(self) -> Changes:
+        """Only what this request itself put in, and nothing that says who is signed in."""
+        return self.assigned(but=self._user_keys)
+
+    def _has_data(self) -> bool:
+        return bool(self._values) or (
+            not self._cleared and any(key not in self._removed for key in self._raw)
         )
 
     def preview(self, changes: Changes) -> RawData:
         """The data as it would be without anybody else's changes."""
         return apply(changes, self._raw)
 
-    @property
-    def begins_anew(self) -> bool:
-        """Whether what is written now starts another session, under `next_sid`.
-
-        It was over when the request came. `succession` knows what may stand against it.
+    def facts(self, changes: Changes | None = None, *, is_due: bool = False) -> Facts:
+        """What is known of the session, to plan what becomes of it. No touch. `changes` are those
+        of its request, at whose end the plan is carried out: whatever is rendered before that
+        only asks where the session goes on, which no change within the data decides.
         """
-        if self.state is not State.GONE or self.cookie is None:
-            return False
-        if self._loaded.tombstone is not None:
-            return self._loaded.tombstone.why in OVER
-        return not self._loaded.lives or self.cookie.kind is not ids.Kind.SIGNED_IN
+        self.load()
+        return Facts(
+            self.state,
+            user_before=self.stored_user_id,
+            user=self.current_user,
+            has_data=self._has_data(),
+            has_news=any(key not in self._user_keys for key in self._put_in()),
+            is_changed=bool(changes),
+            is_due=is_due,
+            is_cleared=self._cleared,
+            rotation=self.rotation,
+            ended_itself=self.own_ends.session,
+            token_rendered=self.token_rendered,
+            is_signed=self.loader is None or self.loader.policy.signs,
+            may_be_replaced=self.may_be_replaced,
+            is_unknown=self.is_unknown,
+        )

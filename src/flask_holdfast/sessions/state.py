@@ -1,16 +1,18 @@
-"""What is known of a request's session: its state, and the store's answer."""
+"""What is known of a request's session: its state, and the store's answer. Pure: no Flask."""
 
 from __future__ import annotations
 
 from enum import Enum, IntEnum
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from . import ids
 from .binding import Client
 from .record import Record
-from .stores.base import Tombstone
+
+if TYPE_CHECKING:
+    from .stores.base import Tombstone
 
 
 class State(Enum):
@@ -19,7 +21,7 @@ class State(Enum):
     UNASKED = "unasked"  # the cookie names a stored session; the store was not asked yet
     LIVE = "live"  # the record is here
     GONE = "gone"  # the cookie is genuine, the record is not there any more
-    HELD = "held"  # the record lives, but must not be shown to this client (challenged)
+    CHALLENGED = "challenged"  # the record lives, but must not be shown to this client
     ISOLATED = "isolated"  # nothing of it is kept, and no cookie is believed
 
 
@@ -63,7 +65,7 @@ class Found(NamedTuple):
     interim: bool = False
 
 
-class Held(NamedTuple):
+class Challenged(NamedTuple):
     """A session that is challenged from this client, and the genuine cookie that named it."""
 
     cookie: ids.Cookie

@@ -27,13 +27,12 @@ if TYPE_CHECKING:
 Former = tuple[str, str]
 
 
-def begins(store: Store, session: Session) -> tuple[Answer | None, Former | None]:
-    """What stands against another session in the place of this one, or None; and what the
-    other keeps of this one.
+def objection(store: Store, session: Session) -> tuple[Answer | None, Former | None]:
+    """Why no other session may begin in the place of this one, None if one may; and what that one
+    keeps of this one.
     """
     cookie = session.cookie
-    if cookie is None or not session.begins_anew:
-        return Answer(Outcome.MISSING), None
+    assert cookie is not None
     answer = store.fetch(session.sid)
     if answer.tombstone is not None and answer.tombstone.why not in OVER:
         return answer, None
@@ -48,7 +47,7 @@ def begins(store: Store, session: Session) -> tuple[Answer | None, Former | None
     return None, None if answer.outcome is Outcome.FOUND else (session.sid, name)
 
 
-def replaced(
+def mark_replaced(
     store: Store, session: Session, there: Record | None, *, life: int, unsaid: bool
 ) -> None:
     """The answer takes the place of the session's cookie for good. Marks that where no tombstone

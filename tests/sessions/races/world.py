@@ -12,6 +12,7 @@ from flask_login import current_user
 
 from flask_holdfast import login, signals
 from flask_holdfast.sessions import ids, record, remembering
+from flask_holdfast.sessions.policy import signer_of
 from flask_holdfast.sessions.stores.base import (
     Answer,
     Counts,
@@ -150,7 +151,7 @@ class World:
         return owner
 
     def parse(self, value: str | None) -> ids.Cookie | None:
-        signer = self.site.interface._signer(self.site.app)
+        signer = signer_of(self.site.app)
         assert signer is not None
         return signer.loads(value) if value else None
 
@@ -299,7 +300,7 @@ class SteppedStore(Store):
         etag: str | None,
         idle: int,
         ended: Tombstone,
-        waited: int = 0,
+        began: int | None = None,
         own: str = "",
         limit: Limit | None = None,
         redeems: Redeems | None = None,
@@ -310,7 +311,7 @@ class SteppedStore(Store):
             etag=etag,
             idle=idle,
             ended=ended,
-            waited=waited,
+            began=began,
             own=own,
             limit=limit,
             redeems=redeems,
@@ -330,6 +331,9 @@ class SteppedStore(Store):
                 [one.sid for one in answer.evicted], spared=filed.remember if filed else None
             )
         return answer
+
+    def present(self) -> int:
+        return self._inner.present()
 
     def delete(self, sid: str, *, ended: Tombstone, idle: int) -> bool:
         visit = self._turn("delete")

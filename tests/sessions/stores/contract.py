@@ -117,6 +117,11 @@ def sids(store: Store, owner: str) -> list[str]:
     return [one.sid for one in store.sessions_of(owner)]
 
 
+def ago(store: Store, milliseconds: int) -> int:
+    """When a request began that is so old."""
+    return store.present() - milliseconds * 1000
+
+
 def log_in(
     store: Store,
     owner: str,
@@ -135,7 +140,7 @@ def log_in(
         etag=None,
         idle=IDLE,
         ended=TURNED,
-        waited=waited,
+        began=ago(store, waited) if waited else None,
         own=own,
         limit=limit,
     )
@@ -835,8 +840,9 @@ class StoreContract:
 
         for started in (etag(before), None):
             old = name if started else sid()
+            began = ago(store, 10_000)
             login = store.rotate(
-                old, new, record("alice"), etag=started, idle=IDLE, ended=TURNED, waited=10_000
+                old, new, record("alice"), etag=started, idle=IDLE, ended=TURNED, began=began
             )
 
             assert login.outcome is Outcome.REFUSED
@@ -1006,8 +1012,9 @@ class StoreContract:
         assert (sids(store, "alice"), store.counts()) == ([name], Counts(1, 0, 1))
 
         # The logout of a session that keeps its data: it must not be refused as a login is.
+        began = ago(store, DAY)
         out = store.rotate(
-            name, new, record(), etag=etag(after), idle=IDLE, ended=LOGGED_OUT, waited=DAY
+            name, new, record(), etag=etag(after), idle=IDLE, ended=LOGGED_OUT, began=began
         )
 
         assert out.outcome is Outcome.DONE
@@ -1059,7 +1066,10 @@ class StoreContract:
         """A login without a cookie left one of half an hour, of a sid that no browser ever had."""
         new = sid("alice")
 
-        login = store.rotate("", new, record("alice"), etag=None, idle=IDLE, ended=TURNED, waited=1)
+        began = ago(store, 1)
+        login = store.rotate(
+            "", new, record("alice"), etag=None, idle=IDLE, ended=TURNED, began=began
+        )
 
         assert login.outcome is Outcome.DONE
         assert store.fetch(new).outcome is Outcome.FOUND

@@ -28,6 +28,7 @@ from tests.sessions.stores.contract import (
     IDLE,
     TURNED,
     StoreContract,
+    ago,
     etag,
     filed,
     record,
@@ -195,8 +196,9 @@ def test_all_sessions_that_end_between_the_two_steps_of_a_login_take_it_along(
             return found
 
         store._answer = ended_after  # type: ignore[method-assign,assignment]
+        began = ago(store, 10_000)
         login = store.rotate(
-            name, new, record(owner), etag=etag(before), idle=IDLE, ended=TURNED, waited=10_000
+            name, new, record(owner), etag=etag(before), idle=IDLE, ended=TURNED, began=began
         )
         store._answer = answer  # type: ignore[method-assign]
 
@@ -296,8 +298,9 @@ def test_no_login_passes_an_end_of_everyone_s_in_any_house(store: RedisStore) ->
         while not stop.is_set():
             owner = owner_of(str(chance.randrange(10_000)))
             new, began = placed(sid(), owner), time.monotonic()
+            at = ago(store, 60_000)
             answer = store.rotate(
-                sid(), new, record(owner), etag=None, idle=IDLE, ended=TURNED, waited=60_000
+                sid(), new, record(owner), etag=None, idle=IDLE, ended=TURNED, began=at
             )
             assert time.monotonic() - began < 50
             if answer.outcome is Outcome.DONE:
@@ -445,7 +448,7 @@ def test_a_moving_slot_stops_a_script_before_it_writes(
         filed(store, owner)
         store.create(placed(sid(), owner), record(), idle=IDLE)
     with monkeypatch.context() as interrupted:
-        interrupted.setattr(RedisStore, "_drain", lambda *of, **more: None)
+        interrupted.setattr(RedisStore, "_in_pieces", lambda *of, **more: 0)
         store.end_everyone(ended=BY_ADMIN, idle=IDLE, remember=DAY)
     name = filed(store, owner)
     tag = name[:2]

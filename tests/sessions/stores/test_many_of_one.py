@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from flask_holdfast.exceptions import StoreUnavailable
+from flask_holdfast.sessions.stores.base import Counts, Limit, Outcome
 from flask_holdfast.sessions.stores.redis.store import RedisStore
-from tests.sessions.stores.contract import BY_ADMIN, DAY, IDLE, filed
+from tests.sessions.stores.contract import (
+    BY_ADMIN,
+    DAY,
+    IDLE,
+    LOGGED_OUT,
+    end_everyone,
+    end_hers,
+    etag,
+    filed,
+    log_in,
+    record,
+    touch,
+)
+from tests.sessions.stores.test_redis import shift
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import redis
 
+    from flask_holdfast.sessions.stores.base import Store
     from tests.services import RedisServer
 
 MANY = 1_200
@@ -68,11 +84,6 @@ def test_a_page_is_full_though_redis_let_many_expire(
     assert {one.sid for one in store.sessions_of("alice", limit=40)} == {*names[1::2]}
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="All of a user's sessions end in one script, so that none is used meanwhile. The next "
-    "issue replaces that: an end is then a moment that each step asks for, and the rest is tidying up.",
-)
 def test_the_end_of_many_is_done_in_pieces(store: RedisStore, client: redis.Redis) -> None:
     for _ in range(MANY):
         filed(store, "alice")
@@ -81,3 +92,121 @@ def test_the_end_of_many_is_done_in_pieces(store: RedisStore, client: redis.Redi
     store.end_user("alice", ended=BY_ADMIN, idle=IDLE, remember=DAY)
 
     assert reads(client, "get") <= 500 * (reads(client, "evalsha") + reads(client, "eval"))
+
+
+def cut_off(store: RedisStore, monkeypatch: pytest.MonkeyPatch, *, keep: str | None = None) -> int:
+    """End all of alice's, and come no further than the first piece; how many were put away."""
+    reply = RedisStore._reply
+
+    def first_only(self: RedisStore, verb: str, *asked: Any) -> Any:
+        if verb == "put_away":
+            raise StoreUnavailable("cut off")
+        return reply(self, verb, *asked)
+
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(RedisStore, "_reply", first_only)
+        ended = store.end_user("alice", ended=BY_ADMIN, idle=IDLE, remember=DAY, keep=keep)
+    return len(ended)
+
+
+def test_all_of_many_have_ended_before_they_are_put_away(
+    store: RedisStore, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = record("alice")
+    hers = [filed(store, data=data) for _ in range(250)]
+    his, kept = filed(store, "bob"), filed(store, "alice")
+
+    assert cut_off(store, monkeypatch, keep=kept) == 100
+
+    assert store.counts() == Counts(2, 0, 2)
+    assert [one.sid for one in store.sessions_of("alice")] == [kept]
+    assert {one.sid for one in store.page(limit=500)} == {his, kept}
+    assert client.zcard("holdfast:session:signed-in") == 152
+    for name in hers:
+        written = store.replace(name, data, etag=etag(data), idle=IDLE)
+        assert (written.outcome, written.tombstone) == (Outcome.ENDED, BY_ADMIN)
+    assert store.counts() == Counts(2, 0, 2)
+    touch(store, kept)
+
+
+def test_within_a_limit_those_that_wait_to_be_put_away_take_no_place(
+    store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(150):
+        filed(store, "alice")
+    cut_off(store, monkeypatch)
+
+    new, answer = log_in(store, "alice", limit=Limit(1, refuses=True))
+
+    assert answer.outcome is Outcome.DONE
+    assert [one.sid for one in store.sessions_of("alice")] == [new]
+
+
+def test_an_end_of_many_that_was_cut_off_is_gone_on_with_by_whoever_writes(
+    store: RedisStore, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hers = [filed(store, "alice") for _ in range(110)]
+    cut_off(store, monkeypatch)
+    filed(store)
+    assert len(list(client.scan_iter("session:*"))) == 11  # she who ends them tells of each
+    shift(client, 11_000)
+    for _ in range(4):
+        filed(store)
+
+    assert len(list(client.scan_iter("session:*"))) == 5
+    assert {store.fetch(name).tombstone for name in hers} == {BY_ADMIN}
+    assert store.counts() == Counts(0, 5, 0)
+
+
+def test_each_of_two_ends_tells_its_own_reason(
+    store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = [filed(store, "alice") for _ in range(150)]
+    cut_off(store, monkeypatch)
+    between = filed(store, "alice")
+
+    ended = store.end_user("alice", ended=LOGGED_OUT, idle=IDLE, remember=DAY)
+
+    assert between in ended
+    assert {store.fetch(name).tombstone for name in before} == {BY_ADMIN}
+    assert store.fetch(between).tombstone == LOGGED_OUT
+    assert store.counts() == Counts(0, 0, 0)
+
+
+@pytest.mark.parametrize("end", [end_hers, end_everyone])
+@pytest.mark.parametrize("hours", [-1, 1], ids=["back", "ahead"])
+def test_a_clock_that_is_set_otherwise_neither_revives_nor_ends_anything(
+    store: RedisStore, client: redis.Redis, end: Callable[[Store], object], hours: int
+) -> None:
+    """The master that takes over has another clock: its time here is that of before, moved."""
+
+    def to_another_clock() -> None:
+        for key in client.scan_iter():
+            kind, by = client.type(key), -hours * 3_600_000_000
+            if key.startswith(b"session:"):
+                data: bytes = client.get(key)  # type: ignore[assignment]
+                at = data.index(b'"f":') + 4
+                moved = data[:at] + b"%d" % (int(data[at : at + 16]) + by) + data[at + 16 :]
+                client.set(key, moved, keepttl=True)
+            elif b"ended-at:" in key or key.endswith(b":clock"):
+                moments: bytes = client.get(key)  # type: ignore[assignment]
+                moved = b" ".join(b"%d" % (int(each) + by) for each in moments.split())
+                client.set(key, moved, keepttl=True)
+            elif kind == b"zset" and key.endswith(b":ending"):
+                raise AssertionError("all is put away")
+
+    before = filed(store, "alice")
+    to_another_clock()
+    end(store)
+    assert store.fetch(before).outcome is Outcome.ENDED
+    after = filed(store, "alice")
+    assert store.fetch(after).outcome is Outcome.FOUND
+    to_another_clock()
+    later = filed(store, "alice")
+    assert [store.fetch(each).outcome for each in (before, after, later)] == [
+        Outcome.ENDED,
+        Outcome.FOUND,
+        Outcome.FOUND,
+    ]
+    end(store)
+    assert {store.fetch(each).outcome for each in (before, after, later)} == {Outcome.ENDED}

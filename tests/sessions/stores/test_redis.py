@@ -90,6 +90,9 @@ def shift(client: redis.Redis, by: int) -> None:
     def earlier(found: re.Match[bytes]) -> bytes:
         return found[1] + (found[2] if found[2] == b"9" * 13 else b"%d" % (int(found[2]) - by))
 
+    def filed_earlier(found: re.Match[bytes]) -> bytes:
+        return found[1] + b"%d" % (int(found[2]) - by * 1000)
+
     redis: Any = client
     for key in list(redis.scan_iter()):
         life = redis.pttl(key)
@@ -97,8 +100,9 @@ def shift(client: redis.Redis, by: int) -> None:
         if life <= by:
             redis.delete(key)
         elif redis.type(key) == b"zset":
+            less = by * 1000 if key.endswith(b":ending") else by
             moved = {
-                member: score - by for member, score in redis.zrange(key, 0, -1, withscores=True)
+                member: score - less for member, score in redis.zrange(key, 0, -1, withscores=True)
             }
             redis.zadd(key, moved)
             redis.pexpire(key, life - by)
@@ -108,11 +112,13 @@ def shift(client: redis.Redis, by: int) -> None:
                     redis.hset(key, field, int(moment) - by)
             redis.pexpire(key, life - by)
         elif key.startswith(b"session:"):
-            redis.set(key, re.sub(rb'("x":)(\d{13})', earlier, redis.get(key)), px=life - by)
-        elif b":ended:" in key or key.endswith((b":ending", b":marker", b":remembering")):
+            record = re.sub(rb'("x":)(\d{13})', earlier, redis.get(key))
+            redis.set(key, re.sub(rb'("f":)(\d{16})', filed_earlier, record), px=life - by)
+        elif b":ended:" in key or key.endswith((b":marker", b":remembering")):
             redis.pexpire(key, life - by)
-        else:
-            redis.set(key, int(redis.get(key)) - by, px=life - by)
+        else:  # moments
+            moments = [b"%d" % (int(each) - by * 1000) for each in redis.get(key).split()]
+            redis.set(key, b" ".join(moments), px=life - by)
 
 
 def everything(store: RedisStore, client: redis.Redis) -> dict[str, Callable[[], object]]:
@@ -131,7 +137,7 @@ def everything(store: RedisStore, client: redis.Redis) -> dict[str, Callable[[],
         "replace": lambda: store.replace(written, new, etag=etag(before), idle=IDLE),
         "conflict": lambda: store.replace(written, new, etag=etag(before), idle=IDLE),
         "rotate": lambda: store.rotate(
-            turned, sid(), new, etag=etag(before), idle=IDLE, ended=TURNED, waited=100
+            turned, sid(), new, etag=etag(before), idle=IDLE, ended=TURNED, began=store.present()
         ),
         "delete": lambda: store.delete(other, ended=BY_ADMIN, idle=IDLE),
         "sessions_of": lambda: store.sessions_of("alice"),
@@ -227,7 +233,7 @@ class TestRedisStore(StoreContract):
         touch(store, revoked)
         touch(store, with_all)
         store.delete(revoked, ended=BY_ADMIN, idle=IDLE)
-        monkeypatch.setattr(RedisStore, "_drain", lambda *of, **more: None)
+        monkeypatch.setattr(RedisStore, "_in_pieces", lambda *of, **more: 0)
         store.end_everyone(ended=TURNED, idle=IDLE, remember=DAY)
 
         assert [
@@ -293,7 +299,7 @@ class TestRedisStore(StoreContract):
             HOUSE + part
             for part in (
                 *("ended", "ended-at", "user", "mark", "signed-in", "anonymous", "users"),
-                *("remember", "remembered", "remembering", "marker"),
+                *("remember", "remembered", "remembering", "marker", "clock"),
             )
         }
 
@@ -395,7 +401,7 @@ class TestRedisStore(StoreContract):
             filed(store),
         )
         with monkeypatch.context() as interrupted:
-            interrupted.setattr(RedisStore, "_drain", lambda *of, **more: None)
+            interrupted.setattr(RedisStore, "_in_pieces", lambda *of, **more: 0)
             ended = store.end_everyone(ended=BY_ADMIN, idle=IDLE, remember=DAY, keep=other)
 
         assert ended == 3
@@ -418,15 +424,17 @@ class TestRedisStore(StoreContract):
         for n in range(20):
             filed(store, f"user{n}")
         with monkeypatch.context() as interrupted:
-            interrupted.setattr(RedisStore, "_drain", lambda *of, **more: None)
+            interrupted.setattr(RedisStore, "_in_pieces", lambda *of, **more: 0)
             store.end_everyone(ended=BY_ADMIN, idle=IDLE, remember=DAY)
+        (dead,) = client.scan_iter(HOUSE + "dead:*")
         new = filed(store, "user1")  # a write puts some of them away
-        assert client.zcard(HOUSE + "ending:signed-in") == 16
+        assert client.zcard(dead) == 16
 
         assert store.end_everyone(ended=TURNED, idle=IDLE, remember=DAY) == 1
 
         assert not list(client.scan_iter("session:*"))
         assert not list(client.scan_iter(HOUSE + "ending*"))
+        assert not list(client.scan_iter(HOUSE + "dead:*"))
         assert store.fetch(new).tombstone == TURNED
         assert store.counts() == Counts(0, 0, 0)
 

@@ -125,14 +125,14 @@ def test_sentinels_that_are_away_take_no_more_than_their_part_of_the_time(
             each.stop()
         else:
             each.freeze()
-    with Budget(BUDGET):
+    with Budget(seconds := 3):
         store.ping()
     store.close()
 
-    with links.Stopwatch() as took, Budget(BUDGET):
+    with links.Stopwatch() as took, Budget(seconds):
         store.ping()
 
-    assert took.seconds < 0.05, "the one that answers is asked first now"
+    assert took.seconds < seconds / 3, "the one that answers is asked first now"
 
 
 def test_a_service_that_nobody_knows_is_told_as_such(sentinels: Sentinels) -> None:

@@ -25,7 +25,10 @@ from tests.sessions.stores.contract import (
     IDLE,
     PROOF,
     SECOND,
+    TURNED,
     StoreContract,
+    end_everyone,
+    end_hers,
     etag,
     filed,
     record,
@@ -34,8 +37,9 @@ from tests.sessions.stores.contract import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+    from flask_holdfast.sessions.stores.base import Store
     from tests.sessions.stores.contract import Advance, Now
 
 
@@ -368,3 +372,39 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 print(store.fetch("parent's").outcome.value)
 print(store.fetch("child's").outcome.value)
 """
+
+
+@pytest.mark.parametrize("end", [end_hers, end_everyone])
+def test_after_the_clock_was_set_back_a_login_is_refused_only_if_it_was_under_way(
+    store: SQLiteStore, path: Path, clock: Clock, end: Callable[[Store], object]
+) -> None:
+    """It was refused until the clock had caught up."""
+    other = SQLiteStore(path, clock)
+    end(store)
+    clock.advance(-3600)
+
+    def log_in(store: SQLiteStore) -> Outcome:
+        began, new = store.present(), sid("alice")
+        filing = {"etag": None, "idle": IDLE, "ended": TURNED, "began": began}
+        return store.rotate("", new, record("alice"), **filing).outcome  # type: ignore[arg-type]
+
+    assert log_in(store) is Outcome.DONE
+    assert [log_in(other), log_in(other)] == [Outcome.REFUSED, Outcome.DONE]
+    before = filed(other, "alice")
+    end(other)
+    assert other.fetch(before).outcome is Outcome.ENDED
+    other.close()
+
+
+def test_the_end_of_many_is_two_statements(store: SQLiteStore) -> None:
+    """Each was two, while the file was locked for everybody else."""
+    for _ in range(200):
+        filed(store, "alice")
+    statements: list[str] = []
+    with store._connection() as connection:
+        connection.set_trace_callback(statements.append)
+
+    assert len(store.end_user("alice", ended=BY_ADMIN, idle=IDLE, remember=DAY)) == 200
+
+    writes = "INSERT OR REPLACE INTO tombstones", "DELETE FROM sessions"
+    assert len({each for each in statements if each.startswith(writes)}) == 2

@@ -51,16 +51,18 @@ def test_a_relative_path_is_in_the_folder_and_an_absolute_one_is_not(tmp_path: P
 
 
 def test_prefix_and_connections_reach_redis(redis_url: str) -> None:
-    store = open_store(redis_url, prefix="app:", max_connections=3)
-
-    assert isinstance(store, RedisStore)
-    filed(store)
-    with ThreadPoolExecutor(8) as threads:
-        [*threads.map(lambda _: filed(store), range(200))]
     with redis.Redis.from_url(redis_url) as client:
+        # Stores of tests before may still have theirs.
+        others = {one["id"] for one in client.client_list()}
+        store = open_store(redis_url, prefix="app:", max_connections=3)
+
+        assert isinstance(store, RedisStore)
+        filed(store)
+        with ThreadPoolExecutor(8) as threads:
+            [*threads.map(lambda _: filed(store), range(200))]
         assert len([*client.scan_iter("app:*")]) == 201
         ours = [one for one in client.client_list() if one["name"] == "flask-holdfast"]
-    assert len(ours) <= 3
+    assert 1 <= len([one for one in ours if one["id"] not in others]) <= 3
     store.close()
 
 

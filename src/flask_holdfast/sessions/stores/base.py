@@ -252,7 +252,7 @@ class Store(ABC):
         etag: str | None,
         idle: int,
         ended: Tombstone,
-        waited: int = 0,
+        began: int | None = None,
         own: str = "",
         limit: Limit | None = None,
         redeems: Redeems | None = None,
@@ -269,10 +269,9 @@ class Store(ABC):
         was none it is kept for `idle`: no longer is a cookie believed that stands for itself.
 
         REFUSED where the owner of `data` had all sessions ended (`end_user`, or with everyone's)
-        within the last `waited` milliseconds, by the store's clock: a login that was under way
-        then (`waited` 0 refuses none). An end that was made with the same `own` mark, and any
-        before it, refuses nothing: the caller has made it itself. One of the same millisecond
-        counts as made before. REFUSED too where `new_sid` is or was somebody's.
+        since the moment `began` (see `present`): a login that was under way then (None refuses
+        none). An end that was made with the same `own` mark, and any before it, refuses nothing:
+        the caller has made it itself. REFUSED too where `new_sid` is or was somebody's.
 
         With a `limit` the owner of `data` has no more than that many live sessions after it:
         those that made room are in `evicted`, each with a tombstone EVICTED of the moment
@@ -282,6 +281,14 @@ class Store(ABC):
         cookie begins needs the cookie's record, of the same owner, with the session
         `instead_of`: else REFUSED. That one has made room, too: its tombstone says EVICTED, `by`
         as `ended` has it, and `to` the new sid.
+        """
+
+    @abstractmethod
+    def present(self) -> int:
+        """The present moment, for `rotate` to be told later when a request `began`: in microseconds
+        by a clock of the store's choice. Asks nobody, also while the store is away.
+
+        It is later than each end that was answered before.
         """
 
     @abstractmethod

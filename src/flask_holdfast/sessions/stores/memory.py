@@ -36,6 +36,7 @@ from .base import (
     life,
     remembered_until,
 )
+from .moments import Moments
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -125,6 +126,7 @@ class MemoryStore(Store):
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
+        self._moments = Moments(clock)
         self._lock = threading.Lock()
         self._tombstones: _Timed[Tombstone] = _Timed()
         self._marks: _Timed[int] = _Timed()
@@ -180,7 +182,7 @@ class MemoryStore(Store):
         etag: str | None,
         idle: int,
         ended: Tombstone,
-        waited: int = 0,
+        began: int | None = None,
         own: str = "",
         limit: Limit | None = None,
         redeems: Redeems | None = None,
@@ -190,7 +192,7 @@ class MemoryStore(Store):
             if refusal is not None:
                 return refusal
             new = head(data)
-            if waited > 0 and self._ended_since(new.owner, now - waited, own, now):
+            if began is not None and self._ended_since(new.owner, began, own, now):
                 return Answer(Outcome.REFUSED)
             if self._state(new_sid, now).outcome is not Outcome.MISSING:
                 return Answer(Outcome.REFUSED)  # that id is somebody's, or was
@@ -224,6 +226,9 @@ class MemoryStore(Store):
             room = [*before, *room]
             return msgspec.structs.replace(filed, evicted=tuple(room))
 
+    def present(self) -> int:
+        return self._moments()
+
     def delete(self, sid: str, *, ended: Tombstone, idle: int) -> bool:
         with self._step() as now:
             if self._live(sid, now) is None:
@@ -247,9 +252,7 @@ class MemoryStore(Store):
                 self._end(sid, ended, idle, now)
             for cookie in [*self._remembered.get(owner, ())]:
                 self._forget(cookie)
-            self._ended.put(owner, now, now + remember)
-            if own:
-                self._marks.put(own, now, now + OWN_KEPT)
+            self._note_end(owner, now, remember, own)
             return gone
 
     def end_everyone(
@@ -266,9 +269,7 @@ class MemoryStore(Store):
             for sid in gone:
                 self._end(sid, ended, idle, now)
             self._cookies, self._remembered = _Timed(), {}
-            self._ended.put(_EVERYONE, now, now + remember)
-            if own:
-                self._marks.put(own, now, now + OWN_KEPT)
+            self._note_end(_EVERYONE, now, remember, own)
             return len(gone)
 
     def sessions_of(
@@ -289,12 +290,12 @@ class MemoryStore(Store):
 
     def mark(self, name: str, *, life: int) -> None:
         with self._step() as now:
-            self._marks.put(name, now, now + life)
+            self._marks.put(name, self.present(), now + life)
 
     def marked(self, name: str, owner: str) -> tuple[int | None, int | None]:
         with self._step() as now:
-            marked = self._marks.get(name, now)
-            return marked[0] if marked else None, self._ended_at(owner, now)
+            marked, ended = self._marks.get(name, now), self._ended_at(owner, now)
+            return marked[0] // 1000 if marked else None, None if ended is None else ended // 1000
 
     def remember(
         self, remember: str, sid: str, *, user: str, secret: str, mark: str, life: int, again: bool
@@ -461,16 +462,23 @@ class MemoryStore(Store):
     def _bury(self, sid: str, ended: Tombstone, until: int) -> None:
         self._tombstones.put(sid, ended, until)
 
+    def _note_end(self, owner: str, now: int, remember: int, own: str) -> None:
+        """All of the owner's end at this moment; the request that knows it as `own` did it."""
+        moment = self.present()
+        self._ended.put(owner, moment, now + remember)
+        if own:
+            self._marks.put(own, moment, now + OWN_KEPT)
+
     def _ended_at(self, owner: str, now: int) -> int | None:
         """When all of the owner's sessions were ended last, alone or with everyone's."""
         moments = (self._ended.get(name, now) for name in (owner, _EVERYONE))
         return max((moment[0] for moment in moments if moment), default=None)
 
     def _ended_since(self, owner: str, since: int, own: str, now: int) -> bool:
-        """Whether others ended all of the owner's sessions then or later."""
+        """Whether others ended all of the owner's sessions after that moment."""
         ended = self._ended_at(owner, now) if owner else None  # nobody's is no login
         mine = self._marks.get(own, now)
-        return ended is not None and ended >= since and (mine is None or ended > mine[0])
+        return ended is not None and ended > since and (mine is None or ended > mine[0])
 
 
 def _last_used(listed: Listed) -> tuple[int, str]:

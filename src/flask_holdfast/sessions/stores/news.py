@@ -80,6 +80,10 @@ class Known:
         self._pid = os.getpid()
         self._lock = threading.RLock()
 
+    def run_of(self, tag: str) -> str:
+        """The run id of the server that was met last for a tag; empty where it is not known."""
+        return self._run.get(tag, "")
+
     @contextmanager
     def alone(self, until: float) -> Iterator[None]:
         """Nobody tells news inside, unless this thread does. `TimeoutError` after `until`."""

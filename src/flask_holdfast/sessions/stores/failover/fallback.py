@@ -64,10 +64,11 @@ class FallbackStore(ResilientStore):
         unsure: Sequence[Ending] = (),
     ) -> T:
         for _ in range(_TURNS):
-            before, heard = self.replica.state(), self._resync.heard
-            if before is Availability.DOWN:
+            state, heard = self.replica.state(), self._resync.heard
+            if state is Availability.DOWN:
                 self._try_to_return()
-            if self.replica.state() is not Availability.DOWN:
+                state = self.replica.state()
+            if state is not Availability.DOWN:
                 try:
                     answer = ask()
                 except StoreUnavailable as error:
@@ -90,6 +91,7 @@ class FallbackStore(ResilientStore):
                         continue
                     self._go_on_returning()
                     return answer
+            self.replica.load_copies()
             # On the disk before it is answered, where something ends.
             with self.replica.together(durable=ends):
                 if self.replica.state() is Availability.DOWN:

@@ -8,6 +8,7 @@ its processes. In memory it is one process's own.
 from __future__ import annotations
 
 import os
+import secrets
 import sqlite3
 import time
 from collections import deque
@@ -48,6 +49,7 @@ _STATE = """
 _CARRIED = (
     ("* FROM tombstones", "tombstones VALUES (?, ?, ?, ?, ?, ?)"),
     ("* FROM moments", "moments VALUES (?, ?, ?, ?)"),
+    ("tag FROM journals", "journals VALUES (?)"),
     (
         "at, owed, run, sid, ending FROM endings",
         "endings (at, owed, run, sid, ending) VALUES (?, ?, ?, ?, ?)",
@@ -98,6 +100,10 @@ class Availability(IntEnum):
     RESYNCING = 2
 
 
+#: By number: looked up with each step.
+_STATES = tuple(Availability)
+
+
 class HostStore(SQLiteStore):
     """A SQLite store with the state of the host.
 
@@ -120,7 +126,9 @@ class HostStore(SQLiteStore):
         self.shared = path is not None
         self.most = most
         self.window = window
-        self._flag: Flag = FileFlag(self._path.with_suffix(".flag")) if path else bytearray(2)
+        self._flag: Flag = FileFlag(self._path.with_suffix(".flag")) if path else bytearray(3)
+        #: By this name its file knows the journals of its copies.
+        self._tag = ""
         # Of a thread or a greenlet: gunicorn patches `threading` for gevent when the application
         # may have been loaded long ago.
         self._step: ContextVar[Step | None] = ContextVar("holdfast_step", default=None)
@@ -156,8 +164,11 @@ class HostStore(SQLiteStore):
 
     def state(self) -> Availability:
         """At a glance; inside `together` it stays so."""
+        return _STATES[self._glance(0)]
+
+    def _glance(self, at: int) -> int:
         try:
-            return Availability(self._flag[0])
+            return self._flag[at]
         except OSError as cause:  # its file was deleted, and cannot be made again
             raise StoreUnavailable("what the host knows of the store cannot be read") from cause
 
@@ -309,6 +320,11 @@ class HostStore(SQLiteStore):
         patiently(connection, "BEGIN IMMEDIATE", patience=self.patience)
         for statement in _SCHEMA:
             connection.execute(statement)
+        connection.execute(
+            "INSERT INTO journals SELECT ? WHERE NOT EXISTS (SELECT 1 FROM journals)",
+            (secrets.token_hex(4),),
+        )
+        self._tag = connection.execute("SELECT min(tag) FROM journals").fetchone()[0]
         state = connection.execute(_STATE).fetchone()[0]
         connection.execute("UPDATE host SET state = ? WHERE state <> ?", (state, state))
         self._flag[0] = state

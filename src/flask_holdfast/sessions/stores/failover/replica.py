@@ -6,31 +6,24 @@ its sessions that are used or begin, each as in any SQLite store. Nothing here a
 
 from __future__ import annotations
 
-import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from ....exceptions import StoreUnavailable
-from ...record import head
-from ..base import REVOKED, Answer, Outcome, Tombstone
+from ..base import REVOKED, Outcome, Tombstone
+from .copy_table import CopyTable, number
 from .endings import Ended, Ending
-from .host import PAGE, Availability, HostStore
+from .host import Availability
+from .journal import AHEAD
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-    from pathlib import Path
+    from collections.abc import Iterable, Sequence
 
     from ..sqlite.transaction import Step
-
-#: How many endings are remembered that the store knows of.
-_RECENT = 10_000
-#: How far ahead (ms) a moment may lie that this host wrote down: beyond, its clock was set back,
-#: and nobody knows how long ago that was.
-AHEAD = 1_000
-#: One in so many copies and ends clears out what is too old to be believed.
-_CLEARED = 64
+    from .journal import Note
 
 _endings = msgspec.json.Decoder(Ending)
 
@@ -52,7 +45,7 @@ class Pending:
     root: str
 
 
-class Replica(HostStore):
+class Replica(CopyTable):
     """The sessions of a host while the store is away, and what it keeps for that time.
 
     A copy is believed for `max_age` ms after it was seen. `most` bytes are kept at most; where
@@ -61,146 +54,6 @@ class Replica(HostStore):
     """
 
     name = "replica"
-
-    def __init__(
-        self,
-        path: Path | None,
-        *,
-        max_age: int = 300_000,
-        most: int = 64 * 1024 * 1024,
-        clock: Callable[[], float] = time.time,
-        timeout: float = 5.0,
-    ) -> None:
-        # What has ended is remembered for longer than any copy of it is believed.
-        window = max(max_age, 60_000) + 60_000
-        super().__init__(path, most=most, window=window, clock=clock, timeout=timeout)
-        self.max_age = max_age
-        self._noted = 0
-
-    # -- copies ------------------------------------------------------------------------
-
-    def keep(
-        self,
-        sid: str,
-        data: bytes,
-        *,
-        idle_left: int,
-        asked: int,
-        was: str | None = None,
-        settled: bool = False,
-    ) -> bool:
-        """Keep a copy of what the store answered to a question `asked` then (ms); with `was`
-        of what was written over that etag, and is there since the answer. `settled`: it has just
-        gone back to a server that is known to be the one that is there.
-
-        False for what has ended here meanwhile, and for what is older than the copy that is
-        there: answers may come in another order than they were given.
-        """
-        with self._write(clean=0) as step:
-            record = head(data)
-            ended = step.ended_at(record.owner)
-            if ended is not None and ended >= asked:
-                return False  # of one alone there is a tombstone, which counts before any copy
-            seen = asked if was is None else step.now
-            there = step.run("SELECT seen, was, data FROM copies WHERE sid = ?", (sid,)).fetchone()
-            if there is not None and there[0] > step.now + AHEAD:
-                there = None
-            if there is not None and there[2] != data:
-                if not settled and step.look(sid) != Answer(Outcome.MISSING):
-                    return False  # it is what the session here was made of, and merges on
-                if there[0] > seen or there[1] == record.etag:
-                    return False
-            elif there is not None:
-                seen, was = max(seen, there[0]), there[1]
-            self._clear(step)
-            lost = step.run(
-                "SELECT 1 FROM servers WHERE tag IN ('', ?) AND lost_at >= ?",
-                (sid[:2], asked + settled),
-            ).fetchone()
-            step.run(
-                "INSERT OR REPLACE INTO copies (sid, owner, expires, seen, was, lost, data)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (sid, record.owner, seen + idle_left, seen, was or "", bool(lost), data),
-            )
-            if lost:
-                self._return_if_lost()
-            return True
-
-    def drop(self, sid: str, *, ended: bool) -> None:
-        """Forget a copy: the store does not have that session any more.
-
-        One that a server lost with its data stays, unless the store says that it has `ended`.
-        """
-        with self._read() as step:
-            copy = step.run("SELECT lost FROM copies WHERE sid = ?", (sid,)).fetchone()
-            if copy is None or (copy[0] and not ended):
-                return
-        with self._write(clean=0) as step:
-            step.run("DELETE FROM copies WHERE sid = ? AND (? OR NOT lost)", (sid, ended))
-
-    def distrust(self) -> None:
-        """Believe no copy any more: an ending could not be written down beside them."""
-        self._flag[1] = 1
-
-    @property
-    def is_trusted(self) -> bool:
-        return not self._flag[1]
-
-    def lose(self, tags: Iterable[str]) -> None:
-        """The servers of these tags have lost their data: all that they were asked before."""
-        with self._write(clean=0) as step:
-            for tag in tags:
-                step.run("UPDATE servers SET lost_at = ? WHERE tag = ?", (step.now, tag))
-                # No upper case in a sid: what begins with the tag lies between it and "tag~".
-                step.run("UPDATE copies SET lost = 1 WHERE sid >= ? AND sid < ?", (tag, f"{tag}~"))
-            self._return_if_lost()
-
-    def _return_if_lost(self) -> None:
-        if self.state() is Availability.UP and self.pending(limit=1):
-            self.become(Availability.RESYNCING)
-
-    def _clear(self, step: Step) -> None:
-        """Now and then: let go of copies that nobody would believe, and of endings."""
-        self._noted += 1
-        if self._noted % _CLEARED != 1:
-            return
-        step.clean(_CLEARED * 2)
-        step.run(
-            "DELETE FROM copies WHERE seen <= ? AND sid NOT IN (SELECT sid FROM sessions)",
-            (step.now - self.max_age,),
-        )
-        step.run("DELETE FROM endings WHERE at <= ? AND NOT owed", (step.now - self.window,))
-        step.run(
-            "DELETE FROM endings WHERE NOT owed AND number <="
-            " (SELECT max(number) FROM endings) - ?",
-            (_RECENT,),
-        )
-        # Each may be needed twice: as it was, and as it is used while the store is away.
-        self._let_go(step, self.most // 2)
-
-    def _room(self, step: Step) -> int:
-        """Bytes that are left. A quarter of all is kept for what ends."""
-        used, free = (_number(step, f"PRAGMA {what}") for what in ("page_count", "freelist_count"))
-        return self.most * 3 // 4 - (used - free) * PAGE
-
-    def _let_go(self, step: Step, most: int) -> bool:
-        """Let go of the oldest copies that nobody needs, where more bytes than `most` are taken;
-        whether any are free then.
-        """
-        needed = self.most * 3 // 4 - most
-        if self._room(step) > needed:
-            return True
-        step.run(
-            "DELETE FROM copies WHERE sid IN (SELECT sid FROM copies WHERE NOT lost"
-            " AND sid NOT IN (SELECT sid FROM sessions) ORDER BY seen LIMIT"
-            " (SELECT count(*) / 4 + 1 FROM copies))"
-        )
-        return self._room(step) > needed
-
-    @staticmethod
-    def _is_buried(step: Step, sid: str) -> bool:
-        there = step.look(sid)
-        return there is not None and there.outcome is Outcome.ENDED
 
     # -- sessions while the store is away ----------------------------------------------
 
@@ -212,6 +65,8 @@ class Replica(HostStore):
             there = step.state(sid)
             if there.outcome is Outcome.ENDED:
                 return True
+            if there.outcome is Outcome.MISSING and self.is_trusted:
+                self._take_one(step, sid)
             copy = step.run(
                 "SELECT seen FROM copies WHERE sid = ?"
                 " UNION ALL SELECT seen FROM heirs WHERE sid = ?",
@@ -233,21 +88,46 @@ class Replica(HostStore):
         """
         with self._write(clean=0) as step:
             if owner is not None:
+                self._take_those(step, lambda note: note.owner == owner, most=self._room(step))
                 self._adopt(step, "owner = ?", owner)
                 return
-            number, size = step.run(
+            # Each takes its place twice.
+            self._take_those(step, lambda _: True, most=self._room(step) // 3)
+            amount, size = step.run(
                 "SELECT count(*), sum(length(data)) FROM copies"
                 " WHERE sid NOT IN (SELECT sid FROM sessions)"
             ).fetchone()
-            if number:
+            if amount:
                 # With its indexes a row takes more than its data, and less than this.
-                fits = max(0, self._room(step)) // (size * 5 // 4 // number + 400)
+                fits = max(0, self._room(step)) // (size * 5 // 4 // amount + 400)
                 self._adopt(step, "? IS NULL", owner, limit=fits)
 
     def adopt_lost(self) -> None:
         """The same for all that servers have lost with their data."""
         with self._write(clean=0) as step:
+            self._take_lost(step)
             self._adopt(step, "lost = ?", 1)
+
+    def _take_lost(
+        self, step: Step, *, sid: str | None = None, owner: str | None = None, limit: int = -1
+    ) -> None:
+        """Bring out of the journals what servers have lost: this one, an owner's, or any."""
+        rows = step.run(
+            "SELECT tag, lost_at FROM servers WHERE lost_at > ?", (step.now - self.max_age,)
+        )
+        lost: dict[str, int] = dict(rows)
+        if not lost or not self.is_trusted:
+            return
+        if sid is not None:
+            self._take_one(step, sid)
+            return
+
+        def which(note: Note) -> bool:
+            if owner and note.owner != owner:
+                return False
+            return max(lost.get("", -1), lost.get(note.sid[:2], -1)) >= note.asked
+
+        self._take_those(step, which, most=self._room(step), limit=limit)
 
     def _adopt(self, step: Step, which: str, value: str | int | None, limit: int = -1) -> None:
         if self.is_trusted:
@@ -279,6 +159,21 @@ class Replica(HostStore):
                 (sid, old, sid, old),
             )
 
+    def lose(self, tags: Iterable[str]) -> None:
+        """The servers of these tags have lost their data: all that they were asked before."""
+        self.load_copies()
+        with self._write(clean=0) as step:
+            for tag in tags:
+                step.run("UPDATE servers SET lost_at = ? WHERE tag = ?", (step.now, tag))
+                # No upper case in a sid: what begins with the tag lies between it and "tag~".
+                step.run("UPDATE copies SET lost = 1 WHERE sid >= ? AND sid < ?", (tag, f"{tag}~"))
+            self._changed()
+            self._return_if_lost()
+
+    def _return_if_lost(self) -> None:
+        if self.state() is Availability.UP and self.pending(limit=1):
+            self.become(Availability.RESYNCING)
+
     # -- going back --------------------------------------------------------------------
 
     def pending(
@@ -296,6 +191,7 @@ class Replica(HostStore):
             # nothing to give back would go on to ask the store for what is only here.
             if self.state() is Availability.DOWN:
                 raise StoreUnavailable("the store is away again, as others of this host found")
+            self._take_lost(step, sid=sid, owner=owner, limit=limit)
             rows = step.run(
                 f"""
                 SELECT * FROM (SELECT sessions.sid AS sid, sessions.owner AS owner, sessions.data,
@@ -352,6 +248,9 @@ class Replica(HostStore):
                 self.keep(sid, now, idle_left=idle_left, asked=asked, settled=True)
             elif unchanged:
                 step.run("DELETE FROM copies WHERE sid = ?", (sid,))
+                with suppress(StoreUnavailable):
+                    # Else another process finds it in the journals, and tries in vain.
+                    self.note_gone(sid, ended=False)
 
     # -- endings -----------------------------------------------------------------------
 
@@ -372,8 +271,7 @@ class Replica(HostStore):
                 )
             self._clear(step)
             if not self.is_trusted and self.state() is Availability.UP:
-                step.run("DELETE FROM copies")
-                self._flag[1] = 0
+                self._trust_again(step)
 
     def _forget(self, step: Step, ending: Ending) -> None:
         if ending.what is Ended.SESSION:
@@ -383,16 +281,20 @@ class Replica(HostStore):
                 step.run("DELETE FROM sessions WHERE sid = ?", (ending.name,))
                 step.bury(ending.name, ending.ended, step.now + max(self.window, ending.idle))
         elif ending.what in (Ended.USER, Ended.EVERYONE):
-            everyone = ending.what is Ended.EVERYONE
-            step.run(
-                "DELETE FROM copies WHERE (owner = ? OR ?) AND sid IS NOT ?",
-                (ending.name, everyone, ending.keep),
-            )
-            if everyone:
-                step.note("everyone", "", ending.life)
+            # One statement for both would look at every copy of the host.
+            if ending.what is Ended.EVERYONE:
+                kind, name = "everyone", ""
+                step.run("DELETE FROM copies WHERE sid IS NOT ?", (ending.keep,))
             else:
-                step.note("ended", ending.name, ending.life)
-            step.note_own(ending.own)
+                kind, name = "ended", ending.name
+                step.run("DELETE FROM copies WHERE owner = ? AND sid IS NOT ?", (name, ending.keep))
+            self._spare(step, kind, name, ending.keep)
+            step.note_end(kind, name, ending.life, ending.own)
+
+    @staticmethod
+    def _is_buried(step: Step, sid: str) -> bool:
+        there = step.look(sid)
+        return there is not None and there.outcome is Outcome.ENDED
 
     def end_what_began(self, owner: str, *, before: int) -> None:
         """The owner's sessions that began here before then (ms) were ended by another host."""
@@ -459,9 +361,5 @@ class Replica(HostStore):
     def waiting(self) -> tuple[int, int]:
         """How many endings and how many sessions the store does not know of."""
         with self._read() as step:
-            owed = _number(step, "SELECT count(*) FROM endings WHERE owed")
-            return owed, _number(step, "SELECT count(*) FROM sessions")
-
-
-def _number(step: Step, question: str) -> int:
-    return int(step.run(question).fetchone()[0])
+            owed = number(step, "SELECT count(*) FROM endings WHERE owed")
+            return owed, number(step, "SELECT count(*) FROM sessions")

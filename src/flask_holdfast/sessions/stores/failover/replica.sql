@@ -13,6 +13,16 @@ CREATE INDEX IF NOT EXISTS copies_by_age ON copies (seen)
 
 CREATE INDEX IF NOT EXISTS copies_lost ON copies (seen) WHERE lost
 
+-- The journals of copies that belong to this file: those of a file that was deleted do not, as what
+-- it knew to have ended is not known any more.
+CREATE TABLE IF NOT EXISTS journals (tag TEXT PRIMARY KEY) WITHOUT ROWID
+
+-- The session that did not end with all of an owner's, or with everyone's (`kind` and `name` as in
+-- moments), when they ended last. A copy of it is believed that was asked for after `since`.
+CREATE TABLE IF NOT EXISTS spared (
+    kind TEXT, name TEXT, sid TEXT NOT NULL, since INTEGER NOT NULL, PRIMARY KEY (kind, name)
+) WITHOUT ROWID
+
 -- When sessions began here that the store does not know.
 CREATE TABLE IF NOT EXISTS begun (sid TEXT PRIMARY KEY, at INTEGER NOT NULL) WITHOUT ROWID
 
@@ -29,6 +39,8 @@ CREATE TABLE IF NOT EXISTS endings (
 )
 
 CREATE INDEX IF NOT EXISTS endings_owed ON endings (number) WHERE owed
+
+CREATE INDEX IF NOT EXISTS endings_owed_by_name ON endings (sid) WHERE owed
 
 CREATE INDEX IF NOT EXISTS endings_by_age ON endings (at)
 

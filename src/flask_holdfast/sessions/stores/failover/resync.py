@@ -24,7 +24,7 @@ from .. import budget
 from ..base import ABSOLUTE, IDLE, REVOKED, Answer, Outcome, Proof, Tombstone
 from . import endings
 from .endings import Ended, Ending
-from .replica import AHEAD
+from .journal import AHEAD
 
 if TYPE_CHECKING:
     from ..base import Store

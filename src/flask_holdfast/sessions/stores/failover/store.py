@@ -136,18 +136,18 @@ class ResilientStore(Store):
         etag: str | None,
         idle: int,
         ended: Tombstone,
-        waited: int = 0,
+        began: int | None = None,
         own: str = "",
         limit: Limit | None = None,
         redeems: Redeems | None = None,
     ) -> Answer:
-        def on(store: Store, etag: str | None) -> Answer:
+        def on(store: Store, etag: str | None, began: int | None) -> Answer:
             return store.rotate(
                 *(sid, new_sid, data),
                 etag=etag,
                 idle=idle,
                 ended=ended,
-                waited=waited,
+                began=began,
                 own=own,
                 limit=limit,
                 redeems=redeems,
@@ -172,7 +172,7 @@ class ResilientStore(Store):
             known = known or there.outcome is Outcome.FOUND
             # A record that was read before the store went, and that nobody has a copy of, goes on
             # as what is written now.
-            answer = on(self.replica, etag if known else None)
+            answer = on(self.replica, etag if known else None, self._began_here(began))
             if answer.outcome is Outcome.DONE:
                 if there.outcome is Outcome.FOUND and _is_no_login(there.data, data):
                     self.replica.inherits(new_sid, sid)
@@ -182,7 +182,7 @@ class ResilientStore(Store):
 
         def ask() -> Answer:
             asked = self.replica.now()
-            answer = on(self.primary, etag)
+            answer = on(self.primary, etag, began)
             if answer.outcome is Outcome.DONE:
                 self._copies.moved(endings(answer), new_sid, data, answer.idle_left, asked)
             return answer
@@ -190,6 +190,16 @@ class ResilientStore(Store):
         # Signed out, with something left to say; in any other case the same person goes on.
         left = [_ending(sid, ended, idle, 0)] if sid and ended.to is None else []
         return self._one(sid, ask, stand, ends=True, unsure=left)
+
+    def present(self) -> int:
+        return self.primary.present()
+
+    def _began_here(self, began: int | None) -> int | None:
+        """The same moment by the clock of the replica, or a little earlier."""
+        if began is None:
+            return None
+        here = self.replica.present()
+        return here - (self.primary.present() - began)
 
     def delete(self, sid: str, *, ended: Tombstone, idle: int) -> bool:
         def stand() -> bool:

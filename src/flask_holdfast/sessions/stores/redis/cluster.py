@@ -90,7 +90,7 @@ class Cluster:
 
     # -- questions -----------------------------------------------------------------------
 
-    def ask(self, tag: str, /, *command: bytes | str | int) -> Any:
+    def ask(self, tag: str, /, *command: object) -> Any:
         """The reply of the tag's master. Raises what redis-py raises."""
         reply, _ = self.ask_then(tag, command)
         if isinstance(reply, Exception):

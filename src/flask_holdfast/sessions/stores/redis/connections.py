@@ -27,7 +27,8 @@ from . import markers
 from .errors import REFUSED, NoneFree, as_told_since_redis_7, kind_of
 from .wire import Connection
 
-Command = tuple[bytes | str | int, ...]
+#: Whatever is no bytes is sent as its `str` when it is sent.
+Command = tuple[object, ...]
 #: A command that depends on how many seconds are left for it.
 After = Callable[[float], Command]
 
@@ -73,19 +74,18 @@ class Connections:
 
     # -- questions -----------------------------------------------------------------------
 
-    def ask(self, *command: bytes | str | int) -> Any:
+    def ask(self, *command: object) -> Any:
         """The reply to one command, in bytes and integers whatever the client decodes.
 
         Raises what redis-py raises. The command is sent once: where its answer was lost it
         may have been done, and done twice it would look like somebody else's.
         """
-        packed = pack(command)
         budget = current()
         until = budget.begin() if budget else time.monotonic() + self.timeout
         try:
             connection = self.take(until)
             try:
-                connection.send_packed_command([packed], check_health=False)
+                connection.send_packed_command([pack(command)], check_health=False)
                 reply = connection.read_response(disable_decoding=True)
             except ResponseError as answer:
                 error = as_told_since_redis_7(answer)
@@ -310,9 +310,6 @@ def pack(command: Command) -> bytes:
     """A command as it is sent: an array of strings (the Redis serialization protocol)."""
     parts = [b"*%d\r\n" % len(command)]
     for each in command:
-        if isinstance(each, str):
-            each = each.encode()
-        elif isinstance(each, int):
-            each = b"%d" % each
-        parts.append(b"$%d\r\n%b\r\n" % (len(each), each))
+        part = each if isinstance(each, bytes) else str(each).encode()
+        parts.append(b"$%d\r\n%b\r\n" % (len(part), part))
     return b"".join(parts)

@@ -9,13 +9,16 @@ With the prefix `session:` these keys exist, and no others. All of them expire:
     holdfast:session:anonymous       ZSET    sid -> end of life, of everyone
     holdfast:session:users           ZSET    owner -> end of their last session
     holdfast:session:mark:<name>     STRING  a moment to remember
-    holdfast:session:ended-at:<owner>  STRING  when all of a user's sessions were ended;
-                                             without an owner: when everyone's were
+    holdfast:session:ended-at:<owner>  STRING  when all of a user's sessions were ended, as a
+                                             moment and by the clock; without an owner:
+                                             when everyone's were
+    holdfast:session:clock           STRING  the last moment that was given, in microseconds
     holdfast:session:remember:<id>   HASH    a remember cookie's record, until it expires
     holdfast:session:remembered:<owner>  ZSET  id -> end of life, one user's remember cookies
     holdfast:session:remembering     STRING  the name of all remember cookies since everyone's ended
-    holdfast:session:ending          STRING  while everyone's are being ended: as what
-    holdfast:session:ending:signed-in, ...:anonymous  ZSET  the indexes as they were then
+    holdfast:session:ending          ZSET    ends -> their moment, while sessions that they
+                                             ended have to be put away
+    holdfast:session:dead:<moment>, ...:anonymous  ZSET  which: the indexes as they were then
     holdfast:session:marker          STRING  a random name of these data (see news.py)
 
 In a Cluster a script's keys must lie in one slot. The first two digits of a sid, its tag,
@@ -59,6 +62,9 @@ class Keyspace(NamedTuple):
 
     def of_user(self, owner: str) -> bytes:
         return self.meta + b"user:" + owner.encode()
+
+    def ended_at(self, owner: str) -> bytes:
+        return self.meta + b"ended-at:" + owner.encode()
 
 
 def keyspace_of(tag: str, prefix: str) -> Keyspace:

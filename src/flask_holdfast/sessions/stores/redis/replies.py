@@ -28,6 +28,8 @@ _SESSIONS = {
     "remember": 1,
 }
 _OWNERS = {"end_user": 0, "sessions_of": 0, "marked": 0}
+#: The member of a record's head before the one that the store adds; and the length of that.
+_MARK, _FILED = b',"b":"', 21
 _RECORDS = {"create": 1, "replace": 1, "rotate": 2}
 
 
@@ -36,19 +38,42 @@ class Reply(NamedTuple):
 
     outcome: bytes
     idle_left: int
+    #: The server's time (us).
+    said: int
     #: Why, and the sid, of each session that was found to be over.
     over: list[tuple[str, str]]
     body: bytes
 
+    @property
+    def ended(self) -> list[str]:
+        """The sids that an end of all has ended."""
+        return [sid for why, sid in self.over if why == "ended"]
+
+
+def owner_in(data: bytes) -> str:
+    """Whose record it is, by position; "?" of one that is none of ours, which is no owner's name."""
+    if data[91:97] != b',"k":"':
+        return "?"
+    return data[97 : data.find(b'"', 97)].decode("utf-8", "replace")
+
+
+def as_given(stored: bytes) -> tuple[bytes, int]:
+    """A record as it was given to the store, and when (us) it was filed; 0: it does not say."""
+    begin = stored.find(b'"', stored.find(_MARK, 86) + len(_MARK)) + 1
+    end = begin + _FILED
+    if stored[begin : begin + 5] != b',"f":' or not stored[begin + 5 : end].isdigit():
+        return stored, 0
+    return stored[:begin] + stored[end:], int(stored[begin + 5 : end])
+
 
 def read(text: bytes) -> Reply:
     line, _, body = text.partition(b"\n")
-    outcome, idle_left, *words = line.split(b" ")
+    outcome, idle_left, said, *words = line.split(b" ")
     over: list[tuple[str, str]] = []
     for word in words:
         why, _, sid = word.decode("utf-8", "replace").partition(":")
         over.append((why, sid))
-    return Reply(outcome, int(idle_left), over, body)
+    return Reply(outcome, int(idle_left), int(said), over, body)
 
 
 def answer(reply: Reply) -> Answer:
@@ -61,9 +86,9 @@ def answer(reply: Reply) -> Answer:
         if len(records) != len(names):
             records = [b""] * len(names)  # one of them is none of ours
         pairs = zip(names, records, strict=True)
-        evicted = tuple(Listed(sid, data, 0) for sid, data in pairs)
+        evicted = tuple(Listed(sid, as_given(data)[0], 0) for sid, data in pairs)
         return Answer(outcome, b"", reply.idle_left, evicted=evicted)
-    return Answer(outcome, reply.body, reply.idle_left)
+    return Answer(outcome, as_given(reply.body)[0], reply.idle_left)
 
 
 def tombstone(text: bytes) -> Tombstone | None:
@@ -75,7 +100,7 @@ def tombstone(text: bytes) -> Tombstone | None:
 
 def listed(flat: Sequence[Any]) -> list[Listed]:
     return [
-        Listed(sid.decode("utf-8", "replace"), data, idle_left)
+        Listed(sid.decode("utf-8", "replace"), as_given(data)[0], idle_left)
         for sid, data, idle_left in zip(flat[::3], flat[1::3], flat[2::3], strict=True)
     ]
 
@@ -90,7 +115,7 @@ def remembered(fields: Sequence[bytes] | None) -> Remembered | None:
             *(user.decode("utf-8"), owner.decode(), secret.decode(), mark.decode(), int(age)),
             sid=sid.decode(),
             begun=int(begun) if begun else None,
-            session=Listed(sid.decode(), data, int(idle_left)) if data else None,
+            session=Listed(sid.decode(), as_given(data)[0], int(idle_left)) if data else None,
         )
     except ValueError:
         return None
@@ -109,13 +134,13 @@ def redeeming(redeems: Redeems | None, ended: Tombstone, new_sid: str) -> tuple[
 
 
 def moment(text: bytes | None) -> int | None:
-    """A moment as it is kept; None for none. What is none cannot be compared with: an error, or
-    an end would go unseen.
+    """A moment (us) as it is kept; None for none. What is none cannot be compared with: an error,
+    or an end would go unseen.
     """
     if not text:
         return None
     try:
-        return int(text)
+        return int(text[:16])
     except ValueError as cause:
         error = StoreUnavailable("what should be a moment is none")
         error.kind, error.outage = REPLY, False
@@ -133,12 +158,11 @@ def policies(replies: Iterable[Any]) -> set[str]:
     }
 
 
-def broken(verb: str, arguments: Sequence[bytes | str | int]) -> tuple[str, str]:
+def broken(verb: str, arguments: Sequence[object]) -> tuple[str, str]:
     """The sid and the owner that a question was about, as far as it says; "" for none."""
 
-    def at(places: dict[str, int]) -> str | bytes:
-        found = arguments[places[verb]] if verb in places else ""
-        return str(found) if isinstance(found, int) else found
+    def at(places: dict[str, int]) -> object:
+        return arguments[places[verb]] if verb in places else ""
 
     sid, owner, data = at(_SESSIONS), at(_OWNERS), at(_RECORDS)
     if isinstance(data, bytes):

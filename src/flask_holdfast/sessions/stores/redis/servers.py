@@ -40,7 +40,7 @@ class Link(Protocol):
 
     known: Known
 
-    def ask(self, tag: str, /, *command: bytes | str | int) -> Any: ...
+    def ask(self, tag: str, /, *command: object) -> Any: ...
     def ask_then(self, tag: str, command: Command, after: After) -> tuple[Any, Any]: ...
     def ask_all(
         self, commands: Mapping[str, Command], after: After | None = None
@@ -114,7 +114,7 @@ class One:
             keys=lambda: markers,
         )
 
-    def ask(self, _tag: str, /, *command: bytes | str | int) -> Any:
+    def ask(self, _tag: str, /, *command: object) -> Any:
         return self._server.ask(*command)
 
     def ask_then(self, _tag: str, command: Command, after: After) -> tuple[Any, Any]:

@@ -11,20 +11,52 @@
 -- signed in. What files something begins with SET.
 --
 -- A reply is one string, which costs client and server less than a list: the outcome, the
--- life that is left, and a word `why:sid` for each session that was found to be over; then
--- a line end, and the record or the tombstone.
+-- life that is left, the server's time, and a word `why:sid` for each session that was found to be
+-- over; then a line end, and the record or the tombstone.
 
 local prefix, meta = ARGV[1], ARGV[2]
 local clock = redis.call("TIME")
-local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+-- The server's time in microseconds, by which moments are told apart, and in milliseconds.
+local exact = clock[1] * 1000000 + clock[2]
+local now = math.floor(exact / 1000)
 local NO_DEADLINE = 9999999999999
 local HEAD = '^{"e":"([^"]+)","s":"([^"]*)","x":(%d+),"k":"([^"]*)","b":"([^"]*)"()'
--- While all sessions are being ended: with how long the tombstone of a session without a
--- deadline is kept, that tombstone.
-local ending_as = meta .. "ending"
 
 local function number(value)
   return string.format("%.0f", value)
+end
+
+-- The value says when all of an owner's sessions were ended; with "", when everyone's were.
+local function ended_at(owner)
+  return meta .. "ended-at:" .. owner
+end
+
+-- The moment in such a value, 0 if there is none. What is not one is an error: an end would go unseen.
+local function moment_in(text)
+  return text and assert(tonumber(string.sub(text, 1, 16)), "a moment cannot be read") or 0
+end
+
+-- When all of an owner's sessions were ended last, alone or with everyone's. A record that was
+-- filed before is over, whether it has been put away or not.
+local function last_end(owner)
+  local found = redis.call("MGET", ended_at(owner), ended_at(""))
+  return math.max(moment_in(found[1]), moment_in(found[2]))
+end
+
+-- When a record was filed, by the member that stands behind its head, and what comes after that.
+local function filed_in(data, rest)
+  local filed, after = string.match(data, '^,"f":(%d+)()', rest)
+  return tonumber(filed) or 0, after or rest
+end
+
+-- The record with that member.
+local function with_filed(data, filed)
+  local _, _, _, _, _, rest = string.match(data, HEAD)
+  if not rest or filed == 0 then
+    return data
+  end
+  local _, after = filed_in(data, rest)
+  return string.sub(data, 1, rest - 1) .. ',"f":' .. number(filed) .. string.sub(data, after)
 end
 
 -- The end of a life as the indexes have it: half a millisecond says that it is the deadline.
@@ -66,33 +98,38 @@ end
 
 ---- fetch at once
 local data = ARGV[4] ~= "" and record_at(KEYS[1])
-if data and redis.call("EXISTS", ending_as) == 0 then
-  local etag, secret, deadline, owner, mark = string.match(data, HEAD)
-  if secret == ARGV[4] and (mark == "" or ARGV[5] == "" or mark == ARGV[5]) then
+if data then
+  local etag, secret, deadline, owner, mark, rest = string.match(data, HEAD)
+  if
+    secret == ARGV[4]
+    and (mark == "" or ARGV[5] == "" or mark == ARGV[5])
+    and filed_in(data, rest) >= last_end(owner)
+  then
     local idle = tonumber(ARGV[6])
     local life = math.min(idle, deadline - now)
     local index = meta .. (owner == "" and "anonymous" or "user:" .. owner)
     local listed = redis.call("ZSCORE", index, ARGV[3])
     if life > 0 and is_near(listed, listed_end(deadline, life), idle) then
       redis.call("PEXPIRE", KEYS[1], number(life))
-      return "found " .. number(life) .. "\n" .. data
+      return "found " .. number(life) .. " " .. number(exact) .. "\n" .. data
     end
   end
 end
 
 ---- replace at once
 local present = ARGV[7] ~= "" and redis.pcall("GETRANGE", KEYS[1], 0, 255)
-if type(present) == "string" and redis.call("EXISTS", ending_as) == 0 then
-  local etag, _, _, was = string.match(present, HEAD)
+if type(present) == "string" then
+  local etag, _, _, was, _, rest = string.match(present, HEAD)
   local _, _, deadline, owner = string.match(ARGV[4], HEAD)
-  if etag == ARGV[5] and owner == was then
+  local filed = etag == ARGV[5] and owner == was and filed_in(present, rest)
+  if filed and filed >= last_end(owner) then
     local idle = tonumber(ARGV[6])
     local life = math.min(idle, deadline - now)
     local index = meta .. (owner == "" and "anonymous" or "user:" .. owner)
     local listed = redis.call("ZSCORE", index, ARGV[3])
     if life > 0 and is_near(listed, listed_end(deadline, life), idle) then
-      redis.call("SET", KEYS[1], ARGV[4], "PX", number(life))
-      return "done " .. number(life) .. "\n"
+      redis.call("SET", KEYS[1], with_filed(ARGV[4], filed), "PX", number(life))
+      return "done " .. number(life) .. " " .. number(exact) .. "\n"
     end
   end
 end
@@ -102,6 +139,10 @@ end
 local EXPIRED_KEPT = 3600000
 -- Outlived index entries that one script removes on its way, of each index.
 local TIDIED = 4
+-- Sessions that one script puts away, of those that an end of all has ended.
+local PIECE = 100
+-- For so long (ms) the sessions of one user are left to whoever ends them, who tells of each.
+local LEFT_ALONE = 10000
 -- How long an index outlives its last member, beyond what its entry may lag. Everyone's
 -- also tells of expired sessions, so they wait a week for a write or a sweep to ask.
 local MINUTE, WEEK = 60000, 604800000
@@ -109,16 +150,20 @@ local MINUTE, WEEK = 60000, 604800000
 local over = {}
 
 local signed_in, anonymous, users = meta .. "signed-in", meta .. "anonymous", meta .. "users"
--- The indexes as they were when all sessions were ended.
-local ending = { meta .. "ending:signed-in", meta .. "ending:anonymous" }
+-- Ends whose sessions are not all put away, by their moment.
+local ending = meta .. "ending"
 
 local function of_user(owner)
   return meta .. "user:" .. owner
 end
 
--- When all of an owner's sessions were ended; with "", when everyone's were.
-local function ended_at(owner)
-  return meta .. "ended-at:" .. owner
+-- The present moment, later than any that was given before: a clock may go back, as at a failover,
+-- and what was filed before an end must be told from what was filed after it.
+local function moment()
+  local last = tonumber(redis.call("GET", meta .. "clock")) or 0
+  local present = math.max(exact, last + 1)
+  redis.call("SET", meta .. "clock", number(present), "PX", WEEK)
+  return present
 end
 
 -- A remember cookie's record, the index of its owner's, and the name of all that were filed since
@@ -136,11 +181,6 @@ local remembering = meta .. "remembering"
 
 -- By which a request knows the ends that it made itself: OWN_KEPT of base.py.
 local OWN_KEPT = 600000
-local function mark_own(own)
-  if own ~= "" then
-    redis.call("SET", meta .. "mark:" .. own, now, "PX", OWN_KEPT)
-  end
-end
 
 local function tombstone_of(sid)
   return meta .. "ended:" .. sid
@@ -150,13 +190,15 @@ end
 -- nothing: they can be ended, but never slid or written over.
 local function head(data)
   local etag, secret, deadline, owner, mark, rest = string.match(data, HEAD)
+  local filed, after = filed_in(data, rest or 1)
   return {
     etag = etag,
     secret = secret,
     deadline = tonumber(deadline) or NO_DEADLINE,
     owner = owner or "",
     mark = mark or "",
-    rest = rest,
+    filed = filed,
+    rest = after,
   }
 end
 
@@ -174,7 +216,7 @@ local function life_of(record, idle)
 end
 
 local function answer(outcome, body, idle_left)
-  local line = outcome .. " " .. number(idle_left or 0)
+  local line = outcome .. " " .. number(idle_left or 0) .. " " .. number(exact)
   if over[1] then
     line = line .. " " .. table.concat(over, " ")
   end
@@ -200,23 +242,50 @@ local function outlast(index, moment)
   end
 end
 
-local function is_ending(sid)
-  return redis.call("EXISTS", ending_as) == 1
-    and (redis.call("ZSCORE", ending[1], sid) or redis.call("ZSCORE", ending[2], sid))
+-- The ends under way, the first one first. `index` names those that it has ended, `others` the
+-- anonymous ones among them.
+local under_way
+local function endings()
+  if under_way then
+    return under_way
+  end
+  local found = {}
+  for _, text in ipairs(redis.call("ZRANGE", ending, 0, 99)) do
+    local name, idle, owner, tombstone = string.match(text, "^(%d+)\n(%d+)\n([^\n]*)\n(.*)$")
+    local index = meta .. "dead:" .. name
+    found[#found + 1] = {
+      text = text,
+      moment = tonumber(redis.call("ZSCORE", ending, text)),
+      idle = tonumber(idle),
+      owner = owner,
+      tombstone = tombstone,
+      index = index,
+      others = index .. ":anonymous",
+    }
+  end
+  under_way = found
+  return found
+end
+
+local function is_over(record)
+  return record.filed < last_end(record.owner)
 end
 
 -- The user's place among all users: where their last session ends.
 local function settle(owner)
-  local rank, last = 0
-  repeat
+  for _ = 1, TIDIED do
     -- Of another type it is that user's trouble, and not that of everybody who tidies up.
-    last = redis.pcall("ZRANGE", of_user(owner), rank, rank, "REV", "WITHSCORES")
-    rank = rank + 1
-  until not last[1] or not is_ending(last[1])
-  if last[1] then
-    redis.call("ZADD", users, last[2], owner)
-  else
-    redis.call("ZREM", users, owner)
+    local last = redis.pcall("ZRANGE", of_user(owner), 0, 0, "REV", "WITHSCORES")
+    if not last[1] then
+      redis.call("ZREM", users, owner)
+      return
+    end
+    local data = redis.call("EXISTS", ending) == 1 and record_at(prefix .. last[1])
+    if not data or not is_over(head(data)) then
+      redis.call("ZADD", users, last[2], owner)
+      return
+    end
+    redis.call("ZREM", of_user(owner), last[1])
   end
 end
 
@@ -254,18 +323,30 @@ local function expire(index, sid, ends)
   local why = ends % 1 == 0 and "idle" or "absolute"
   redis.call("ZREM", index, sid)
   over[#over + 1] = why .. ":" .. sid
-  if index == signed_in or index == ending[1] then
+  if string.sub(index, -9) ~= "anonymous" then
     local tombstone = '{"why":"' .. why .. '","at":' .. number(math.floor(ends)) .. "}"
     redis.call("SET", tombstone_of(sid), tombstone, "PX", EXPIRED_KEPT, "NX")
   end
 end
 
--- A record was not there: if it is still listed, it expired.
+-- A record was not there: if it is still listed, and nothing ended it, it expired.
 local function lapse(sid)
-  for _, index in ipairs({ signed_in, anonymous, ending[1], ending[2] }) do
+  if redis.call("EXISTS", tombstone_of(sid)) == 1 then
+    return
+  end
+  local indexes = { signed_in, anonymous }
+  for _, one in ipairs(endings()) do
+    indexes[#indexes + 1] = one.index
+    indexes[#indexes + 1] = one.others
+  end
+  local told = false
+  for _, index in ipairs(indexes) do
     local ends = redis.call("ZSCORE", index, sid)
-    if ends then
+    if ends and told then
+      redis.call("ZREM", index, sid)
+    elseif ends then
       expire(index, sid, tonumber(ends))
+      told = true
     end
   end
 end
@@ -282,37 +363,61 @@ local function bury(sid, deadline, idle, tombstone)
   end
 end
 
--- One of those that were to end when all were, met before its turn or in it.
-local function end_with_all(sid, data)
-  local record = head(data)
-  local idle, tombstone = string.match(redis.call("GET", ending_as), "^(%d+) (.*)$")
+-- A session is over that was filed before an end: why is told by the first end after it. It stays
+-- in the index of that end, which is returned, until its turn, when it is counted.
+local function fall(sid, record)
   redis.call("DEL", prefix .. sid)
-  redis.call("ZREM", ending[1], sid)
-  redis.call("ZREM", ending[2], sid)
+  for _, one in ipairs(endings()) do
+    if one.moment >= record.filed and (one.owner == "" or one.owner == record.owner) then
+      bury(sid, record.deadline, one.idle, one.tombstone)
+      if one.owner == "" and record.owner ~= "" then
+        redis.pcall("ZREM", of_user(record.owner), sid)
+      end
+      return one
+    end
+  end
+  local at = math.floor(last_end(record.owner) / 1000)
+  bury(sid, record.deadline, EXPIRED_KEPT, '{"why":"revoked","at":' .. number(at) .. "}")
   unlist(sid, record.owner)
-  bury(sid, record.deadline, tonumber(idle), tombstone)
 end
 
+-- What lies under a sid and lives: the record, and its head.
 local function record_of(sid)
   local data = record_at(prefix .. sid)
-  if data and is_ending(sid) then
-    end_with_all(sid, data)
+  local record = data and head(data)
+  if record and is_over(record) then
+    fall(sid, record)
     return false
   end
-  return data
+  return data, record
 end
 
--- Go on with ending all; how many were looked at.
-local function drain(limit)
+-- Put away what an end has ended, so many sessions at most; how many were looked at.
+local function put_away(one, limit)
   local looked_at = 0
-  for _, index in ipairs(ending) do
+  for _, index in ipairs({ one.index, one.others }) do
     local entries = redis.call("ZRANGE", index, 0, limit - looked_at - 1, "WITHSCORES")
+    local away = {}
     for i = 1, #entries, 2 do
-      local data = record_at(prefix .. entries[i])
-      if data then
-        end_with_all(entries[i], data)
+      local sid = entries[i]
+      local data = record_at(prefix .. sid)
+      local record = data and head(data)
+      if not record or record.filed < one.moment then
+        away[#away + 1] = sid
+        local why = record and fall(sid, record)
+        if why and why.text == one.text or redis.call("GET", tombstone_of(sid)) == one.tombstone then
+          over[#over + 1] = "ended:" .. sid
+        else
+          expire(index, sid, tonumber(entries[i + 1]))
+        end
       else
-        expire(index, entries[i], tonumber(entries[i + 1]))
+        redis.call("ZREM", index, sid)
+      end
+    end
+    if away[1] then
+      redis.call("ZREM", index, unpack(away))
+      if one.owner ~= "" then
+        redis.call("ZREM", signed_in, unpack(away))
       end
     end
     looked_at = looked_at + #entries / 2
@@ -320,8 +425,78 @@ local function drain(limit)
       return looked_at
     end
   end
-  redis.call("DEL", ending_as)
+  redis.call("ZREM", ending, one.text)
+  under_way = nil
   return looked_at
+end
+
+-- Go on with what nobody goes on with.
+local function tidy_endings(limit)
+  for _, one in ipairs(endings()) do
+    if one.owner == "" or exact - one.moment > LEFT_ALONE * 1000 then
+      return put_away(one, limit)
+    end
+  end
+  return 0
+end
+
+-- End all of an owner's sessions ("": everyone's) but `keep`, by one moment: they are over for every
+-- step from here on, and only have to be put away. How many, and the end that they wait for.
+local function end_all(owner, tombstone, idle, remember, keep, own)
+  local kept, record = false, nil
+  if keep ~= "" then
+    kept, record = record_of(keep)
+  end
+  redis.call("DEL", ended_at(owner))
+  local moment_of_it = moment()
+  local at = number(moment_of_it)
+  if own ~= "" then
+    redis.call("SET", meta .. "mark:" .. own, at, "PX", OWN_KEPT)
+  end
+  local indexes = { owner == "" and signed_in or of_user(owner), owner == "" and anonymous }
+  local life = 0
+  for _, index in ipairs(indexes) do
+    life = index and math.max(life, redis.call("PTTL", index)) or life
+  end
+  -- The second moment is the clock's, for logins under way: they know no other.
+  local clocks = remember > 0 and number(exact) or "0"
+  if math.max(remember, life) > 0 then
+    redis.call("SET", ended_at(owner), at .. " " .. clocks, "PX", number(math.max(remember, life)))
+  end
+  local one = { index = meta .. "dead:" .. at, owner = owner, tombstone = tombstone, idle = idle }
+  one.others = one.index .. ":anonymous"
+  one.text = table.concat({ at, number(idle), owner, tombstone }, "\n")
+  one.moment = moment_of_it
+  local number_of = 0
+  for i, index in ipairs(indexes) do
+    if index then
+      number_of = number_of + redis.call("ZCOUNT", index, "(" .. number(now), "+inf")
+      if redis.call("EXISTS", index) == 1 then
+        redis.call("RENAME", index, i == 1 and one.index or one.others)
+      end
+    end
+  end
+  if life > 0 then
+    redis.call("ZADD", ending, at, one.text)
+    under_way = nil
+    outlast(ending, now + life + MINUTE)
+  end
+  if owner == "" then
+    redis.call("UNLINK", users)
+  end
+  if kept and (owner == "" or record.owner == owner) then
+    local left = redis.call("PTTL", prefix .. keep)
+    redis.call("SET", prefix .. keep, with_filed(kept, moment()), "PX", number(left))
+    number_of = number_of
+      - redis.call("ZREM", one.index, keep)
+      - redis.call("ZREM", one.others, keep)
+    redis.call("ZREM", of_user(record.owner), keep)
+    list(keep, record, left, left)
+  end
+  if owner ~= "" then
+    settle(owner)
+  end
+  return number_of, one
 end
 
 -- Entries whose time has passed by the index: the dead are removed, and the living, who
@@ -354,15 +529,14 @@ local function tidy_all(limit)
     end
     settle(owner)
   end
-  if redis.call("EXISTS", ending_as) == 1 then
-    most = math.max(most, drain(limit))
-  end
-  return math.max(most, #due)
+  return math.max(most, #due, tidy_endings(limit))
 end
 
--- Write a record that has life left, and list it; `was` is who owned it before, if it was.
-local function file(sid, data, record, idle, was)
+-- Write a record that has life left, and list it. What was there before was `filed` then, and had
+-- the owner `was`; else it is filed now.
+local function file(sid, data, record, idle, filed, was)
   local life = life_of(record, idle)
+  data = with_filed(data, filed or moment())
   redis.call("SET", prefix .. sid, data, "PX", number(life))
   if was and was ~= record.owner then
     unlist(sid, was)
@@ -386,8 +560,7 @@ local function live_of(owner, but, nor)
   local live = {}
   for _, sid in ipairs(redis.call("ZRANGE", of_user(owner), 0, -1)) do
     if sid ~= but and sid ~= nor then
-      local data = record_of(sid)
-      local record = data and head(data)
+      local data, record = record_of(sid)
       if not data or record.owner ~= owner then
         redis.call("ZREM", of_user(owner), sid)
       else
@@ -398,12 +571,12 @@ local function live_of(owner, but, nor)
   return live
 end
 
--- The record of a session that is about to go on under another sid, if it has one, and the
+-- The head of a session that is about to go on under another sid, if it has one, and the
 -- answer if it may not: it must carry that etag, or with none there must be no record.
 local function leaving(sid, etag)
-  local present = record_of(sid)
+  local present, record = record_of(sid)
   if present then
-    return present, head(present).etag ~= etag and there("conflict", prefix .. sid, present)
+    return record, record.etag ~= etag and there("conflict", prefix .. sid, present)
   end
   lapse(sid)
   return false, etag ~= "" and gone(sid)
@@ -414,29 +587,6 @@ local function left(sid, old, idle, tombstone)
   if redis.call("EXISTS", tombstone_of(sid)) == 0 then
     bury(sid, old and old.deadline or NO_DEADLINE, idle, tombstone)
   end
-end
-
--- Whether a session that no index has (Redis evicts where it should not) was signed in before all
--- of its owner's or everyone's ended: they could not find it, so it ends now. One that was kept
--- then is not told from the others.
-local function was_missed(sid, data)
-  local record = head(data)
-  local owner = record.owner
-  if owner == "" then
-    return false
-  end
-  if redis.call("ZSCORE", of_user(owner), sid) and redis.call("ZSCORE", signed_in, sid) then
-    return false
-  end
-  local since = tonumber(string.match(data, '"v":%d+,"c":%d+,"a":(%d+)', record.rest) or 0)
-  for _, moment in ipairs(redis.call("MGET", ended_at(owner), ended_at(""))) do
-    if moment and tonumber(moment) >= since then
-      end_life(sid, owner)
-      bury(sid, record.deadline, EXPIRED_KEPT, '{"why":"revoked","at":' .. moment .. "}")
-      return true
-    end
-  end
-  return false
 end
 
 -- Add a live session to what is listed: sid, data, idle left, and so on.
@@ -489,18 +639,14 @@ return file(sid, data, record, idle)
 
 ---- fetch
 local sid, secret, mark, idle = ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
-local data = record_of(sid)
+local data, record = record_of(sid)
 if not data then
   lapse(sid)
-  return gone(sid)
-end
-if was_missed(sid, data) then
   return gone(sid)
 end
 if secret == "" then
   return there("found", KEYS[1], data)
 end
-local record = head(data)
 local unbound = mark == "" or record.mark == ""
 if not proved_by(record, data, secret) or not (unbound or record.mark == mark) then
   return there("found", KEYS[1], data)
@@ -515,12 +661,12 @@ return answer("found", data, life)
 
 ---- replace
 local sid, data, etag, idle = ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
-local present = record_of(sid)
+local present, old = record_of(sid)
 if not present then
   lapse(sid)
   return gone(sid)
 end
-local old, new = head(present), head(data)
+local new = head(data)
 if old.etag ~= etag then
   return there("conflict", KEYS[1], present)
 end
@@ -531,29 +677,40 @@ if life_of(new, idle) <= 0 then
   new.owner = old.owner
   return run_out(sid, new)
 end
-return file(sid, data, new, idle, old.owner)
+return file(sid, data, new, idle, old.filed, old.owner)
 
 ---- rotate
 local sid, new_sid, data, etag = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
-local idle, tombstone, waited = tonumber(ARGV[7]), ARGV[8], tonumber(ARGV[9])
+-- When the request of a login began, by this server's clock as far as it is known, and how long ago
+-- that is.
+local idle, tombstone, since, passed = tonumber(ARGV[7]), ARGV[8], string.match(ARGV[9], "^(%d+) (%d+)$")
 local most, refuses, evicted = tonumber(ARGV[10]), ARGV[11] ~= "", ARGV[12]
 local own = ARGV[13]
 -- With "look" nothing is written: whether it would be done. Without a sid nobody goes on: in
 -- a Cluster the session that this one follows may lie elsewhere (see "leave").
 local remember, begins, instead_of, superseded = ARGV[14], ARGV[15] ~= "", ARGV[16], ARGV[17]
 local look = ARGV[18] == "look"
-local present, refusal = false
+local old, refusal = false, nil
 if sid ~= "" then
-  present, refusal = leaving(sid, etag)
+  old, refusal = leaving(sid, etag)
   if refusal then
     return refusal
   end
 end
-local old, new = present and head(present), head(data)
-if waited > 0 and new.owner ~= "" then
+local new = head(data)
+if since and new.owner ~= "" then
+  -- By another clock than it was learnt from it means nothing.
+  since = since + passed <= exact and tonumber(since) or 0
   local mine = own ~= "" and tonumber(redis.call("GET", meta .. "mark:" .. own)) or 0
-  for _, mark in ipairs(redis.call("MGET", ended_at(new.owner), ended_at(""))) do
-    if mark and tonumber(mark) >= now - waited and tonumber(mark) > mine then
+  for i, text in ipairs(redis.call("MGET", ended_at(new.owner), ended_at(""))) do
+    local clocks = text and tonumber(string.sub(text, 18)) or 0
+    if moment_in(text) > mine and clocks > since then
+      if clocks > exact then
+        -- The clock was set back since then. To a request that begins from here on it is over.
+        local key = i == 1 and ended_at(new.owner) or ended_at("")
+        text = string.sub(text, 1, 17) .. number(exact)
+        redis.call("SET", key, text, "PX", math.max(1, redis.call("PTTL", key)))
+      end
       return answer("refused")
     end
   end
@@ -567,12 +724,12 @@ if life_of(new, idle) <= 0 then
   return answer("missing")
 end
 local cookie = remember ~= "" and recall(remember)
-local room, before = {}, false
+local room, before, before_head = {}, false, nil
 if begins then
   if not cookie or cookie.sid ~= instead_of or cookie.owner ~= new.owner then
     return answer("refused")
   end
-  before = record_of(instead_of)
+  before, before_head = record_of(instead_of)
 end
 if most > 0 and new.owner ~= "" then
   local live = live_of(new.owner, sid, instead_of)
@@ -597,13 +754,12 @@ if look then
   return answer("done")
 end
 if before then
-  local record = head(before)
-  end_life(instead_of, record.owner)
-  bury(instead_of, record.deadline, idle, superseded)
+  end_life(instead_of, before_head.owner)
+  bury(instead_of, before_head.deadline, idle, superseded)
   over[#over + 1] = "evicted:" .. instead_of
   room[#room + 1] = before
 end
-if present then
+if old then
   end_life(sid, old.owner)
 end
 local filed = file(new_sid, data, new, idle)
@@ -618,12 +774,11 @@ return filed .. table.concat(room, "\n")
 ---- leave
 -- The first half of a rotation to another slot.
 local sid, etag, idle, tombstone = ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[6]
-local present, refusal = leaving(sid, etag)
+local old, refusal = leaving(sid, etag)
 if refusal then
   return refusal
 end
-local old = present and head(present)
-if present then
+if old then
   end_life(sid, old.owner)
 end
 left(sid, old, idle, tombstone)
@@ -631,12 +786,11 @@ return answer("done")
 
 ---- delete
 local sid, tombstone, idle = ARGV[3], ARGV[4], tonumber(ARGV[5])
-local present = record_of(sid)
+local present, record = record_of(sid)
 if not present then
   lapse(sid)
   return answer("missing")
 end
-local record = head(present)
 end_life(sid, record.owner)
 bury(sid, record.deadline, idle, tombstone)
 tidy_all(TIDIED)
@@ -645,71 +799,44 @@ return answer("done")
 ---- end_user
 local owner, tombstone, idle = ARGV[3], ARGV[4], tonumber(ARGV[5])
 local remember, keep = tonumber(ARGV[6]), ARGV[7]
-redis.call("DEL", ended_at(owner))
 for _, id in ipairs(redis.call("ZRANGE", remembered_of(owner), 0, -1)) do
   redis.call("DEL", remember_of(id))
 end
 redis.call("DEL", remembered_of(owner))
-if remember > 0 then
-  redis.call("SET", ended_at(owner), now, "PX", number(remember))
+if owner == "" then
+  return answer("done") -- nobody's are everyone's
 end
-mark_own(ARGV[8])
-for _, one in ipairs(live_of(owner, keep)) do
-  redis.call("DEL", prefix .. one.sid)
-  redis.call("ZREM", of_user(owner), one.sid)
-  redis.call("ZREM", signed_in, one.sid)
-  bury(one.sid, one.record.deadline, idle, tombstone)
-  over[#over + 1] = "ended:" .. one.sid
-end
-settle(owner)
+local _, one = end_all(owner, tombstone, idle, remember, keep, ARGV[8])
+local through = put_away(one, PIECE) < PIECE
 tidy_all(TIDIED)
-return answer("done")
+return answer(through and "done" or "more")
 
 ---- end_everyone
-local tombstone, idle, remember, keep = ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[6]
-if redis.call("EXISTS", ending_as) == 1 then
-  return -1
-end
-redis.call("DEL", ended_at(""), remembering)
-if remember > 0 then
-  redis.call("SET", ended_at(""), now, "PX", number(remember))
-end
-mark_own(ARGV[7])
-local kept = keep ~= "" and record_at(prefix .. keep)
-local number_of, life = 0, 0
-for i, index in ipairs({ signed_in, anonymous }) do
-  number_of = number_of + redis.call("ZCOUNT", index, "(" .. number(now), "+inf")
-  life = math.max(life, redis.call("PTTL", index))
-  if redis.call("EXISTS", index) == 1 then
-    redis.call("RENAME", index, ending[i])
+redis.call("DEL", remembering)
+-- How many, in the place of the life that is left.
+return answer(
+  "done",
+  "",
+  (end_all("", ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], ARGV[7]))
+)
+
+---- put_away
+-- Go on with an owner's end, or with everyone's.
+local first, others = nil, false
+for _, one in ipairs(endings()) do
+  if one.owner == ARGV[3] then
+    first, others = first or one, first ~= nil
   end
 end
-if life == 0 then
-  return 0
-end
-redis.call("SET", ending_as, idle .. " " .. tombstone, "PX", number(life + MINUTE))
-redis.call("UNLINK", users)
-if kept then
-  local record, left = head(kept), redis.call("PTTL", prefix .. keep)
-  redis.call("ZREM", ending[1], keep)
-  redis.call("ZREM", ending[2], keep)
-  redis.call("ZREM", of_user(record.owner), keep)
-  list(keep, record, left, left)
-  number_of = number_of - 1
-end
-return number_of
-
----- drain
-local limit = tonumber(ARGV[3])
-local through = redis.call("EXISTS", ending_as) == 0 or drain(limit) < limit
-return answer(through and "done" or "more")
+local through = not first or put_away(first, PIECE) < PIECE
+return answer(through and not others and "done" or "more")
 
 ---- sessions_of
 -- A page, from the rank `offset` on. What is over leaves the index, and is not counted; so many
--- of those are looked at, at most.
+-- and a piece more of those are looked at, at most.
 local owner, offset, limit = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
 local listed, found, over_by = {}, 0, 0
-while found < limit and over_by < limit do
+while found < limit and over_by < limit + PIECE do
   local from = offset + found
   local sids = redis.call("ZRANGE", of_user(owner), from, offset + limit - 1, "REV")
   for _, sid in ipairs(sids) do
@@ -816,12 +943,19 @@ local live = { signed_in, anonymous, users }
 for i, index in ipairs(live) do
   live[i] = redis.call("ZCOUNT", index, "(" .. number(now), "+inf")
 end
+-- Those of one user that have ended and are not put away are still among everyone's.
+local of_all = last_end("")
+for _, one in ipairs(endings()) do
+  if one.owner ~= "" and one.moment > of_all then
+    live[1] = live[1] - redis.call("ZCOUNT", one.index, "(" .. number(now), "+inf")
+  end
+end
 return live
 
 ---- mark
 local life = tonumber(ARGV[3])
 if life > 0 then
-  redis.call("SET", KEYS[1], now, "PX", life)
+  redis.call("SET", KEYS[1], number(moment()), "PX", life)
 end
 return redis.status_reply("OK")
 
@@ -832,8 +966,8 @@ return redis.call("MGET", KEYS[1], ended_at(ARGV[3]), ended_at(""))
 local MOST_REMEMBERED = 100
 local id, sid, user, secret, mark = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 local life = tonumber(ARGV[8])
-local data = record_of(sid)
-local owner = data and head(data).owner or ""
+local data, record = record_of(sid)
+local owner = data and record.owner or ""
 if owner == "" or life <= 0 or (ARGV[9] == "1" and not recall(id)) then
   return answer("missing")
 end
@@ -906,11 +1040,11 @@ if owner ~= "" then
   look(of_user(owner), "zset")
   look(ended_at(owner), "string")
 end
-for _, index in ipairs({ signed_in, anonymous, users, ending[1], ending[2] }) do
+for _, index in ipairs({ signed_in, anonymous, users, ending }) do
   look(index, "zset")
 end
-look(ending_as, "string")
 look(ended_at(""), "string")
+look(meta .. "clock", "string")
 return found
 
 ---- sweep

@@ -17,22 +17,17 @@ The keys, and in which slot of a Cluster each lies, are drawn in hash_tags.py.
 
 from __future__ import annotations
 
-import logging
 import time
 from contextlib import suppress
+from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from redis.exceptions import NoScriptError, RedisError
 
-from ....exceptions import SettingError, StoreUnavailable, printable
-from ...ids import placed
-from ...record import head
+from ....exceptions import StoreUnavailable
 from ..base import (
-    ABSOLUTE,
     EVICTED,
-    IDLE,
     OWN,
     Answer,
     Counts,
@@ -42,52 +37,36 @@ from ..base import (
     Proof,
     Redeems,
     Remembered,
-    Store,
     Tombstone,
 )
-from . import pages, servers
-from .connections import waiting
-from .errors import unavailable
-from .hash_tags import Keyspace, keyspace_of, tag_of
+from . import clocks, pages
+from .asking import AskingStore
+from .clocks import Since
+from .hash_tags import Keyspace
 from .replies import (
-    Reply,
-    answer,
-    broken,
+    as_given,
     listed,
     moment,
-    policies,
-    read,
+    owner_in,
     redeeming,
     remembered,
 )
-from .scripts import SCRIPTS
-from .touches import Slides
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Sequence
 
-    import redis
 
-    from ..news import Listener
-    from .connections import Command
-
-#: Seconds that a question may take outside a request's budget, connecting included.
-TIMEOUT = 0.25
-#: Index entries that one script of many looks at. Redis serves nobody else meanwhile, so it
-#: is a matter of a millisecond or two.
+#: Records that one script of many lists, and entries that one of a sweep looks at. Redis serves
+#: nobody else meanwhile, so it is a matter of a millisecond or two.
 _PIECE = 500
-#: Seconds for which the end of all sessions is waited for by whoever asked for it.
+_SWEPT = 100
+#: Seconds for which whoever ends all sessions waits until they are put away.
 _PATIENCE = 2.0
-#: What replicas are waited for, where they are: ends, and what only follows a login.
-_CONFIRMED = frozenset({"rotate", "leave", "delete", "end_user", "end_everyone", "mark", "forget"})
-#: Seconds of the time that is left which are not given to replicas: Redis may look no more
-#: than ten times a second whose time is over.
-_MARGIN = 0.11
-
-logger = logging.getLogger("flask_holdfast.sessions")
+#: How often a login that is refused is asked about again, with what was learnt meanwhile.
+_LOOKS = 2
 
 
-class RedisStore(Store):
+class RedisStore(AskingStore):
     """Sessions in the Redis that `client` speaks to, on connections like its own.
 
     `client` is a `redis.Redis` (one that Sentinels lead too) or a `redis.RedisCluster`. What
@@ -100,59 +79,6 @@ class RedisStore(Store):
     """
 
     name = "redis"
-
-    #: Told how many replicas were wanted for an end or a login, and how many had it in time.
-    #: The master has it. A failover now could lose it.
-    on_unconfirmed: Callable[[int, int], None] | None = None
-
-    def __init__(
-        self,
-        client: redis.Redis | redis.RedisCluster | servers.Place,
-        prefix: str = "session:",
-        *,
-        timeout: float = TIMEOUT,
-        wait_replicas: int = 0,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        place = client if isinstance(client, servers.Place) else servers.of_client(client)
-        if f"holdfast:{prefix}".startswith(prefix):
-            raise SettingError(
-                "SESSION_KEY_PREFIX",
-                prefix,
-                'use one that is not empty and does not begin "holdfast:", such as "session:".',
-            )
-        self._keyspaces = {tag: keyspace_of(tag, prefix) for tag in place.tags}
-        self._only = self._keyspaces.get("")
-        markers = {tag: keyspace.meta + b"marker" for tag, keyspace in self._keyspaces.items()}
-        self._link = servers.link(place, markers, timeout=timeout)
-        self._timeout = timeout
-        self._replicas = wait_replicas
-        self._slides = Slides(clock)
-
-    @classmethod
-    def from_url(
-        cls,
-        url: str,
-        *,
-        prefix: str = "session:",
-        max_connections: int = 50,
-        timeout: float = TIMEOUT,
-        wait_replicas: int = 0,
-    ) -> RedisStore:
-        """A store with its own connections. `ValueError` for a URL that redis-py refuses.
-
-        The message of that error may hold a part of the URL, and so of its password.
-        """
-        place = servers.of_url(url, max_connections)
-        return cls(place, prefix, timeout=timeout, wait_replicas=wait_replicas)
-
-    @property
-    def on_server(self) -> Listener | None:
-        return self._link.known.listener
-
-    @on_server.setter
-    def on_server(self, listener: Listener | None) -> None:
-        self._link.known.listener = listener
 
     # -- one session -----------------------------------------------------------------------
 
@@ -170,16 +96,21 @@ class RedisStore(Store):
                 return Answer(Outcome.FOUND, found, left)
         answer = self._answer("fetch", at, sid, slide.secret, slide.mark, idle)
         if answer.outcome is Outcome.FOUND:
-            self._slides.note(sid, slide, idle, answer.idle_left)
+            self._slides.note(sid, slide, idle, answer.idle_left, owner_in(answer.data))
         return answer
 
     def _glance(self, at: Keyspace, sid: str) -> bytes | None:
         """The record by a plain command, which costs half of a script. None: ask the script,
         which also says what there is instead.
         """
-        found: tuple[bytes | None, bytes | None]
-        found = self._ask(at, "MGET", at.prefix + sid.encode(), at.meta + b"ending")
-        return None if found[1] is not None else found[0]
+        owner = self._slides.owner(sid)
+        ends = at.ended_at(owner), at.ended_at("")
+        stored, *ended = self._ask(at, "MGET", at.prefix + sid.encode(), *ends)
+        if stored is None:
+            return None
+        data, filed = as_given(stored)
+        over = any(filed < (moment(each) or 0) for each in ended)
+        return None if over or owner_in(data) != owner else data
 
     def replace(self, sid: str, data: bytes, *, etag: str, idle: int, slide: bool = True) -> Answer:
         at = self._home(sid, data)
@@ -194,7 +125,7 @@ class RedisStore(Store):
         etag: str | None,
         idle: int,
         ended: Tombstone,
-        waited: int = 0,
+        began: int | None = None,
         own: str = "",
         limit: Limit | None = None,
         redeems: Redeems | None = None,
@@ -211,17 +142,33 @@ class RedisStore(Store):
         new = self._home(new_sid, data)
         old = self._at(sid) if sid else new
         tag = etag or ""
-        how = (idle, tombstone, waited, most, refuses, evicted, own)
+        since = None if began is None else Since(self._clocks, partial(self._server, new), began)
+        how = (idle, tombstone, since or "", most, refuses, evicted, own)
         rest = (*how, *redeeming(redeems, ended, new_sid))
         if old is new:
-            return self._answer("rotate", new, sid, new_sid, data, tag, *rest)
-        may = self._answer("rotate", new, "", new_sid, data, "", *rest, "look")
+            return self._filed(since, new, sid, new_sid, data, tag, *rest)
+        may = self._filed(since, new, "", new_sid, data, "", *rest, "look")
         if may.outcome is not Outcome.DONE:
             return may
         left = self._answer("leave", old, sid, tag, idle, tombstone)
         if left.outcome is not Outcome.DONE:
             return left
-        return self._answer("rotate", new, "", new_sid, data, "", *rest)
+        return self._filed(since, new, "", new_sid, data, "", *rest)
+
+    def _filed(self, since: Since | None, at: Keyspace, *arguments: Any) -> Answer:
+        """The answer to "rotate". A login that is refused may only have been taken to have begun
+        earlier than it has: each answer tells more about the server's clock.
+        """
+        answer = self._answer("rotate", at, *arguments)
+        for _ in range(_LOOKS):
+            known = since is not None and since.now() <= since.sent
+            if since is None or known or answer.outcome is not Outcome.REFUSED:
+                break
+            answer = self._answer("rotate", at, *arguments)
+        return answer
+
+    def present(self) -> int:
+        return clocks.present()
 
     def delete(self, sid: str, *, ended: Tombstone, idle: int) -> bool:
         at = self._only or self._at(sid)
@@ -241,11 +188,20 @@ class RedisStore(Store):
         keep: str | None = None,
         own: str = "",
     ) -> Sequence[str]:
+        """One script ends them all, and puts the first away; others do that with the rest, some
+        seconds long. What is left then goes with the writes that come, and with `sweep`.
+        """
         at, tombstone = self._of(owner), msgspec.json.encode(ended)
+        key = at.of_user(owner)
         reply = self._reply(
-            *("end_user", at, at.of_user(owner), owner, tombstone, idle, remember, keep or "", own)
+            *("end_user", at, key, owner, tombstone, idle, remember, keep or "", own)
         )
-        return [sid for why, sid in reply.over if why == "ended"]
+        gone, until = reply.ended, time.monotonic() + _PATIENCE
+        with suppress(StoreUnavailable):  # they have ended, whoever puts them away
+            while reply.outcome != b"done" and time.monotonic() < until:
+                reply = self._reply("put_away", at, key, owner)
+                gone += reply.ended
+        return gone
 
     def sessions_of(
         self, owner: str, *, offset: int = 0, limit: int | None = None
@@ -271,7 +227,8 @@ class RedisStore(Store):
         marked, *ended = self._run("marked", there, key, owner)
         if there is not at:
             ended = self._run("marked", at, at.meta + b"mark:", owner)[1:]
-        return moment(marked), max(filter(None, map(moment, ended)), default=None)
+        last = max(filter(None, map(moment, ended)), default=None)
+        return _milliseconds(moment(marked)), _milliseconds(last)
 
     # -- remember cookies ------------------------------------------------------------------
 
@@ -303,30 +260,25 @@ class RedisStore(Store):
         keep: str | None = None,
         own: str = "",
     ) -> int:
-        """One script ends them all, as nobody finds them from there on; those after it only
-        put away what is left, a piece at a time, for some seconds. What then is still left
-        goes with the writes that come, and with `sweep`.
+        """One script ends them all; those after it only put them away, a piece at a time, for some
+        seconds. What then is still left goes with the writes that come, and with `sweep`.
 
         In a Cluster that is one script for each keyspace. Where one of them does not answer, the
         others' sessions have ended, and `StoreUnavailable` says that not all have.
         """
-        tombstone = msgspec.json.encode(ended)
         kept = self._at(keep) if keep else None
-        number, left = 0, [*self._keyspaces.values()]
-        while left:
-            common = (tombstone, idle, remember)
-            ask = {
-                at.tag: (at.meta + b"ending", *common, (keep or "") if at is kept else "", own)
-                for at in left
-            }
-            ended_there = self._everywhere("end_everyone", ask)
-            number += sum(max(0, there) for there in ended_there.values())
-            # Somebody else's end of all was not through there.
-            left = [self._keyspaces[tag] for tag, there in ended_there.items() if there < 0]
-            if left:
-                self._drain(left)
+        how = (msgspec.json.encode(ended), idle, remember)
+        ask = {
+            tag: (at.ended_at(""), *how, (keep or "") if at is kept else "", own)
+            for tag, at in self._keyspaces.items()
+        }
+        sent, number = clocks.present(), 0
+        for tag, text in self._everywhere("end_everyone", ask).items():
+            reply = self._read(text)
+            number += reply.idle_left
+            self._learn(self._keyspaces[tag], reply, sent, end=True)
         with suppress(StoreUnavailable):  # they have ended, whoever puts them away
-            self._drain(for_at_most=_PATIENCE)
+            self._in_pieces("put_away", "", for_at_most=_PATIENCE)
         return number
 
     def page(self, *, offset: int = 0, limit: int = 50) -> Sequence[Listed]:
@@ -340,209 +292,8 @@ class RedisStore(Store):
         return Counts(*(sum(column) for column in zip(*counts, strict=True)))
 
     def sweep(self) -> int:
-        return self._in_pieces("sweep", [*self._keyspaces.values()])
+        return self._in_pieces("sweep", _SWEPT)
 
-    def _drain(self, keyspaces: Sequence[Keyspace] = (), *, for_at_most: float = inf) -> None:
-        self._in_pieces("drain", keyspaces or [*self._keyspaces.values()], for_at_most)
 
-    def _in_pieces(self, verb: str, keyspaces: Sequence[Keyspace], for_at_most: float = inf) -> int:
-        """Run a script until there is nothing left for it; how many sessions it found over."""
-        found, until, left = 0, time.monotonic() + for_at_most, [at.tag for at in keyspaces]
-        while True:
-            texts = self._in_each(verb, dict.fromkeys(left, (_PIECE,)))
-            replies = {tag: self._read(text) for tag, text in texts.items()}
-            found += sum(len(reply.over) for reply in replies.values())
-            left = [tag for tag, reply in replies.items() if reply.outcome != b"done"]
-            if not left or time.monotonic() > until:
-                return found
-
-    def ping(self) -> None:
-        """Where there are many servers, each has to answer."""
-        try:
-            self._link.ping()
-        except (RedisError, OSError) as cause:
-            raise unavailable(cause) from cause
-
-    def eviction_policies(self) -> set[str]:
-        """Each server's `maxmemory-policy`. A server that is away, or that may not be asked for
-        INFO, says nothing.
-        """
-        masters = {tags[0]: ("INFO", "memory") for tags in self._link.together(self._keyspaces)}
-        replies, _ = self._link.ask_all(masters)
-        return policies(replies.values())
-
-    def close(self) -> None:
-        self._link.close()
-
-    # -- where it lies ---------------------------------------------------------------------
-
-    def _at(self, sid: str) -> Keyspace:
-        """The keyspace of a sid; what is none lies nowhere, and so may be looked for anywhere."""
-        return self._only or self._keyspaces.get(sid[:2]) or self._keyspaces["00"]
-
-    def _of(self, owner: str) -> Keyspace:
-        return self._only or self._keyspaces[placed("00", owner)[:2]]
-
-    def _home(self, sid: str, data: bytes) -> Keyspace:
-        """The keyspace of a record that is to be filed; `ValueError` if it is not its owner's."""
-        if self._only:
-            return self._only
-        at, owner = self._at(sid), head(data).owner
-        if owner and self._of(owner) is not at:
-            # Nobody would find it who ends all of that user's sessions.
-            raise ValueError("a session must lie with its owner's others: see ids.placed")
-        return at
-
-    def key_of(self, sid: str) -> str:
-        return (self._at(sid).prefix + sid.encode()).decode()
-
-    def _remembered(self, remember: str) -> tuple[Keyspace, bytes]:
-        """Where a remember cookie's record lies: with its owner's sessions, by how the id begins."""
-        at = self._at(remember)
-        return at, at.meta + b"remember:" + remember.encode()
-
-    def _named(self, name: str) -> Keyspace:
-        """The keyspace of a mark: one whose name ends in ":<sid>" lies with that session, so that
-        its moment and those of its keyspace are of one clock.
-        """
-        return self._only or self._keyspaces[tag_of(name)]
-
-    # -- asking ----------------------------------------------------------------------------
-
-    def _answer(self, verb: str, at: Keyspace, sid: str, *arguments: bytes | str | int) -> Answer:
-        key = at.prefix + (sid or str(arguments[0])).encode()
-        return answer(self._reply(verb, at, key, sid, *arguments))
-
-    def _reply(self, verb: str, at: Keyspace, key: bytes, *arguments: bytes | str | int) -> Reply:
-        return self._read(self._run(verb, at, key, *arguments))
-
-    def _read(self, text: bytes) -> Reply:
-        reply = read(text)
-        for why, sid in reply.over:
-            if self.on_expired is not None and why in (IDLE, ABSOLUTE):
-                self.on_expired(sid, why)
-        return reply
-
-    def _run(self, verb: str, at: Keyspace, key: bytes, *arguments: bytes | str | int) -> Any:
-        script = SCRIPTS[verb]
-        rest = (1, key, at.prefix, at.meta, *arguments)
-        ask = self._ask if not self._replicas or verb not in _CONFIRMED else self._ask_and_wait
-        try:
-            try:
-                return ask(at, "EVALSHA", script.sha, *rest)
-            except NoScriptError:  # a server that was restarted; EVAL also keeps the script
-                return ask(at, "EVAL", script.source, *rest)
-        except StoreUnavailable as error:
-            if not error.outage:
-                self._name_what_is_broken(verb, at, key, arguments, error)
-            raise
-
-    def _name_what_is_broken(
-        self,
-        verb: str,
-        at: Keyspace,
-        key: bytes,
-        arguments: Sequence[bytes | str | int],
-        error: StoreUnavailable,
-    ) -> None:
-        """Say in the log which keys an operator has to look at."""
-        keys: Sequence[bytes] = ()
-        with suppress(StoreUnavailable):
-            if verb != "misfits":
-                about = broken(verb, arguments)
-                keys = self._run("misfits", at, at.meta + b"signed-in", *about)
-        shown = " ".join(printable(each.decode("latin-1"), 200) for each in keys or (key,))
-        logger.error(
-            "store_error verb=%s keys=%s reply=%s", verb, shown, printable(error.__cause__)
-        )
-
-    def _ask(self, at: Keyspace, *command: bytes | str | int) -> Any:
-        try:
-            return self._link.ask(at.tag, *command)
-        except NoScriptError:
-            raise
-        except (RedisError, OSError) as cause:
-            raise unavailable(cause) from cause
-
-    def _ask_and_wait(self, at: Keyspace, *command: bytes | str | int) -> Any:
-        """The same, and wait for replicas with what is left of the time."""
-        try:
-            answer, reached = self._link.ask_then(at.tag, command, self._wait)
-            if isinstance(answer, Exception):
-                raise answer
-        except NoScriptError:
-            raise
-        except (RedisError, OSError) as cause:
-            raise unavailable(cause) from cause
-        self._confirmed([reached])
-        return answer
-
-    def _wait(self, left: float) -> Command:
-        return "WAIT", self._replicas, max(1, int((left - _MARGIN) * 1000))
-
-    def _confirmed(self, reached: Iterable[Any]) -> None:
-        """The answers to WAIT, each from one server; `on_unconfirmed` is told if any lacks."""
-        number = min((each if isinstance(each, int) else 0 for each in reached), default=0)
-        if number < self._replicas:
-            logger.warning(
-                "replicas_missing wanted=%d reached=%d: a failover could lose an end or a login",
-                *(self._replicas, number),
-            )
-            if self.on_unconfirmed is not None:
-                self.on_unconfirmed(self._replicas, number)
-
-    def _in_each(
-        self, verb: str, arguments: Mapping[str, Sequence[bytes | str | int]]
-    ) -> dict[str, Any]:
-        """A script in each of those keyspaces, on the key of an index there."""
-        on_index = {
-            tag: (self._keyspaces[tag].meta + b"signed-in", *each)
-            for tag, each in arguments.items()
-        }
-        return self._everywhere(verb, on_index)
-
-    def _everywhere(
-        self, verb: str, ask: Mapping[str, Sequence[bytes | str | int]]
-    ) -> dict[str, Any]:
-        """The replies by tag; each of `ask` begins with the key. Where one is missing
-        `StoreUnavailable` is raised, but not before all were asked.
-        """
-        script, keyspaces = SCRIPTS[verb], self._keyspaces
-
-        def commands(tags: Iterable[str], *call: str) -> dict[str, Command]:
-            return {
-                tag: (
-                    *call,
-                    1,
-                    ask[tag][0],
-                    keyspaces[tag].prefix,
-                    keyspaces[tag].meta,
-                    *ask[tag][1:],
-                )
-                for tag in tags
-            }
-
-        with waiting(self._timeout):
-            replies = self._ask_all(verb, commands(ask, "EVALSHA", script.sha))
-            unknown = [tag for tag, reply in replies.items() if isinstance(reply, NoScriptError)]
-            if unknown:
-                # Each server learns it from one keyspace, and runs it for the others.
-                teachers = [tags[0] for tags in self._link.together(unknown)]
-                replies |= self._ask_all(verb, commands(teachers, "EVAL", script.source))
-                taught = set(unknown) - set(teachers)
-                replies |= self._ask_all(verb, commands(taught, "EVALSHA", script.sha))
-        for tag, reply in replies.items():
-            if isinstance(reply, Exception):
-                error = unavailable(reply)
-                error.__cause__ = reply
-                if not error.outage:
-                    self._name_what_is_broken(verb, keyspaces[tag], b"", (), error)
-                raise error
-        return replies
-
-    def _ask_all(self, verb: str, commands: Mapping[str, Command]) -> dict[str, Any]:
-        waits = self._replicas and verb in _CONFIRMED
-        replies, reached = self._link.ask_all(commands, self._wait if waits else None)
-        if reached:
-            self._confirmed(reached)
-        return replies
+def _milliseconds(moment: int | None) -> int | None:
+    return None if moment is None else moment // 1000

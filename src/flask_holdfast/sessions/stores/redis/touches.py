@@ -22,7 +22,7 @@ class Slides:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._known: dict[str, tuple[Proof, int, float, int]] = {}
+        self._known: dict[str, tuple[Proof, int, float, int, str]] = {}
 
     def left(self, sid: str, proof: Proof, idle: int) -> int:
         """The life (ms) that a session has left which slid a moment ago, as it would now; else 0."""
@@ -32,10 +32,15 @@ class Slides:
         since = int((self._clock() - known[2]) * 1000)
         return known[3] - since if 0 <= since < min(LAG, idle // 20) else 0
 
-    def note(self, sid: str, proof: Proof, idle: int, left: int) -> None:
+    def owner(self, sid: str) -> str:
+        """Whose session it was then."""
+        known = self._known.get(sid)
+        return known[4] if known is not None else ""
+
+    def note(self, sid: str, proof: Proof, idle: int, left: int, owner: str) -> None:
         if len(self._known) >= _KNOWN:
             self._known.clear()
-        self._known[sid] = proof, idle, self._clock(), left
+        self._known[sid] = proof, idle, self._clock(), left, owner
 
     def forget(self) -> None:
         self._known.clear()

@@ -37,6 +37,7 @@ from ..base import (
     Tombstone,
     life,
 )
+from ..moments import Moments
 from .transaction import BUSY_TIMEOUT, Step, patiently, prepare
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class SQLiteStore(Store):
             raise ValueError("SQLiteStore needs the path of a file; in memory is MemoryStore.")
         self._path = Path(path).absolute()
         self._clock = clock
+        self._moments = Moments(clock)
         self._idle: deque[sqlite3.Connection] = deque()
         self._writing = threading.Lock()
         self._pid = os.getpid()
@@ -110,7 +112,7 @@ class SQLiteStore(Store):
         etag: str | None,
         idle: int,
         ended: Tombstone,
-        waited: int = 0,
+        began: int | None = None,
         own: str = "",
         limit: Limit | None = None,
         redeems: Redeems | None = None,
@@ -120,7 +122,7 @@ class SQLiteStore(Store):
             if refusal is not None:
                 return refusal
             new = head(data)
-            if waited > 0 and new.owner and step.ended_since(new.owner, step.now - waited, own):
+            if began is not None and new.owner and step.ended_since(new.owner, began, own):
                 return Answer(Outcome.REFUSED)
             if step.state(new_sid).outcome is not Outcome.MISSING:
                 return Answer(Outcome.REFUSED)  # that id is somebody's, or was
@@ -151,6 +153,9 @@ class SQLiteStore(Store):
             filed = step.file(new_sid, data, idle)
             return msgspec.structs.replace(filed, evicted=(*before, *room))
 
+    def present(self) -> int:
+        return self._moments()
+
     def delete(self, sid: str, *, ended: Tombstone, idle: int) -> bool:
         with self._write(durable=True) as step:
             there = step.state(sid)
@@ -170,13 +175,11 @@ class SQLiteStore(Store):
         own: str = "",
     ) -> Sequence[str]:
         with self._write(durable=True) as step:
-            gone = [one for one in step.sessions_of(owner) if one.sid != keep]
-            for one in gone:
-                step.end(one.sid, head(one.data), ended, idle)
             step.run("DELETE FROM remembered WHERE owner = ?", (owner,))
-            step.note("ended", owner, remember)
-            step.note_own(own)
-            return [one.sid for one in gone]
+            step.note_end("ended", owner, remember, own)
+            gone = [one.sid for one in step.sessions_of(owner) if one.sid != keep]
+            step.end_all(ended, idle, keep, owner)
+            return gone
 
     def end_everyone(
         self,
@@ -189,9 +192,8 @@ class SQLiteStore(Store):
     ) -> int:
         with self._write(durable=True) as step:
             step.run("DELETE FROM remembered")
-            step.note("everyone", "", remember)
-            step.note_own(own)
-            return step.end_everyone(ended, idle, keep)
+            step.note_end("everyone", "", remember, own)
+            return step.end_all(ended, idle, keep)
 
     def sessions_of(
         self, owner: str, *, offset: int = 0, limit: int | None = None
@@ -213,7 +215,8 @@ class SQLiteStore(Store):
 
     def marked(self, name: str, owner: str) -> tuple[int | None, int | None]:
         with self._read() as step:
-            return step.moment("mark", name), step.ended_at(owner)
+            marked = step.moment("mark", name)
+            return None if marked is None else marked // 1000, step.ended_at(owner)
 
     def remember(
         self, remember: str, sid: str, *, user: str, secret: str, mark: str, life: int, again: bool
@@ -257,7 +260,7 @@ class SQLiteStore(Store):
     @contextmanager
     def _read(self) -> Iterator[Step]:
         with self._connection() as connection:
-            yield Step(connection, self._now())
+            yield Step(connection, self._now(), self.present())
 
     @contextmanager
     def _write(self, *, durable: bool = False, clean: int = _CLEANED_PER_WRITE) -> Iterator[Step]:
@@ -265,7 +268,7 @@ class SQLiteStore(Store):
         with self._alone(), self._connection() as connection:
             connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             patiently(connection, "BEGIN IMMEDIATE", patience=self.patience)
-            step = Step(connection, self._now())  # after the wait for others
+            step = Step(connection, self._now(), self.present())  # after the wait for others
             try:
                 step.clean(clean)
                 yield step

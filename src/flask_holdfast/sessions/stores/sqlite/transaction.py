@@ -57,8 +57,9 @@ _OUTLIVED = """
 class Step:
     """What one method does to the tables, on one connection at one moment."""
 
-    def __init__(self, connection: sqlite3.Connection, now: int) -> None:
-        self.now = now
+    def __init__(self, connection: sqlite3.Connection, now: int, present: int) -> None:
+        """`now` is in milliseconds, `present` a moment of its own (see moments.py)."""
+        self.now, self.present = now, present
         self.expired: list[tuple[str, str]] = []
         self.run = partial(patiently, connection)
 
@@ -143,19 +144,23 @@ class Step:
         others = [one for one in self.sessions_of(owner) if one.sid not in but]
         return others[max(0, limit.most - 1) :][::-1]
 
-    def end_everyone(self, ended: Tombstone, idle: int, keep: str | None) -> int:
-        """What has outlived its time is left to be buried as that."""
+    def end_all(
+        self, ended: Tombstone, idle: int, keep: str | None, owner: str | None = None
+    ) -> int:
+        """End all of an owner's sessions but `keep`, or everyone's; how many. What has outlived its
+        time is left to be buried as that.
+        """
+        which = "expires > ? AND sid IS NOT ?" + ("" if owner is None else " AND owner = ?")
+        those = (self.now, keep, *(() if owner is None else (owner,)))
         self.run(
-            """INSERT OR REPLACE INTO tombstones (sid, expires, why, at, by, successor)
+            f"""INSERT OR REPLACE INTO tombstones (sid, expires, why, at, by, successor)
             SELECT sid, CASE deadline WHEN ? THEN ? ELSE deadline END, ?, ?, ?, ? FROM (
                 SELECT sid, CAST(substr(data, 79, 13) AS INTEGER) AS deadline FROM sessions
-                WHERE expires > ? AND sid IS NOT ? ORDER BY sid
-            )""",
-            (NO_DEADLINE, self.now + idle, *msgspec.structs.astuple(ended), self.now, keep),
+                WHERE {which} ORDER BY sid
+            )""",  # noqa: S608  # `which` is a constant of ours
+            (NO_DEADLINE, self.now + idle, *msgspec.structs.astuple(ended), *those),
         )
-        return self.run(
-            "DELETE FROM sessions WHERE expires > ? AND sid IS NOT ?", (self.now, keep)
-        ).rowcount
+        return self.run(f"DELETE FROM sessions WHERE {which}", those).rowcount  # noqa: S608  # as above
 
     def sessions_of(self, owner: str, offset: int = 0, limit: int | None = None) -> list[Listed]:
         return self._listed(
@@ -179,7 +184,8 @@ class Step:
                 anonymous - (SELECT count(*) FROM sessions WHERE expires <= :now AND owner = ''),
                 users - (
                     SELECT count(*) FROM (
-                        SELECT DISTINCT owner FROM sessions WHERE expires <= :now AND owner <> ''
+                        SELECT DISTINCT owner FROM sessions INDEXED BY sessions_by_expiry
+                        WHERE expires <= :now AND owner <> ''
                     ) AS was WHERE NOT EXISTS (
                         SELECT 1 FROM sessions WHERE owner = was.owner AND expires > :now
                     )
@@ -224,16 +230,20 @@ class Step:
             (sid, None if redeems.instead_of is None else self.now, redeems.remember),
         )
 
-    def note(self, kind: str, name: str, life: int) -> None:
+    def note(self, kind: str, name: str, life: int, moment: int = 0) -> None:
         self.run(
             "INSERT OR REPLACE INTO moments (kind, name, at, expires) VALUES (?, ?, ?, ?)",
-            (kind, name, self.now, self.now + life),
+            (kind, name, moment or self.present, self.now + life),
         )
 
-    def note_own(self, own: str) -> None:
-        """The moment of an end, for the request that made it."""
+    def note_end(self, kind: str, owner: str, life: int, own: str) -> None:
+        """All of an owner's sessions, or everyone's, end: later than they did before, also where
+        the clock was set back. `own`: for the request that did it.
+        """
+        moment = max(self.present, (self._last_end(owner) or 0) + 1)
+        self.note(kind, owner, life, moment)
         if own:
-            self.note("mark", own, OWN_KEPT)
+            self.note("mark", own, OWN_KEPT, moment)
 
     def moment(self, kind: str, name: str) -> int | None:
         row = self.run(
@@ -243,14 +253,26 @@ class Step:
         return None if row is None else int(row[0])
 
     def ended_at(self, owner: str) -> int | None:
-        """When all of the owner's sessions were ended last, alone or with everyone's."""
+        """When (ms) all of the owner's sessions were ended last, alone or with everyone's."""
+        last = self._last_end(owner)
+        return None if last is None else last // 1000
+
+    def _last_end(self, owner: str) -> int | None:
         moments = (self.moment("ended", owner), self.moment("everyone", ""))
         return max((moment for moment in moments if moment is not None), default=None)
 
     def ended_since(self, owner: str, since: int, own: str) -> bool:
-        """Whether others ended all of the owner's sessions then or later."""
-        ended, mine = self.ended_at(owner), self.moment("mark", own) if own else None
-        return ended is not None and ended >= since and (mine is None or ended > mine)
+        """Whether others ended all of the owner's sessions at that moment or later."""
+        ended, mine = self._last_end(owner), self.moment("mark", own) if own else None
+        if ended is None or ended < since or (mine is not None and ended <= mine):
+            return False
+        # Where the clock was set back since then: to a request that begins from here on it is over.
+        self.run(
+            "UPDATE moments SET at = ? WHERE at > ? AND"
+            " (kind = 'everyone' OR (kind = 'ended' AND name = ?))",
+            (self.present, self.present, owner),
+        )
+        return True
 
     def clean(self, limit: int) -> int:
         """Remove rows that have ended, at most `limit` of each table; the most removed of one."""

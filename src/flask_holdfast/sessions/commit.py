@@ -1,4 +1,4 @@
-"""What becomes of a session when its request ends: one decision, then one step of the store.
+"""Carries out what `plan` decided: the steps of the store, merging, trying again, events.
 
 A write that meets another request's write is made again on top of what is there now, key
 by key; a write that meets an ended session is dropped. Either way the response goes out.
@@ -7,13 +7,12 @@ by key; a write that meets an ended session is dropped. Either way the response 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 
-from .. import settings, signals
+from .. import signals
 from ..exceptions import (
     LoginRefused,
     SessionConflict,
@@ -21,28 +20,27 @@ from ..exceptions import (
     SessionValueError,
 )
 from . import codec, ids, record, renewal
-from .binding import Binding, Client
-from .ending import end, ended_meanwhile, follow, forget, made_room
+from .binding import Client
+from .ending import end, follow, forget, made_room
 from .events import tell, tell_conflict
-from .kept import Fate, Kept
 from .merge import Changes, RawData, apply, check_size
+from .plan import CookieAction, Plan, decide
+from .policy import Policy
 from .record import Record
 from .renewal import Renewal
+from .request_facts import RequestFacts
 from .session import Session
 from .state import Rotation, State
 from .stores.base import (
     LOGOUT,
-    REVOKED,
     ROTATED,
-    UNAVAILABLE,
     Answer,
-    Limit,
     Outcome,
     Redeems,
     Store,
     Tombstone,
 )
-from .succession import Former, begins, replaced
+from .succession import Former, mark_replaced, objection
 
 #: How often a write is made again before it is given up. Each attempt loses only to
 #: another request that won, so this many must have won in a row.
@@ -52,65 +50,73 @@ ATTEMPTS = 64
 LOGIN = "login"
 
 
-_LEAVE = Kept(Fate.LEAVE)
-_DELETE = Kept(Fate.DELETE)
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a save did; `deadline` (ms) is that of the cookie to set."""
+
+    action: CookieAction
+    cookie: ids.Cookie | None = None
+    deadline: int = record.NO_DEADLINE
+
+
+LEAVE = Result(CookieAction.LEAVE)
+_DELETE = Result(CookieAction.DELETE)
 
 
 @dataclass(slots=True)
-class Keeper:
-    """Saves the session of one request. Times are milliseconds; `absolute` None: no limit.
-
-    `config` is the app's, for the settings that only some requests need.
-    """
+class Commit:
+    """Stores the session of one request. `now` gives milliseconds since 1970."""
 
     store: Store
-    config: Mapping[str, Any]
-    #: The idle timeout of a session that somebody is signed in to.
-    idle: int
-    absolute: int | None
-    signs: bool
-    client: Client
-    binding: Binding
+    policy: Policy
+    request_facts: RequestFacts
     now: Callable[[], int]
-    #: Whether no person asked for this: what it writes does not prolong the session.
-    passive: bool = False
 
-    def keep(self, session: Session, changes: Changes) -> Kept:
-        """Store what changed. Raises `SessionValueError`, `SessionLimitReached`, `LoginRefused`
-        and `StoreUnavailable`.
+    def carry_out(self, session: Session, changes: Changes) -> Result:  # noqa: PLR0912  # one for each plan
+        """Plan, and do it. Raises `SessionValueError`, `SessionLimitReached`, `LoginRefused` and
+        `StoreUnavailable`.
         """
-        data = session.preview(changes)
-        if session.state is State.LIVE:
-            return self._keep_live(session, changes, data)
-        if data and session.user_id is not None:
-            return self._log_in(session, changes)
-        if session.state is State.NEW:
-            return self._begin(session, changes, data)
-        if not data:
-            return self._log_out_unseen(session) if session.cleared else _LEAVE
-        if session.state is State.UNSTORED:
-            return self._file_unstored(session, changes)
-        return self._begin_anew(session, changes)
+        renews = Renewal.NONE
+        there = session.stored
+        if there is not None:
+            renews = self._renewal(session, there)
+            # Who it is decides, so what the answer says depends on the cookie.
+            session.touched = True
+        is_due = renews is not Renewal.NONE or session.load().rebind is not None
+        match decide(session.facts(changes, is_due=is_due)):
+            case Plan.LEAVE:
+                return LEAVE
+            case Plan.ISSUE_UNSTORED:
+                return self._unstored(session.sid)
+            case Plan.CREATE:
+                return self._create(session, session.sid, changes)
+            case Plan.FILE_UNSTORED:
+                return self._file_unstored(session, changes)
+            case Plan.REPLACE:
+                assert there is not None
+                return self._write(session, changes, there) or LEAVE
+            case Plan.ROTATE:
+                return self._move(session, changes, there, ROTATED)
+            case Plan.SIGN_OUT:
+                return self._move(session, changes, there, LOGOUT)
+            case Plan.LOG_IN:
+                return self._log_in(session, changes)
+            case Plan.END:
+                assert there is not None
+                return self._end(session, there)
+            case Plan.END_UNSEEN:
+                return self._end_unseen(session)
+            case Plan.REPLACE_ENDED:
+                return self._replace_ended(session, changes)
+            case Plan.REPLACE_OWN:
+                return self._move(session, session.news(), None, LOGOUT)
+            case Plan.DROP:
+                return self._dropped(session, Answer(Outcome.MISSING))
 
     # -- sessions without a record -----------------------------------------------------
 
-    def _begin(self, session: Session, changes: Changes, data: RawData) -> Kept:
-        """The request brought no session: one begins if there is something to keep."""
-        if data:
-            return self._create(session, session.sid, changes)
-        if not session.token_rendered:
-            return _LEAVE
-        return (
-            self._unstored(session.sid)
-            if self.signs
-            else self._create(session, session.sid, changes)
-        )
-
-    def _log_out_unseen(self, session: Session) -> Kept:
-        """A logout while the store is away: the session ends when it is back."""
-        if not self.signs or not self._is_unknown(session):
-            return _LEAVE
-        self.store.delete(session.sid, ended=Tombstone(LOGOUT, self.now()), idle=self.idle)
+    def _end_unseen(self, session: Session) -> Result:
+        self.store.delete(session.sid, ended=Tombstone(LOGOUT, self.now()), idle=self.policy.idle)
         tell(
             signals.session_revoked,
             session_id=session.sid,
@@ -120,48 +126,39 @@ class Keeper:
         )
         return _DELETE
 
-    def _begin_anew(self, session: Session, changes: Changes) -> Kept:
-        """A write on a session that is over. Not after a login in another tab: its cookie
-        would be overwritten.
-        """
-        if session.own_ends.session:
-            return self._begin_after_own_end(session)
-        answer, former = begins(self.store, session)
+    def _replace_ended(self, session: Session, changes: Changes) -> Result:
+        """Not after a login in another tab: its cookie would be overwritten."""
+        answer, former = objection(self.store, session)
         if answer is not None:
             return self._dropped(session, answer)
         return self._create(session, session.next_sid, changes, former)
 
     def _create(
         self, session: Session, sid: str, changes: Changes, former: Former | None = None
-    ) -> Kept:
+    ) -> Result:
         secret = ids.new_secret()
         fresh = self.fresh(apply(changes, {}), secret)
         fresh.former = former
-        answer = self.store.create(sid, self._bytes(fresh), idle=self._idle_of(fresh))
+        answer = self.store.create(sid, self._bytes(fresh), idle=self.policy.idle_of(fresh.user))
         return self._filed(session, sid, secret, fresh, answer)
 
-    def _file_unstored(self, session: Session, changes: Changes) -> Kept:
-        """The first write files the session under its own sid, unless it has ended since;
-        where another request was first, the changes merge.
-        """
-        if session.rotation or session.cleared:
-            # Whoever planted the cookie knows its secret: they do not come along.
-            return self._move(session, changes, None, ROTATED)
+    def _file_unstored(self, session: Session, changes: Changes) -> Result:
+        """Unless it has ended since; where another request was first, the changes merge."""
         assert session.cookie is not None
         sid, secret = session.sid, session.cookie.secret
         fresh = self.fresh(apply(changes, {}), secret)
-        answer = self.store.create(sid, self._bytes(fresh), idle=self._idle_of(fresh))
+        answer = self.store.create(sid, self._bytes(fresh), idle=self.policy.idle_of(fresh.user))
         there = record.decode(answer.data) if answer.outcome is Outcome.CONFLICT else None
         if there is None or not self._proves(session, answer):
             return self._filed(session, sid, secret, fresh, answer)
-        kept = self._write(session, changes, there, again=True)
+        result = self._write(session, changes, there, again=True)
         if there.secret != fresh.secret:
-            return kept or _LEAVE  # renewed since: another answer brings the new one
-        return kept or self._stored(sid, secret, there)
+            return result or LEAVE  # renewed since: another answer brings the new one
+        return result or self._stored(sid, secret, there)
 
     def _filed(
         self, session: Session, sid: str, secret: bytes, fresh: Record, answer: Answer
-    ) -> Kept:
+    ) -> Result:
         if answer.outcome is not Outcome.DONE:
             return self._dropped(session, answer)
         session.sid, session.filed = sid, True
@@ -170,50 +167,20 @@ class Keeper:
 
     # -- sessions with a record --------------------------------------------------------
 
-    def _keep_live(self, session: Session, changes: Changes, data: RawData) -> Kept:
-        there = session.load().record
-        assert there is not None
-        user = session.user_id
-        left = there.user is not None and user is None
-        if not data and (session.cleared or left):
-            return self._end(session, there)
-        if user is not None and (user != there.user or session.rotation is Rotation.LOGIN):
-            return self._log_in(session, changes)
-        if session.own_ends.session:
-            return self._begin_after_own_end(session)
-        if left or session.cleared or session.rotation:
-            return self._move(session, changes, there, LOGOUT if left else ROTATED)
-        if (
-            not changes
-            and session.load().rebind is None
-            and self._renewal(session, there) is Renewal.NONE
-        ):
-            return _LEAVE
-        return self._write(session, changes, there) or _LEAVE
-
-    def _begin_after_own_end(self, session: Session) -> Kept:
-        """The request has ended its own session. What it put in (a message) begins another one,
-        in which nobody is signed in.
-        """
-        said = session.assigned()
-        for key in settings.get(self.config, "SESSION_USER_KEYS"):
-            said.assigned.pop(key, None)
-        return self._move(session, said, None, LOGOUT) if said.assigned else _LEAVE
-
-    def _end(self, session: Session, there: Record) -> Kept:
+    def _end(self, session: Session, there: Record) -> Result:
         """Left empty on purpose: a logout. The answer of this request ends the cookie."""
         ended = Tombstone(LOGOUT, self.now(), there.user)
-        done = end(self.store, session.sid, there, ended, idle=self.idle)
+        done = end(self.store, session.sid, there, ended, idle=self.policy.idle)
         if not (done or session.own_ends.session):
-            return _LEAVE  # another request's business, and its answer's
-        replaced(self.store, session, there, life=self.idle, unsaid=not done)
-        if session.token_rendered and self.signs:
+            return LEAVE  # another request's business, and its answer's
+        mark_replaced(self.store, session, there, life=self.policy.idle, unsaid=not done)
+        if session.token_rendered and self.policy.signs:
             return self._unstored(session.next_sid)
         return _DELETE
 
     def _write(
         self, session: Session, changes: Changes, there: Record, *, again: bool = False
-    ) -> Kept | None:
+    ) -> Result | None:
         """Replace the record, merging with whoever was first. None: it is written, and the
         cookie stays, as it must where another request left something.
         """
@@ -234,8 +201,8 @@ class Keeper:
                 session.sid,
                 self._bytes(after, there),
                 etag=there.etag,
-                idle=self._idle_of(after),
-                slide=not self.passive,
+                idle=self.policy.idle_of(after.user),
+                slide=not self.request_facts.is_passive,
             )
             if answer.outcome is Outcome.DONE:
                 tell_conflict(session.sid, conflicts, changes, seen, there, after)
@@ -252,17 +219,16 @@ class Keeper:
         """What to do about the secret of `there`. Nothing on a request that no person asked
         for: its answer may go to a script that drops it.
         """
-        age = settings.get(self.config, "SESSION_RENEW_SECRET_AFTER")
-        if (age is None and there.previous is None) or self.passive:
+        after = self.policy.renew_after
+        if (after is None and there.previous is None) or self.request_facts.is_passive:
             return Renewal.NONE
         if session.state is not State.LIVE or session.cookie is None:
             return Renewal.NONE
-        after = None if age is None else int(age * 1000)
         return renewal.decide(session.cookie, there, after=after, now=self.now())
 
     # -- moving to another sid ---------------------------------------------------------
 
-    def _move(self, session: Session, changes: Changes, there: Record | None, why: str) -> Kept:
+    def _move(self, session: Session, changes: Changes, there: Record | None, why: str) -> Result:
         """The same session under a new sid: a logout that leaves data, a privilege change."""
         secret = ids.new_secret()
         if why == LOGOUT and there is not None:
@@ -288,7 +254,7 @@ class Keeper:
 
         return self._rotate(session, changes, session.sid, there, build, secret=secret, why=why)
 
-    def _log_in(self, session: Session, changes: Changes) -> Kept:
+    def _log_in(self, session: Session, changes: Changes) -> Result:
         """Somebody signed in, or proved to be the same once more.
 
         An anonymous session's data come along, and the same user's own; somebody else
@@ -302,10 +268,10 @@ class Keeper:
             self._forget(first, session.sid)
         # A sid that this response made up is nobody's: it leaves nothing behind.
         old_sid = session.sid if session.cookie is not None else ""
-        if session.state is State.HELD and first is not None and first.user != user:
-            # Another user's session, held from this client: it is left alone.
+        if session.state is State.CHALLENGED and first is not None and first.user != user:
+            # Another user's session, challenged from this client: it is left alone.
             first, old_sid = None, ""
-        if not self.signs and self._is_unknown(session):
+        if not self.policy.signs and session.is_unknown:
             old_sid = ""  # nor does one end whose cookie nobody can check
         secret = ids.new_secret()
 
@@ -319,7 +285,7 @@ class Keeper:
             after.user, after.owner = user, record.owner_of(user)
             after.authenticated = self.now()
             after.remember = session.remember
-            self.bind(after, self.client)
+            self.bind(after, self.request_facts.client)
             return after
 
         return self._rotate(session, changes, old_sid, first, build, secret=secret, why=LOGIN)
@@ -334,9 +300,9 @@ class Keeper:
         *,
         secret: bytes,
         why: str,
-    ) -> Kept:
+    ) -> Result:
         now, new_sid = self.now(), session.next_sid
-        limit = self.limit() if why == LOGIN else None
+        limit = self.policy.limit if why == LOGIN else None
         seen = there
         for conflicts in range(ATTEMPTS):
             after = build(there)
@@ -350,27 +316,25 @@ class Keeper:
                 there.user if there else None,
                 new_sid if follows else None,
             )
-            started = self.now()
             answer = self.store.rotate(
                 old_sid,
                 new_sid,
                 self._bytes(after, there),
                 etag=there.etag if there else None,
-                idle=self._idle_of(after),
+                idle=self.policy.idle_of(after.user),
                 ended=ended,
-                waited=0 if kept else max(0, started - session.opened) + 1,
+                began=None if kept else session.began,
                 own=session.own_ends.last_of(after.owner),
                 limit=limit,
                 redeems=Redeems(after.remember) if after.remember else None,
             )
             if answer.outcome is Outcome.DONE:
                 tell_conflict(old_sid, conflicts, changes, seen, there, after)
-                made_room(self.store, answer.evicted, after, ended, idle=self.idle)
-                slow = not kept and self.now() > started
-                if slow and self._ended_meanwhile(session, after.owner):
-                    return self._refused_late(session, why)
+                made_room(self.store, answer.evicted, after, ended, idle=self.policy.idle)
                 before = there or seen
-                replaced(self.store, session, before, life=self.idle, unsaid=there is None)
+                mark_replaced(
+                    self.store, session, before, life=self.policy.idle, unsaid=there is None
+                )
                 if there is None:
                     tell(signals.session_created, session_id=new_sid, user_id=after.user)
                 return self._moved(session, old_sid, secret, after, why)
@@ -397,38 +361,21 @@ class Keeper:
     def _forget(self, left: Record, sid: str) -> None:
         """End the remember cookie of a session, `sid`, that is being left."""
         ended = Tombstone(LOGOUT, self.now(), left.user)
-        forget(self.store, left.remember, ended, idle=self.idle, but=sid)
+        forget(self.store, left.remember, ended, idle=self.policy.idle, but=sid)
 
-    def limit(self) -> Limit | None:
-        most = settings.get(self.config, "SESSION_MAX_PER_USER")
-        if most is None:
-            return None
-        action = settings.get(self.config, "SESSION_MAX_PER_USER_ACTION")
-        return Limit(most, refuses=action == "refuse")
-
-    def _ended_meanwhile(self, session: Session, owner: str) -> bool:
-        own = session.own_ends.last_of(owner)
-        return ended_meanwhile(self.store, owner, session.next_sid, session.opened, own, self.now)
-
-    def _refused_late(self, session: Session, why: str) -> Kept:
-        """What was filed a moment ago ends before its cookie reached anybody."""
-        gone = Tombstone(REVOKED, self.now())
-        self.store.delete(session.next_sid, ended=gone, idle=self.idle)
-        return self._not_filed(session, Answer(Outcome.REFUSED), why)
-
-    def _not_filed(self, session: Session, answer: Answer, why: str) -> Kept:
+    def _not_filed(self, session: Session, answer: Answer, why: str) -> Result:
         """The session does not go on. Raises `LoginRefused` where a view has signed somebody in:
         its answer says that they are. A remember cookie that ended meanwhile is nobody's claim.
         """
-        kept = self._dropped(session, answer)
+        result = self._dropped(session, answer)
         by_cookie = session.remember is not None and session.rotation is not Rotation.LOGIN
         if why == LOGIN and not by_cookie:
             raise LoginRefused("all sessions of this user were ended while the login was under way")
-        return kept
+        return result
 
     def _moved(
         self, session: Session, old_sid: str, secret: bytes, after: Record, why: str
-    ) -> Kept:
+    ) -> Result:
         session.sid, session.filed = session.next_sid, True
         if session.cookie is not None:  # else nobody knew the id from before
             tell(
@@ -445,16 +392,10 @@ class Keeper:
     def _bytes(self, after: Record, before: Record | None = None) -> bytes:
         """The record as it is filed, in place of `before`. Raises `SessionTooLarge`."""
         encoded = record.encode(after)
-        limit = settings.get(self.config, "SESSION_MAX_BYTES")
+        limit = self.policy.max_bytes
         if limit is not None and len(encoded) > limit:  # else the data alone is below it too
             check_size(after.data, before.data if before else {}, limit)
         return encoded
-
-    @staticmethod
-    def _is_unknown(session: Session) -> bool:
-        """Whether it cannot be asked now if there is a session, and whose."""
-        tombstone = session.load().tombstone
-        return tombstone is not None and tombstone.why == UNAVAILABLE
 
     def _proves(self, session: Session, answer: Answer) -> bool:
         """Whether the request's cookie is one of the session that the store answers with.
@@ -465,47 +406,40 @@ class Keeper:
             return False
         return there.proved_by(ids.secret_hash(session.cookie.secret), self.now())
 
-    def _idle_of(self, filed: Record) -> int:
-        """The idle timeout of this record."""
-        if filed.user is not None:
-            return self.idle
-        seconds = settings.get(self.config, "SESSION_ANONYMOUS_LIFETIME")
-        return self.idle if seconds is None else int(seconds * 1000)
-
     def fresh(self, data: RawData, secret: bytes) -> Record:
         """A record that begins now, anonymous."""
-        now = self.now()
+        now, absolute, client = self.now(), self.policy.absolute, self.request_facts.client
         return Record(
             etag=record.new_etag(),
             secret=ids.secret_hash(secret),
-            deadline=record.NO_DEADLINE if self.absolute is None else now + self.absolute,
+            deadline=record.NO_DEADLINE if absolute is None else now + absolute,
             owner="",
             mark="",
             version=record.VERSION,
             created=now,
-            client=(self.client.ip, self.client.agent),
+            client=(client.ip, client.agent),
             data=data,
         )
 
     def bind(self, after: Record, client: Client) -> None:
         after.client = (client.ip, client.agent)
-        after.mark = self.binding.mark(client)
+        after.mark = self.policy.binding.mark(client)
 
-    def _unstored(self, sid: str) -> Kept:
+    def _unstored(self, sid: str) -> Result:
         cookie = ids.Cookie(ids.Kind.UNSTORED, sid, self.now(), ids.new_secret())
-        return Kept(Fate.SET, cookie)
+        return Result(CookieAction.SET, cookie)
 
-    def _stored(self, sid: str, secret: bytes, filed: Record) -> Kept:
+    def _stored(self, sid: str, secret: bytes, filed: Record) -> Result:
         kind = ids.Kind.STORED if filed.user is None else ids.Kind.SIGNED_IN
         permanent = record.is_permanent(filed.data)
         cookie = ids.Cookie(kind, sid, self.now(), secret, permanent)
-        return Kept(Fate.SET, cookie, filed.deadline)
+        return Result(CookieAction.SET, cookie, filed.deadline)
 
-    def _dropped(self, session: Session, answer: Answer) -> Kept:
+    def _dropped(self, session: Session, answer: Answer) -> Result:
         """Gone means gone: nothing is written, no cookie is sent, the response goes out."""
         tombstone = answer.tombstone or session.load().tombstone
         reason = tombstone.why if tombstone else "expired"
         if answer.outcome in (Outcome.REFUSED, Outcome.FULL):
             reason = answer.outcome.value
         tell(signals.session_gone, logging.WARNING, session_id=session.sid, reason=reason)
-        return _LEAVE
+        return LEAVE

@@ -13,6 +13,7 @@ from flask_login import login_user, logout_user
 
 from flask_holdfast import signals
 from flask_holdfast.sessions.ids import CookieSigner, Kind
+from flask_holdfast.sessions.policy import signer_of
 from flask_holdfast.sessions.stores.base import LOGOUT, REVOKED
 from tests.sessions.site import COOKIE, FIREFOX, SAFARI, Site, Tab, User, ours, sign_out
 
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 INTERIM = f"{COOKIE}-interim"
 
 
-def held(site: Site, *, remember: bool = False) -> tuple[Tab, Tab]:
-    """Ada's tab, and one from where her session is held."""
+def challenged(site: Site, *, remember: bool = False) -> tuple[Tab, Tab]:
+    """Ada's tab, and one from where her session is challenged."""
     tab, other = site.tab(agent=FIREFOX), site.tab(agent=SAFARI)
     tab.log_in("ada", remember=remember)
     tab.set(draft="private")
@@ -50,7 +51,7 @@ LEAVE: dict[str, Callable[[Site], object]] = {
 class TestSigningOut:
     @pytest.mark.parametrize("way", LEAVE)
     def test_ends_it_for_good(self, site: Site, way: str) -> None:
-        tab, other = held(site)
+        tab, other = challenged(site)
         sid = tab.sid()
 
         answer = other.run(lambda: LEAVE[way](site))
@@ -62,7 +63,7 @@ class TestSigningOut:
         assert ended.why == (REVOKED if way == "SessionManager.revoke_session" else LOGOUT)
 
     def test_keeps_the_message_for_the_next_page(self, site: Site) -> None:
-        _, other = held(site)
+        _, other = challenged(site)
 
         other.run(clear_and_flash)
 
@@ -70,21 +71,21 @@ class TestSigningOut:
         assert other.run(get_flashed_messages).value == ["You are signed out"]
 
     def test_is_not_reading_or_removing_something_else(self, site: Site) -> None:
-        tab, other = held(site)
+        tab, other = challenged(site)
 
         other.run(lambda: (session.get("_user_id"), session.pop("draft", None)))
 
         assert tab.who() == "ada"
 
     def test_by_the_remember_cookie_that_came_along_signs_nobody_in_again(self, site: Site) -> None:
-        tab, other = held(site, remember=True)
+        tab, other = challenged(site, remember=True)
         other.run(sign_out)
         tab.cookie = None
 
         assert tab.who() is None
 
     def test_leaves_nothing_behind(self, site: Site) -> None:
-        _, other = held(site)
+        _, other = challenged(site)
         other.set(cart=1)
 
         other.run(sign_out)
@@ -93,10 +94,26 @@ class TestSigningOut:
         assert other.client.get_cookie(INTERIM) is None
         assert other.data() == {}
 
+    def test_and_signing_in_as_another_user_at_once_signs_that_one_in(self, site: Site) -> None:
+        tab, other = challenged(site)
+        sid = tab.sid()
+
+        def change_user() -> None:
+            logout_user()
+            login_user(User("eve"))
+
+        other.run(change_user)
+
+        assert other.who() == "eve"
+        assert tab.who() is None
+        ended = site.manager.why_ended(sid)
+        assert ended is not None
+        assert ended.why == LOGOUT
+
 
 class TestWhatIsWrittenThere:
     def test_is_there_at_the_next_request_and_in_no_other_session(self, site: Site) -> None:
-        tab, other = held(site)
+        tab, other = challenged(site)
 
         other.set(state="of the first step")
 
@@ -108,7 +125,7 @@ class TestWhatIsWrittenThere:
 
     def test_goes_on_to_the_second_step_of_a_login(self, site: Site) -> None:
         """OAuth: the state that was kept is what the answer is checked against."""
-        _, other = held(site)
+        _, other = challenged(site)
         other.set(state="xyz", next="/orders")
 
         def second_step() -> None:
@@ -123,7 +140,7 @@ class TestWhatIsWrittenThere:
         assert site.manager.get_session_stats()["total_sessions"] == 1
 
     def test_does_not_write_over_what_the_challenged_session_has(self, site: Site) -> None:
-        _, other = held(site)
+        _, other = challenged(site)
         other.set(draft="of nobody", cart=1)
 
         other.log_in("ada")
@@ -133,7 +150,7 @@ class TestWhatIsWrittenThere:
     def test_goes_along_with_another_user_and_the_challenged_session_is_left_alone(
         self, site: Site
     ) -> None:
-        tab, other = held(site)
+        tab, other = challenged(site)
         other.set(cart=1)
 
         other.log_in("eve")
@@ -156,7 +173,7 @@ class TestWhatIsWrittenThere:
         assert tab.data() == {}
 
     def test_is_not_taken_over_by_a_login_after_a_clear(self, site: Site) -> None:
-        _, other = held(site)
+        _, other = challenged(site)
         other.set(cart=1)
 
         def clear_and_log_in() -> None:
@@ -173,7 +190,7 @@ def test_the_log_says_once_that_it_is_challenged_and_never_that_it_expired(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "flask_holdfast.sessions")
-    _, other = held(site)
+    _, other = challenged(site)
     caplog.clear()
 
     for number in range(3):
@@ -193,7 +210,7 @@ class TestTheIdleTime:
     ) -> None:
         """A thief who sends no User-Agent kept it alive."""
         site.app.permanent_session_lifetime = timedelta(seconds=100)
-        tab, other = held(site)
+        tab, other = challenged(site)
         site.app.permanent_session_lifetime = timedelta(seconds=1800)
         other.client.environ_base["HTTP_USER_AGENT"] = agent or ""
         if agent is None:
@@ -236,7 +253,7 @@ class TestTheIdleTime:
 
 def ours_sid(tab: Tab) -> str:
     """The sid in the tab's cookie, without a request."""
-    signer = tab.site.interface._signer(tab.site.app)
+    signer = signer_of(tab.site.app)
     assert signer is not None
     cookie = signer.loads(tab.cookie or "")
     assert cookie is not None
@@ -244,7 +261,7 @@ def ours_sid(tab: Tab) -> str:
 
 
 def test_a_challenged_session_is_not_valid_for_a_stream(site: Site) -> None:
-    _, other = held(site)
+    _, other = challenged(site)
     other.set(cart=1)
 
     assert other.run(lambda: (session.get("cart"), ours().still_valid())).value == (1, False)
@@ -279,7 +296,7 @@ def test_flask_logins_own_look_at_the_client_is_no_sign_out(
 ) -> None:
     """With "strong" it removes the user's key from what is another session here."""
     site = make_site(SESSION_PROTECTION=mode)
-    tab, other = held(site, remember=True)
+    tab, other = challenged(site, remember=True)
     other.run(lambda: flash("Please sign in"))
 
     assert other.who() is None

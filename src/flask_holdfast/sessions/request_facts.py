@@ -5,21 +5,18 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator
 
-from flask import Flask, Request
+from flask import Request
 
-from .. import settings
 from ..credentials import cookies_in
 from .binding import Client
 from .ids import new_sid
 from .stores.base import OWN
-from .stores.budget import Budget
 
 
-class Visit:
-    """One request to `app`. `is_passive` judges whether no person asked for it."""
+class RequestFacts:
+    """Facts about one request. `is_passive` judges whether no person asked for it."""
 
-    def __init__(self, app: Flask, request: Request, is_passive: Callable[[Request], bool]) -> None:
-        self.app = app
+    def __init__(self, request: Request, is_passive: Callable[[Request], bool]) -> None:
         self.request = request
         self._is_passive = is_passive
 
@@ -30,11 +27,6 @@ class Visit:
     @functools.cached_property
     def is_passive(self) -> bool:
         return self._is_passive(self.request)
-
-    @functools.cached_property
-    def budget(self) -> Budget:
-        """What this request may wait for its session, from the first question to the last."""
-        return Budget(settings.get(self.app.config, "REDIS_TIMEOUT"))
 
     def cookies_named(self, name: str) -> Iterator[str]:
         """The values of all cookies of that name: ours are never quoted, and need no more

@@ -1,0 +1,213 @@
+"""Which session a request has: the cookie that names it, and what the store says of it.
+
+Nothing is found out before it is asked for: most requests ask for nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import msgspec
+
+from . import ids
+from .loading import Loader, raise_if_away
+from .record import NO_DEADLINE, Record, owner_of
+from .request_facts import OwnEnds
+from .state import NOTHING, Challenged, Found, Loaded, State
+from .stores.base import OVER, UNAVAILABLE
+
+
+class SessionIdentity:
+    """The session of one request, without its data. `loader` finds and fetches it."""
+
+    #: What is known of the session. Like the next three it is found out when something is
+    #: first asked for.
+    state: State
+    #: The genuine cookie that the request brought.
+    cookie: ids.Cookie | None
+    #: The session's public name. Not a credential.
+    sid: str
+    #: Whether its cookie is the interim cookie, unless somebody signs in.
+    interim: bool
+
+    #: True once the save filed it, new or under another sid.
+    filed = False
+    #: What `still_valid` was told of a session that the request itself never touched.
+    _glimpsed: Loaded | None = None
+
+    def __init__(
+        self, state: State | None, cookie: ids.Cookie | None, loader: Loader | None, opened: int
+    ) -> None:
+        #: What finds and fetches it; None for a session of no request.
+        self.loader = loader
+        if state is not None or loader is None:
+            self._become(Found(state or State.NEW, cookie))
+        #: The session that the cookie names, where that is challenged from this client. Then this
+        #: session is another one, with the interim cookie.
+        self.challenged: Challenged | None = None
+        #: When the request began, in milliseconds since 1970.
+        self.opened = opened
+        #: What this request itself ended, before it was saved.
+        self.own_ends = OwnEnds()
+        #: The id of the remember cookie that belongs to this session.
+        self.remember: str | None = None
+        self._loaded = NOTHING
+
+    def _become(self, found: Found) -> None:
+        self.state, self.cookie, self.interim = found
+        self.sid = found.cookie.sid if found.cookie else ids.new_sid()
+
+    def __getattr__(self, name: str) -> object:
+        # Python asks this for what is not there yet.
+        if name in {"state", "cookie", "sid", "interim"}:
+            loader = self.__dict__.get("loader")
+            if loader is not None:
+                self._become(loader.find())
+                return self.__dict__[name]
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.sid} {self.state.value}>"
+
+    @property
+    def was_asked_for(self) -> bool:
+        """Whether anything looked at this session, if only at its cookie."""
+        return "state" in self.__dict__
+
+    @property
+    def is_known(self) -> bool:
+        """Whether what is stored of this session is known, so that reading asks nobody."""
+        return self.state is not State.UNASKED
+
+    # -- what the store knows ----------------------------------------------------------
+
+    def load(self) -> Loaded:
+        """Ask the store, once. Raises `StoreUnavailable`."""
+        if self.state is State.UNASKED and self.loader is not None and self.cookie is not None:
+            loaded = self.loader.fetch(self.cookie, self.opened)
+            if loaded.state is State.CHALLENGED:
+                loaded = self._step_aside(self.loader, Challenged(self.cookie, loaded))
+            self._take(loaded)
+        return self._loaded
+
+    def _take(self, loaded: Loaded) -> None:
+        self._loaded, self.state = loaded, loaded.state
+        if loaded.record is not None:
+            self.remember = loaded.record.remember
+
+    def _step_aside(self, loader: Loader, challenged: Challenged) -> Loaded:
+        """Leave a challenged session alone, and go on as the interim session. Raises
+        `StoreUnavailable`.
+        """
+        interim = loader.find_interim()
+        degraded = challenged.loaded.degraded
+        loaded = msgspec.structs.replace(NOTHING, state=interim.state, degraded=degraded)
+        if interim.state is State.UNASKED and interim.cookie is not None:
+            loaded = loader.fetch(interim.cookie, self.opened)
+        self.challenged = challenged
+        self._become(interim)
+        return loaded
+
+    @property
+    def stored(self) -> Record | None:
+        """The record of a live session, as it was when the request began. Asks the store."""
+        loaded = self.load()
+        return loaded.record if self.state is State.LIVE else None
+
+    @property
+    def stored_user_id(self) -> str | None:
+        """Whose session this was when the request began."""
+        record = self.stored
+        return record.user if record else None
+
+    @property
+    def degraded(self) -> bool:
+        """Whether a fallback answers for this session, as its store is away: it may have been
+        ended elsewhere, and nobody here would know. Asks the store.
+        """
+        return self.load().degraded or (self.loader is not None and self.loader.store.degraded)
+
+    def expires_in(self) -> tuple[float | None, float | None]:
+        """Seconds until the idle and the absolute end; None for what has no end.
+
+        (None, None) for a session of which nothing is stored. Does not count as activity.
+        """
+        record = self.stored
+        if record is None:
+            return None, None
+        deadline = record.deadline
+        absolute = None if deadline == NO_DEADLINE else (deadline - self._loaded.at) / 1000
+        return self._loaded.idle_left / 1000, absolute
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether it cannot be asked now if there is a session, and whose. Asks the store."""
+        tombstone = self.load().tombstone
+        return tombstone is not None and tombstone.why == UNAVAILABLE
+
+    @property
+    def may_be_replaced(self) -> bool:
+        """Whether what is written now starts another session, under `next_sid`.
+
+        It was over when the request came. `succession` knows what stands against it.
+        """
+        if self.state is not State.GONE or self.cookie is None:
+            return False
+        if self._loaded.tombstone is not None:
+            return self._loaded.tombstone.why in OVER
+        return not self._loaded.lives or self.cookie.kind is not ids.Kind.SIGNED_IN
+
+    # -- where it goes on --------------------------------------------------------------
+
+    @property
+    def current_user(self) -> str | None:
+        """Whose session this is, as the data says now. Asks the store, and is no touch."""
+        raise NotImplementedError
+
+    @property
+    def next_sid(self) -> str:
+        """The sid that this session goes on under if this response rotates it: one for each
+        user who may be signed in then, the same whenever it is asked for. Asks the store.
+        """
+        return ids.placed(self._next_sid, owner_of(self.current_user))
+
+    @functools.cached_property
+    def _next_sid(self) -> str:
+        return ids.new_sid()
+
+    # -- whether it still stands -------------------------------------------------------
+
+    def still_valid(self) -> bool:
+        """Ask the store now whether the session that this request is answered for still
+        stands: for a stream or a socket, from time to time. No touch, and nothing slides.
+
+        True while it is there, is the same user's, and is not challenged; where this request
+        rotated it, under its new sid. True too where nothing is stored and nobody is signed
+        in. Works after the response began, without a context too, on the session object
+        itself. Raises `StoreUnavailable`: then it is not known.
+        """
+        if self.state is State.UNASKED:
+            return self._stands_unread()
+        if not self.filed and (self.state is not State.LIVE or self.challenged):
+            is_over = self.state in (State.GONE, State.CHALLENGED) or self.challenged is not None
+            return not is_over and self.current_user is None
+        return self._stands(self.current_user)
+
+    def _stands_unread(self) -> bool:
+        """The answer for a session that only `still_valid` asks for. Its secret is judged the
+        first time only: it may be renewed while the stream goes on.
+        """
+        if self._glimpsed is None:
+            assert self.loader is not None
+            assert self.cookie is not None
+            glimpsed = self.loader.fetch(self.cookie, self.opened, slide=False)
+            raise_if_away(glimpsed.tombstone)
+            self._glimpsed = glimpsed
+            return glimpsed.state is State.LIVE
+        record = self._glimpsed.record
+        live = self._glimpsed.state is State.LIVE and record is not None
+        return live and self._stands(record.user if record else None)
+
+    def _stands(self, user: str | None) -> bool:
+        assert self.loader is not None
+        return self.loader.stands(self.sid, user)

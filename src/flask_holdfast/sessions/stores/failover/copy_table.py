@@ -1,0 +1,367 @@
+"""The copies of a host: a table of those that the time without a store needs, and the journals in
+which its processes note copies until then. Here each is checked against what has ended.
+"""
+
+from __future__ import annotations
+
+import time
+import zlib
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from ....exceptions import StoreUnavailable
+from ...record import head
+from ..base import Answer, Outcome
+from .host import PAGE, TROUBLE, HostStore
+from .journal import AHEAD, FileJournal, Journal, Kind, seen_at
+from .shared_state import FileTable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from ..sqlite.transaction import Step
+    from .journal import Note
+
+#: How many endings are remembered that the store knows of.
+_RECENT = 10_000
+#: Seconds to wait for others at the file, on the way to a journal.
+_A_LOOK = 0.05
+#: One in so many copies and ends clears out what is too old to be believed.
+_CLEARED = 64
+
+
+class CopyTable(HostStore):
+    """A host with copies: see `Replica`."""
+
+    def __init__(
+        self,
+        path: Path | None,
+        *,
+        max_age: int = 300_000,
+        most: int = 64 * 1024 * 1024,
+        clock: Callable[[], float] = time.time,
+        timeout: float = 5.0,
+    ) -> None:
+        # What has ended is remembered for longer than any copy of it is believed.
+        window = max(max_age, 60_000) + 60_000
+        # A quarter for the journals, and for what they take above that in a bad moment.
+        noted = most // 4 if max_age else 0
+        most -= noted * 5 // 4
+        super().__init__(path, most=most, window=window, clock=clock, timeout=timeout)
+        self.max_age = max_age
+        self._noted = 0
+        self._journal = (
+            FileJournal(self._path, most=noted, lasts=max_age, tag=self._tag_of_journals)
+            if path is not None
+            else Journal(most=noted, lasts=max_age)
+        )
+        self._made = FileTable(self._path.with_suffix(".made")) if path is not None else None
+
+    # -- while the store is well -------------------------------------------------------
+
+    def note(
+        self, sid: str, data: bytes, *, idle_left: int, asked: int, was: str | None = None
+    ) -> None:
+        """Note a copy of what the store answered to a question `asked` then (ms); with `was` of what
+        was written over that etag, and is there since the answer.
+        """
+        if self._journal.is_loaded:
+            self._journal.forget()
+        self._append(Kind.COPY, sid, data, asked, idle_left, was or "")
+
+    def made_until(self, etag: bytes, changes: int) -> int:
+        """Until when (ms) a copy needs no confirmation that another process has made, after so many
+        `changes`; 0 if none has.
+        """
+        if self._made is None:
+            return 0
+        try:
+            return self._made.get(etag, zlib.crc32(self._tag.encode(), changes))
+        except OSError:
+            return 0
+
+    def made(self, etag: bytes, until: int, changes: int) -> None:
+        """Tell the other processes of a copy that was noted."""
+        if self._made is not None:
+            with suppress(OSError):
+                self._made.put(etag, until, zlib.crc32(self._tag.encode(), changes))
+
+    def note_gone(self, sid: str, *, ended: bool) -> None:
+        """Note that the store does not have that session any more, or says that it has `ended`."""
+        if self.max_age:
+            self._append(Kind.ENDED if ended else Kind.GONE, sid, b"", self._now(), 0, "")
+
+    def _append(
+        self, kind: Kind, sid: str, data: bytes, asked: int, idle_left: int, was: str
+    ) -> None:
+        moments = asked, self._now()
+        try:
+            self._journal.append(kind, sid, data, moments=moments, idle_left=idle_left, was=was)
+        except OSError as cause:
+            raise _trouble("no copy can be noted") from cause
+
+    def _tag_of_journals(self) -> str:
+        """It says so in the file of the host, which may be another one by now."""
+        try:
+            with self.soon(_A_LOOK), self._read():
+                pass
+        except StoreUnavailable:
+            if not self._tag:
+                raise
+        return self._tag
+
+    def changes(self) -> int:
+        """Another number each time that copies were voided, or a server lost its data."""
+        return self._glance(2)
+
+    def _changed(self) -> None:
+        self._flag[2] = (self._flag[2] + 1) % 256
+
+    def distrust(self) -> None:
+        """Believe no copy any more: an ending could not be written down beside them."""
+        self._flag[1] = 1
+
+    @property
+    def is_trusted(self) -> bool:
+        return not self._flag[1]
+
+    def _trust_again(self, step: Step) -> None:
+        """From now on copies are believed: those that are made from now on."""
+        step.run("DELETE FROM copies")
+        step.run("DELETE FROM moments WHERE kind = 'void'")
+        step.note("void", str(time.monotonic_ns()), self.window)
+        self._changed()
+        self._flag[1] = 0
+
+    # -- out of the journals -----------------------------------------------------------
+
+    def load_copies(self) -> None:
+        """Read the journals, if that was not done yet: better before this thread has its turn at the
+        file, as it takes a while.
+        """
+        if not self._journal.is_loaded:
+            with self._read() as step:
+                tags = self._tags(step)
+            self._load(tags)
+
+    @staticmethod
+    def _tags(step: Step) -> set[str]:
+        return {tag for (tag,) in step.run("SELECT tag FROM journals")}
+
+    def _load(self, tags: set[str]) -> None:
+        try:
+            self._journal.load(tags)
+        except OSError as cause:
+            raise _trouble("the copies of this host cannot be read") from cause
+
+    def _take_one(self, step: Step, sid: str) -> None:
+        """Bring into the table what the journals say of this session."""
+        self._load(self._tags(step))
+        note = self._journal.get(sid)
+        if note is not None and not note.taken:
+            self._take(step, note, self._void(step))
+
+    def _take_those(
+        self, step: Step, which: Callable[[Note], bool], *, most: int, limit: int = -1
+    ) -> None:
+        """The same of all such sessions, the latest first: `limit` of them, and as many as leave
+        room; `most` bytes at most.
+        """
+        self._load(self._tags(step))
+        void = self._void(step)
+        for note in reversed(self._journal.notes()):
+            if note.taken:
+                continue
+            if note.kind is Kind.COPY:
+                if not which(note):
+                    continue
+                if limit == 0 or most < 0:
+                    return
+            size = self._take(step, note, void)
+            most -= size
+            limit -= size > 0
+
+    def _take(self, step: Step, note: Note, void: int) -> int:
+        """How many bytes were brought."""
+        note.taken = True
+        sid = note.sid
+        there = step.run("SELECT seen, data FROM copies WHERE sid = ?", (sid,)).fetchone()
+        if note.kind is not Kind.COPY:
+            if there is not None and there[0] <= note.noted:
+                self.drop(sid, ended=note.kind is Kind.ENDED)
+            return 0
+        if note.order <= void or not step.now - self.max_age < note.seen <= step.now + AHEAD:
+            return 0
+        data = self._journal.data(note)
+        if data is None:
+            return 0
+        if there is not None and there[0] <= step.now + AHEAD:
+            is_same = there[0] == note.seen and there[1] == data
+            if is_same or there[0] > note.seen:
+                return 0
+        self.keep(
+            sid,
+            data,
+            idle_left=note.idle_left,
+            asked=note.asked,
+            was=note.was or None,
+            seen=note.seen,
+        )
+        return len(data)
+
+    @staticmethod
+    def _void(step: Step) -> int:
+        """Until when what was noted is void, by the clock of `Note.order`."""
+        row = step.run("SELECT name FROM moments WHERE kind = 'void'").fetchone()
+        return int(row[0]) if row is not None else -1
+
+    # -- the table ---------------------------------------------------------------------
+
+    def keep(
+        self,
+        sid: str,
+        data: bytes,
+        *,
+        idle_left: int,
+        asked: int,
+        was: str | None = None,
+        seen: int | None = None,
+        settled: bool = False,
+    ) -> bool:
+        """Keep a copy, as `note` says, in the table. `seen`: since when it is known, where
+        that was worked out before. `settled`: it has just gone back to a server that is known to be the one that is
+        there.
+
+        False for what has ended here meanwhile, and for what is older than the copy that is
+        there: answers may come in another order than they were given.
+        """
+        with self._write(clean=0) as step:
+            record = head(data)
+            if self._has_ended(step, sid, record.owner, asked):
+                return False  # of one alone there is a tombstone, which counts before any copy
+            seen = seen_at(asked, step.now, was) if seen is None else seen
+            there = step.run("SELECT seen, was, data FROM copies WHERE sid = ?", (sid,)).fetchone()
+            if there is not None and there[0] > step.now + AHEAD:
+                there = None
+            if there is not None and there[2] != data:
+                if not settled and step.look(sid) != Answer(Outcome.MISSING):
+                    return False  # it is what the session here was made of, and merges on
+                if there[0] > seen or there[1] == record.etag:
+                    return False
+            elif there is not None:
+                seen, was = max(seen, there[0]), there[1]
+            self._clear(step)
+            lost = step.run(
+                "SELECT 1 FROM servers WHERE tag IN ('', ?) AND lost_at >= ?",
+                (sid[:2], asked + settled),
+            ).fetchone()
+            step.run(
+                "INSERT OR REPLACE INTO copies (sid, owner, expires, seen, was, lost, data)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (sid, record.owner, seen + idle_left, seen, was or "", bool(lost), data),
+            )
+            if lost:
+                self._return_if_lost()
+            return True
+
+    @staticmethod
+    def _has_ended(step: Step, sid: str, owner: str, asked: int) -> bool:
+        """Whether it ended since it was asked for, with all of its owner's or with everyone's, or
+        may have ended, as copies were void since then.
+        """
+        if step.run("SELECT 1 FROM moments WHERE kind = 'void' AND at > ?", (asked,)).fetchone():
+            return True
+        for kind, name in (("ended", owner), ("everyone", "")):
+            at = step.moment(kind, name)
+            if at is None or at < asked:
+                continue
+            spared = step.run(
+                "SELECT 1 FROM spared WHERE kind = ? AND name = ? AND sid = ? AND since < ?",
+                (kind, name, sid, asked),
+            ).fetchone()
+            if spared is None:
+                return True
+        return False
+
+    @staticmethod
+    def _spare(step: Step, kind: str, name: str, sid: str | None) -> None:
+        """All are about to end but `sid`; whoever was spared before is not any more."""
+        before = step.run(
+            "SELECT sid, since FROM spared WHERE kind = ? AND name = ?", (kind, name)
+        ).fetchone()
+        step.run("DELETE FROM spared WHERE kind = ? AND name = ?", (kind, name))
+        if sid is not None:
+            since = step.moment(kind, name) or -1
+            if before is not None and before[0] == sid:
+                since = before[1]  # it was spared that time too
+            step.run("INSERT INTO spared VALUES (?, ?, ?, ?)", (kind, name, sid, since))
+
+    def _return_if_lost(self) -> None:
+        """The table has copies that a server lost: from now on they go back."""
+        raise NotImplementedError
+
+    def drop(self, sid: str, *, ended: bool) -> None:
+        """Forget a copy: the store does not have that session any more.
+
+        One that a server lost with its data stays, unless the store says that it has `ended`.
+        """
+        with self._read() as step:
+            copy = step.run("SELECT lost FROM copies WHERE sid = ?", (sid,)).fetchone()
+            if copy is None or (copy[0] and not ended):
+                return
+        with self._write(clean=0) as step:
+            step.run("DELETE FROM copies WHERE sid = ? AND (? OR NOT lost)", (sid, ended))
+
+    def _clear(self, step: Step) -> None:
+        """Now and then: let go of copies that nobody would believe, and of endings."""
+        self._noted += 1
+        if self._noted % _CLEARED != 1:
+            return
+        step.clean(_CLEARED * 2)
+        step.run(
+            "DELETE FROM copies WHERE seen <= ? AND sid NOT IN (SELECT sid FROM sessions)",
+            (step.now - self.max_age,),
+        )
+        step.run("DELETE FROM endings WHERE at <= ? AND NOT owed", (step.now - self.window,))
+        step.run(
+            "DELETE FROM endings WHERE NOT owed AND number <="
+            " (SELECT max(number) FROM endings) - ?",
+            (_RECENT,),
+        )
+        step.run("DELETE FROM spared WHERE (kind, name) NOT IN (SELECT kind, name FROM moments)")
+        # Each may be needed twice: as it was, and as it is used while the store is away.
+        self._let_go(step, self.most // 2)
+
+    def _room(self, step: Step) -> int:
+        """Bytes that are left. A quarter of all is kept for what ends."""
+        used, free = (number(step, f"PRAGMA {what}") for what in ("page_count", "freelist_count"))
+        return self.most * 3 // 4 - (used - free) * PAGE
+
+    def _let_go(self, step: Step, most: int) -> bool:
+        """Let go of the oldest copies that nobody needs, where more bytes than `most` are taken;
+        whether any are free then.
+        """
+        needed = self.most * 3 // 4 - most
+        if self._room(step) > needed:
+            return True
+        step.run(
+            "DELETE FROM copies WHERE sid IN (SELECT sid FROM copies WHERE NOT lost"
+            " AND sid NOT IN (SELECT sid FROM sessions) ORDER BY seen LIMIT"
+            " (SELECT count(*) / 4 + 1 FROM copies))"
+        )
+        return self._room(step) > needed
+
+    def close(self) -> None:
+        super().close()
+        self._journal.close()
+
+
+def number(step: Step, question: str) -> int:
+    return int(step.run(question).fetchone()[0])
+
+
+def _trouble(what: str) -> StoreUnavailable:
+    error = StoreUnavailable(what)
+    error.kind = TROUBLE
+    return error

@@ -1,0 +1,32 @@
+"""Moments: points in time that are told apart, in microseconds since 1970."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Moments:
+    """Gives moments of `clock` (seconds), each later than all before it in this process, also where
+    the clock stands still or goes back.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._last = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+
+    def __call__(self) -> int:
+        if self._pid != os.getpid():  # forked, perhaps while another thread was at it
+            self._begin()
+        with self._lock:
+            self._last = max(int(self._clock() * 1_000_000), self._last + 1)
+            return self._last

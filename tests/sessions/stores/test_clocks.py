@@ -1,0 +1,185 @@
+"""Logins beside an end of all, by the clock of a server that is somewhere else."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from flask_holdfast.sessions.stores.base import Outcome
+from flask_holdfast.sessions.stores.redis import clocks
+from flask_holdfast.sessions.stores.redis.clocks import ServerClocks
+from flask_holdfast.sessions.stores.redis.store import RedisStore
+from tests.sessions.stores.contract import (
+    IDLE,
+    TURNED,
+    end_everyone,
+    end_hers,
+    filed,
+    record,
+    sid,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import redis
+
+    from flask_holdfast.sessions.stores.base import Answer, Store
+    from tests.services import RedisServer
+
+END = pytest.mark.parametrize("end", [end_hers, end_everyone])
+HOUR = 3_600_000_000
+
+
+@pytest.fixture
+def store(redis_url: str) -> Iterator[RedisStore]:
+    store = RedisStore.from_url(redis_url, timeout=5)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def other(redis_url: str) -> Iterator[RedisStore]:
+    """Another host's, with a monotonic clock of its own."""
+    store = RedisStore.from_url(redis_url, timeout=5)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def client(redis_server: RedisServer) -> Iterator[redis.Redis]:
+    with redis_server.client() as client:
+        yield client
+
+
+def logged_in(store: RedisStore, began: int) -> tuple[Outcome, int]:
+    """What came of a login that began then, and how many questions it was."""
+    asked, run = 0, store._run
+
+    def counted(*question: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        return run(*question)
+
+    store._run = counted  # type: ignore[method-assign,assignment]
+    answer: Answer = store.rotate(
+        "", sid("alice"), record("alice"), etag=None, idle=IDLE, ended=TURNED, began=began
+    )
+    del store._run
+    return answer.outcome, asked
+
+
+@END
+def test_a_login_that_begins_after_an_end_stands_at_the_first_try(
+    store: RedisStore, end: Callable[[Store], object]
+) -> None:
+    for _ in range(20):
+        end(store)
+
+        assert logged_in(store, store.present()) == (Outcome.DONE, 1)
+
+
+@END
+def test_a_login_that_began_before_an_end_is_refused(
+    store: RedisStore, end: Callable[[Store], object]
+) -> None:
+    for _ in range(20):
+        began = store.present()
+        end(store)
+
+        assert logged_in(store, began)[0] is Outcome.REFUSED
+
+
+@END
+def test_a_process_that_knows_nothing_of_the_server_s_clock_yet_asks(
+    store: RedisStore, other: RedisStore, redis_url: str, end: Callable[[Store], object]
+) -> None:
+    began = other.present()
+    end(store)
+    assert logged_in(other, began)[0] is Outcome.REFUSED
+    for each in range(5):
+        fresh = RedisStore.from_url(redis_url, timeout=5)
+        began = fresh.present() + each
+        assert logged_in(fresh, began)[0] is Outcome.DONE
+        fresh.close()
+
+
+@END
+def test_a_login_beside_an_end_of_another_host_long_ago_is_one_question(
+    store: RedisStore, other: RedisStore, end: Callable[[Store], object]
+) -> None:
+    filed(other)
+    end(store)
+    began = other.present() + 1_000
+    while other.present() < began:
+        pass
+
+    outcome, asked = logged_in(other, began)
+
+    assert outcome is Outcome.DONE
+    assert asked <= 2
+
+
+@END
+@pytest.mark.parametrize("by", [-HOUR, -20_000, HOUR], ids=["an hour back", "a little", "ahead"])
+def test_after_a_failover_to_another_clock_no_login_passes_an_end_unseen(
+    store: RedisStore, other: RedisStore, end: Callable[[Store], object], by: int
+) -> None:
+    """What was learnt of the server before would have the login begin after the end."""
+    filed(store)
+    server = store._server(store._of("alice"))
+    offset, at = store._clocks._known[server]
+    store._clocks._known[server] = offset - by, at
+
+    began = store.present()
+    end(other)
+    assert logged_in(store, began)[0] is Outcome.REFUSED
+    assert logged_in(store, store.present())[0] is Outcome.DONE
+
+
+@END
+def test_a_clock_that_was_set_back_refuses_logins_for_no_longer_than_those_under_way(
+    store: RedisStore, client: redis.Redis, end: Callable[[Store], object]
+) -> None:
+    end(store)
+    for key in client.scan_iter("*:ended-at:*"):  # now it was an hour ahead then
+        moments: Any = client.get(key)
+        moved = b" ".join(b"%d" % (int(each) + HOUR) for each in moments.split())
+        client.set(key, moved, keepttl=True)
+    store._clocks = ServerClocks()
+    assert logged_in(store, store.present())[0] is Outcome.REFUSED
+
+    assert logged_in(store, store.present())[0] is Outcome.DONE
+
+
+def test_what_is_worked_out_of_answers_is_never_late_and_early_by_their_way() -> None:
+    """The ways there and back take any time, and the clocks run differently."""
+    for seed in range(200):
+        chance, known = Random(seed), ServerClocks()
+        rate = 1 + chance.uniform(-0.0001, 0.0001) / 2
+        now, begin, best = 10**9, 10**12, 0
+
+        def its(moment: float, rate: float = rate, begin: int = begin) -> float:
+            return begin + moment * rate
+
+        for _ in range(100):
+            now += chance.randrange(1, 10**7)
+            there, back = chance.randrange(1, 5_000), chance.randrange(1, 5_000)
+            known.learn("one", int(its(now + there)), now, now + there + back, end=False)
+            now += there + back
+            best = back
+            for moment in (now, now + 10**6, now - 10**6):
+                late = known.at("one", moment) - its(moment)
+                assert late <= 1
+                assert late >= -best - 10**6 // 5_000 - 2
+
+
+def test_an_unknown_server_has_no_time() -> None:
+    known = ServerClocks()
+    known.learn("one", 10**15, 5, 7, end=True)
+
+    assert known.at("one", 7) == 10**15
+    assert known.at("two", 7) == 0
+    assert clocks.present() > 0

@@ -1,0 +1,103 @@
+"""The settings as a request's session goes by them: kept while they are equal, and no longer."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from flask_holdfast.sessions.binding import Binding
+from flask_holdfast.sessions.policy import Policies, Policy
+from flask_holdfast.sessions.stores.base import Limit
+
+HOUR = 3_600_000
+
+
+def policy(app: Flask, *, use_signer: bool | None = None) -> Policy:
+    return Policies(use_signer=use_signer, default_lifetime=None).of(app)
+
+
+@pytest.fixture
+def app() -> Flask:
+    app = Flask("settings")
+    app.config.update(
+        SECRET_KEY="a test's own secret key, long enough",
+        PERMANENT_SESSION_LIFETIME=timedelta(hours=1),
+    )
+    return app
+
+
+CHANGES: dict[str, tuple[dict[str, Any], str, object]] = {
+    "the idle timeout": (
+        {"PERMANENT_SESSION_LIFETIME": timedelta(hours=2)},
+        *("idle", 2 * HOUR),
+    ),
+    "the idle timeout in seconds": ({"PERMANENT_SESSION_LIFETIME": 60}, "idle", 60_000),
+    "the idle timeout of visitors": (
+        {"SESSION_ANONYMOUS_LIFETIME": 1.5},
+        *("anonymous_idle", 1500),
+    ),
+    "the absolute lifetime": ({"SESSION_CACHE_TIMEOUT": 60}, "absolute", 60_000),
+    "the age of a secret": ({"SESSION_RENEW_SECRET_AFTER": 60}, "renew_after", 60_000),
+    "the limit of bytes": ({"SESSION_MAX_BYTES": None}, "max_bytes", None),
+    "the limit of sessions": (
+        {"SESSION_MAX_PER_USER": 2, "SESSION_MAX_PER_USER_ACTION": "refuse"},
+        *("limit", Limit(2, refuses=True)),
+    ),
+    "what a session is bound to": (
+        {"SESSION_BIND_IP": "exact", "SESSION_BIND_USER_AGENT": "off"},
+        *("binding", Binding("exact", "off")),
+    ),
+    "what a change of client does": (
+        {"SESSION_BINDING_ACTION": "revoke"},
+        *("binding_action", "revoke"),
+    ),
+    "the keys that say who is signed in": ({"SESSION_USER_KEYS": ["uid"]}, "user_keys", ("uid",)),
+    "how long the store may take": ({"REDIS_TIMEOUT": 3}, "timeout", 3),
+    "whether the cookie is sent again": (
+        {"SESSION_REFRESH_EACH_REQUEST": False},
+        *("refreshes", False),
+    ),
+    "whether cookies are signed": ({"SESSION_USE_SIGNER": False}, "signs", False),
+    "that there is no key": ({"SECRET_KEY": ""}, "signer", None),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_counts_from_the_next_request_on(app: Flask, change: str) -> None:
+    config, field, value = CHANGES[change]
+    before = policy(app)
+    assert getattr(before, field) != value
+
+    app.config.update(config)
+
+    assert getattr(policy(app), field) == value
+
+
+def test_a_list_that_is_changed_in_place_counts_too(app: Flask) -> None:
+    app.config["SESSION_USER_KEYS"], app.config["SECRET_KEY_FALLBACKS"] = ["uid"], []
+    before = policy(app)
+
+    app.config["SESSION_USER_KEYS"].append("user_id")
+    app.config["SECRET_KEY_FALLBACKS"].append("a former secret key, long enough")
+
+    assert policy(app).user_keys == ("uid", "user_id")
+    assert policy(app).signer != before.signer
+
+
+def test_equal_settings_are_worked_out_once(app: Flask) -> None:
+    assert policy(app) is policy(app)
+
+
+def test_two_applications_on_one_interface_have_each_its_own(app: Flask) -> None:
+    policies = Policies(use_signer=None, default_lifetime=60)
+    other = Flask("other")
+    other.config.update(SECRET_KEY="another secret key, long enough", SESSION_CACHE_TIMEOUT=None)
+
+    ours, others = policies.of(app), policies.of(other)
+
+    assert (ours.absolute, others.absolute) == (60_000, None)
+    assert ours.signer is not others.signer
+    assert policies.of(app) is ours
