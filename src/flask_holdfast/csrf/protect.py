@@ -71,12 +71,12 @@ class CSRFError(flask_wtf.csrf.CSRFError):
         self.reason = reason
         self.proof = proof
         self.hint = hint
-        # For handlers that answer with it. Which handler is asked goes by the class: that of 400.
+        # For handlers that answer with the code. Flask chooses a handler by the class: that of 400.
         if current_app and settings.get(current_app.config, "CSRF_ERROR_STATUS") == 403:
             self.code = 403
 
     def get_response(self, *args: Any, **kwargs: Any) -> Any:
-        # Made this late so that it costs nothing where the application answers by itself.
+        # Made only now, so that it costs nothing where the application answers by itself.
         if self.response is None and has_request_context():
             return answer.answer(self.reason, self.proof, self.hint, self.code)
         return super().get_response(*args, **kwargs)
