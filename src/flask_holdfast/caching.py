@@ -61,9 +61,6 @@ class Decision(NamedTuple):
     instead: str | None = None
 
 
-_NOTHING = Decision()
-
-
 @functools.lru_cache(maxsize=256)
 def decide(known: Known, promise: Promise) -> Decision:
     """The decision about a response of which this is `known`."""
@@ -86,25 +83,31 @@ def decide(known: Known, promise: Promise) -> Decision:
 
 def restrict(headers: Headers, known: Known, promise: Promise) -> None:
     """Make the caching headers as strict as `decide` says, and leave what is as strict already."""
-    decided = decide(known, promise)
-    if decided == _NOTHING:  # most responses of most sites
+    if not any(known):  # most responses of most sites
         return
-    there = [name.lower() for name, _ in headers]
+    decided = decide(known, promise)
+    there = [(name.lower(), value) for name, value in headers]
     if decided.vary:
-        _add_to_vary(headers, decided.vary, is_there="vary" in there)
-    if decided.private and _may_be_for_shared_caches(there):
-        for name in filter(_is_for_shared_caches, there):
-            del headers[name]
-    if "cache-control" not in there:
+        said = [value for name, value in there if name == "vary"]
+        if not said:
+            headers.add("Vary", ", ".join(decided.vary))
+        elif missing := _missing(decided.vary, ", ".join(said)):
+            headers.set("Vary", ", ".join([*said, *missing]))
+    if decided.private:
+        for name, _ in there:
+            if name in _FOR_SHARED or name[-14:] == "-cache-control":
+                del headers[name]
+    lines = [value for name, value in there if name == "cache-control"]
+    if not lines:
         if decided.unsaid:
             headers.add("Cache-Control", decided.unsaid)
-    elif decided.private and (lines := headers.getlist("Cache-Control")) != ["no-store"]:
-        said = _directives(lines)
-        names = [name for name, _ in said]
+    elif decided.private and lines != ["no-store"]:
+        directives = _directives(lines)
+        names = [name for name, _ in directives]
         # With field names, private="Set-Cookie", all the rest is public.
-        is_private = any(text.lower() == "private" for _, text in said)
+        is_private = any(text.lower() == "private" for _, text in directives)
         if not ("no-store" in names or is_private) or not _PUBLIC.isdisjoint(names):
-            left = [text for name, text in said if name not in _REPLACED]
+            left = [text for name, text in directives if name not in _REPLACED]
             headers.set("Cache-Control", decided.instead or ", ".join(["private", *left]))
 
 
@@ -117,19 +120,10 @@ def was_read(session: Any) -> bool:
 
 _PUBLIC = frozenset({"public", "s-maxage"})
 _REPLACED = _PUBLIC | {"private"}
+#: Headers (in small letters) that go before Cache-Control in the caches that they are meant for:
+#: nginx's X-Accel-Expires, Akamai's Edge-Control, and RFC 9213's CDN-Cache-Control with all others
+#: that are named like it.
 _FOR_SHARED = frozenset({"surrogate-control", "edge-control", "x-accel-expires"})
-
-
-def _may_be_for_shared_caches(names: list[str]) -> bool:
-    """Whether `_is_for_shared_caches` is true of one of the names, told at once."""
-    return not _FOR_SHARED.isdisjoint(names) or "-cache-control" in " ".join(names)
-
-
-def _is_for_shared_caches(name: str) -> bool:
-    """Whether a header (in small letters) goes before Cache-Control in the caches that it is meant
-    for: RFC 9213's CDN-Cache-Control, nginx's X-Accel-Expires, Akamai's Edge-Control.
-    """
-    return name in _FOR_SHARED or name.endswith("-cache-control")
 
 
 def _directives(lines: list[str]) -> list[tuple[str, str]]:
@@ -138,12 +132,7 @@ def _directives(lines: list[str]) -> list[tuple[str, str]]:
     return [(part.partition("=")[0].strip(" \t").lower(), part) for part in said if part]
 
 
-def _add_to_vary(headers: Headers, names: tuple[str, ...], *, is_there: bool) -> None:
-    if not is_there:  # the usual case
-        headers.add("Vary", ", ".join(names))
-        return
-    there = ", ".join(headers.getlist("Vary"))
-    said = {name.strip(" \t").lower() for name in there.split(",")}
-    missing = [name for name in names if name.lower() not in said]
-    if missing:
-        headers.set("Vary", ", ".join([there, *missing]))
+def _missing(names: tuple[str, ...], said: str) -> list[str]:
+    """Those of `names` that are not among those that are `said`."""
+    there = {name.strip(" \t").lower() for name in said.split(",")}
+    return [name for name in names if name.lower() not in there]

@@ -59,8 +59,8 @@ PAGE_CSP: Mapping[str, str] = {
     "object-src": "'none'",
     "frame-ancestors": "'none'",
 }
-#: In its place where the response has a nonce: then a nonce is what every script needs, and
-#: what a script with one loads is trusted (CSP 3, 'strict-dynamic').
+#: The script-src of a page that has a nonce: every script needs the nonce, and what such a script
+#: loads is trusted (CSP 3, 'strict-dynamic').
 SCRIPTS_WITH_NONCE = "'nonce' 'strict-dynamic'"
 #: For JSON, which no browser shows as a page.
 DATA: Mapping[str, str] = {"X-Frame-Options": "DENY", "Referrer-Policy": "no-referrer"}
@@ -126,8 +126,8 @@ def security_headers(
     def decorate(view: Callable[_P, Any]) -> Callable[_P, Any]:
         @functools.wraps(view)
         def wrapper(*args: _P.args, **kwargs: _P.kwargs) -> Any:
-            # On the response itself, so that no error page, however it comes about, takes the
-            # place of the view's answer under the policy of that answer.
+            # Kept on the response itself: an error page that takes its place, however that comes
+            # about, must not get its policy.
             try:
                 returned = current_app.ensure_sync(view)(*args, **kwargs)
             except HTTPException as error:
@@ -188,8 +188,8 @@ _SETS: Mapping[_Kind, tuple[Mapping[str, str], Mapping[str, str]]] = {
 }
 _PAGES = frozenset({"text/html", "application/xhtml+xml"})
 _DATA = frozenset({"application/json", "text/json"})
-#: Of these no browser makes a document with a script in it. WHATWG MIME Sniffing, JavaScript MIME
-#: type, and with `nosniff` nothing is taken for anything else.
+#: Types of which no browser makes a document that runs scripts (WHATWG MIME Sniffing, JavaScript
+#: MIME type). With `nosniff` no type is taken for another.
 _FILES = frozenset(
     {
         *("application/pdf", "text/plain", "text/css", "text/vtt"),

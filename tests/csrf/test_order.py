@@ -20,8 +20,8 @@ from flask_wtf.csrf import generate_csrf
 from flask_holdfast import Holdfast
 from flask_holdfast.csrf import decision, isolation, protect, verifying
 from flask_holdfast.csrf.decision import Decision, Place, decide
+from flask_holdfast.csrf.decision_facts import RequestFacts
 from flask_holdfast.csrf.reasons import Reason
-from flask_holdfast.csrf.request_facts import RequestFacts
 from flask_holdfast.fetch_metadata import Proof
 from tests.csrf import grid
 from tests.csrf.conftest import FOREIGN, OWN, Browser, browser

@@ -48,8 +48,8 @@ def test_every_file_of_the_package_is_in_the_wheel(contents: set[str]) -> None:
     [
         "flask_holdfast/py.typed",
         "flask_holdfast/static/js/csrf_manager.js",
-        "flask_holdfast/sessions/stores/redis/store.lua",
-        "flask_holdfast/sessions/stores/sqlite/*.sql",
+        "flask_holdfast/**/*.lua",
+        "flask_holdfast/**/*.sql",
         "flask_holdfast/**/*.html",
     ],
 )

@@ -69,9 +69,9 @@ class Decision:
     outcome: Outcome
     #: Why it was refused, else None.
     reason: Reason | None = None
-    #: What the origin gate let it through for, None if it was not asked or refused.
+    #: Why the origin gate let it through; None if the gate was not asked, or refused it.
     proof: Proof | None = None
-    #: Where the token was that let it pass.
+    #: The place of the token that let it pass.
     place: Place | None = None
 
 

@@ -40,7 +40,7 @@ class IsolatedSession(NullSession):
         # no CSRF token proves that a person asked for it.
         if key == "_remember":
             return
-        # What `login_user` writes first, and nothing else does.
+        # `login_user` writes this key first, and nothing else writes it.
         if key == "_user_id" and hasattr(current_app, "login_manager"):
             raise LoginWithoutSession
         SecureCookieSession.__setitem__(self, key, value)
@@ -96,9 +96,9 @@ def isolate_open_session(request: Request, app: Flask, *, always: bool = False) 
     asks = getattr(interface, "isolates", None)
     knows = asks is not None and asks(request)
     opened = interface.open_session(app, request) if knows else None
-    # Flask has no other way in.
+    # Flask offers no other way to replace an open session.
     request_ctx._session = IsolatedSession() if opened is None else opened  # noqa: SLF001
-    # Flask-Login's user, should an earlier hook have asked for it.
+    # An earlier hook may have made Flask-Login look up its user.
     g.pop("_login_user", None)
 
 
@@ -112,7 +112,7 @@ def _header(request: Request) -> str:
 
 
 def _take_out(request: Request, names: set[str]) -> None:
-    # The header too, for code that parses it by its own rules. Such code may take another name for
+    # The header as well, for code that parses it by itself. Such code may take another name for
     # ours: `strip()` removes U+00A0, with which a cookie's name may begin.
     request.environ["HTTP_COOKIE"] = ";".join(
         text for name, _, text in cookies_in(_header(request)) if name.strip() not in names

@@ -33,7 +33,7 @@ def issue(*, unasked: bool = False) -> str:
         subject.sign_in_remembered()
     view = session_view.of(asked.session)
     scope = view.minting_scope()
-    # Where the session stays the same whoever signs in, so do tokens for nobody.
+    # Without rotation a token that was minted for nobody stays good when somebody signs in.
     whose = None if view.rotates_at_login else view.user_id()
     if cached is None or cached[0] != scope or cached[1] not in (None, whose):
         key, now = token_settings.minting_key(), time.time()
@@ -59,7 +59,7 @@ def issue_for(method: str, url: str) -> str:
 
 def fresh() -> dict[str, Any]:
     """A token as scripts get it: `csrf_token`, `expires_in` (seconds or None), `subject`."""
-    # The subject first: it loads the session, so that the token is for what is there now.
+    # The fingerprint first: it loads the session, so the token is for the session as it stands now.
     whose = subject.fingerprint()
     return {
         "csrf_token": issue(unasked=True),

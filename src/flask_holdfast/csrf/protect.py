@@ -44,9 +44,9 @@ from . import (
     templating,
 )
 from .decision import Decision, Outcome, Place, decide
+from .decision_facts import RequestFacts, trusted_origins
 from .exemptions import Named
 from .reasons import Reason
-from .request_facts import RequestFacts, trusted_origins
 
 logger = logging.getLogger("flask_holdfast.csrf")
 
@@ -71,12 +71,12 @@ class CSRFError(flask_wtf.csrf.CSRFError):
         self.reason = reason
         self.proof = proof
         self.hint = hint
-        # For handlers that answer with it. Which handler is asked goes by the class: that of 400.
+        # For handlers that answer with the code. Flask chooses a handler by the class: that of 400.
         if current_app and settings.get(current_app.config, "CSRF_ERROR_STATUS") == 403:
             self.code = 403
 
     def get_response(self, *args: Any, **kwargs: Any) -> Any:
-        # Made this late so that it costs nothing where the application answers by itself.
+        # Made only now, so that it costs nothing where the application answers by itself.
         if self.response is None and has_request_context():
             return answer.answer(self.reason, self.proof, self.hint, self.code)
         return super().get_response(*args, **kwargs)
@@ -432,10 +432,10 @@ def _finish(response: Response) -> Response:
         if not settings.get(current_app.config, "CSRF_REPORT_ONLY"):
             return redirects.stopped(response, error)
         logger.warning("%s", error)
+    asked = cast("Any", request_ctx)._get_current_object()
     known = caching.Known(
-        # Not `flask.session`, which would mark it as read.
-        session=caching.was_read(request_ctx._session),  # noqa: SLF001
-        isolated=isolation.is_isolated(request),
+        session=caching.was_read(asked._session),  # noqa: SLF001 - `flask.session` would mark it as read
+        isolated=isolation.is_isolated(asked.request),
         token=minting.was_issued(),
     )
     caching.restrict(response.headers, known, caching.Promise.PRIVATE)

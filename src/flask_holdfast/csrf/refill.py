@@ -45,7 +45,7 @@ from .reasons import Reason
 TICKET = "csrf_refill"
 CONFIRM = "csrf_refill_confirm"
 
-#: No more than this is shown again: of text in bytes, and of fields.
+#: The most that is shown again: bytes of text, and fields.
 MAX_BYTES = 65_536
 MAX_FIELDS = 500
 #: Seconds for which a filled form may be left open, say over a weekend.
@@ -125,7 +125,7 @@ class Refill:
 @dataclass(frozen=True, slots=True)
 class _Ticket:
     author: Author
-    #: The subject that was asked to confirm, empty where nobody was.
+    #: The fingerprint of the user who was asked to confirm, empty where nobody was.
     asked: str
 
 
@@ -211,7 +211,7 @@ def objection() -> Reason | None:
         return None
     if subject.user_id() is None:
         return Reason.SESSION_EXPIRED
-    # Bound to who was asked, so that a third person has to be asked again.
+    # A confirmation is bound to the user who was asked: a third person is asked again.
     asked = ticket is not None and ticket.asked == subject.fingerprint()
     return None if asked and request.form.get(CONFIRM) else Reason.SUBJECT_CHANGED
 
@@ -262,8 +262,8 @@ def _author(reason: Reason) -> Author | None:
         # The token is good and the ticket is not: the author is unknown.
         return Author(tokens.author_tag_in(""), "")
     # The person has signed in again, under another session. Only this application can make an
-    # author tag for them. (A tag for nobody proves nothing: an attacker can get any number of those.) The
-    # rest of the token can no longer be checked, so the tag has an age of its own: a token that
+    # author tag for them. (A tag for nobody proves nothing: an attacker can get any number of those.)
+    # The rest of the token can no longer be checked, so the tag has an age of its own: a token that
     # leaked is not good forever.
     tag = tokens.author_tag_in(token)
     if subject.is_author(tag, within=TAG_LIFE) and subject.user_id() is not None:

@@ -182,7 +182,7 @@ class Ours(SessionView):
             self._session.touched = touched
 
     def reader(self, scope: Scope) -> Reader | None:
-        # Where nobody is signed in, the sid changes before anybody is.
+        # Nobody is signed in; the session gets another sid before anybody is, so no tag is needed.
         if not scope.signed_in:
             return None
         # A session that keeps its sid keeps its user, who is known without another look.

@@ -58,7 +58,7 @@ def sign_in_remembered() -> None:
     """
     request, app = request_ctx.request, cast("Any", current_app)._get_current_object()
     name = app.config.get("REMEMBER_COOKIE_NAME", "remember_token")
-    # Most requests carry no such cookie, which this tells fastest.
+    # The fastest test, as most requests carry no such cookie.
     if name not in request.environ.get("HTTP_COOKIE", ""):
         return
     view = session_view.current()

@@ -278,7 +278,8 @@ def _tag_of(key: Key, start: bytes, made: int, user_id: str | None) -> bytes:
 
 
 def _mac(key: Key, nonce: bytes, stamp: bytes, sid: str, purpose: str) -> bytes:
-    # Fixed lengths first and the purpose counted, so no two meanings share one message.
+    # Parts of fixed length come first, and the purpose after its length: so no two inputs give the
+    # same message.
     what, whose = purpose.encode(errors="replace"), sid.encode(errors="replace")
     message = _VERSION + nonce + stamp + len(what).to_bytes(4, "big") + what + whose
     return key.hmac(message)

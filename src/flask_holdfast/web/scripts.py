@@ -54,7 +54,8 @@ def holdfast_scripts(
         "keep-alive-url": url_for("holdfast.keep_alive"),
         "sign-in-url": sign_in_url,
         "sign-out-url": sign_out_url,
-        # Its form is sent in any case: whose person has signed in elsewhere is told so.
+        # The form of a sign-in page is sent in any case: the answer says whether its person has
+        # signed in elsewhere.
         "sign-in-page": "true" if answer.is_sign_in_page() else None,
         **_times(),
     }

@@ -25,7 +25,7 @@ from ..fetch_metadata import SAFE_METHODS
 from ..sessions.http_errors import RETRY_AFTER, SessionNotDurable, SessionUnavailable
 
 TEMPLATE = "holdfast/unavailable.html"
-#: The `reason` of the problem: the store is away, or only stood in for.
+#: The `reason` of the problem: the store is away, or a fallback stands in for it.
 UNAVAILABLE = "store_unavailable"
 NOT_DURABLE = "session_not_durable"
 
