@@ -83,9 +83,10 @@ def size_of_journals(path: Path) -> int:
 
 
 @contextmanager
-def full_disk() -> Iterator[None]:
+def full_disk(*, beyond: int = 0) -> Iterator[None]:
+    """No file grows any more, or none beyond so many bytes."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (beyond, hard))
     try:
         yield
     finally:
@@ -512,6 +513,35 @@ class TestABrokenOrFullDisk:
 
         assert read(host.store, after) is not None
         assert read(host.store, name) is not None, "it was tried again"
+
+    def test_half_an_entry_on_a_full_disk_hides_none_of_those_after_it(
+        self, host: Outage, path: Path
+    ) -> None:
+        before = filed(host.store, ADA)
+        [journal] = journals(path)
+        with full_disk(beyond=journal.stat().st_size + 50):
+            torn = filed(host.store, ADA)
+        after = filed(host.store, ADA)
+        assert journals(path) == [journal]
+        host.begin()
+
+        assert [read(host.store, name) is not None for name in (before, torn, after)] == [
+            True,
+            False,
+            True,
+        ]
+
+    def test_copies_of_the_moment_in_which_all_were_void_are_void_too(
+        self, host: Outage, other: Process
+    ) -> None:
+        name = filed(other, ADA)
+        with full_disk():
+            host.store.delete(name, ended=LOGGED_OUT, idle=IDLE)
+        host.store.delete(filed(host.store), ended=LOGGED_OUT, idle=IDLE)
+        assert believes_copies(host.store)
+        host.begin()
+
+        assert read(other, name) is None
 
     def test_an_end_that_a_full_disk_could_not_take_is_in_no_copy(
         self, host: Outage, other: Process
