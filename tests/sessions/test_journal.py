@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from greenlet import greenlet  # type: ignore[import-untyped]  # it has no stubs; Playwright brings it
 
 from flask_holdfast import StoreUnavailable
 from flask_holdfast.sessions.opening import open_stores
@@ -183,17 +184,43 @@ class TestWhileTheStoreIsWell:
         host.clock.advance(MAX_AGE - 1)
         assert read(processes[7], name) == {"text": "", "n": 1}
 
-    def test_what_was_noted_before_copies_were_void_is_noted_again(
-        self, host: Outage, other: Process
-    ) -> None:
+    def test_what_was_noted_before_copies_were_void_is_noted_again(self, host: Outage) -> None:
         name = filed(host.store, ADA)
         host.store.replica.distrust()
         host.store.delete(filed(host.store), ended=LOGGED_OUT, idle=IDLE)
         host.clock.advance(1)
-        assert read(other, name) is not None
+        started = host.process()
+        assert read(started, name) is not None
         host.begin()
 
         assert read(host.store, name) is not None
+
+    def test_a_greenlet_that_waits_for_the_file_of_the_host_keeps_no_other_from_its_journal(
+        self, host: Outage, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Where the application was loaded before gevent patched `threading`, the lock of the one
+        that waited was one that the others could only stand at, with the whole process.
+        """
+        name, replica = filed(host.elsewhere(), ADA), host.process().replica
+        journal, looks = replica._journal, replica._tag_of_journals
+        asked = host.clock.milliseconds()
+        data = host.store.fetch(name).data
+        first = greenlet(lambda: replica.note(name, data, idle_left=IDLE, asked=asked))
+
+        def waits() -> str:
+            assert not journal._lock.locked()
+            monkeypatch.setattr(journal, "_tag", looks)
+            first.parent.switch()
+            return looks()
+
+        monkeypatch.setattr(journal, "_tag", waits)
+        first.switch()
+        greenlet(lambda: replica.note(name, data, idle_left=IDLE, asked=asked)).switch()
+        first.switch()
+
+        assert first.dead
+        host.begin()
+        assert replica.adopt(name)
 
     def test_a_session_that_two_processes_saw_is_one_session(
         self, host: Outage, other: Process
