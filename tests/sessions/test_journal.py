@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from greenlet import greenlet  # type: ignore[import-untyped]  # it has no stubs; Playwright brings it
 
 from flask_holdfast import StoreUnavailable
 from flask_holdfast.sessions.opening import open_stores
@@ -83,9 +84,10 @@ def size_of_journals(path: Path) -> int:
 
 
 @contextmanager
-def full_disk() -> Iterator[None]:
+def full_disk(*, beyond: int = 0) -> Iterator[None]:
+    """No file grows any more, or none beyond so many bytes."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (beyond, hard))
     try:
         yield
     finally:
@@ -182,17 +184,43 @@ class TestWhileTheStoreIsWell:
         host.clock.advance(MAX_AGE - 1)
         assert read(processes[7], name) == {"text": "", "n": 1}
 
-    def test_what_was_noted_before_copies_were_void_is_noted_again(
-        self, host: Outage, other: Process
-    ) -> None:
+    def test_what_was_noted_before_copies_were_void_is_noted_again(self, host: Outage) -> None:
         name = filed(host.store, ADA)
         host.store.replica.distrust()
         host.store.delete(filed(host.store), ended=LOGGED_OUT, idle=IDLE)
         host.clock.advance(1)
-        assert read(other, name) is not None
+        started = host.process()
+        assert read(started, name) is not None
         host.begin()
 
         assert read(host.store, name) is not None
+
+    def test_a_greenlet_that_waits_for_the_file_of_the_host_keeps_no_other_from_its_journal(
+        self, host: Outage, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Where the application was loaded before gevent patched `threading`, the lock of the one
+        that waited was one that the others could only stand at, with the whole process.
+        """
+        name, replica = filed(host.elsewhere(), ADA), host.process().replica
+        journal, looks = replica._journal, replica._tag_of_journals
+        asked = host.clock.milliseconds()
+        data = host.store.fetch(name).data
+        first = greenlet(lambda: replica.note(name, data, idle_left=IDLE, asked=asked))
+
+        def waits() -> str:
+            assert not journal._lock.locked()
+            monkeypatch.setattr(journal, "_tag", looks)
+            first.parent.switch()
+            return looks()
+
+        monkeypatch.setattr(journal, "_tag", waits)
+        first.switch()
+        greenlet(lambda: replica.note(name, data, idle_left=IDLE, asked=asked)).switch()
+        first.switch()
+
+        assert first.dead
+        host.begin()
+        assert replica.adopt(name)
 
     def test_a_session_that_two_processes_saw_is_one_session(
         self, host: Outage, other: Process
@@ -512,6 +540,35 @@ class TestABrokenOrFullDisk:
 
         assert read(host.store, after) is not None
         assert read(host.store, name) is not None, "it was tried again"
+
+    def test_half_an_entry_on_a_full_disk_hides_none_of_those_after_it(
+        self, host: Outage, path: Path
+    ) -> None:
+        before = filed(host.store, ADA)
+        [journal] = journals(path)
+        with full_disk(beyond=journal.stat().st_size + 50):
+            torn = filed(host.store, ADA)
+        after = filed(host.store, ADA)
+        assert journals(path) == [journal]
+        host.begin()
+
+        assert [read(host.store, name) is not None for name in (before, torn, after)] == [
+            True,
+            False,
+            True,
+        ]
+
+    def test_copies_of_the_moment_in_which_all_were_void_are_void_too(
+        self, host: Outage, other: Process
+    ) -> None:
+        name = filed(other, ADA)
+        with full_disk():
+            host.store.delete(name, ended=LOGGED_OUT, idle=IDLE)
+        host.store.delete(filed(host.store), ended=LOGGED_OUT, idle=IDLE)
+        assert believes_copies(host.store)
+        host.begin()
+
+        assert read(other, name) is None
 
     def test_an_end_that_a_full_disk_could_not_take_is_in_no_copy(
         self, host: Outage, other: Process

@@ -165,22 +165,22 @@ class CopyTable(HostStore):
     def _take_those(
         self, step: Step, which: Callable[[Note], bool], *, most: int, limit: int = -1
     ) -> None:
-        """The same of all such sessions, the latest first: `limit` of them, and as many as leave
-        room; `most` bytes at most.
+        """The same of all such sessions, the latest first: `limit` of them, and `most` bytes, at
+        most. Whatever they are, what the store did not have is dropped.
         """
         self._load(self._tags(step))
         void = self._void(step)
-        for note in reversed(self._journal.notes()):
-            if note.taken:
-                continue
-            if note.kind is Kind.COPY:
-                if not which(note):
-                    continue
-                if limit == 0 or most < 0:
-                    return
-            size = self._take(step, note, void)
-            most -= size
-            limit -= size > 0
+        notes = [note for note in self._journal.notes() if not note.taken]
+        for note in notes:
+            if note.kind is not Kind.COPY:
+                self._take(step, note, void)
+        for note in reversed(notes):
+            if limit == 0 or most < 0:
+                return
+            if note.kind is Kind.COPY and which(note):
+                size = self._take(step, note, void)
+                most -= size
+                limit -= size > 0
 
     def _take(self, step: Step, note: Note, void: int) -> int:
         """How many bytes were brought."""
@@ -229,9 +229,9 @@ class CopyTable(HostStore):
         seen: int | None = None,
         settled: bool = False,
     ) -> bool:
-        """Keep a copy, as `note` says, in the table. `seen`: since when it is known, where
-        that was worked out before. `settled`: it has just gone back to a server that is known to be the one that is
-        there.
+        """Keep a copy, as `note` says, in the table. `seen`: since when it is known, where that was
+        worked out before. `settled`: it has just gone back to a server that is known to be the one
+        that is there.
 
         False for what has ended here meanwhile, and for what is older than the copy that is
         there: answers may come in another order than they were given.

@@ -47,7 +47,6 @@ _LATEST = 20_000
 #: Bytes that a note in memory takes beside its data, about.
 _OVERHEAD = 600
 
-
 #: Held by the thread of a child that makes what it has from its parent its own.
 _leaving = threading.Lock()
 
@@ -247,6 +246,7 @@ class FileJournal(Journal):
 
     def _begin_writing(self) -> None:
         self._start = self._until = self._size = self._most_of_file = 0
+        self._tag_of_file = ""
         self._mine: set[str] = set()
         #: By sid, the `order` of this process's latest note.
         self._latest: dict[str, int] = {}
@@ -277,8 +277,13 @@ class FileJournal(Journal):
         size = len(entry)
         if size > self._most_of_one and kind is Kind.COPY:
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+        is_in_time = self._start <= noted < self._until
+        if not is_in_time:
+            # It may wait for others, so not with the lock in hand: a greenlet that waits lets others
+            # go on, and they would wait for the lock in vain.
+            self._tag_of_file = self._tag()
         with self._lock:
-            if not (self._start <= noted < self._until and self._size + size <= self._most_of_file):
+            if not is_in_time or self._size + size > self._most_of_file:
                 self._begin(noted)
             self._write(entry)
             if len(self._latest) >= _LATEST:
@@ -305,11 +310,11 @@ class FileJournal(Journal):
 
     def _begin(self, now: int) -> None:
         self._end()
-        tag = self._tag()
         files = self._without_old(now)
+        self._mine.intersection_update(each.path.name for each in files)
         part = self._most // (_FILES * max(_FILES, len({_writer(each) for each in files})))
         carried = self._make_room(files, part, now)
-        name = f"{self._stem}{tag}-{now:013}-{self._pid}-{secrets.token_hex(4)}"
+        name = f"{self._stem}{self._tag_of_file}-{now:013}-{self._pid}-{secrets.token_hex(4)}"
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL
         self._descriptor = os.open(self._folder / name, flags, 0o600)
         self._mine.add(name)
@@ -365,7 +370,8 @@ class FileJournal(Journal):
 
     def close(self) -> None:
         self._leave_to_parent()
-        self._end()
+        with self._lock:
+            self._end()
 
     def _leave(self) -> None:
         self._end()
