@@ -36,11 +36,15 @@ local function moment_in(text)
   return text and assert(tonumber(string.sub(text, 1, 16)), "a moment cannot be read") or 0
 end
 
+local last_ends = {}
 -- When all of an owner's sessions were ended last, alone or with everyone's. A record that was
 -- filed before is over, whether it has been put away or not.
 local function last_end(owner)
-  local found = redis.call("MGET", ended_at(owner), ended_at(""))
-  return math.max(moment_in(found[1]), moment_in(found[2]))
+  if not last_ends[owner] then
+    local found = redis.call("MGET", ended_at(owner), ended_at(""))
+    last_ends[owner] = math.max(moment_in(found[1]), moment_in(found[2]))
+  end
+  return last_ends[owner]
 end
 
 -- When a record was filed, by the member that stands behind its head, and what comes after that.
@@ -318,35 +322,32 @@ local function unlist(sid, owner)
   end
 end
 
--- A session expired, as its entry in an index says, and this is the one to say so.
+-- A session expired, as its entry in an index says, and this is the one to say so; unless it is known
+-- already why it is over.
 local function expire(index, sid, ends)
   local why = ends % 1 == 0 and "idle" or "absolute"
   redis.call("ZREM", index, sid)
+  if redis.call("EXISTS", tombstone_of(sid)) == 1 then
+    return
+  end
   over[#over + 1] = why .. ":" .. sid
   if string.sub(index, -9) ~= "anonymous" then
     local tombstone = '{"why":"' .. why .. '","at":' .. number(math.floor(ends)) .. "}"
-    redis.call("SET", tombstone_of(sid), tombstone, "PX", EXPIRED_KEPT, "NX")
+    redis.call("SET", tombstone_of(sid), tombstone, "PX", EXPIRED_KEPT)
   end
 end
 
 -- A record was not there: if it is still listed, and nothing ended it, it expired.
 local function lapse(sid)
-  if redis.call("EXISTS", tombstone_of(sid)) == 1 then
-    return
-  end
   local indexes = { signed_in, anonymous }
   for _, one in ipairs(endings()) do
     indexes[#indexes + 1] = one.index
     indexes[#indexes + 1] = one.others
   end
-  local told = false
   for _, index in ipairs(indexes) do
     local ends = redis.call("ZSCORE", index, sid)
-    if ends and told then
-      redis.call("ZREM", index, sid)
-    elseif ends then
+    if ends then
       expire(index, sid, tonumber(ends))
-      told = true
     end
   end
 end
@@ -392,8 +393,9 @@ local function record_of(sid)
   return data, record
 end
 
--- Put away what an end has ended, so many sessions at most; how many were looked at.
-local function put_away(one, limit)
+-- Put away what an end has ended, so many sessions at most; how many were looked at. Only whoever
+-- made that end is told of each.
+local function put_away(one, limit, tells)
   local looked_at = 0
   for _, index in ipairs({ one.index, one.others }) do
     local entries = redis.call("ZRANGE", index, 0, limit - looked_at - 1, "WITHSCORES")
@@ -405,9 +407,11 @@ local function put_away(one, limit)
       if not record or record.filed < one.moment then
         away[#away + 1] = sid
         local why = record and fall(sid, record)
-        if why and why.text == one.text or redis.call("GET", tombstone_of(sid)) == one.tombstone then
-          over[#over + 1] = "ended:" .. sid
-        else
+        -- Whoever met it before has left the tombstone.
+        local met = not record and redis.call("GET", tombstone_of(sid)) == one.tombstone
+        if met or why and why.text == one.text then
+          over[#over + 1] = tells and "ended:" .. sid or nil
+        elseif not record then
           expire(index, sid, tonumber(entries[i + 1]))
         end
       else
@@ -458,6 +462,7 @@ local function end_all(owner, tombstone, idle, remember, keep, own)
   for _, index in ipairs(indexes) do
     life = index and math.max(life, redis.call("PTTL", index)) or life
   end
+  last_ends = {}
   -- The second moment is the clock's, for logins under way: they know no other.
   local clocks = remember > 0 and number(exact) or "0"
   if math.max(remember, life) > 0 then
@@ -490,7 +495,7 @@ local function end_all(owner, tombstone, idle, remember, keep, own)
     number_of = number_of
       - redis.call("ZREM", one.index, keep)
       - redis.call("ZREM", one.others, keep)
-    redis.call("ZREM", of_user(record.owner), keep)
+    redis.pcall("ZREM", of_user(record.owner), keep)
     list(keep, record, left, left)
   end
   if owner ~= "" then
@@ -807,7 +812,7 @@ if owner == "" then
   return answer("done") -- nobody's are everyone's
 end
 local _, one = end_all(owner, tombstone, idle, remember, keep, ARGV[8])
-local through = put_away(one, PIECE) < PIECE
+local through = put_away(one, PIECE, true) < PIECE
 tidy_all(TIDIED)
 return answer(through and "done" or "more")
 
@@ -828,7 +833,7 @@ for _, one in ipairs(endings()) do
     first, others = first or one, first ~= nil
   end
 end
-local through = not first or put_away(first, PIECE) < PIECE
+local through = not first or put_away(first, PIECE, true) < PIECE
 return answer(through and not others and "done" or "more")
 
 ---- sessions_of
