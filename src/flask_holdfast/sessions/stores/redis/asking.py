@@ -178,7 +178,8 @@ class AskingStore(Store):
         return reply
 
     def _learn(self, at: Keyspace, reply: Reply, sent: int, *, end: bool) -> None:
-        self._clocks.learn(self._server(at), reply.said, sent, clocks.present(), end=end)
+        if reply.said:
+            self._clocks.learn(self._server(at), reply.said, sent, clocks.present(), end=end)
 
     def _server(self, at: Keyspace) -> str:
         """The name of the server that has those keys, as it was met last."""

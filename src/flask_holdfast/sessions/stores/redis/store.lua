@@ -11,8 +11,8 @@
 -- signed in. What files something begins with SET.
 --
 -- A reply is one string, which costs client and server less than a list: the outcome, the
--- life that is left, the server's time, and a word `why:sid` for each session that was found to be
--- over; then a line end, and the record or the tombstone.
+-- life that is left, the server's time (0 where that is not worth it), and a word `why:sid` for each
+-- session that was found to be over; then a line end, and the record or the tombstone.
 
 local prefix, meta = ARGV[1], ARGV[2]
 local clock = redis.call("TIME")
@@ -21,6 +21,9 @@ local exact = clock[1] * 1000000 + clock[2]
 local now = math.floor(exact / 1000)
 local NO_DEADLINE = 9999999999999
 local HEAD = '^{"e":"([^"]+)","s":"([^"]*)","x":(%d+),"k":"([^"]*)","b":"([^"]*)"()'
+-- The same of a record that says when it was filed.
+local FILED_HEAD =
+  '^{"e":"([^"]+)","s":"([^"]*)","x":(%d+),"k":"([^"]*)","b":"([^"]*)","f":(%d+)'
 
 local function number(value)
   return string.format("%.0f", value)
@@ -41,26 +44,14 @@ local last_ends = {}
 -- filed before is over, whether it has been put away or not.
 local function last_end(owner)
   if not last_ends[owner] then
-    local found = redis.call("MGET", ended_at(owner), ended_at(""))
+    local hers, all = ended_at(owner), ended_at("")
+    if redis.call("EXISTS", hers, all) == 0 then
+      return 0
+    end
+    local found = redis.call("MGET", hers, all)
     last_ends[owner] = math.max(moment_in(found[1]), moment_in(found[2]))
   end
   return last_ends[owner]
-end
-
--- When a record was filed, by the member that stands behind its head, and what comes after that.
-local function filed_in(data, rest)
-  local filed, after = string.match(data, '^,"f":(%d+)()', rest)
-  return tonumber(filed) or 0, after or rest
-end
-
--- The record with that member.
-local function with_filed(data, filed)
-  local _, _, _, _, _, rest = string.match(data, HEAD)
-  if not rest or filed == 0 then
-    return data
-  end
-  local _, after = filed_in(data, rest)
-  return string.sub(data, 1, rest - 1) .. ',"f":' .. number(filed) .. string.sub(data, after)
 end
 
 -- The end of a life as the indexes have it: half a millisecond says that it is the deadline.
@@ -103,11 +94,11 @@ end
 ---- fetch at once
 local data = ARGV[4] ~= "" and record_at(KEYS[1])
 if data then
-  local etag, secret, deadline, owner, mark, rest = string.match(data, HEAD)
+  local _, secret, deadline, owner, mark, filed = string.match(data, FILED_HEAD)
   if
     secret == ARGV[4]
     and (mark == "" or ARGV[5] == "" or mark == ARGV[5])
-    and filed_in(data, rest) >= last_end(owner)
+    and tonumber(filed) >= last_end(owner)
   then
     local idle = tonumber(ARGV[6])
     local life = math.min(idle, deadline - now)
@@ -115,7 +106,7 @@ if data then
     local listed = redis.call("ZSCORE", index, ARGV[3])
     if life > 0 and is_near(listed, listed_end(deadline, life), idle) then
       redis.call("PEXPIRE", KEYS[1], number(life))
-      return "found " .. number(life) .. " " .. number(exact) .. "\n" .. data
+      return "found " .. number(life) .. " 0\n" .. data
     end
   end
 end
@@ -123,22 +114,38 @@ end
 ---- replace at once
 local present = ARGV[7] ~= "" and redis.pcall("GETRANGE", KEYS[1], 0, 255)
 if type(present) == "string" then
-  local etag, _, _, was, _, rest = string.match(present, HEAD)
-  local _, _, deadline, owner = string.match(ARGV[4], HEAD)
-  local filed = etag == ARGV[5] and owner == was and filed_in(present, rest)
-  if filed and filed >= last_end(owner) then
+  local etag, _, _, was, _, filed = string.match(present, FILED_HEAD)
+  local _, _, deadline, owner, _, rest = string.match(ARGV[4], HEAD)
+  if etag == ARGV[5] and owner == was and tonumber(filed) >= last_end(owner) then
     local idle = tonumber(ARGV[6])
     local life = math.min(idle, deadline - now)
     local index = meta .. (owner == "" and "anonymous" or "user:" .. owner)
     local listed = redis.call("ZSCORE", index, ARGV[3])
     if life > 0 and is_near(listed, listed_end(deadline, life), idle) then
-      redis.call("SET", KEYS[1], with_filed(ARGV[4], filed), "PX", number(life))
-      return "done " .. number(life) .. " " .. number(exact) .. "\n"
+      local new = string.sub(ARGV[4], 1, rest - 1) .. ',"f":' .. filed .. string.sub(ARGV[4], rest)
+      redis.call("SET", KEYS[1], new, "PX", number(life))
+      return "done " .. number(life) .. " 0\n"
     end
   end
 end
 
 ---- for all
+-- When a record was filed, by the member that stands behind its head, and what comes after that.
+local function filed_in(data, rest)
+  local filed, after = string.match(data, '^,"f":(%d+)()', rest)
+  return tonumber(filed) or 0, after or rest
+end
+
+-- The record with that member.
+local function with_filed(data, filed)
+  local _, _, _, _, _, rest = string.match(data, HEAD)
+  if not rest or filed == 0 then
+    return data
+  end
+  local _, after = filed_in(data, rest)
+  return string.sub(data, 1, rest - 1) .. ',"f":' .. number(filed) .. string.sub(data, after)
+end
+
 -- How long it is known that a signed-in session has expired, and why.
 local EXPIRED_KEPT = 3600000
 -- Outlived index entries that one script removes on its way, of each index.
