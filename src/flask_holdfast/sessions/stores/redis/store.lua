@@ -171,7 +171,7 @@ end
 -- The present moment, later than any that was given before: a clock may go back, as at a failover,
 -- and what was filed before an end must be told from what was filed after it.
 local function moment()
-  local last = tonumber(redis.call("GET", meta .. "clock")) or 0
+  local last = tonumber(redis.pcall("GET", meta .. "clock")) or 0
   local present = math.max(exact, last + 1)
   redis.call("SET", meta .. "clock", number(present), "PX", WEEK)
   return present
@@ -261,7 +261,8 @@ local function endings()
     return under_way
   end
   local found = {}
-  for _, text in ipairs(redis.call("ZRANGE", ending, 0, 99)) do
+  -- Of another type it tells nothing, and what has ended is over all the same.
+  for _, text in ipairs(redis.pcall("ZRANGE", ending, 0, 99)) do
     local name, idle, owner, tombstone = string.match(text, "^(%d+)\n(%d+)\n([^\n]*)\n(.*)$")
     local index = meta .. "dead:" .. name
     found[#found + 1] = {
@@ -459,8 +460,8 @@ local function end_all(owner, tombstone, idle, remember, keep, own)
     kept, record = record_of(keep)
   end
   redis.call("DEL", ended_at(owner))
-  local moment_of_it = moment()
-  local at = number(moment_of_it)
+  local one = { moment = moment(), owner = owner, tombstone = tombstone, idle = idle }
+  local at = number(one.moment)
   if own ~= "" then
     redis.call("SET", meta .. "mark:" .. own, at, "PX", OWN_KEPT)
   end
@@ -475,10 +476,9 @@ local function end_all(owner, tombstone, idle, remember, keep, own)
   if math.max(remember, life) > 0 then
     redis.call("SET", ended_at(owner), at .. " " .. clocks, "PX", number(math.max(remember, life)))
   end
-  local one = { index = meta .. "dead:" .. at, owner = owner, tombstone = tombstone, idle = idle }
-  one.others = one.index .. ":anonymous"
   one.text = table.concat({ at, number(idle), owner, tombstone }, "\n")
-  one.moment = moment_of_it
+  one.index = meta .. "dead:" .. at
+  one.others = one.index .. ":anonymous"
   local number_of = 0
   for i, index in ipairs(indexes) do
     if index then
