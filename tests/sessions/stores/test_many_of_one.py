@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -232,3 +233,19 @@ def test_no_end_is_told_as_an_expiry(
     assert told == []
     assert store.counts() == Counts(0, 0, 0)
     assert not list(client.scan_iter("holdfast:session:dead:*"))
+
+
+def test_after_each_further_piece_redis_is_left_to_others_for_as_long(
+    store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One after the other they kept it busy: each request of everybody waited for a piece."""
+    rests: list[float] = []
+    monkeypatch.setattr(time, "sleep", rests.append)
+    for _ in range(MANY):
+        filed(store, "alice")
+
+    store.sessions_of("alice")
+    assert len(rests) == 2
+    store.end_user("alice", ended=BY_ADMIN, idle=IDLE, remember=DAY)
+    assert len(rests) == 2 + 12
+    assert all(rest > 0 for rest in rests)
