@@ -20,7 +20,7 @@ _END = "the end of the block"
 #: Beginnings of keys, longest first, and what is kept there.
 KEYS = {
     "holdfast:session:ended:": "tombstones",
-    "holdfast:session:mark:": "the moment of a slow login, for a minute",
+    "holdfast:session:clock": "the last moment that was given, one for all",
     "holdfast:session:user:": "the index of each user",
     "holdfast:session:signed-in": "the index of everyone",
     "holdfast:session:anonymous": "the index of everyone",
@@ -31,6 +31,7 @@ KEYS = {
 #: What the members of our record are, see `flask_holdfast.sessions.record`.
 MEMBERS = {
     "d": "the data, as JSON",
+    "f": "when it was filed",
     "i": "address and User-Agent at login",
     "s": "hash of the secret",
     "k": "owner",

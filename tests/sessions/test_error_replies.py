@@ -151,6 +151,24 @@ def test_an_index_of_another_type_is_its_user_s_error_alone(
     assert new.who() == "ada"
 
 
+def test_what_is_known_of_moments_and_ends_under_way_may_be_lost(
+    site: Site, client: redis.Redis
+) -> None:
+    ada, thief, zoe = site.tab(), site.tab(), site.tab()
+    thief.log_in("ada")
+    zoe.log_in("zoe")
+    put(client, "holdfast:session:ending", b"a string")
+    put(client, "holdfast:session:clock", ["a list"])
+
+    assert ada.log_in("ada").response.status_code == 200
+    assert ada.who() == "ada"
+    assert zoe.who() == "zoe"
+    client.delete("holdfast:session:ending")
+    site.manager.delete_user_sessions("ada")
+    assert (ada.who(), thief.who()) == (None, None)
+    assert is_well(site)
+
+
 def test_an_unreadable_moment_lets_nobody_in(site: Site, client: redis.Redis) -> None:
     ada, zoe = site.tab(), site.tab()
     zoe.log_in("zoe")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -210,3 +211,41 @@ def test_a_clock_that_is_set_otherwise_neither_revives_nor_ends_anything(
     ]
     end(store)
     assert {store.fetch(each).outcome for each in (before, after, later)} == {Outcome.ENDED}
+
+
+def test_no_end_is_told_as_an_expiry(
+    store: RedisStore, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of those that an end has ended and that wait, some are used, and all are ended once more."""
+    told: list[str] = []
+    store.on_expired = lambda sid, why: told.append(sid)
+    hers = [filed(store, "alice") for _ in range(150)]
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(RedisStore, "_in_pieces", lambda *of, **more: 0)
+        assert end_everyone(store) == 150
+    for name in hers[::3]:
+        assert store.fetch(name).tombstone == BY_ADMIN
+
+    assert store.end_user("alice", ended=LOGGED_OUT, idle=IDLE, remember=DAY) == []
+    store.sweep()
+
+    assert {store.fetch(name).tombstone for name in hers} == {BY_ADMIN}
+    assert told == []
+    assert store.counts() == Counts(0, 0, 0)
+    assert not list(client.scan_iter("holdfast:session:dead:*"))
+
+
+def test_after_each_further_piece_redis_is_left_to_others_for_as_long(
+    store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One after the other they kept it busy: each request of everybody waited for a piece."""
+    rests: list[float] = []
+    monkeypatch.setattr(time, "sleep", rests.append)
+    for _ in range(MANY):
+        filed(store, "alice")
+
+    store.sessions_of("alice")
+    assert len(rests) == 2
+    store.end_user("alice", ended=BY_ADMIN, idle=IDLE, remember=DAY)
+    assert len(rests) == 2 + 12
+    assert all(rest > 0 for rest in rests)

@@ -7,7 +7,8 @@ for the head that `record.head` reads: etag, secret hash, deadline, owner and cl
 Rules that hold for every store:
 
 - Each method is one step: it happens entirely or not at all, whatever runs beside it in
-  other threads and processes, and costs one round trip where there is a network.
+  other threads and processes, and costs one round trip where there is a network. Only what goes
+  over very many sessions takes more, a piece at a time.
 - A sid that is unknown, expired or ended is an answer, not an error. The one exception
   that any method may raise is `StoreUnavailable`.
 - A record lives until its idle time has passed without a touch, or until its deadline,
@@ -312,8 +313,10 @@ class Store(ABC):
         """End all of an owner's sessions but `keep`, and all remember cookies, that of `keep`
         too; the sids that it ended.
 
-        Marks the moment for `ended_at` and for logins under way, kept for `remember`; and the
-        same moment under the name `own`, if there is one, for `OWN_KEPT`.
+        They are dead from the first moment, for every other step, count and list too, however long
+        it takes to put them away; a step that meets one of them finds its tombstone. Marks
+        that moment for `marked` and for logins under way, kept for `remember`; and the same
+        moment under the name `own`, if there is one, for `OWN_KEPT`.
         Costs by the number of this owner's sessions.
         """
 
@@ -330,10 +333,7 @@ class Store(ABC):
         """End all sessions, anonymous ones too, but `keep`, and all remember cookies; how many
         sessions ended.
 
-        They are dead from the first moment, for every other step too, however long the
-        tidying up takes; a step that meets one of them finds its tombstone. Marks the
-        moment for `marked` and for logins under way of any owner, kept for `remember`, and
-        under `own` as `end_user` does.
+        They are dead from the first moment, and that is marked, for any owner, as `end_user` has it.
         Costs by the number of all sessions.
         """
 

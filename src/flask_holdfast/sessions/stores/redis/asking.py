@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from math import inf
 from typing import TYPE_CHECKING, Any, Self
 
@@ -28,7 +28,7 @@ from .scripts import SCRIPTS
 from .touches import Slides
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     import redis
 
@@ -44,6 +44,16 @@ _CONFIRMED = frozenset({"rotate", "leave", "delete", "end_user", "end_everyone",
 _MARGIN = 0.11
 
 logger = logging.getLogger("flask_holdfast.sessions")
+
+
+@contextmanager
+def giving_way() -> Iterator[None]:
+    """One of many pieces is asked for inside. Afterwards others may ask for as long as it took, as
+    Redis served nobody else meanwhile.
+    """
+    began = time.monotonic()
+    yield
+    time.sleep(time.monotonic() - began)
 
 
 class AskingStore(Store):
@@ -107,7 +117,8 @@ class AskingStore(Store):
         """Run a script until there is nothing left for it; how many sessions it found over."""
         found, until, left = 0, time.monotonic() + for_at_most, [*self._keyspaces]
         while True:
-            texts = self._in_each(verb, dict.fromkeys(left, (argument,)))
+            with giving_way():
+                texts = self._in_each(verb, dict.fromkeys(left, (argument,)))
             replies = {tag: self._read(text) for tag, text in texts.items()}
             found += sum(len(reply.over) for reply in replies.values())
             left = [tag for tag, reply in replies.items() if reply.outcome != b"done"]
@@ -178,7 +189,8 @@ class AskingStore(Store):
         return reply
 
     def _learn(self, at: Keyspace, reply: Reply, sent: int, *, end: bool) -> None:
-        self._clocks.learn(self._server(at), reply.said, sent, clocks.present(), end=end)
+        if reply.said:
+            self._clocks.learn(self._server(at), reply.said, sent, clocks.present(), end=end)
 
     def _server(self, at: Keyspace) -> str:
         """The name of the server that has those keys, as it was met last."""

@@ -38,7 +38,7 @@ class Reply(NamedTuple):
 
     outcome: bytes
     idle_left: int
-    #: The server's time (us).
+    #: The server's time (us); 0 where it did not say.
     said: int
     #: Why, and the sid, of each session that was found to be over.
     over: list[tuple[str, str]]

@@ -11,8 +11,8 @@
 -- signed in. What files something begins with SET.
 --
 -- A reply is one string, which costs client and server less than a list: the outcome, the
--- life that is left, the server's time, and a word `why:sid` for each session that was found to be
--- over; then a line end, and the record or the tombstone.
+-- life that is left, the server's time (0 where that is not worth it), and a word `why:sid` for each
+-- session that was found to be over; then a line end, and the record or the tombstone.
 
 local prefix, meta = ARGV[1], ARGV[2]
 local clock = redis.call("TIME")
@@ -21,6 +21,9 @@ local exact = clock[1] * 1000000 + clock[2]
 local now = math.floor(exact / 1000)
 local NO_DEADLINE = 9999999999999
 local HEAD = '^{"e":"([^"]+)","s":"([^"]*)","x":(%d+),"k":"([^"]*)","b":"([^"]*)"()'
+-- The same of a record that says when it was filed.
+local FILED_HEAD =
+  '^{"e":"([^"]+)","s":"([^"]*)","x":(%d+),"k":"([^"]*)","b":"([^"]*)","f":(%d+)'
 
 local function number(value)
   return string.format("%.0f", value)
@@ -36,27 +39,19 @@ local function moment_in(text)
   return text and assert(tonumber(string.sub(text, 1, 16)), "a moment cannot be read") or 0
 end
 
+local last_ends = {}
 -- When all of an owner's sessions were ended last, alone or with everyone's. A record that was
 -- filed before is over, whether it has been put away or not.
 local function last_end(owner)
-  local found = redis.call("MGET", ended_at(owner), ended_at(""))
-  return math.max(moment_in(found[1]), moment_in(found[2]))
-end
-
--- When a record was filed, by the member that stands behind its head, and what comes after that.
-local function filed_in(data, rest)
-  local filed, after = string.match(data, '^,"f":(%d+)()', rest)
-  return tonumber(filed) or 0, after or rest
-end
-
--- The record with that member.
-local function with_filed(data, filed)
-  local _, _, _, _, _, rest = string.match(data, HEAD)
-  if not rest or filed == 0 then
-    return data
+  if not last_ends[owner] then
+    local hers, all = ended_at(owner), ended_at("")
+    if redis.call("EXISTS", hers, all) == 0 then
+      return 0
+    end
+    local found = redis.call("MGET", hers, all)
+    last_ends[owner] = math.max(moment_in(found[1]), moment_in(found[2]))
   end
-  local _, after = filed_in(data, rest)
-  return string.sub(data, 1, rest - 1) .. ',"f":' .. number(filed) .. string.sub(data, after)
+  return last_ends[owner]
 end
 
 -- The end of a life as the indexes have it: half a millisecond says that it is the deadline.
@@ -99,11 +94,11 @@ end
 ---- fetch at once
 local data = ARGV[4] ~= "" and record_at(KEYS[1])
 if data then
-  local etag, secret, deadline, owner, mark, rest = string.match(data, HEAD)
+  local _, secret, deadline, owner, mark, filed = string.match(data, FILED_HEAD)
   if
     secret == ARGV[4]
     and (mark == "" or ARGV[5] == "" or mark == ARGV[5])
-    and filed_in(data, rest) >= last_end(owner)
+    and tonumber(filed) >= last_end(owner)
   then
     local idle = tonumber(ARGV[6])
     local life = math.min(idle, deadline - now)
@@ -111,7 +106,7 @@ if data then
     local listed = redis.call("ZSCORE", index, ARGV[3])
     if life > 0 and is_near(listed, listed_end(deadline, life), idle) then
       redis.call("PEXPIRE", KEYS[1], number(life))
-      return "found " .. number(life) .. " " .. number(exact) .. "\n" .. data
+      return "found " .. number(life) .. " 0\n" .. data
     end
   end
 end
@@ -119,22 +114,38 @@ end
 ---- replace at once
 local present = ARGV[7] ~= "" and redis.pcall("GETRANGE", KEYS[1], 0, 255)
 if type(present) == "string" then
-  local etag, _, _, was, _, rest = string.match(present, HEAD)
-  local _, _, deadline, owner = string.match(ARGV[4], HEAD)
-  local filed = etag == ARGV[5] and owner == was and filed_in(present, rest)
-  if filed and filed >= last_end(owner) then
+  local etag, _, _, was, _, filed = string.match(present, FILED_HEAD)
+  local _, _, deadline, owner, _, rest = string.match(ARGV[4], HEAD)
+  if etag == ARGV[5] and owner == was and tonumber(filed) >= last_end(owner) then
     local idle = tonumber(ARGV[6])
     local life = math.min(idle, deadline - now)
     local index = meta .. (owner == "" and "anonymous" or "user:" .. owner)
     local listed = redis.call("ZSCORE", index, ARGV[3])
     if life > 0 and is_near(listed, listed_end(deadline, life), idle) then
-      redis.call("SET", KEYS[1], with_filed(ARGV[4], filed), "PX", number(life))
-      return "done " .. number(life) .. " " .. number(exact) .. "\n"
+      local new = string.sub(ARGV[4], 1, rest - 1) .. ',"f":' .. filed .. string.sub(ARGV[4], rest)
+      redis.call("SET", KEYS[1], new, "PX", number(life))
+      return "done " .. number(life) .. " 0\n"
     end
   end
 end
 
 ---- for all
+-- When a record was filed, by the member that stands behind its head, and what comes after that.
+local function filed_in(data, rest)
+  local filed, after = string.match(data, '^,"f":(%d+)()', rest)
+  return tonumber(filed) or 0, after or rest
+end
+
+-- The record with that member.
+local function with_filed(data, filed)
+  local _, _, _, _, _, rest = string.match(data, HEAD)
+  if not rest or filed == 0 then
+    return data
+  end
+  local _, after = filed_in(data, rest)
+  return string.sub(data, 1, rest - 1) .. ',"f":' .. number(filed) .. string.sub(data, after)
+end
+
 -- How long it is known that a signed-in session has expired, and why.
 local EXPIRED_KEPT = 3600000
 -- Outlived index entries that one script removes on its way, of each index.
@@ -160,7 +171,7 @@ end
 -- The present moment, later than any that was given before: a clock may go back, as at a failover,
 -- and what was filed before an end must be told from what was filed after it.
 local function moment()
-  local last = tonumber(redis.call("GET", meta .. "clock")) or 0
+  local last = tonumber(redis.pcall("GET", meta .. "clock")) or 0
   local present = math.max(exact, last + 1)
   redis.call("SET", meta .. "clock", number(present), "PX", WEEK)
   return present
@@ -250,7 +261,8 @@ local function endings()
     return under_way
   end
   local found = {}
-  for _, text in ipairs(redis.call("ZRANGE", ending, 0, 99)) do
+  -- Of another type it tells nothing, and what has ended is over all the same.
+  for _, text in ipairs(redis.pcall("ZRANGE", ending, 0, 99)) do
     local name, idle, owner, tombstone = string.match(text, "^(%d+)\n(%d+)\n([^\n]*)\n(.*)$")
     local index = meta .. "dead:" .. name
     found[#found + 1] = {
@@ -318,35 +330,32 @@ local function unlist(sid, owner)
   end
 end
 
--- A session expired, as its entry in an index says, and this is the one to say so.
+-- A session expired, as its entry in an index says, and this is the one to say so; unless it is known
+-- already why it is over.
 local function expire(index, sid, ends)
   local why = ends % 1 == 0 and "idle" or "absolute"
   redis.call("ZREM", index, sid)
+  if redis.call("EXISTS", tombstone_of(sid)) == 1 then
+    return
+  end
   over[#over + 1] = why .. ":" .. sid
   if string.sub(index, -9) ~= "anonymous" then
     local tombstone = '{"why":"' .. why .. '","at":' .. number(math.floor(ends)) .. "}"
-    redis.call("SET", tombstone_of(sid), tombstone, "PX", EXPIRED_KEPT, "NX")
+    redis.call("SET", tombstone_of(sid), tombstone, "PX", EXPIRED_KEPT)
   end
 end
 
 -- A record was not there: if it is still listed, and nothing ended it, it expired.
 local function lapse(sid)
-  if redis.call("EXISTS", tombstone_of(sid)) == 1 then
-    return
-  end
   local indexes = { signed_in, anonymous }
   for _, one in ipairs(endings()) do
     indexes[#indexes + 1] = one.index
     indexes[#indexes + 1] = one.others
   end
-  local told = false
   for _, index in ipairs(indexes) do
     local ends = redis.call("ZSCORE", index, sid)
-    if ends and told then
-      redis.call("ZREM", index, sid)
-    elseif ends then
+    if ends then
       expire(index, sid, tonumber(ends))
-      told = true
     end
   end
 end
@@ -392,8 +401,9 @@ local function record_of(sid)
   return data, record
 end
 
--- Put away what an end has ended, so many sessions at most; how many were looked at.
-local function put_away(one, limit)
+-- Put away what an end has ended, so many sessions at most; how many were looked at. Only whoever
+-- made that end is told of each.
+local function put_away(one, limit, tells)
   local looked_at = 0
   for _, index in ipairs({ one.index, one.others }) do
     local entries = redis.call("ZRANGE", index, 0, limit - looked_at - 1, "WITHSCORES")
@@ -405,9 +415,11 @@ local function put_away(one, limit)
       if not record or record.filed < one.moment then
         away[#away + 1] = sid
         local why = record and fall(sid, record)
-        if why and why.text == one.text or redis.call("GET", tombstone_of(sid)) == one.tombstone then
-          over[#over + 1] = "ended:" .. sid
-        else
+        -- Whoever met it before has left the tombstone.
+        local met = not record and redis.call("GET", tombstone_of(sid)) == one.tombstone
+        if met or why and why.text == one.text then
+          over[#over + 1] = tells and "ended:" .. sid or nil
+        elseif not record then
           expire(index, sid, tonumber(entries[i + 1]))
         end
       else
@@ -448,8 +460,8 @@ local function end_all(owner, tombstone, idle, remember, keep, own)
     kept, record = record_of(keep)
   end
   redis.call("DEL", ended_at(owner))
-  local moment_of_it = moment()
-  local at = number(moment_of_it)
+  local one = { moment = moment(), owner = owner, tombstone = tombstone, idle = idle }
+  local at = number(one.moment)
   if own ~= "" then
     redis.call("SET", meta .. "mark:" .. own, at, "PX", OWN_KEPT)
   end
@@ -458,15 +470,15 @@ local function end_all(owner, tombstone, idle, remember, keep, own)
   for _, index in ipairs(indexes) do
     life = index and math.max(life, redis.call("PTTL", index)) or life
   end
+  last_ends = {}
   -- The second moment is the clock's, for logins under way: they know no other.
   local clocks = remember > 0 and number(exact) or "0"
   if math.max(remember, life) > 0 then
     redis.call("SET", ended_at(owner), at .. " " .. clocks, "PX", number(math.max(remember, life)))
   end
-  local one = { index = meta .. "dead:" .. at, owner = owner, tombstone = tombstone, idle = idle }
-  one.others = one.index .. ":anonymous"
   one.text = table.concat({ at, number(idle), owner, tombstone }, "\n")
-  one.moment = moment_of_it
+  one.index = meta .. "dead:" .. at
+  one.others = one.index .. ":anonymous"
   local number_of = 0
   for i, index in ipairs(indexes) do
     if index then
@@ -490,7 +502,7 @@ local function end_all(owner, tombstone, idle, remember, keep, own)
     number_of = number_of
       - redis.call("ZREM", one.index, keep)
       - redis.call("ZREM", one.others, keep)
-    redis.call("ZREM", of_user(record.owner), keep)
+    redis.pcall("ZREM", of_user(record.owner), keep)
     list(keep, record, left, left)
   end
   if owner ~= "" then
@@ -807,7 +819,7 @@ if owner == "" then
   return answer("done") -- nobody's are everyone's
 end
 local _, one = end_all(owner, tombstone, idle, remember, keep, ARGV[8])
-local through = put_away(one, PIECE) < PIECE
+local through = put_away(one, PIECE, true) < PIECE
 tidy_all(TIDIED)
 return answer(through and "done" or "more")
 
@@ -828,7 +840,7 @@ for _, one in ipairs(endings()) do
     first, others = first or one, first ~= nil
   end
 end
-local through = not first or put_away(first, PIECE) < PIECE
+local through = not first or put_away(first, PIECE, true) < PIECE
 return answer(through and not others and "done" or "more")
 
 ---- sessions_of

@@ -1,7 +1,7 @@
 """Sessions in Redis or Valkey (6.2 or later): one server, one behind Sentinels, or a Cluster.
 
-Every verb is one script and one round trip, `sweep` and `end_everyone` excepted; see
-store.lua. A `fetch` that need not slide is one plain command. No command goes over all keys.
+Every verb is one script and one round trip; `sweep`, `end_everyone` and an `end_user` of more
+than a hundred sessions go on in pieces. See store.lua. A `fetch` that need not slide is one plain command. No command goes over all keys.
 
 Index entries are removed with their session; those of sessions that Redis let expire, by
 the writes that come after. The ends of life in the indexes may lag by a twentieth of the
@@ -18,7 +18,7 @@ The keys, and in which slot of a Cluster each lies, are drawn in hash_tags.py.
 from __future__ import annotations
 
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any
@@ -40,7 +40,7 @@ from ..base import (
     Tombstone,
 )
 from . import clocks, pages
-from .asking import AskingStore
+from .asking import AskingStore, giving_way
 from .clocks import Since
 from .hash_tags import Keyspace
 from .replies import (
@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 _PIECE = 500
 _SWEPT = 100
 #: Seconds for which whoever ends all sessions waits until they are put away.
-_PATIENCE = 2.0
+_PATIENCE = 5.0
 #: How often a login that is refused is asked about again, with what was learnt meanwhile.
 _LOOKS = 2
 
@@ -199,7 +199,8 @@ class RedisStore(AskingStore):
         gone, until = reply.ended, time.monotonic() + _PATIENCE
         with suppress(StoreUnavailable):  # they have ended, whoever puts them away
             while reply.outcome != b"done" and time.monotonic() < until:
-                reply = self._reply("put_away", at, key, owner)
+                with giving_way():
+                    reply = self._reply("put_away", at, key, owner)
                 gone += reply.ended
         return gone
 
@@ -209,7 +210,8 @@ class RedisStore(AskingStore):
         at, found, most = self._of(owner), list[Listed](), inf if limit is None else limit
         while (piece := min(_PIECE, most - len(found))) > 0:
             part = (owner, offset + len(found), int(piece))
-            these = listed(self._run("sessions_of", at, at.of_user(owner), *part))
+            with giving_way() if found else nullcontext():
+                these = listed(self._run("sessions_of", at, at.of_user(owner), *part))
             found += these
             if len(these) < piece:
                 break
