@@ -140,6 +140,20 @@ def test_after_a_failover_to_another_clock_no_login_passes_an_end_unseen(
 
 
 @END
+@pytest.mark.parametrize("by", [-HOUR, -20_000, HOUR], ids=["an hour back", "a little", "ahead"])
+def test_after_a_failover_to_another_clock_no_login_is_refused_for_an_end_before_it(
+    store: RedisStore, other: RedisStore, end: Callable[[Store], object], by: int
+) -> None:
+    filed(store)
+    end(other)
+    server = store._server(store._of("alice"))
+    offset, at = store._clocks._known[server]
+    store._clocks._known[server] = offset - by, at
+
+    assert logged_in(store, store.present())[0] is Outcome.DONE
+
+
+@END
 def test_a_clock_that_was_set_back_refuses_logins_for_no_longer_than_those_under_way(
     store: RedisStore, client: redis.Redis, end: Callable[[Store], object]
 ) -> None:

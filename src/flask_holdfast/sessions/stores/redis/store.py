@@ -157,11 +157,11 @@ class RedisStore(AskingStore):
 
     def _filed(self, since: Since | None, at: Keyspace, *arguments: Any) -> Answer:
         """The answer to "rotate". A login that is refused may only have been taken to have begun
-        earlier than it has: each answer tells more about the server's clock.
+        earlier than it has, or by another clock: each answer tells more about the server's.
         """
         answer = self._answer("rotate", at, *arguments)
         for _ in range(_LOOKS):
-            known = since is not None and since.now() <= since.sent
+            known = since is not None and since.now() == since.sent
             if since is None or known or answer.outcome is not Outcome.REFUSED:
                 break
             answer = self._answer("rotate", at, *arguments)
