@@ -662,6 +662,18 @@ class TestHowMuchIsKept:
         assert read(process, busy) == {"n": 999, "text": "x" * 1000}
         assert all(read(process, name) is not None for name in quiet)
 
+    def test_a_busy_process_does_not_take_its_journal_from_one_that_is_at_it(
+        self, host: Outage, path: Path
+    ) -> None:
+        quiet, busy = (small(host, path, self.MOST) for _ in range(2))
+        names = [filed(quiet, ADA)]
+        for _ in range(200):
+            filed(busy, data=record(ADA, text="x" * 4000))
+        names.append(filed(quiet, ADA))
+        host.begin()
+
+        assert all(read(host.store, name) is not None for name in names)
+
     def test_a_session_larger_than_all_the_room_costs_no_other_its_copy(
         self, host: Outage, path: Path
     ) -> None:
