@@ -61,6 +61,7 @@ def violations(page: Page) -> list[str]:
 
 def all_violations(page: Page) -> list[str]:
     """The same on a telephone and on a desk, light and dark."""
+    page.wait_for_load_state("load")  # without its styles it would look otherwise
     return [
         f"{width} px, {scheme}: {line}"
         for width, scheme in _looks(page)

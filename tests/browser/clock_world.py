@@ -136,6 +136,8 @@ class World:
         page.goto(f"{self.url}/auth/login")
         self.fill_in(page, username)
         expect(page).to_have_url(f"{self.url}/dashboard")
+        # Browsers keep no page for the Back button that was left while it loaded.
+        page.wait_for_load_state("load")
 
     @staticmethod
     def fill_in(page: Page, username: str = "ada") -> None:

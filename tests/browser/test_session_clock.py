@@ -322,7 +322,9 @@ class TestActivity:
                     note(page).press("a")
             server.pass_time(2 * MINUTE + 5)
             expect(warning(page)).to_contain_text("Please save your work now")
+            expect(warning(page)).to_be_visible()
             page.keyboard.press("Escape")
+            expect(page.get_by_role("timer")).to_be_visible()
             for _ in range(2):
                 server.pass_time(MINUTE)
                 note(page).press("a")
