@@ -9,9 +9,11 @@ import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import quote
 
+import flask
 import pytest
-from flask import Flask, Response, session
+from flask import Flask, Response, request, session
 from flask_wtf.csrf import generate_csrf
 from werkzeug.datastructures import Headers
 
@@ -39,7 +41,7 @@ TABLE: dict[str, tuple[Known, dict[Promise, Decision]]] = {
         {
             VARY: Decision(BY_COOKIE),
             PRIVATE: Decision(BY_COOKIE, "private", private=True),
-            NO_STORE: Decision(BY_COOKIE, "no-store", private=True),
+            NO_STORE: Decision(BY_COOKIE, "no-store"),
         },
     ),
     "an API that read the session which its Bearer credential has emptied": (
@@ -47,7 +49,7 @@ TABLE: dict[str, tuple[Known, dict[Promise, Decision]]] = {
         {
             VARY: NOTHING,
             PRIVATE: Decision((), "private", private=True),
-            NO_STORE: Decision((), "no-store", private=True),
+            NO_STORE: Decision((), "no-store"),
         },
     ),
     "a login": (
@@ -55,7 +57,7 @@ TABLE: dict[str, tuple[Known, dict[Promise, Decision]]] = {
         {
             VARY: Decision(BY_COOKIE),
             PRIVATE: Decision(BY_COOKIE, "private", private=True),
-            NO_STORE: Decision(BY_COOKIE, "no-store", private=True),
+            NO_STORE: Decision(BY_COOKIE, "no-store"),
         },
     ),
     "the cookie of a permanent session, sent again": (
@@ -91,7 +93,7 @@ TABLE: dict[str, tuple[Known, dict[Promise, Decision]]] = {
         {
             VARY: Decision(BY_COOKIE),
             PRIVATE: Decision(BY_COOKIE, "no-store", private=True),
-            NO_STORE: Decision(BY_COOKIE, "no-store", private=True),
+            NO_STORE: Decision(BY_COOKIE, "no-store"),
         },
     ),
     "a refusal": (
@@ -321,6 +323,11 @@ def site(install: Callable[[Flask], Any]) -> Iterator[Any]:
     def form() -> str:
         return str(generate_csrf())
 
+    @app.get("/form-to-keep")
+    def form_to_keep() -> Response:
+        said = {"Cache-Control": request.args["said"]}
+        return Response(f"{session.get('x')}{generate_csrf()}", headers=said)
+
     @app.get("/nonce")
     def nonce() -> str:
         return headers.csp_nonce()
@@ -438,3 +445,24 @@ def test_a_part_that_tells_nothing_is_noticed(module: Any, monkeypatch: pytest.M
 
     with pytest.raises(AssertionError):
         TELLERS[module](monkeypatch)
+
+
+@pytest.mark.parametrize("said", ["public, max-age=60", "no-cache", "max-age=5, s-maxage=7"])
+def test_a_page_that_reads_the_session_and_holds_a_token_is_not_kept(said: str) -> None:
+    """The headers hook said "private" first, which then looked like the view's own word."""
+    with site(Holdfast) as client:
+        assert said_by(client, f"/form-to-keep?said={quote(said)}") == ("no-store", "Cookie")
+
+
+def test_no_default_of_the_application_lets_a_browser_keep_our_own_answers() -> None:
+    class Kept(flask.Response):
+        def __init__(self, *content: Any, **named: Any) -> None:
+            super().__init__(*content, **named)
+            self.headers["Cache-Control"] = "private, max-age=3600"
+
+    with site(Holdfast) as client:
+        client.application.response_class = Kept
+        assert said_by(client, "/session/csrf-token")[0] == "no-store"
+        assert said_by(client, "/session/status")[0] == "no-store"
+        refused = said_by(client, "/post", "POST", headers={"Sec-Fetch-Site": "cross-site"})
+        assert refused[0] == "no-store"

@@ -78,7 +78,9 @@ def decide(known: Known, promise: Promise) -> Decision:
     unsaid = "no-store" if known.nonce else None
     if known.session:
         unsaid = "no-store" if known.nonce or promise is Promise.NO_STORE else "private"
-    return Decision(vary, unsaid, private=known.session)
+    # `Holdfast(app)` has CSRF protection, which comes last and also knows of tokens: "private" said
+    # before would look like the view's own word, and the page of a token would be kept.
+    return Decision(vary, unsaid, private=known.session and promise is Promise.PRIVATE)
 
 
 def restrict(headers: Headers, known: Known, promise: Promise) -> None:
@@ -104,6 +106,9 @@ def restrict(headers: Headers, known: Known, promise: Promise) -> None:
     elif decided.private and lines != ["no-store"]:
         directives = _directives(lines)
         names = [name for name, _ in directives]
+        if known.ours and "no-store" not in names:
+            headers.set("Cache-Control", "no-store")
+            return
         # With field names, private="Set-Cookie", all the rest is public.
         is_private = any(text.lower() == "private" for _, text in directives)
         if not ("no-store" in names or is_private) or not _PUBLIC.isdisjoint(names):

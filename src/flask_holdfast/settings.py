@@ -6,7 +6,7 @@ hardens what the app left at Flask's own defaults (`harden`) and checks it all (
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, MutableMapping
+from collections.abc import Collection, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -291,6 +291,14 @@ def user_keys(config: Mapping[str, Any], *, flask_login: bool) -> tuple[str, ...
     if flask_login and "SESSION_USER_KEYS" not in config:
         return ("_user_id",)
     return tuple(get(config, "SESSION_USER_KEYS"))
+
+
+def user_among(values: Iterable[object]) -> str | None:
+    """Whom the values of the user keys name: the first that is not empty. 0 is a user's id."""
+    return next(
+        (str(each) for each in values if each is not None and each is not False and each != ""),
+        None,
+    )
 
 
 def harden(config: MutableMapping[str, Any]) -> None:

@@ -6,11 +6,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from flask import Flask
+from flask import Flask, request, session
 
+from flask_holdfast import SessionInterface
 from flask_holdfast.sessions.binding import Binding
 from flask_holdfast.sessions.policy import Policies, Policy
+from flask_holdfast.sessions.record import decode
 from flask_holdfast.sessions.stores.base import Limit
+from flask_holdfast.sessions.stores.memory import MemoryStore
 
 HOUR = 3_600_000
 
@@ -101,3 +104,35 @@ def test_two_applications_on_one_interface_have_each_its_own(app: Flask) -> None
     assert (ours.absolute, others.absolute) == (60_000, None)
     assert ours.signer is not others.signer
     assert policies.of(app) is ours
+
+
+def test_a_lifetime_that_the_view_sets_is_that_of_the_session_it_writes(app: Flask) -> None:
+    """Each login got the lifetime of the login before."""
+    app.config["SESSION_USER_KEYS"] = ["user"]
+    interface = app.session_interface = SessionInterface(MemoryStore())
+
+    @app.post("/login")
+    def login() -> str:
+        session.get("x")
+        days = 30 if "remember" in request.form else 1
+        app.permanent_session_lifetime = timedelta(days=days)
+        session["user"] = request.form["user"]
+        return "signed in"
+
+    app.test_client().post("/login", data={"user": "ada", "remember": "on"})
+    app.test_client().post("/login", data={"user": "bob"})
+
+    lives = {}
+    for each in interface.store.page(offset=0, limit=9):
+        found = decode(each.data)
+        assert found is not None
+        lives[found.user] = round(each.idle_left / HOUR)
+    assert lives == {"ada": 30 * 24, "bob": 24}
+
+
+def test_the_default_lifetime_of_an_interface_can_be_set_later(app: Flask) -> None:
+    interface = SessionInterface(MemoryStore())
+    interface.default_lifetime = 60
+
+    assert interface.default_lifetime == 60
+    assert interface._policies.of(app).absolute == 60_000

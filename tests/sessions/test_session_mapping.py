@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -751,3 +753,67 @@ def test_a_login_as_somebody_else_takes_only_what_this_request_put_in() -> None:
     taken = plain(apply(session.assigned(), {}))
 
     assert taken == {"_user_id": "bob", "greeting": "hello", "n": 2}
+
+
+def test_get_goes_through_the_getitem_of_a_subclass() -> None:
+    class Upper(Session):
+        def __getitem__(self, key: str) -> Any:
+            return super().__getitem__(key.lower())
+
+    session = Upper(State.NEW)
+    session["a"] = 1
+
+    assert session.get("A") == session["A"] == 1
+    assert session.get("B", 2) == 2
+
+
+def test_what_a_request_put_in_keeps_its_order() -> None:
+    session = Session(State.NEW)
+    names = [f"name-{number}" for number in range(30)]
+    for name in names:
+        session[name] = 1
+
+    assert [*session.assigned().assigned] == names
+
+
+class Slow(Asked):
+    """Finds what it finds once it is let go, in every thread but this one."""
+
+    def __init__(self, stored: dict[str, Any]) -> None:
+        super().__init__(stored)
+        self.first = threading.current_thread()
+        self.inside, self.go_on = threading.Event(), threading.Event()
+        self.cookie = a_cookie()
+
+    def find(self) -> Found:
+        if threading.current_thread() is not self.first:
+            self.inside.set()
+            assert self.go_on.wait(10)
+        return Found(State.UNASKED, self.cookie)
+
+
+def test_a_thread_that_finds_the_session_late_takes_nothing_back() -> None:
+    """The session was unasked again, so its save was left out, and a sign-out was lost."""
+    loader = Slow({"user": "ada"})
+    session = Session(loader=loader)
+    with ThreadPoolExecutor(1) as threads:
+        late = threads.submit(lambda: session.new)
+        assert loader.inside.wait(10)
+        session.clear()
+        loader.go_on.set()
+        assert late.result() is False
+
+    assert session.state is State.LIVE
+    assert session.cleared
+    assert loader.times == 1
+
+
+@pytest.mark.parametrize("empty", [None, "", False])
+def test_an_empty_value_is_nobody(empty: object) -> None:
+    session = asking(Asked({"user_id": empty}))
+
+    assert session.user_id is None
+
+
+def test_zero_is_a_user() -> None:
+    assert asking(Asked({"user_id": 0})).user_id == "0"

@@ -244,8 +244,7 @@ class Foreign(SessionView):
         keys = settings.user_keys(
             token_settings.config(), flask_login=hasattr(current_app, "login_manager")
         )
-        named = (self._session.get(key) for key in keys)
-        return next((str(value) for value in named if value is not None), None)
+        return settings.user_among(self._session.get(key) for key in keys)
 
     user_id_unnoticed = user_id
 

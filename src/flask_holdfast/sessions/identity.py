@@ -62,8 +62,14 @@ class SessionIdentity:
         if name in {"state", "cookie", "sid", "interim"}:
             loader = self.__dict__.get("loader")
             if loader is not None:
-                self._become(loader.find())
-                return self.__dict__[name]
+                # Another thread of the request may have been first, and may have gone on since.
+                found, there = loader.find(), self.__dict__
+                sid = found.cookie.sid if found.cookie else ids.new_sid()
+                there.setdefault("sid", sid)
+                there.setdefault("cookie", found.cookie)
+                there.setdefault("interim", found.interim)
+                there.setdefault("state", found.state)
+                return there[name]
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __repr__(self) -> str:

@@ -36,7 +36,7 @@ from .http_errors import (
 )
 from .loading import CookieRules, Loader, Reported
 from .plan import CookieAction, CookieFacts, CookiePlan, decide_cookies
-from .policy import Policies
+from .policy import Policies, Policy
 from .remembering import Redeemer, RememberCookie
 from .request_facts import RequestFacts
 from .saving import save
@@ -139,7 +139,9 @@ class SessionInterface(FlaskSessionInterface):
         if session.state is State.ISOLATED:
             return
         loader = session.loader or self._loader(app, request)
-        commit = Commit(loader.store, loader.policy, loader.request_facts, self._now)
+        # The request may have changed the settings since its session was read: Flask's do count.
+        policy = self._policies.of(app)
+        commit = Commit(loader.store, policy, loader.request_facts, self._now)
         try:
             with loader.budget:
                 result, challenged_ended = save(commit, session, self.remembered)
@@ -171,13 +173,13 @@ class SessionInterface(FlaskSessionInterface):
                     challenged_ended=challenged_ended,
                 )
             )
-            self._send(app, response, plan, self._value(app, session, loader, result))
+            self._send(app, response, plan, self._value(app, session, policy, result))
 
     def _value(
-        self, app: Flask, session: Session, loader: Loader, result: Result
+        self, app: Flask, session: Session, policy: Policy, result: Result
     ) -> tuple[str, datetime | None]:
         """The value of the cookie to set, "" for none, and when it ends."""
-        cookie, signer = result.cookie, loader.policy.signer
+        cookie, signer = result.cookie, policy.signer
         if cookie is None or signer is None:
             return "", None
         partitioned = self.get_cookie_partitioned(app)
@@ -226,6 +228,15 @@ class SessionInterface(FlaskSessionInterface):
             return expires
         return datetime.fromtimestamp(deadline / 1000, UTC)
 
+    @property
+    def default_lifetime(self) -> float | None:
+        """The absolute lifetime in seconds where SESSION_CACHE_TIMEOUT is not configured."""
+        return self._policies.default_lifetime
+
+    @default_lifetime.setter
+    def default_lifetime(self, seconds: float | None) -> None:
+        self._policies.default_lifetime = seconds
+
     # -- signing in by a remember cookie -----------------------------------------------
 
     def redeem(
@@ -239,7 +250,7 @@ class SessionInterface(FlaskSessionInterface):
         if session.interim and cookie_withheld(request.environ, self.get_cookie_samesite(app)):
             return None
         loader = session.loader or self._loader(app, request)
-        commit = Commit(loader.store, loader.policy, loader.request_facts, self._now)
+        commit = Commit(loader.store, self._policies.of(app), loader.request_facts, self._now)
         with suppress(StoreUnavailable), loader.budget:
             return Redeemer(commit, self._reported.clients).redeem(session, sent, load)
         return None

@@ -76,13 +76,13 @@ class Policies:
 
     def __init__(self, *, use_signer: bool | None, default_lifetime: float | None) -> None:
         self._use_signer = use_signer
-        self._default_lifetime = default_lifetime
+        self.default_lifetime = default_lifetime
 
     def of(self, app: Flask) -> Policy:
         config = app.config
         return _policy(
             app.permanent_session_lifetime,
-            config.get("SESSION_CACHE_TIMEOUT", self._default_lifetime),
+            config.get("SESSION_CACHE_TIMEOUT", self.default_lifetime),
             signer_of(app, use_signer=self._use_signer),
             settings.user_keys(config, flask_login=hasattr(app, "login_manager")),
             bool(config["SESSION_REFRESH_EACH_REQUEST"]),

@@ -10,6 +10,7 @@ from typing import Any
 from flask import Response
 from flask.sessions import SessionMixin
 
+from .. import settings
 from . import codec, ids
 from .loading import Loader
 from .merge import Changes, RawData, Update, apply
@@ -129,11 +130,7 @@ class Session(TokenScope, SessionMixin, MutableMapping[str, Any]):
 
     @property
     def current_user(self) -> str | None:
-        for key in self._user_keys:
-            value = self._peek(key, None)
-            if value is not None:
-                return str(value)
-        return None
+        return settings.user_among(self._peek(key, None) for key in self._user_keys)
 
     # -- the mapping -------------------------------------------------------------------
 
@@ -148,6 +145,8 @@ class Session(TokenScope, SessionMixin, MutableMapping[str, Any]):
 
     def get(self, key: str, default: Any = None) -> Any:
         """As a dict's, and without the exception that a Mapping's costs."""
+        if type(self).__getitem__ is not Session.__getitem__:  # of an application's own
+            return super().get(key, default)
         if key in REQUEST_LOCAL:
             return self._local.get(key, default)
         self.touched = True
@@ -329,10 +328,11 @@ class Session(TokenScope, SessionMixin, MutableMapping[str, Any]):
         """Only what this request itself put in, for a session that starts from empty; `but` these
         keys.
         """
-        keys = self._put_in().difference(but)
-        return Changes(
-            cleared=True, assigned={key: codec.dumps(key, self._values[key]) for key in keys}
-        )
+        put_in = self._put_in().difference(but)
+        assigned = {
+            key: codec.dumps(key, value) for key, value in self._values.items() if key in put_in
+        }
+        return Changes(cleared=True, assigned=assigned)
 
     def news(self) -> Changes:
         """Only what this request itself put in, and nothing that says who is signed in."""
