@@ -126,6 +126,7 @@ def test_a_sign_out_in_a_window_beside_this_one_covers_it_when_it_gets_the_focus
         page.evaluate("window.dispatchEvent(new Event('focus'))")
 
     expect(cover(page)).to_be_visible()
+    server.settle()
     assert server.count(REFRESH) == before + 1
 
 
