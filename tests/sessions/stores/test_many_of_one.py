@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -95,7 +96,13 @@ def test_the_end_of_many_is_done_in_pieces(store: RedisStore, client: redis.Redi
     assert reads(client, "get") <= 500 * (reads(client, "evalsha") + reads(client, "eval"))
 
 
-def cut_off(store: RedisStore, monkeypatch: pytest.MonkeyPatch, *, keep: str | None = None) -> int:
+def cut_off(
+    store: RedisStore,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    keep: str | None = None,
+    remember: int = DAY,
+) -> int:
     """End all of alice's, and come no further than the first piece; how many were put away."""
     reply = RedisStore._reply
 
@@ -106,7 +113,7 @@ def cut_off(store: RedisStore, monkeypatch: pytest.MonkeyPatch, *, keep: str | N
 
     with monkeypatch.context() as interrupted:
         interrupted.setattr(RedisStore, "_reply", first_only)
-        ended = store.end_user("alice", ended=BY_ADMIN, idle=IDLE, remember=DAY, keep=keep)
+        ended = store.end_user("alice", ended=BY_ADMIN, idle=IDLE, remember=remember, keep=keep)
     return len(ended)
 
 
@@ -157,6 +164,35 @@ def test_an_end_of_many_that_was_cut_off_is_gone_on_with_by_whoever_writes(
     assert len(list(client.scan_iter("session:*"))) == 5
     assert {store.fetch(name).tombstone for name in hers} == {BY_ADMIN}
     assert store.counts() == Counts(0, 5, 0)
+
+
+@pytest.mark.parametrize("broken", [False, True], ids=["cut off before", "an index of another type"])
+def test_an_end_is_remembered_for_as_long_as_a_session_that_it_ended_can_be_there(
+    store: RedisStore, client: redis.Redis, monkeypatch: pytest.MonkeyPatch, broken: bool
+) -> None:
+    """A second end of all, when a "remember me" was for a moment only, made the first forgotten."""
+    for _ in range(150):
+        filed(store, "alice")
+    cut_off(store, monkeypatch, remember=50)
+    if broken:
+        client.delete("holdfast:session:ended-at:alice")
+        client.set("holdfast:session:user:alice", "x")
+
+    with suppress(StoreUnavailable):
+        cut_off(store, monkeypatch, remember=50)
+
+    assert client.pttl("holdfast:session:ended-at:alice") > IDLE - 10_000
+
+
+def test_everyone_s_end_is_remembered_for_as_long_too(
+    store: RedisStore, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RedisStore, "_in_pieces", lambda *of, **more: 0)
+    filed(store, "alice")
+    for _ in range(2):
+        store.end_everyone(ended=BY_ADMIN, idle=IDLE, remember=50)
+
+    assert client.pttl("holdfast:session:ended-at:") > IDLE - 10_000
 
 
 def test_each_of_two_ends_tells_its_own_reason(

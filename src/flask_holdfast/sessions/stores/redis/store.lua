@@ -459,6 +459,9 @@ local function end_all(owner, tombstone, idle, remember, keep, own)
   if keep ~= "" then
     kept, record = record_of(keep)
   end
+  -- Its sessions may not all be put away. Records outlive an index that is lost, but not the idle
+  -- time.
+  local before = redis.call("PTTL", ended_at(owner))
   redis.call("DEL", ended_at(owner))
   local one = { moment = moment(), owner = owner, tombstone = tombstone, idle = idle }
   local at = number(one.moment)
@@ -466,15 +469,18 @@ local function end_all(owner, tombstone, idle, remember, keep, own)
     redis.call("SET", meta .. "mark:" .. own, at, "PX", OWN_KEPT)
   end
   local indexes = { owner == "" and signed_in or of_user(owner), owner == "" and anonymous }
-  local life = 0
+  local life, known = 0, math.max(remember, before)
   for _, index in ipairs(indexes) do
-    life = index and math.max(life, redis.call("PTTL", index)) or life
+    local lasts = index and redis.call("PTTL", index) or -2
+    life = math.max(life, lasts)
+    known = lasts ~= -2 and math.max(known, lasts, idle) or known
   end
   last_ends = {}
   -- The second moment is the clock's, for logins under way: they know no other.
   local clocks = remember > 0 and number(exact) or "0"
-  if math.max(remember, life) > 0 then
-    redis.call("SET", ended_at(owner), at .. " " .. clocks, "PX", number(math.max(remember, life)))
+  if known > 0 then
+    known = math.max(known, idle, OWN_KEPT)
+    redis.call("SET", ended_at(owner), at .. " " .. clocks, "PX", number(known))
   end
   one.text = table.concat({ at, number(idle), owner, tombstone }, "\n")
   one.index = meta .. "dead:" .. at
