@@ -137,6 +137,27 @@ def test_all_of_many_have_ended_before_they_are_put_away(
     touch(store, kept)
 
 
+def test_whoever_ends_many_is_told_of_each_though_others_met_some_before_they_were_put_away(
+    store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hers, told = [filed(store, "alice") for _ in range(150)], list[str]()
+    store.on_expired = lambda sid, why: told.append(sid)
+    reply = RedisStore._reply
+
+    def after_others(self: RedisStore, verb: str, *asked: Any) -> Any:
+        if verb == "put_away":
+            for name in hers[::2]:
+                assert store.fetch(name).tombstone == BY_ADMIN
+                assert not store.delete(name, ended=LOGGED_OUT, idle=IDLE)
+        return reply(self, verb, *asked)
+
+    monkeypatch.setattr(RedisStore, "_reply", after_others)
+    ended = store.end_user("alice", ended=BY_ADMIN, idle=IDLE, remember=DAY)
+
+    assert sorted(ended) == sorted(hers)
+    assert told == []
+
+
 def test_within_a_limit_those_that_wait_to_be_put_away_take_no_place(
     store: RedisStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -348,9 +348,15 @@ end
 -- A record was not there: if it is still listed, and nothing ended it, it expired.
 local function lapse(sid)
   local indexes = { signed_in, anonymous }
+  local known = redis.call("EXISTS", tombstone_of(sid)) == 1
   for _, one in ipairs(endings()) do
-    indexes[#indexes + 1] = one.index
-    indexes[#indexes + 1] = one.others
+    for _, index in ipairs({ one.index, one.others }) do
+      -- What an end of all has ended, and somebody has met since, waits until it is counted.
+      if known and redis.call("ZSCORE", index, sid) then
+        return
+      end
+      indexes[#indexes + 1] = index
+    end
   end
   for _, index in ipairs(indexes) do
     local ends = redis.call("ZSCORE", index, sid)
