@@ -187,7 +187,9 @@ def test_an_end_of_many_that_was_cut_off_is_gone_on_with_by_whoever_writes(
     assert store.counts() == Counts(0, 5, 0)
 
 
-@pytest.mark.parametrize("broken", [False, True], ids=["cut off before", "an index of another type"])
+@pytest.mark.parametrize(
+    "broken", [False, True], ids=["cut off before", "an index of another type"]
+)
 def test_an_end_is_remembered_for_as_long_as_a_session_that_it_ended_can_be_there(
     store: RedisStore, client: redis.Redis, monkeypatch: pytest.MonkeyPatch, broken: bool
 ) -> None:

@@ -833,7 +833,32 @@ end
 local _, one = end_all(owner, tombstone, idle, remember, keep, ARGV[8])
 local through = put_away(one, PIECE, true) < PIECE
 tidy_all(TIDIED)
-return answer(through and "done" or "more")
+-- Its moment, in the place of the life that is left.
+return answer(through and "done" or "more", "", one.moment)
+
+---- end_before
+-- What an end has ended is over again, where a server has lost that end. That one gave no moment
+-- later than the end, if its clock is behind.
+local owner, at, life, keep = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
+local kept, record = false, nil
+if keep ~= "" then
+  kept, record = record_of(keep)
+end
+local text = redis.call("GET", ended_at(owner))
+if at <= moment_in(text) then
+  return answer("done")
+end
+local known = math.max(life, redis.call("PTTL", ended_at(owner)), OWN_KEPT)
+redis.call("DEL", ended_at(owner))
+redis.call("SET", ended_at(owner), number(at) .. " " .. number(exact), "PX", number(known))
+if at > (tonumber(redis.pcall("GET", meta .. "clock")) or 0) then
+  redis.call("SET", meta .. "clock", number(at), "PX", WEEK)
+end
+if kept and record.owner == owner and record.filed < at then
+  local left = redis.call("PTTL", prefix .. keep)
+  redis.call("SET", prefix .. keep, with_filed(kept, moment()), "PX", number(left))
+end
+return answer("done")
 
 ---- end_everyone
 redis.call("DEL", remembering)
