@@ -151,6 +151,25 @@ def test_an_index_of_another_type_is_its_user_s_error_alone(
     assert new.who() == "ada"
 
 
+def test_an_index_of_remember_cookies_of_another_type_keeps_no_end_from_happening(
+    site: Site, client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    ada = site.tab()
+    ada.log_in("ada")
+    key = f"holdfast:session:remembered:{record.owner_of('ada')}"
+    put(client, key, b"a string")
+    with caplog.at_level(logging.ERROR), pytest.raises(StoreUnavailable):
+        life = {"user": "ada", "secret": "s", "mark": "", "life": 1000}
+        site.interface.store.remember("x" * 22, ada.sid(), **life, again=False)
+    assert f"keys={key} " in caplog.text
+
+    site.manager.delete_user_sessions("ada")
+
+    assert ada.who() is None
+    assert not client.exists(key)
+    assert is_well(site)
+
+
 def test_what_is_known_of_moments_and_ends_under_way_may_be_lost(
     site: Site, client: redis.Redis
 ) -> None:

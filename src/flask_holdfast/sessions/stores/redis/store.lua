@@ -823,7 +823,8 @@ return answer("done")
 ---- end_user
 local owner, tombstone, idle = ARGV[3], ARGV[4], tonumber(ARGV[5])
 local remember, keep = tonumber(ARGV[6]), ARGV[7]
-for _, id in ipairs(redis.call("ZRANGE", remembered_of(owner), 0, -1)) do
+-- Of another type it holds no cookie: each is worth something only by its place in there.
+for _, id in ipairs(redis.pcall("ZRANGE", remembered_of(owner), 0, -1)) do
   redis.call("DEL", remember_of(id))
 end
 redis.call("DEL", remembered_of(owner))
@@ -1088,6 +1089,7 @@ end
 if owner ~= "" then
   look(of_user(owner), "zset")
   look(ended_at(owner), "string")
+  look(remembered_of(owner), "zset")
 end
 for _, index in ipairs({ signed_in, anonymous, users, ending }) do
   look(index, "zset")
