@@ -24,7 +24,7 @@ from flask_holdfast.sessions import record
 from flask_holdfast.sessions.stores.failover.breaker import Breaker
 from flask_holdfast.sessions.stores.failover.fallback import FallbackStore
 from flask_holdfast.sessions.stores.failover.replica import Replica
-from flask_holdfast.sessions.stores.redis.errors import unavailable
+from flask_holdfast.sessions.stores.redis.errors import as_told_since_redis_7, unavailable
 from flask_holdfast.sessions.stores.redis.store import RedisStore
 from tests.sessions.site import Site, next_millisecond
 
@@ -354,6 +354,17 @@ def test_what_a_late_answer_has_ended_is_in_no_copy(
             False,
         ),
         (ResponseError("user_script:9: attempt to compare nil with number script: 1"), False),
+        (ResponseError("a moment cannot be read script: 1, on @user_script:39."), False),
+        (ResponseError("user_script:39: a moment cannot be read"), False),
+        (
+            as_told_since_redis_7(
+                ResponseError(
+                    f"Error running script (call to f_{'9' * 40}): "
+                    "@user_script:39: a moment cannot be read "
+                )
+            ),
+            False,
+        ),
         (ResponseError("value is not an integer or out of range"), False),
         (BusyLoadingError("Redis is loading the dataset in memory"), True),
         (MasterDownError("Link with MASTER is down"), True),
