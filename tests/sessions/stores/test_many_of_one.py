@@ -272,6 +272,31 @@ def test_a_clock_that_is_set_otherwise_neither_revives_nor_ends_anything(
     assert {store.fetch(each).outcome for each in (before, after, later)} == {Outcome.ENDED}
 
 
+@pytest.mark.parametrize("end", [end_hers, end_everyone])
+def test_nothing_new_is_ended_where_the_last_moment_was_evicted_and_the_clock_is_set_back(
+    store: RedisStore, client: redis.Redis, end: Callable[[Store], object]
+) -> None:
+    def set_back() -> None:
+        """An hour: to the clock of now what was before is later by so much."""
+        for key in client.scan_iter("*:ended-at:*"):
+            moments: bytes = client.get(key)  # type: ignore[assignment]
+            moved = b" ".join(b"%d" % (int(each) + 3_600_000_000) for each in moments.split())
+            client.set(key, moved, keepttl=True)
+        client.delete("holdfast:session:clock")
+
+    filed(store, "alice")
+    end(store)
+    set_back()
+    again = filed(store, "alice")
+    assert store.fetch(again).outcome is Outcome.FOUND
+    client.delete("holdfast:session:clock")
+    store.end_user("alice", ended=BY_ADMIN, idle=IDLE, remember=DAY, keep=again)
+
+    assert store.fetch(again).outcome is Outcome.FOUND
+    end_hers(store)
+    assert store.fetch(again).outcome is Outcome.ENDED
+
+
 def test_no_end_is_told_as_an_expiry(
     store: RedisStore, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -169,10 +169,12 @@ local function of_user(owner)
 end
 
 -- The present moment, later than any that was given before: a clock may go back, as at a failover,
--- and what was filed before an end must be told from what was filed after it.
-local function moment()
-  local last = tonumber(redis.pcall("GET", meta .. "clock")) or 0
-  local present = math.max(exact, last + 1)
+-- and what was filed before an end must be told from what was filed after it. Where the last moment
+-- is lost, that of the `owner`'s last end is not, or it is given.
+local function moment(owner, above)
+  local last = tonumber(redis.pcall("GET", meta .. "clock"))
+  last = last or owner and last_end(owner) or 0
+  local present = math.max(exact, last + 1, (above or 0) + 1)
   redis.call("SET", meta .. "clock", number(present), "PX", WEEK)
   return present
 end
@@ -467,9 +469,13 @@ local function end_all(owner, tombstone, idle, remember, keep, own)
   end
   -- Its sessions may not all be put away. Records outlive an index that is lost, but not the idle
   -- time.
-  local before = redis.call("PTTL", ended_at(owner))
+  local before, above = redis.call("PTTL", ended_at(owner)), 0
+  -- What cannot be read must not keep an end from happening.
+  for _, text in ipairs(redis.call("MGET", ended_at(""), ended_at(owner))) do
+    above = math.max(above, text and tonumber(string.sub(text, 1, 16)) or 0)
+  end
   redis.call("DEL", ended_at(owner))
-  local one = { moment = moment(), owner = owner, tombstone = tombstone, idle = idle }
+  local one = { moment = moment(nil, above), owner = owner, tombstone = tombstone, idle = idle }
   local at = number(one.moment)
   if own ~= "" then
     redis.call("SET", meta .. "mark:" .. own, at, "PX", OWN_KEPT)
@@ -560,7 +566,7 @@ end
 -- the owner `was`; else it is filed now.
 local function file(sid, data, record, idle, filed, was)
   local life = life_of(record, idle)
-  data = with_filed(data, filed or moment())
+  data = with_filed(data, filed or moment(record.owner))
   redis.call("SET", prefix .. sid, data, "PX", number(life))
   if was and was ~= record.owner then
     unlist(sid, was)
