@@ -158,9 +158,9 @@ def test_an_index_of_remember_cookies_of_another_type_keeps_no_end_from_happenin
     ada.log_in("ada")
     key = f"holdfast:session:remembered:{record.owner_of('ada')}"
     put(client, key, b"a string")
+    cookie: dict[str, Any] = {"user": "ada", "secret": "s", "mark": "", "life": 1000}
     with caplog.at_level(logging.ERROR), pytest.raises(StoreUnavailable):
-        life = {"user": "ada", "secret": "s", "mark": "", "life": 1000}
-        site.interface.store.remember("x" * 22, ada.sid(), **life, again=False)
+        site.interface.store.remember("x" * 22, ada.sid(), **cookie, again=False)
     assert f"keys={key} " in caplog.text
 
     site.manager.delete_user_sessions("ada")

@@ -297,6 +297,22 @@ def test_nothing_new_is_ended_where_the_last_moment_was_evicted_and_the_clock_is
     assert store.fetch(again).outcome is Outcome.ENDED
 
 
+def test_an_end_is_told_in_full_though_a_hundred_others_are_under_way(
+    store: RedisStore, client: redis.Redis
+) -> None:
+    now = int(client.get("holdfast:session:clock") or time.time() * 1_000_000)
+    for number in range(100):
+        at = now - 5_000_000 - number
+        client.zadd("holdfast:session:ending", {f"{at}\n{IDLE}\nu{number}\n{{}}": at})
+        client.zadd(f"holdfast:session:dead:{at}", {"none": now})
+    hers = [filed(store, "alice") for _ in range(150)]
+
+    ended = store.end_user("alice", ended=BY_ADMIN, idle=IDLE, remember=DAY)
+
+    assert sorted(ended) == sorted(hers)
+    assert {store.fetch(name).tombstone for name in hers} == {BY_ADMIN}
+
+
 def test_no_end_is_told_as_an_expiry(
     store: RedisStore, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -258,13 +258,15 @@ end
 -- The ends under way, the first one first. `index` names those that it has ended, `others` the
 -- anonymous ones among them.
 local under_way
+-- The first hundred are read; all of them by whoever makes an end, as that is the last one.
+local last_under_way = 99
 local function endings()
   if under_way then
     return under_way
   end
   local found = {}
   -- Of another type it tells nothing, and what has ended is over all the same.
-  for _, text in ipairs(redis.pcall("ZRANGE", ending, 0, 99)) do
+  for _, text in ipairs(redis.pcall("ZRANGE", ending, 0, last_under_way)) do
     local name, idle, owner, tombstone = string.match(text, "^(%d+)\n(%d+)\n([^\n]*)\n(.*)$")
     local index = meta .. "dead:" .. name
     found[#found + 1] = {
@@ -508,7 +510,7 @@ local function end_all(owner, tombstone, idle, remember, keep, own)
   end
   if life > 0 then
     redis.call("ZADD", ending, at, one.text)
-    under_way = nil
+    under_way, last_under_way = nil, -1
     outlast(ending, now + life + MINUTE)
   end
   if owner == "" then
@@ -879,6 +881,7 @@ return answer(
 ---- put_away
 -- Go on with an owner's end, or with everyone's.
 local first, others = nil, false
+last_under_way = -1
 for _, one in ipairs(endings()) do
   if one.owner == ARGV[3] then
     first, others = first or one, first ~= nil
