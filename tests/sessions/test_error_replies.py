@@ -24,7 +24,7 @@ from flask_holdfast.sessions import record
 from flask_holdfast.sessions.stores.failover.breaker import Breaker
 from flask_holdfast.sessions.stores.failover.fallback import FallbackStore
 from flask_holdfast.sessions.stores.failover.replica import Replica
-from flask_holdfast.sessions.stores.redis.errors import unavailable
+from flask_holdfast.sessions.stores.redis.errors import as_told_since_redis_7, unavailable
 from flask_holdfast.sessions.stores.redis.store import RedisStore
 from tests.sessions.site import Site, next_millisecond
 
@@ -149,6 +149,25 @@ def test_an_index_of_another_type_is_its_user_s_error_alone(
     next_millisecond()
     assert new.log_in("ada").response.status_code == 200
     assert new.who() == "ada"
+
+
+def test_an_index_of_remember_cookies_of_another_type_keeps_no_end_from_happening(
+    site: Site, client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    ada = site.tab()
+    ada.log_in("ada")
+    key = f"holdfast:session:remembered:{record.owner_of('ada')}"
+    put(client, key, b"a string")
+    cookie: dict[str, Any] = {"user": "ada", "secret": "s", "mark": "", "life": 1000}
+    with caplog.at_level(logging.ERROR), pytest.raises(StoreUnavailable):
+        site.interface.store.remember("x" * 22, ada.sid(), **cookie, again=False)
+    assert f"keys={key} " in caplog.text
+
+    site.manager.delete_user_sessions("ada")
+
+    assert ada.who() is None
+    assert not client.exists(key)
+    assert is_well(site)
 
 
 def test_what_is_known_of_moments_and_ends_under_way_may_be_lost(
@@ -335,6 +354,17 @@ def test_what_a_late_answer_has_ended_is_in_no_copy(
             False,
         ),
         (ResponseError("user_script:9: attempt to compare nil with number script: 1"), False),
+        (ResponseError("a moment cannot be read script: 1, on @user_script:39."), False),
+        (ResponseError("user_script:39: a moment cannot be read"), False),
+        (
+            as_told_since_redis_7(
+                ResponseError(
+                    f"Error running script (call to f_{'9' * 40}): "
+                    "@user_script:39: a moment cannot be read "
+                )
+            ),
+            False,
+        ),
         (ResponseError("value is not an integer or out of range"), False),
         (BusyLoadingError("Redis is loading the dataset in memory"), True),
         (MasterDownError("Link with MASTER is down"), True),

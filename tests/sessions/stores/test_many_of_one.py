@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -95,7 +96,13 @@ def test_the_end_of_many_is_done_in_pieces(store: RedisStore, client: redis.Redi
     assert reads(client, "get") <= 500 * (reads(client, "evalsha") + reads(client, "eval"))
 
 
-def cut_off(store: RedisStore, monkeypatch: pytest.MonkeyPatch, *, keep: str | None = None) -> int:
+def cut_off(
+    store: RedisStore,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    keep: str | None = None,
+    remember: int = DAY,
+) -> int:
     """End all of alice's, and come no further than the first piece; how many were put away."""
     reply = RedisStore._reply
 
@@ -106,7 +113,7 @@ def cut_off(store: RedisStore, monkeypatch: pytest.MonkeyPatch, *, keep: str | N
 
     with monkeypatch.context() as interrupted:
         interrupted.setattr(RedisStore, "_reply", first_only)
-        ended = store.end_user("alice", ended=BY_ADMIN, idle=IDLE, remember=DAY, keep=keep)
+        ended = store.end_user("alice", ended=BY_ADMIN, idle=IDLE, remember=remember, keep=keep)
     return len(ended)
 
 
@@ -128,6 +135,27 @@ def test_all_of_many_have_ended_before_they_are_put_away(
         assert (written.outcome, written.tombstone) == (Outcome.ENDED, BY_ADMIN)
     assert store.counts() == Counts(2, 0, 2)
     touch(store, kept)
+
+
+def test_whoever_ends_many_is_told_of_each_though_others_met_some_before_they_were_put_away(
+    store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hers, told = [filed(store, "alice") for _ in range(150)], list[str]()
+    store.on_expired = lambda sid, why: told.append(sid)
+    reply = RedisStore._reply
+
+    def after_others(self: RedisStore, verb: str, *asked: Any) -> Any:
+        if verb == "put_away":
+            for name in hers[::2]:
+                assert store.fetch(name).tombstone == BY_ADMIN
+                assert not store.delete(name, ended=LOGGED_OUT, idle=IDLE)
+        return reply(self, verb, *asked)
+
+    monkeypatch.setattr(RedisStore, "_reply", after_others)
+    ended = store.end_user("alice", ended=BY_ADMIN, idle=IDLE, remember=DAY)
+
+    assert sorted(ended) == sorted(hers)
+    assert told == []
 
 
 def test_within_a_limit_those_that_wait_to_be_put_away_take_no_place(
@@ -157,6 +185,37 @@ def test_an_end_of_many_that_was_cut_off_is_gone_on_with_by_whoever_writes(
     assert len(list(client.scan_iter("session:*"))) == 5
     assert {store.fetch(name).tombstone for name in hers} == {BY_ADMIN}
     assert store.counts() == Counts(0, 5, 0)
+
+
+@pytest.mark.parametrize(
+    "broken", [False, True], ids=["cut off before", "an index of another type"]
+)
+def test_an_end_is_remembered_for_as_long_as_a_session_that_it_ended_can_be_there(
+    store: RedisStore, client: redis.Redis, monkeypatch: pytest.MonkeyPatch, broken: bool
+) -> None:
+    """A second end of all, when a "remember me" was for a moment only, made the first forgotten."""
+    for _ in range(150):
+        filed(store, "alice")
+    cut_off(store, monkeypatch, remember=50)
+    if broken:
+        client.delete("holdfast:session:ended-at:alice")
+        client.set("holdfast:session:user:alice", "x")
+
+    with suppress(StoreUnavailable):
+        cut_off(store, monkeypatch, remember=50)
+
+    assert client.pttl("holdfast:session:ended-at:alice") > IDLE - 10_000
+
+
+def test_everyone_s_end_is_remembered_for_as_long_too(
+    store: RedisStore, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RedisStore, "_in_pieces", lambda *of, **more: 0)
+    filed(store, "alice")
+    for _ in range(2):
+        store.end_everyone(ended=BY_ADMIN, idle=IDLE, remember=50)
+
+    assert client.pttl("holdfast:session:ended-at:") > IDLE - 10_000
 
 
 def test_each_of_two_ends_tells_its_own_reason(
@@ -211,6 +270,47 @@ def test_a_clock_that_is_set_otherwise_neither_revives_nor_ends_anything(
     ]
     end(store)
     assert {store.fetch(each).outcome for each in (before, after, later)} == {Outcome.ENDED}
+
+
+@pytest.mark.parametrize("end", [end_hers, end_everyone])
+def test_nothing_new_is_ended_where_the_last_moment_was_evicted_and_the_clock_is_set_back(
+    store: RedisStore, client: redis.Redis, end: Callable[[Store], object]
+) -> None:
+    def set_back() -> None:
+        """An hour: to the clock of now what was before is later by so much."""
+        for key in client.scan_iter("*:ended-at:*"):
+            moments: bytes = client.get(key)  # type: ignore[assignment]
+            moved = b" ".join(b"%d" % (int(each) + 3_600_000_000) for each in moments.split())
+            client.set(key, moved, keepttl=True)
+        client.delete("holdfast:session:clock")
+
+    filed(store, "alice")
+    end(store)
+    set_back()
+    again = filed(store, "alice")
+    assert store.fetch(again).outcome is Outcome.FOUND
+    client.delete("holdfast:session:clock")
+    store.end_user("alice", ended=BY_ADMIN, idle=IDLE, remember=DAY, keep=again)
+
+    assert store.fetch(again).outcome is Outcome.FOUND
+    end_hers(store)
+    assert store.fetch(again).outcome is Outcome.ENDED
+
+
+def test_an_end_is_told_in_full_though_a_hundred_others_are_under_way(
+    store: RedisStore, client: redis.Redis
+) -> None:
+    now = int(client.get("holdfast:session:clock") or time.time() * 1_000_000)
+    for number in range(100):
+        at = now - 5_000_000 - number
+        client.zadd("holdfast:session:ending", {f"{at}\n{IDLE}\nu{number}\n{{}}": at})
+        client.zadd(f"holdfast:session:dead:{at}", {"none": now})
+    hers = [filed(store, "alice") for _ in range(150)]
+
+    ended = store.end_user("alice", ended=BY_ADMIN, idle=IDLE, remember=DAY)
+
+    assert sorted(ended) == sorted(hers)
+    assert {store.fetch(name).tombstone for name in hers} == {BY_ADMIN}
 
 
 def test_no_end_is_told_as_an_expiry(

@@ -61,6 +61,14 @@ class Outcome(Enum):
     FULL = "full"  # not written: the owner has as many sessions as are allowed
 
 
+class EndedSids(list[str]):
+    """The sids that an end of all has ended, and the moment of that end as `Store.end_before` takes
+    it; 0 of a store that cannot lose it.
+    """
+
+    moment = 0
+
+
 #: Why a session ended (a tombstone's `why`).
 LOGOUT = "logout"
 REVOKED = "revoked"
@@ -318,6 +326,13 @@ class Store(ABC):
         that moment for `marked` and for logins under way, kept for `remember`; and the same
         moment under the name `own`, if there is one, for `OWN_KEPT`.
         Costs by the number of this owner's sessions.
+        """
+
+    def end_before(
+        self, owner: str, moment: int, *, idle: int, remember: int, keep: str | None = None
+    ) -> None:
+        """End all of an owner's sessions but `keep` that were filed before the `moment` of an end
+        (`EndedSids`): a server that has taken over may have lost it. Most stores cannot lose one.
         """
 
     @abstractmethod

@@ -12,7 +12,7 @@ import msgspec
 
 from ...ids import secret_hash
 from ...record import NO_DEADLINE, VERSION, Record, decode, encode, new_etag
-from ..base import Outcome, Tombstone
+from ..base import EndedSids, Outcome, Tombstone
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +30,7 @@ class Ended(Enum):
 
     SESSION = "session"
     USER = "user"
+    BEFORE = "before"  # what that ended, by the moment of the store's answer
     EVERYONE = "everyone"
     MARK = "mark"
     REMEMBERED = "remembered"  # a remember cookie
@@ -53,6 +54,18 @@ class Ending(msgspec.Struct, frozen=True, omit_defaults=True):
     own: str = ""
     #: The deadline of the session, where it is known.
     deadline: int = 0
+    #: The moment by the store's clock, as `Store.end_before` takes it.
+    moment: int = 0
+
+
+def filed_before(ending: Ending, sids: Sequence[str]) -> list[Ending]:
+    """What a store that may lose its last writes has ended of an owner's with those `sids`: it may
+    have been more. Unlike the end itself it can be told again, and ends nothing that began since.
+    """
+    moment = sids.moment if isinstance(sids, EndedSids) else 0
+    if not moment:
+        return []
+    return [msgspec.structs.replace(ending, what=Ended.BEFORE, moment=moment)]
 
 
 def tell(ending: Ending, store: Store, now: int) -> Sequence[str]:
@@ -66,6 +79,10 @@ def tell(ending: Ending, store: Store, now: int) -> Sequence[str]:
         return ()
     if ending.what is Ended.REMEMBERED:
         store.forget(ending.name)
+        return ()
+    if ending.what is Ended.BEFORE:
+        how = {"idle": ending.idle, "remember": ending.life}
+        store.end_before(ending.name, ending.moment, **how, keep=ending.keep)
         return ()
     assert ending.ended is not None
     if ending.what is Ended.SESSION:

@@ -100,7 +100,8 @@ class Resync:
                 for number, ending in recent:
                     self._go_on()
                     one = ending.what in (Ended.SESSION, Ended.REMEMBERED)
-                    # Of an owner's end each session was written down, and ends again by itself;
+                    # Of an owner's end the sessions were written down that were told of, and its
+                    # moment (`endings.filed_before`): by itself it would end what has begun since;
                     # of remember cookies the moment is known here (`ResilientStore.recall`).
                     if ending.what is not Ended.USER and (not one or covers(ending.name)):
                         self._tell_or_log(ending)
@@ -135,10 +136,8 @@ class Resync:
         sids = endings.tell(ending, self._store, self._replica.now())
         if many:
             self.note_told(ending.name)
-        self._replica.end(
-            [msgspec.structs.replace(ending, what=Ended.SESSION, name=sid) for sid in sids],
-            owed=False,
-        )
+        ended = [msgspec.structs.replace(ending, what=Ended.SESSION, name=sid) for sid in sids]
+        self._replica.end([*endings.filed_before(ending, sids), *ended], owed=False)
 
     def _tell_or_log(self, ending: Ending) -> None:
         """Tell it, unless the store has an error about its keys: that would keep everybody of this

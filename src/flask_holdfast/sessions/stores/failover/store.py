@@ -33,7 +33,7 @@ from ..base import (
 )
 from .breaker import Breaker
 from .copies import Copies
-from .endings import Ended, Ending
+from .endings import Ended, Ending, filed_before
 from .host import Availability
 from .resync import Resync
 
@@ -257,13 +257,16 @@ class ResilientStore(Store):
             heard = self._resync.heard
             self._give_back_those_of(owner)
             sids = on(self.primary)
+            before = filed_before(ending, sids)
             self._note_told(owner)
             if heard != self._resync.heard:
                 # Its server was found to have lost its data on the way: hers go back, and end.
                 self._give_back_those_of(owner)
-                sids = [*sids, *on(self.primary)]
+                more = on(self.primary)
+                sids, before = [*sids, *more], filed_before(ending, more)
                 self._note_told(owner)
-            self._copies.end([ending, *(_ending(sid, ended, idle, 0) for sid in sids)])
+            ends = [ending, *before, *(_ending(sid, ended, idle, 0) for sid in sids)]
+            self._copies.end(ends)
             self._end_what_stands_in(on)
             return sids
 

@@ -38,7 +38,9 @@ if TYPE_CHECKING:
 #: Seconds that a question may take outside a request's budget, connecting included.
 TIMEOUT = 0.25
 #: What replicas are waited for, where they are: ends, and what only follows a login.
-_CONFIRMED = frozenset({"rotate", "leave", "delete", "end_user", "end_everyone", "mark", "forget"})
+_CONFIRMED = frozenset(
+    {"rotate", "leave", "delete", "end_user", "end_before", "end_everyone", "mark", "forget"}
+)
 #: Seconds of the time that is left which are not given to replicas: Redis may look no more
 #: than ten times a second whose time is over.
 _MARGIN = 0.11

@@ -93,6 +93,7 @@ _BY_WORD = {
     "not a valid float": REPLY,
     "attempt to ": REPLY,  # a script that met something which is none of ours
     "@user_script": REPLY,
+    "a moment cannot be read": REPLY,  # by store.lua; Redis 6.2 says nothing of the script
 }
 _TOO_MANY = "max number of clients reached"
 #: What Redis 6.2 puts before the reason for which it stopped a script.

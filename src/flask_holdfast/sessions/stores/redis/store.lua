@@ -169,10 +169,12 @@ local function of_user(owner)
 end
 
 -- The present moment, later than any that was given before: a clock may go back, as at a failover,
--- and what was filed before an end must be told from what was filed after it.
-local function moment()
-  local last = tonumber(redis.pcall("GET", meta .. "clock")) or 0
-  local present = math.max(exact, last + 1)
+-- and what was filed before an end must be told from what was filed after it. Where the last moment
+-- is lost, that of the `owner`'s last end is not, or it is given.
+local function moment(owner, above)
+  local last = tonumber(redis.pcall("GET", meta .. "clock"))
+  last = last or owner and last_end(owner) or 0
+  local present = math.max(exact, last + 1, (above or 0) + 1)
   redis.call("SET", meta .. "clock", number(present), "PX", WEEK)
   return present
 end
@@ -256,13 +258,15 @@ end
 -- The ends under way, the first one first. `index` names those that it has ended, `others` the
 -- anonymous ones among them.
 local under_way
+-- The first hundred are read; all of them by whoever makes an end, as that is the last one.
+local last_under_way = 99
 local function endings()
   if under_way then
     return under_way
   end
   local found = {}
   -- Of another type it tells nothing, and what has ended is over all the same.
-  for _, text in ipairs(redis.pcall("ZRANGE", ending, 0, 99)) do
+  for _, text in ipairs(redis.pcall("ZRANGE", ending, 0, last_under_way)) do
     local name, idle, owner, tombstone = string.match(text, "^(%d+)\n(%d+)\n([^\n]*)\n(.*)$")
     local index = meta .. "dead:" .. name
     found[#found + 1] = {
@@ -348,9 +352,15 @@ end
 -- A record was not there: if it is still listed, and nothing ended it, it expired.
 local function lapse(sid)
   local indexes = { signed_in, anonymous }
+  local known = redis.call("EXISTS", tombstone_of(sid)) == 1
   for _, one in ipairs(endings()) do
-    indexes[#indexes + 1] = one.index
-    indexes[#indexes + 1] = one.others
+    for _, index in ipairs({ one.index, one.others }) do
+      -- What an end of all has ended, and somebody has met since, waits until it is counted.
+      if known and redis.call("ZSCORE", index, sid) then
+        return
+      end
+      indexes[#indexes + 1] = index
+    end
   end
   for _, index in ipairs(indexes) do
     local ends = redis.call("ZSCORE", index, sid)
@@ -459,22 +469,32 @@ local function end_all(owner, tombstone, idle, remember, keep, own)
   if keep ~= "" then
     kept, record = record_of(keep)
   end
+  -- Its sessions may not all be put away. Records outlive an index that is lost, but not the idle
+  -- time.
+  local before, above = redis.call("PTTL", ended_at(owner)), 0
+  -- What cannot be read must not keep an end from happening.
+  for _, text in ipairs(redis.call("MGET", ended_at(""), ended_at(owner))) do
+    above = math.max(above, text and tonumber(string.sub(text, 1, 16)) or 0)
+  end
   redis.call("DEL", ended_at(owner))
-  local one = { moment = moment(), owner = owner, tombstone = tombstone, idle = idle }
+  local one = { moment = moment(nil, above), owner = owner, tombstone = tombstone, idle = idle }
   local at = number(one.moment)
   if own ~= "" then
     redis.call("SET", meta .. "mark:" .. own, at, "PX", OWN_KEPT)
   end
   local indexes = { owner == "" and signed_in or of_user(owner), owner == "" and anonymous }
-  local life = 0
+  local life, known = 0, math.max(remember, before)
   for _, index in ipairs(indexes) do
-    life = index and math.max(life, redis.call("PTTL", index)) or life
+    local lasts = index and redis.call("PTTL", index) or -2
+    life = math.max(life, lasts)
+    known = lasts ~= -2 and math.max(known, lasts, idle) or known
   end
   last_ends = {}
   -- The second moment is the clock's, for logins under way: they know no other.
   local clocks = remember > 0 and number(exact) or "0"
-  if math.max(remember, life) > 0 then
-    redis.call("SET", ended_at(owner), at .. " " .. clocks, "PX", number(math.max(remember, life)))
+  if known > 0 then
+    known = math.max(known, idle, OWN_KEPT)
+    redis.call("SET", ended_at(owner), at .. " " .. clocks, "PX", number(known))
   end
   one.text = table.concat({ at, number(idle), owner, tombstone }, "\n")
   one.index = meta .. "dead:" .. at
@@ -490,7 +510,7 @@ local function end_all(owner, tombstone, idle, remember, keep, own)
   end
   if life > 0 then
     redis.call("ZADD", ending, at, one.text)
-    under_way = nil
+    under_way, last_under_way = nil, -1
     outlast(ending, now + life + MINUTE)
   end
   if owner == "" then
@@ -548,7 +568,7 @@ end
 -- the owner `was`; else it is filed now.
 local function file(sid, data, record, idle, filed, was)
   local life = life_of(record, idle)
-  data = with_filed(data, filed or moment())
+  data = with_filed(data, filed or moment(record.owner))
   redis.call("SET", prefix .. sid, data, "PX", number(life))
   if was and was ~= record.owner then
     unlist(sid, was)
@@ -811,7 +831,8 @@ return answer("done")
 ---- end_user
 local owner, tombstone, idle = ARGV[3], ARGV[4], tonumber(ARGV[5])
 local remember, keep = tonumber(ARGV[6]), ARGV[7]
-for _, id in ipairs(redis.call("ZRANGE", remembered_of(owner), 0, -1)) do
+-- Of another type it holds no cookie: each is worth something only by its place in there.
+for _, id in ipairs(redis.pcall("ZRANGE", remembered_of(owner), 0, -1)) do
   redis.call("DEL", remember_of(id))
 end
 redis.call("DEL", remembered_of(owner))
@@ -821,7 +842,32 @@ end
 local _, one = end_all(owner, tombstone, idle, remember, keep, ARGV[8])
 local through = put_away(one, PIECE, true) < PIECE
 tidy_all(TIDIED)
-return answer(through and "done" or "more")
+-- Its moment, in the place of the life that is left.
+return answer(through and "done" or "more", "", one.moment)
+
+---- end_before
+-- What an end has ended is over again, where a server has lost that end. That one gave no moment
+-- later than the end, if its clock is behind.
+local owner, at, life, keep = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
+local kept, record = false, nil
+if keep ~= "" then
+  kept, record = record_of(keep)
+end
+local text = redis.call("GET", ended_at(owner))
+if at <= moment_in(text) then
+  return answer("done")
+end
+local known = math.max(life, redis.call("PTTL", ended_at(owner)), OWN_KEPT)
+redis.call("DEL", ended_at(owner))
+redis.call("SET", ended_at(owner), number(at) .. " " .. number(exact), "PX", number(known))
+if at > (tonumber(redis.pcall("GET", meta .. "clock")) or 0) then
+  redis.call("SET", meta .. "clock", number(at), "PX", WEEK)
+end
+if kept and record.owner == owner and record.filed < at then
+  local left = redis.call("PTTL", prefix .. keep)
+  redis.call("SET", prefix .. keep, with_filed(kept, moment()), "PX", number(left))
+end
+return answer("done")
 
 ---- end_everyone
 redis.call("DEL", remembering)
@@ -835,6 +881,7 @@ return answer(
 ---- put_away
 -- Go on with an owner's end, or with everyone's.
 local first, others = nil, false
+last_under_way = -1
 for _, one in ipairs(endings()) do
   if one.owner == ARGV[3] then
     first, others = first or one, first ~= nil
@@ -1051,6 +1098,7 @@ end
 if owner ~= "" then
   look(of_user(owner), "zset")
   look(ended_at(owner), "string")
+  look(remembered_of(owner), "zset")
 end
 for _, index in ipairs({ signed_in, anonymous, users, ending }) do
   look(index, "zset")

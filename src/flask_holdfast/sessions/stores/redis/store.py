@@ -31,6 +31,7 @@ from ..base import (
     OWN,
     Answer,
     Counts,
+    EndedSids,
     Limit,
     Listed,
     Outcome,
@@ -196,13 +197,21 @@ class RedisStore(AskingStore):
         reply = self._reply(
             *("end_user", at, key, owner, tombstone, idle, remember, keep or "", own)
         )
-        gone, until = reply.ended, time.monotonic() + _PATIENCE
+        gone, until = EndedSids(reply.ended), time.monotonic() + _PATIENCE
+        gone.moment = reply.idle_left
         with suppress(StoreUnavailable):  # they have ended, whoever puts them away
             while reply.outcome != b"done" and time.monotonic() < until:
                 with giving_way():
                     reply = self._reply("put_away", at, key, owner)
                 gone += reply.ended
         return gone
+
+    def end_before(
+        self, owner: str, moment: int, *, idle: int, remember: int, keep: str | None = None
+    ) -> None:
+        at = self._of(owner)
+        how = owner, moment, max(idle, remember), keep or ""
+        self._reply("end_before", at, at.of_user(owner), *how)
 
     def sessions_of(
         self, owner: str, *, offset: int = 0, limit: int | None = None
