@@ -51,7 +51,7 @@ from tests.sessions.stores.contract import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from flask_holdfast.sessions.stores.failover.fallback import FallbackStore
     from tests import services
@@ -369,6 +369,20 @@ class TestWhoWins:
             end_user(host.store, keep=keep)
         with host.store.replica.together() as step:
             step.run("DELETE FROM tombstones")
+        host.begin()
+
+        assert read(host.store, name) is None
+
+    @pytest.mark.parametrize("end", [Process.end_user, Process.end_everyone])
+    def test_an_end_is_remembered_for_as_long_as_a_copy_from_before_it_is_believed(
+        self, host: Outage, end: Callable[..., object]
+    ) -> None:
+        """With a short `REMEMBER_COOKIE_DURATION` an outage soon after brought them back."""
+        name = filed(host.store, ADA)
+        host.data.let_go()  # so it is not among those of which the store says that they end
+        whose = [ADA] if end is Process.end_user else []
+        end(host.store, *whose, ended=BY_ADMIN, idle=IDLE, remember=1_000)
+        host.clock.advance(MAX_AGE - 2)
         host.begin()
 
         assert read(host.store, name) is None

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from ..sqlite.transaction import Step
     from .journal import Note
 
+#: What the kind of a moment begins with that counts for copies, and for nobody else.
+COPIES = "copies "
 #: How many endings are remembered that the store knows of.
 _RECENT = 10_000
 #: Seconds to wait for others at the file, on the way to a journal.
@@ -274,7 +276,7 @@ class CopyTable(HostStore):
         if void is not None and void[0] // 1000 > asked:
             return True
         for kind, name in (("ended", owner), ("everyone", "")):
-            at = _milliseconds(step.moment(kind, name))
+            at = _ended_at(step, kind, name)
             if at is None or at < asked:
                 continue
             spared = step.run(
@@ -293,7 +295,7 @@ class CopyTable(HostStore):
         ).fetchone()
         step.run("DELETE FROM spared WHERE kind = ? AND name = ?", (kind, name))
         if sid is not None:
-            since = _milliseconds(step.moment(kind, name)) or -1
+            since = _ended_at(step, kind, name) or -1
             if before is not None and before[0] == sid:
                 since = before[1]  # it was spared that time too
             step.run("INSERT INTO spared VALUES (?, ?, ?, ?)", (kind, name, sid, since))
@@ -330,7 +332,11 @@ class CopyTable(HostStore):
             " (SELECT max(number) FROM endings) - ?",
             (_RECENT,),
         )
-        step.run("DELETE FROM spared WHERE (kind, name) NOT IN (SELECT kind, name FROM moments)")
+        step.run(
+            "DELETE FROM spared WHERE (kind, name) NOT IN (SELECT kind, name FROM moments)"
+            " AND (? || kind, name) NOT IN (SELECT kind, name FROM moments)",
+            (COPIES,),
+        )
         # Each may be needed twice: as it was, and as it is used while the store is away.
         self._let_go(step, self.most // 2)
 
@@ -368,5 +374,8 @@ def _trouble(what: str) -> StoreUnavailable:
     return error
 
 
-def _milliseconds(moment: int | None) -> int | None:
-    return None if moment is None else moment // 1000
+def _ended_at(step: Step, kind: str, name: str) -> int | None:
+    """When (ms) all of that owner's, or everyone's, ended last, as far as copies are concerned."""
+    ends = (step.moment(kind, name), step.moment(f"{COPIES}{kind}", name))
+    last = max((at for at in ends if at is not None), default=None)
+    return None if last is None else last // 1000
