@@ -387,6 +387,43 @@ class TestWhoWins:
 
         assert read(host.store, name) is None
 
+    @pytest.mark.parametrize("is_known", [True, False], ids=["ended", "gone"])
+    def test_what_ended_elsewhere_while_sessions_went_back_opens_nothing_in_the_next_outage(
+        self, host: Outage, other: Process, monkeypatch: pytest.MonkeyPatch, *, is_known: bool
+    ) -> None:
+        """The store's word reached the table alone, and the copy was in a journal."""
+        name, used = filed(host.store, ADA), filed(host.store, ADA)
+        host.begin()
+        write(host.store, used, x=1)
+        host.end()
+        host.store.replica.become(Availability.RESYNCING)
+        monkeypatch.setattr(host.store, "_go_on_returning", lambda: None)
+        if is_known:
+            host.data.delete(name, ended=BY_ADMIN, idle=IDLE)
+        else:
+            host.data.let_go()
+        assert host.store.fetch(name).outcome is not Outcome.FOUND
+        assert host.store.replica.state() is Availability.RESYNCING
+        host.begin()
+
+        assert read(host.store, name) is None
+        assert read(other, name) is None
+
+    def test_a_copy_that_a_server_lost_is_not_dropped_with_its_word_that_it_has_none(
+        self, host: Outage, other: Process
+    ) -> None:
+        name, used = filed(host.store, ADA), filed(host.store, ADA)
+        host.begin()
+        write(host.store, used, x=1)
+        host.end()
+        host.store.replica.become(Availability.RESYNCING)
+        host.store.replica.lose([""])
+        host.store._copies.drop(name, ended=False)
+        host.begin()
+
+        assert read(host.store, name) is not None
+        assert read(other, name) is not None
+
 
 class TestProcesses:
     def test_what_a_killed_process_noted_is_read_by_the_others(

@@ -191,7 +191,7 @@ class CopyTable(HostStore):
         there = step.run("SELECT seen, data FROM copies WHERE sid = ?", (sid,)).fetchone()
         if note.kind is not Kind.COPY:
             if there is not None and there[0] <= note.noted:
-                self.drop(sid, ended=note.kind is Kind.ENDED)
+                self._drop(step, sid, ended=note.kind is Kind.ENDED)
             return 0
         if note.order <= void or not step.now - self.max_age < note.seen <= step.now + AHEAD:
             return 0
@@ -304,17 +304,28 @@ class CopyTable(HostStore):
         """The table has copies that a server lost: from now on they go back."""
         raise NotImplementedError
 
-    def drop(self, sid: str, *, ended: bool) -> None:
-        """Forget a copy: the store does not have that session any more.
+    def drop(self, sid: str, *, ended: bool) -> bool:
+        """Forget a copy: the store does not have that session any more. Whether there was one.
 
         One that a server lost with its data stays, unless the store says that it has `ended`.
         """
         with self._read() as step:
-            copy = step.run("SELECT lost FROM copies WHERE sid = ?", (sid,)).fetchone()
-            if copy is None or (copy[0] and not ended):
-                return
+            note = None
+            if not ended:
+                self._load(self._tags(step))
+                note = self._journal.get(sid)
+            there = step.run("SELECT 1 FROM copies WHERE sid = ?", (sid,)).fetchone()
+            if there is None and (note is None or note.taken):
+                return False
         with self._write(clean=0) as step:
-            step.run("DELETE FROM copies WHERE sid = ? AND (? OR NOT lost)", (sid, ended))
+            if not ended:
+                self._take_one(step, sid)  # whether it was lost is known in the table
+            return self._drop(step, sid, ended=ended)
+
+    @staticmethod
+    def _drop(step: Step, sid: str, *, ended: bool) -> bool:
+        gone = step.run("DELETE FROM copies WHERE sid = ? AND (? OR NOT lost)", (sid, ended))
+        return gone.rowcount > 0
 
     def _clear(self, step: Step) -> None:
         """Now and then: let go of copies that nobody would believe, and of endings."""
