@@ -725,6 +725,70 @@ class TestHowMuchIsKept:
 
         assert all(read(host.store, name) is not None for name in names)
 
+    @pytest.mark.parametrize("is_own", [True, False], ids=["own", "another's"])
+    def test_a_journal_that_is_removed_for_want_of_room_takes_no_end_with_it(
+        self, host: Outage, path: Path, *, is_own: bool
+    ) -> None:
+        """A copy from before the end was in a journal that stayed."""
+        busy, quiet, unaware = (small(host, path, self.MOST) for _ in range(3))
+        told = busy if is_own else quiet
+        filed(told, ADA)
+        (first,) = journals(path)
+        host.clock.advance(MAX_AGE / 3)
+        name = filed(unaware, ADA)
+        host.clock.advance(1)
+        host.data.delete(name, ended=BY_ADMIN, idle=IDLE)
+        assert told.fetch(name).outcome is Outcome.ENDED
+        for _ in range(3):
+            filed(told, data=record(ADA, text="x" * 4000))
+        host.clock.advance(MAX_AGE / 6)  # the first is not written to any more
+        while first.exists():
+            filed(busy, data=record(ADA, text="x" * 4000))
+            assert size_of_journals(path) <= self.MOST * 5 // 16
+        host.begin()
+
+        assert read(host.store, name) is None
+
+    def test_an_old_copy_is_not_the_latest_again_where_a_process_sees_very_many_sessions(
+        self, host: Outage, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("flask_holdfast.sessions.stores.failover.journal._LATEST", 8)
+        process = small(host, path, self.MOST)
+
+        def fill(times: int) -> None:
+            for _ in range(times):
+                host.clock.advance(0.01)
+                filed(process, data=record(ADA, text="x" * 4000))
+
+        fill(3)
+        name = filed(process, ADA)
+        fill(1)
+        write(process, name, n=1)
+        fill(2)
+        _, second = journals(path)
+        while second.exists():
+            fill(1)
+        host.begin()
+
+        assert read(host.store, name) in (None, {"text": "", "n": 1})
+
+    def test_ends_that_find_no_room_in_the_next_journal_remove_none(
+        self, host: Outage, path: Path
+    ) -> None:
+        process = small(host, path, self.MOST)
+        name = filed(host.store, ADA)
+
+        def note_ends() -> None:
+            for each in (name, *(sid() for _ in range(10_000))):
+                process.replica.note_gone(each, ended=True)
+
+        with pytest.raises(StoreUnavailable):
+            note_ends()
+        assert size_of_journals(path) <= self.MOST * 5 // 16
+        host.begin()
+
+        assert read(host.store, name) is None
+
     def test_a_session_larger_than_all_the_room_costs_no_other_its_copy(
         self, host: Outage, path: Path
     ) -> None:

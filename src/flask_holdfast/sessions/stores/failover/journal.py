@@ -20,6 +20,7 @@ import struct
 import threading
 import time
 import zlib
+from contextlib import suppress
 from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -44,6 +45,8 @@ _FILES = 4
 _LATE = 1_000
 #: Of how many sessions a process remembers which of its notes is the latest.
 _LATEST = 20_000
+#: How often the files are listed anew, as others remove some of them meanwhile.
+_LOOKS = 5
 #: Bytes that a note in memory takes beside its data, about.
 _OVERHEAD = 600
 
@@ -286,9 +289,10 @@ class FileJournal(Journal):
             if not is_in_time or self._size + size > self._most_of_file:
                 self._begin(noted)
             self._write(entry)
-            if len(self._latest) >= _LATEST:
-                self._latest.clear()
+            self._latest.pop(sid, None)
             self._latest[sid] = order
+            if len(self._latest) > _LATEST:
+                del self._latest[next(iter(self._latest))]
 
     def _write(self, entry: bytes) -> None:
         written = 0
@@ -313,14 +317,23 @@ class FileJournal(Journal):
         files = self._without_old(now)
         self._mine.intersection_update(each.path.name for each in files)
         part = self._most // (_FILES * max(_FILES, len({_writer(each) for each in files})))
-        carried = self._make_room(files, part, now)
+        removed = self._in_the_way(files, part, now)
+        carried = self._carried(removed, part, now)
         name = f"{self._stem}{self._tag_of_file}-{now:013}-{self._pid}-{secrets.token_hex(4)}"
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL
         self._descriptor = os.open(self._folder / name, flags, 0o600)
+        try:
+            if carried:
+                self._write(carried)
+        except OSError:
+            self._end()
+            (self._folder / name).unlink(missing_ok=True)
+            raise
+        # Only now, as what is carried has to be in one of them whenever somebody looks.
+        for each in removed:
+            each.path.unlink(missing_ok=True)
         self._mine.add(name)
         self._start, self._until, self._most_of_file = now, now + self._span, part
-        if carried:
-            self._write(carried)
 
     def _end(self) -> None:
         if self._descriptor >= 0:
@@ -337,35 +350,44 @@ class FileJournal(Journal):
                 each.path.unlink(missing_ok=True)
         return files
 
-    def _make_room(self, files: list[_File], part: int, now: int) -> bytes:
-        """Remove the oldest files where there is no room for another; what of this process's own
-        is still the latest note of its session, as far as it fits into half of the next file.
-        """
-        size, carried = sum(each.size for each in files), b""
+    def _in_the_way(self, files: list[_File], part: int, now: int) -> list[_File]:
+        """The oldest files, where there is no room for another."""
+        size, found = sum(each.size for each in files), []
         for each in files:
             if size + part <= self._most:
                 break
-            mine = each.path.name in self._mine
-            if not mine and now - each.start < self._span:
+            if each.path.name not in self._mine and now - each.start < self._span:
                 continue  # its process may be writing to it
-            if mine and not carried:
-                carried = self._still_the_latest(each, part // 2, now)
-            each.path.unlink(missing_ok=True)
+            found.append(each)
             size -= each.size
-        return carried
+        return found
 
-    def _still_the_latest(self, file: _File, most: int, now: int) -> bytes:
-        text = file.path.read_bytes()
-        kept: list[bytes] = []
-        for note, start, end in reversed([*_entries(file.path, text, 0)]):
-            if self._latest.get(note.sid, note.order) != note.order:
-                continue
-            if now - note.noted >= self._lasts:
-                continue
-            most -= end - start
-            if most < 0:
+    def _carried(self, files: list[_File], part: int, now: int) -> bytes:
+        """What goes from these files into the next: what is gone or has ended, as a copy from before
+        may stay in another; and what of this process's own is still the latest note of its session,
+        as far as it fits into half of the next file.
+        """
+        gone: dict[tuple[str, Kind], bytes] = {}
+        mine: list[bytes] = []
+        for each in files:
+            with suppress(FileNotFoundError):  # another process was at its removal
+                text = each.path.read_bytes()
+                for note, start, end in _entries(each.path, text, 0):
+                    if now - note.noted >= self._lasts:
+                        continue
+                    if note.kind is not Kind.COPY:
+                        gone[note.sid, note.kind] = text[start:end]
+                    elif self._latest.get(note.sid) == note.order and each.path.name in self._mine:
+                        mine.append(text[start:end])
+        whole = b"".join(gone.values())
+        if len(whole) > part:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        left, kept = part // 2 - len(whole), [whole]
+        for entry in reversed(mine):
+            left -= len(entry)
+            if left < 0:
                 break
-            kept.append(text[start:end])
+            kept.append(entry)
         return b"".join(reversed(kept))
 
     def close(self) -> None:
@@ -382,24 +404,28 @@ class FileJournal(Journal):
     def load(self, tags: Collection[str]) -> None:
         self._leave_to_parent()
         with self._lock:
-            files = [each for each in self._files() if each.tag in tags]
-            for each in files:
-                if each.size > self._read.get(each.path.name, 0):
-                    self._load(each)
+            for _ in range(_LOOKS):
+                files = [each for each in self._files() if each.tag in tags]
+                news = [each for each in files if each.size > self._read.get(each.path.name, 0)]
+                are_read = [self._load(each) for each in news]
+                if all(are_read):
+                    break
             self._read = {each.path.name: self._read.get(each.path.name, 0) for each in files}
             self.is_loaded = True
 
-    def _load(self, file: _File) -> None:
+    def _load(self, file: _File) -> bool:
+        """False where another process was at its removal: what it carried over is in a new one."""
         done = self._read.get(file.path.name, 0)
         try:
             with file.path.open("rb") as stream:
                 stream.seek(done)
                 text = stream.read()
         except FileNotFoundError:
-            return  # another process was at its removal
+            return False
         for note, _, end in _entries(file.path, text, done):
             self._notes[note.sid] = latest(self._notes.get(note.sid), note)
             self._read[file.path.name] = done + end
+        return True
 
     def forget(self) -> None:
         if self.is_loaded:
