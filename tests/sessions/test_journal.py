@@ -24,6 +24,7 @@ from greenlet import greenlet  # type: ignore[import-untyped]  # it has no stubs
 from flask_holdfast import StoreUnavailable
 from flask_holdfast.sessions.opening import open_stores
 from flask_holdfast.sessions.stores.base import Outcome
+from flask_holdfast.sessions.stores.failover import copy_table, journal
 from flask_holdfast.sessions.stores.failover.host import Availability
 from flask_holdfast.sessions.stores.failover.journal import Kind, Note, latest
 from flask_holdfast.sessions.stores.failover.replica import Replica
@@ -111,6 +112,15 @@ def small(host: Outage, path: Path, most: int) -> Process:
     """A process of a host with little room."""
     replica = Replica(path, most=most, max_age=int(MAX_AGE * 1000), clock=host.clock)
     return Process(host.server, replica, host.clock)
+
+
+def reboot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The host starts anew, as far as processes from here on see."""
+    ahead = time.monotonic_ns() + 1
+    real = time.monotonic_ns
+    monkeypatch.setattr(time, "monotonic_ns", lambda: real() - ahead)
+    for module in (journal, copy_table):
+        monkeypatch.setattr(module, "boot", lambda: "0123abcd")
 
 
 class TestWhileTheStoreIsWell:
@@ -386,6 +396,39 @@ class TestWhoWins:
         host.begin()
 
         assert read(host.store, name) is None
+
+    def test_a_copy_from_before_a_reboot_hides_none_from_after_it(
+        self, host: Outage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The clock that all processes share begins anew."""
+        name = filed(host.store, ADA)
+        host.clock.advance(60)
+        reboot(monkeypatch)
+        write(host.process(), name, n=1)
+        host.begin()
+
+        assert read(host.process(), name) == {"text": "", "n": 1}
+
+    @pytest.mark.parametrize("is_before", [True, False])
+    def test_of_copies_and_a_reboot_after_they_were_void_those_count_that_were_made_since(
+        self, host: Outage, monkeypatch: pytest.MonkeyPatch, *, is_before: bool
+    ) -> None:
+        name, other = filed(host.store, ADA), filed(host.store, ADA)
+        host.clock.advance(1)
+        if is_before:
+            reboot(monkeypatch)
+        host.store.replica.distrust()
+        end_user(host.process(), keep=name)
+        assert believes_copies(host.store)
+        if not is_before:
+            reboot(monkeypatch)
+        host.clock.advance(1)
+        since = host.process()
+        write(since, name, n=1)
+        host.begin()
+
+        assert read(host.process(), name) == {"text": "", "n": 1}
+        assert read(host.process(), other) is None
 
     @pytest.mark.parametrize("is_known", [True, False], ids=["ended", "gone"])
     def test_what_ended_elsewhere_while_sessions_went_back_opens_nothing_in_the_next_outage(

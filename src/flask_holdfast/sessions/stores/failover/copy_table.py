@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ....exceptions import StoreUnavailable
 from ...record import head
 from ..base import Answer, Outcome
+from ..moments import boot
 from .host import PAGE, TROUBLE, HostStore
 from .journal import AHEAD, FileJournal, Journal, Kind, seen_at
 from .shared_state import FileTable
@@ -132,7 +133,7 @@ class CopyTable(HostStore):
         """From now on copies are believed: those that are made from now on."""
         step.run("DELETE FROM copies")
         step.run("DELETE FROM moments WHERE kind = 'void'")
-        step.note("void", str(time.monotonic_ns()), self.window)
+        step.note("void", f"{time.monotonic_ns()}-{boot()}", self.window)
         self._changed()
         self._flag[1] = 0
 
@@ -184,7 +185,7 @@ class CopyTable(HostStore):
                 most -= size
                 limit -= size > 0
 
-    def _take(self, step: Step, note: Note, void: int) -> int:
+    def _take(self, step: Step, note: Note, void: tuple[int, str]) -> int:
         """How many bytes were brought."""
         note.taken = True
         sid = note.sid
@@ -193,7 +194,7 @@ class CopyTable(HostStore):
             if there is not None and there[0] <= note.noted:
                 self._drop(step, sid, ended=note.kind is Kind.ENDED)
             return 0
-        if note.order <= void or not step.now - self.max_age < note.seen <= step.now + AHEAD:
+        if _is_void(note, void) or not step.now - self.max_age < note.seen <= step.now + AHEAD:
             return 0
         data = self._journal.data(note)
         if data is None:
@@ -213,10 +214,13 @@ class CopyTable(HostStore):
         return len(data)
 
     @staticmethod
-    def _void(step: Step) -> int:
-        """Until when what was noted is void, by the clock of `Note.order`."""
+    def _void(step: Step) -> tuple[int, str]:
+        """Until when what was noted is void, by the clock of `Note.order`, and in which boot."""
         row = step.run("SELECT name FROM moments WHERE kind = 'void'").fetchone()
-        return int(row[0]) if row is not None else -1
+        if row is None:
+            return -1, boot()
+        order, _, booted = row[0].partition("-")
+        return int(order), booted
 
     # -- the table ---------------------------------------------------------------------
 
@@ -373,6 +377,13 @@ class CopyTable(HostStore):
     def close(self) -> None:
         super().close()
         self._journal.close()
+
+
+def _is_void(note: Note, void: tuple[int, str]) -> bool:
+    order, booted = void
+    if note.boot == booted:
+        return note.order <= order
+    return order >= 0 and note.boot != boot()
 
 
 def number(step: Step, question: str) -> int:

@@ -25,6 +25,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...record import head
+from ..moments import boot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -74,12 +75,13 @@ class Note:
     """What a process saw of one session. Times are milliseconds by the host's clock.
 
     `asked`: when the store was asked. `noted`: when its answer was written down. `order` is that
-    moment again, by a clock that nobody sets and that all processes share. `was`: the etag that was
-    written over, in a note of a write. `place` is where the data lies; `taken`: it needs no more care.
+    moment again, by a clock that nobody sets and that all processes share; it begins anew with each
+    `boot` of the host. `was`: the etag that was written over, in a note of a write. `place` is where
+    the data lies; `taken`: it needs no more care.
     """
 
     __slots__ = (
-        *("sid", "kind", "asked", "noted", "order", "idle_left", "was"),
+        *("sid", "kind", "asked", "noted", "order", "boot", "idle_left", "was"),
         *("seen", "etag", "owner", "place", "taken"),
     )
 
@@ -91,13 +93,21 @@ class Note:
         was: str,
         data: bytes,
         place: object,
+        boot: str = "",
     ) -> None:
         self.sid, self.kind, self.was, self.place = sid, kind, was, place
         self.asked, self.noted, self.order, self.idle_left = moments
+        self.boot = boot
         self.seen = seen_at(self.asked, self.noted, was)
         record = head(data) if kind is Kind.COPY else None
         self.etag, self.owner = (record.etag, record.owner) if record else ("", "")
         self.taken = False
+
+    def is_after(self, other: Note) -> bool:
+        """Whether it was noted later."""
+        if self.boot != other.boot:
+            return self.noted > other.noted
+        return self.order > other.order
 
 
 def latest(old: Note | None, new: Note) -> Note:
@@ -107,7 +117,7 @@ def latest(old: Note | None, new: Note) -> Note:
     if (old.order, old.etag) == (new.order, new.etag):  # carried over into another file
         new.taken = old.taken
         return new
-    if old.order > new.order:
+    if old.is_after(new):
         old, new = new, old
     if new.kind is not Kind.COPY:
         new.kind = max(new.kind, old.kind)
@@ -154,6 +164,7 @@ class Journal:
         self._leave_to_parent()
         asked, noted = moments
         note = Note(sid, kind, (asked, noted, time.monotonic_ns(), idle_left), was, data, data)
+        note.boot = boot()
         with self._lock:
             self._put(latest(self._pop(sid), note))
             oldest = self._notes[next(iter(self._notes))]
@@ -175,7 +186,8 @@ class Journal:
     def notes(self) -> list[Note]:
         """All of them, the oldest first."""
         with self._lock:
-            return sorted(self._notes.values(), key=lambda note: note.order)
+            this = boot()
+            return sorted(self._notes.values(), key=lambda note: (note.boot == this, note.order))
 
     def data(self, note: Note) -> bytes | None:
         """None where it has been removed since."""
@@ -217,6 +229,7 @@ class _File(NamedTuple):
     path: Path
     tag: str
     start: int
+    boot: str
     size: int
 
 
@@ -319,7 +332,8 @@ class FileJournal(Journal):
         part = self._most // (_FILES * max(_FILES, len({_writer(each) for each in files})))
         removed = self._in_the_way(files, part, now)
         carried = self._carried(removed, part, now)
-        name = f"{self._stem}{self._tag_of_file}-{now:013}-{self._pid}-{secrets.token_hex(4)}"
+        who = f"{boot()}-{self._pid}-{secrets.token_hex(4)}"
+        name = f"{self._stem}{self._tag_of_file}-{now:013}-{who}"
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL
         self._descriptor = os.open(self._folder / name, flags, 0o600)
         try:
@@ -372,7 +386,7 @@ class FileJournal(Journal):
         for each in files:
             with suppress(FileNotFoundError):  # another process was at its removal
                 text = each.path.read_bytes()
-                for note, start, end in _entries(each.path, text, 0):
+                for note, start, end in _entries(each, text, 0):
                     if now - note.noted >= self._lasts:
                         continue
                     if note.kind is not Kind.COPY:
@@ -422,7 +436,7 @@ class FileJournal(Journal):
                 text = stream.read()
         except FileNotFoundError:
             return False
-        for note, _, end in _entries(file.path, text, done):
+        for note, _, end in _entries(file, text, done):
             self._notes[note.sid] = latest(self._notes.get(note.sid), note)
             self._read[file.path.name] = done + end
         return True
@@ -456,7 +470,9 @@ class FileJournal(Journal):
                     size = each.stat(follow_symlinks=False).st_size
                 except FileNotFoundError:
                     continue
-                files.append(_File(self._folder / each.name, tag, int(start), size))
+                # Those of an earlier release do not say it.
+                booted = rest.split("-")[1] if rest.count("-") == 3 else ""
+                files.append(_File(self._folder / each.name, tag, int(start), booted, size))
         return sorted(files, key=lambda file: (file.start, file.path.name))
 
 
@@ -464,7 +480,7 @@ def _writer(file: _File) -> str:
     return file.path.name.split("-")[-2]
 
 
-def _entries(path: Path, text: bytes, at: int) -> Iterator[tuple[Note, int, int]]:
+def _entries(file: _File, text: bytes, at: int) -> Iterator[tuple[Note, int, int]]:
     """Each note in `text`, which stands at `at` in the file, and from where to where it goes. It
     ends where an entry is not whole: its process is at it, or was killed, or the disk was full.
     """
@@ -486,7 +502,8 @@ def _entries(path: Path, text: bytes, at: int) -> Iterator[tuple[Note, int, int]
                 (asked, noted, order, left),
                 text[was_at:data_at].decode("utf-8", "surrogatepass"),
                 text[data_at:end],
-                _Place(path, at + data_at, end - data_at),
+                _Place(file.path, at + data_at, end - data_at),
+                file.boot,
             ),
             start,
             end,
