@@ -12,7 +12,9 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 import time
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -28,6 +30,7 @@ from flask_holdfast.sessions.stores.failover import copy_table, journal
 from flask_holdfast.sessions.stores.failover.host import Availability
 from flask_holdfast.sessions.stores.failover.journal import Kind, Note, latest
 from flask_holdfast.sessions.stores.failover.replica import Replica
+from flask_holdfast.sessions.stores.failover.shared_state import FileFlag
 from flask_holdfast.sessions.stores.sqlite.store import SQLiteStore
 from tests.sessions.outages import (
     ADA,
@@ -502,6 +505,32 @@ class TestProcesses:
         assert len(journals(path)) == 2
         assert {*sids(host.store, ADA)} == {*names}
 
+    def test_a_process_that_is_forked_while_a_thread_opens_what_is_shared_waits_for_nobody(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        flag, parent, real = FileFlag(tmp_path / "flag"), os.getpid(), os.posix_fallocate
+        is_there, may_go_on = threading.Event(), threading.Event()
+
+        def wait(*args: int) -> None:
+            if os.getpid() == parent:
+                is_there.set()
+                may_go_on.wait(30)
+            real(*args)
+
+        monkeypatch.setattr(os, "posix_fallocate", wait)
+        thread = threading.Thread(target=lambda: flag[0])
+        thread.start()
+        assert is_there.wait(30)
+        child = os.fork()
+        if not child:
+            signal.alarm(5)
+            os._exit(flag[0])
+        _, status = os.waitpid(child, 0)
+        may_go_on.set()
+        thread.join()
+
+        assert status == 0
+
     def test_what_is_too_old_is_removed_whoever_left_it(self, host: Outage, path: Path) -> None:
         """A deployment each quarter of an hour for a day, and a process that is never replaced."""
         most = 0
@@ -620,6 +649,38 @@ class TestABrokenOrFullDisk:
         host.begin()
 
         assert read(host.store, name) is None
+
+    def test_a_note_of_a_kind_that_is_not_known_ends_what_is_read_of_its_journal(
+        self, host: Outage, path: Path
+    ) -> None:
+        """It was a `ValueError`, and so a 500 for everybody in the outage."""
+        names = [filed(host.store, ADA), filed(host.store, ADA)]
+        [written] = journals(path)
+        text = bytearray(written.read_bytes())
+        second = journal._FRAME.size + journal._FRAME.unpack_from(text)[1]
+        length = journal._FRAME.unpack_from(text, second)[1]
+        body = second + journal._FRAME.size
+        text[body] = 7
+        journal._FRAME.pack_into(text, second, zlib.crc32(text[body : body + length]), length)
+        written.write_bytes(text)
+        host.begin()
+
+        assert read(host.store, names[1]) is None
+        assert read(host.store, names[0]) is not None
+
+    def test_a_copy_whose_journal_was_removed_meanwhile_is_found_where_it_was_carried(
+        self, host: Outage, path: Path
+    ) -> None:
+        name = filed(host.store, ADA)
+        host.begin()
+        host.store.replica.load_copies()
+        [written] = journals(path)
+        carried, text = written.with_name(f"{written.name}0"), written.read_bytes()
+        written.unlink()
+        assert read(host.store, name) is None
+        carried.write_bytes(text)
+
+        assert read(host.store, name) is not None
 
     def test_a_full_disk_costs_copies_and_no_request(self, host: Outage) -> None:
         before = filed(host.store, ADA)

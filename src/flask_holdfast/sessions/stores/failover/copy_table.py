@@ -187,7 +187,16 @@ class CopyTable(HostStore):
 
     def _take(self, step: Step, note: Note, void: tuple[int, str]) -> int:
         """How many bytes were brought."""
-        note.taken = True
+        note.taken = True  # at once, as to keep a copy may lead here again
+        size = None
+        try:
+            size = self._bring(step, note, void)
+        finally:
+            note.taken = size is not None
+        return size or 0
+
+    def _bring(self, step: Step, note: Note, void: tuple[int, str]) -> int | None:
+        """The same; None where the data was removed, and may be in another journal by now."""
         sid = note.sid
         there = step.run("SELECT seen, data FROM copies WHERE sid = ?", (sid,)).fetchone()
         if note.kind is not Kind.COPY:
@@ -198,7 +207,7 @@ class CopyTable(HostStore):
             return 0
         data = self._journal.data(note)
         if data is None:
-            return 0
+            return None
         if there is not None and there[0] <= step.now + AHEAD:
             is_same = there[0] == note.seen and there[1] == data
             if is_same or there[0] > note.seen:

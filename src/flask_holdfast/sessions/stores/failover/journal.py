@@ -482,7 +482,8 @@ def _writer(file: _File) -> str:
 
 def _entries(file: _File, text: bytes, at: int) -> Iterator[tuple[Note, int, int]]:
     """Each note in `text`, which stands at `at` in the file, and from where to where it goes. It
-    ends where an entry is not whole: its process is at it, or was killed, or the disk was full.
+    ends where an entry is not whole: its process is at it, or was killed, or the disk was full; and
+    at one that this release does not know.
     """
     start = 0
     while start + _FRAME.size + _HEAD.size <= len(text):
@@ -495,8 +496,8 @@ def _entries(file: _File, text: bytes, at: int) -> Iterator[tuple[Note, int, int
         sid_at = body + _HEAD.size
         was_at = sid_at + sid_length
         data_at = was_at + was_length
-        yield (
-            Note(
+        try:
+            note = Note(
                 text[sid_at:was_at].decode("utf-8", "surrogatepass"),
                 Kind(kind),
                 (asked, noted, order, left),
@@ -504,8 +505,8 @@ def _entries(file: _File, text: bytes, at: int) -> Iterator[tuple[Note, int, int
                 text[data_at:end],
                 _Place(file.path, at + data_at, end - data_at),
                 file.boot,
-            ),
-            start,
-            end,
-        )
+            )
+        except ValueError:
+            return
+        yield note, start, end
         start = end
