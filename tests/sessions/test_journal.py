@@ -47,6 +47,7 @@ from tests.sessions.stores.contract import (
     BY_ADMIN,
     IDLE,
     LOGGED_OUT,
+    TURNED,
     etag,
     filed,
     record,
@@ -113,7 +114,9 @@ def believes_copies(process: Process) -> bool:
 
 def small(host: Outage, path: Path, most: int) -> Process:
     """A process of a host with little room."""
-    replica = Replica(path, most=most, max_age=int(MAX_AGE * 1000), clock=host.clock)
+    replica = Replica(
+        path, most=most, max_age=int(MAX_AGE * 1000), clock=host.clock, steady=host.clock.steady
+    )
     return Process(host.server, replica, host.clock)
 
 
@@ -505,6 +508,25 @@ class TestProcesses:
         assert len(journals(path)) == 2
         assert {*sids(host.store, ADA)} == {*names}
 
+    def test_a_login_in_an_outage_is_refused_where_another_process_ended_all_meanwhile(
+        self, host: Outage, other: Process
+    ) -> None:
+        """The clock had been an hour ahead for one request, long before."""
+        host.begin()
+        host.clock.put(3600)
+        host.store.replica.present()
+        host.clock.put(-3600)
+        host.clock.advance(5)
+        began = host.store.present()
+        host.clock.advance(1)
+        end_user(other)
+        host.clock.advance(1)
+        login = host.store.rotate(
+            "", sid(ADA), record(ADA), etag=None, idle=IDLE, ended=TURNED, began=began
+        )
+
+        assert login.outcome is Outcome.REFUSED
+
     def test_a_process_that_is_forked_while_a_thread_opens_what_is_shared_waits_for_nobody(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -633,7 +655,9 @@ class TestABrokenOrFullDisk:
 
         for cut in (*range(half + 1, len(whole), 97), half + 1, len(whole) - 1):
             journal.write_bytes(whole[:cut])
-            replica = Replica(path, max_age=int(MAX_AGE * 1000), clock=host.clock)
+            replica = Replica(
+                path, max_age=int(MAX_AGE * 1000), clock=host.clock, steady=host.clock.steady
+            )
             assert replica.adopt(first)
             assert not replica.adopt(last)
             with replica.together() as step:
@@ -905,7 +929,13 @@ class TestHowMuchIsKept:
         assert read(process, large) is None
 
     def test_in_memory_the_oldest_copies_go_first_too(self, host: Outage) -> None:
-        replica = Replica(None, most=self.MOST, max_age=int(MAX_AGE * 1000), clock=host.clock)
+        replica = Replica(
+            None,
+            most=self.MOST,
+            max_age=int(MAX_AGE * 1000),
+            clock=host.clock,
+            steady=host.clock.steady,
+        )
         process = Process(host.server, replica, host.clock)
         names = []
         for _ in range(200):

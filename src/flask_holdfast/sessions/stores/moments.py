@@ -1,4 +1,4 @@
-"""Moments: points in time that are told apart, in microseconds since 1970."""
+"""Moments: points in time that are told apart, in microseconds."""
 
 from __future__ import annotations
 

@@ -44,6 +44,7 @@ class CopyTable(HostStore):
         max_age: int = 300_000,
         most: int = 64 * 1024 * 1024,
         clock: Callable[[], float] = time.time,
+        steady: Callable[[], float] = time.monotonic,
         timeout: float = 5.0,
     ) -> None:
         # What has ended is remembered for longer than any copy of it is believed.
@@ -51,7 +52,9 @@ class CopyTable(HostStore):
         # A quarter for the journals, and for what they take above that in a bad moment.
         noted = most // 4 if max_age else 0
         most -= noted * 5 // 4
-        super().__init__(path, most=most, window=window, clock=clock, timeout=timeout)
+        super().__init__(
+            path, most=most, window=window, clock=clock, steady=steady, timeout=timeout
+        )
         self.max_age = max_age
         self._noted = 0
         self._journal = (
