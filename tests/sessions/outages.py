@@ -166,7 +166,9 @@ class Outage:
         return process
 
     def _made(self, path: Path | None) -> Replica:
-        return Replica(path, max_age=int(MAX_AGE * 1000), clock=self.clock)
+        return Replica(
+            path, max_age=int(MAX_AGE * 1000), clock=self.clock, steady=self.clock.steady
+        )
 
     def begin(self) -> None:
         self.server.away = True

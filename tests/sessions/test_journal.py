@@ -12,7 +12,9 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 import time
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -24,9 +26,11 @@ from greenlet import greenlet  # type: ignore[import-untyped]  # it has no stubs
 from flask_holdfast import StoreUnavailable
 from flask_holdfast.sessions.opening import open_stores
 from flask_holdfast.sessions.stores.base import Outcome
+from flask_holdfast.sessions.stores.failover import copy_table, journal
 from flask_holdfast.sessions.stores.failover.host import Availability
 from flask_holdfast.sessions.stores.failover.journal import Kind, Note, latest
 from flask_holdfast.sessions.stores.failover.replica import Replica
+from flask_holdfast.sessions.stores.failover.shared_state import FileFlag
 from flask_holdfast.sessions.stores.sqlite.store import SQLiteStore
 from tests.sessions.outages import (
     ADA,
@@ -43,6 +47,7 @@ from tests.sessions.stores.contract import (
     BY_ADMIN,
     IDLE,
     LOGGED_OUT,
+    TURNED,
     etag,
     filed,
     record,
@@ -51,7 +56,7 @@ from tests.sessions.stores.contract import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from flask_holdfast.sessions.stores.failover.fallback import FallbackStore
     from tests import services
@@ -109,8 +114,19 @@ def believes_copies(process: Process) -> bool:
 
 def small(host: Outage, path: Path, most: int) -> Process:
     """A process of a host with little room."""
-    replica = Replica(path, most=most, max_age=int(MAX_AGE * 1000), clock=host.clock)
+    replica = Replica(
+        path, most=most, max_age=int(MAX_AGE * 1000), clock=host.clock, steady=host.clock.steady
+    )
     return Process(host.server, replica, host.clock)
+
+
+def reboot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The host starts anew, as far as processes from here on see."""
+    ahead = time.monotonic_ns() + 1
+    real = time.monotonic_ns
+    monkeypatch.setattr(time, "monotonic_ns", lambda: real() - ahead)
+    for module in (journal, copy_table):
+        monkeypatch.setattr(module, "boot", lambda: "0123abcd")
 
 
 class TestWhileTheStoreIsWell:
@@ -373,6 +389,90 @@ class TestWhoWins:
 
         assert read(host.store, name) is None
 
+    @pytest.mark.parametrize("end", [Process.end_user, Process.end_everyone])
+    def test_an_end_is_remembered_for_as_long_as_a_copy_from_before_it_is_believed(
+        self, host: Outage, end: Callable[..., object]
+    ) -> None:
+        """With a short `REMEMBER_COOKIE_DURATION` an outage soon after brought them back."""
+        name = filed(host.store, ADA)
+        host.data.let_go()  # so it is not among those of which the store says that they end
+        whose = [ADA] if end is Process.end_user else []
+        end(host.store, *whose, ended=BY_ADMIN, idle=IDLE, remember=1_000)
+        host.clock.advance(MAX_AGE - 2)
+        host.begin()
+
+        assert read(host.store, name) is None
+
+    def test_a_copy_from_before_a_reboot_hides_none_from_after_it(
+        self, host: Outage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The clock that all processes share begins anew."""
+        name = filed(host.store, ADA)
+        host.clock.advance(60)
+        reboot(monkeypatch)
+        write(host.process(), name, n=1)
+        host.begin()
+
+        assert read(host.process(), name) == {"text": "", "n": 1}
+
+    @pytest.mark.parametrize("is_before", [True, False])
+    def test_of_copies_and_a_reboot_after_they_were_void_those_count_that_were_made_since(
+        self, host: Outage, monkeypatch: pytest.MonkeyPatch, *, is_before: bool
+    ) -> None:
+        name, other = filed(host.store, ADA), filed(host.store, ADA)
+        host.clock.advance(1)
+        if is_before:
+            reboot(monkeypatch)
+        host.store.replica.distrust()
+        end_user(host.process(), keep=name)
+        assert believes_copies(host.store)
+        if not is_before:
+            reboot(monkeypatch)
+        host.clock.advance(1)
+        since = host.process()
+        write(since, name, n=1)
+        host.begin()
+
+        assert read(host.process(), name) == {"text": "", "n": 1}
+        assert read(host.process(), other) is None
+
+    @pytest.mark.parametrize("is_known", [True, False], ids=["ended", "gone"])
+    def test_what_ended_elsewhere_while_sessions_went_back_opens_nothing_in_the_next_outage(
+        self, host: Outage, other: Process, monkeypatch: pytest.MonkeyPatch, *, is_known: bool
+    ) -> None:
+        """The store's word reached the table alone, and the copy was in a journal."""
+        name, used = filed(host.store, ADA), filed(host.store, ADA)
+        host.begin()
+        write(host.store, used, x=1)
+        host.end()
+        host.store.replica.become(Availability.RESYNCING)
+        monkeypatch.setattr(host.store, "_go_on_returning", lambda: None)
+        if is_known:
+            host.data.delete(name, ended=BY_ADMIN, idle=IDLE)
+        else:
+            host.data.let_go()
+        assert host.store.fetch(name).outcome is not Outcome.FOUND
+        assert host.store.replica.state() is Availability.RESYNCING
+        host.begin()
+
+        assert read(host.store, name) is None
+        assert read(other, name) is None
+
+    def test_a_copy_that_a_server_lost_is_not_dropped_with_its_word_that_it_has_none(
+        self, host: Outage, other: Process
+    ) -> None:
+        name, used = filed(host.store, ADA), filed(host.store, ADA)
+        host.begin()
+        write(host.store, used, x=1)
+        host.end()
+        host.store.replica.become(Availability.RESYNCING)
+        host.store.replica.lose([""])
+        host.store._copies.drop(name, ended=False)
+        host.begin()
+
+        assert read(host.store, name) is not None
+        assert read(other, name) is not None
+
 
 class TestProcesses:
     def test_what_a_killed_process_noted_is_read_by_the_others(
@@ -407,6 +507,51 @@ class TestProcesses:
         assert len(names) == 5
         assert len(journals(path)) == 2
         assert {*sids(host.store, ADA)} == {*names}
+
+    def test_a_login_in_an_outage_is_refused_where_another_process_ended_all_meanwhile(
+        self, host: Outage, other: Process
+    ) -> None:
+        """The clock had been an hour ahead for one request, long before."""
+        host.begin()
+        host.clock.put(3600)
+        host.store.replica.present()
+        host.clock.put(-3600)
+        host.clock.advance(5)
+        began = host.store.present()
+        host.clock.advance(1)
+        end_user(other)
+        host.clock.advance(1)
+        login = host.store.rotate(
+            "", sid(ADA), record(ADA), etag=None, idle=IDLE, ended=TURNED, began=began
+        )
+
+        assert login.outcome is Outcome.REFUSED
+
+    def test_a_process_that_is_forked_while_a_thread_opens_what_is_shared_waits_for_nobody(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        flag, parent, real = FileFlag(tmp_path / "flag"), os.getpid(), os.posix_fallocate
+        is_there, may_go_on = threading.Event(), threading.Event()
+
+        def wait(*args: int) -> None:
+            if os.getpid() == parent:
+                is_there.set()
+                may_go_on.wait(30)
+            real(*args)
+
+        monkeypatch.setattr(os, "posix_fallocate", wait)
+        thread = threading.Thread(target=lambda: flag[0])
+        thread.start()
+        assert is_there.wait(30)
+        child = os.fork()
+        if not child:
+            signal.alarm(5)
+            os._exit(flag[0])
+        _, status = os.waitpid(child, 0)
+        may_go_on.set()
+        thread.join()
+
+        assert status == 0
 
     def test_what_is_too_old_is_removed_whoever_left_it(self, host: Outage, path: Path) -> None:
         """A deployment each quarter of an hour for a day, and a process that is never replaced."""
@@ -510,7 +655,9 @@ class TestABrokenOrFullDisk:
 
         for cut in (*range(half + 1, len(whole), 97), half + 1, len(whole) - 1):
             journal.write_bytes(whole[:cut])
-            replica = Replica(path, max_age=int(MAX_AGE * 1000), clock=host.clock)
+            replica = Replica(
+                path, max_age=int(MAX_AGE * 1000), clock=host.clock, steady=host.clock.steady
+            )
             assert replica.adopt(first)
             assert not replica.adopt(last)
             with replica.together() as step:
@@ -526,6 +673,38 @@ class TestABrokenOrFullDisk:
         host.begin()
 
         assert read(host.store, name) is None
+
+    def test_a_note_of_a_kind_that_is_not_known_ends_what_is_read_of_its_journal(
+        self, host: Outage, path: Path
+    ) -> None:
+        """It was a `ValueError`, and so a 500 for everybody in the outage."""
+        names = [filed(host.store, ADA), filed(host.store, ADA)]
+        [written] = journals(path)
+        text = bytearray(written.read_bytes())
+        second = journal._FRAME.size + journal._FRAME.unpack_from(text)[1]
+        length = journal._FRAME.unpack_from(text, second)[1]
+        body = second + journal._FRAME.size
+        text[body] = 7
+        journal._FRAME.pack_into(text, second, zlib.crc32(text[body : body + length]), length)
+        written.write_bytes(text)
+        host.begin()
+
+        assert read(host.store, names[1]) is None
+        assert read(host.store, names[0]) is not None
+
+    def test_a_copy_whose_journal_was_removed_meanwhile_is_found_where_it_was_carried(
+        self, host: Outage, path: Path
+    ) -> None:
+        name = filed(host.store, ADA)
+        host.begin()
+        host.store.replica.load_copies()
+        [written] = journals(path)
+        carried, text = written.with_name(f"{written.name}0"), written.read_bytes()
+        written.unlink()
+        assert read(host.store, name) is None
+        carried.write_bytes(text)
+
+        assert read(host.store, name) is not None
 
     def test_a_full_disk_costs_copies_and_no_request(self, host: Outage) -> None:
         before = filed(host.store, ADA)
@@ -674,6 +853,70 @@ class TestHowMuchIsKept:
 
         assert all(read(host.store, name) is not None for name in names)
 
+    @pytest.mark.parametrize("is_own", [True, False], ids=["own", "another's"])
+    def test_a_journal_that_is_removed_for_want_of_room_takes_no_end_with_it(
+        self, host: Outage, path: Path, *, is_own: bool
+    ) -> None:
+        """A copy from before the end was in a journal that stayed."""
+        busy, quiet, unaware = (small(host, path, self.MOST) for _ in range(3))
+        told = busy if is_own else quiet
+        filed(told, ADA)
+        (first,) = journals(path)
+        host.clock.advance(MAX_AGE / 3)
+        name = filed(unaware, ADA)
+        host.clock.advance(1)
+        host.data.delete(name, ended=BY_ADMIN, idle=IDLE)
+        assert told.fetch(name).outcome is Outcome.ENDED
+        for _ in range(3):
+            filed(told, data=record(ADA, text="x" * 4000))
+        host.clock.advance(MAX_AGE / 6)  # the first is not written to any more
+        while first.exists():
+            filed(busy, data=record(ADA, text="x" * 4000))
+            assert size_of_journals(path) <= self.MOST * 5 // 16
+        host.begin()
+
+        assert read(host.store, name) is None
+
+    def test_an_old_copy_is_not_the_latest_again_where_a_process_sees_very_many_sessions(
+        self, host: Outage, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("flask_holdfast.sessions.stores.failover.journal._LATEST", 8)
+        process = small(host, path, self.MOST)
+
+        def fill(times: int) -> None:
+            for _ in range(times):
+                host.clock.advance(0.01)
+                filed(process, data=record(ADA, text="x" * 4000))
+
+        fill(3)
+        name = filed(process, ADA)
+        fill(1)
+        write(process, name, n=1)
+        fill(2)
+        _, second = journals(path)
+        while second.exists():
+            fill(1)
+        host.begin()
+
+        assert read(host.store, name) in (None, {"text": "", "n": 1})
+
+    def test_ends_that_find_no_room_in_the_next_journal_remove_none(
+        self, host: Outage, path: Path
+    ) -> None:
+        process = small(host, path, self.MOST)
+        name = filed(host.store, ADA)
+
+        def note_ends() -> None:
+            for each in (name, *(sid() for _ in range(10_000))):
+                process.replica.note_gone(each, ended=True)
+
+        with pytest.raises(StoreUnavailable):
+            note_ends()
+        assert size_of_journals(path) <= self.MOST * 5 // 16
+        host.begin()
+
+        assert read(host.store, name) is None
+
     def test_a_session_larger_than_all_the_room_costs_no_other_its_copy(
         self, host: Outage, path: Path
     ) -> None:
@@ -686,7 +929,13 @@ class TestHowMuchIsKept:
         assert read(process, large) is None
 
     def test_in_memory_the_oldest_copies_go_first_too(self, host: Outage) -> None:
-        replica = Replica(None, most=self.MOST, max_age=int(MAX_AGE * 1000), clock=host.clock)
+        replica = Replica(
+            None,
+            most=self.MOST,
+            max_age=int(MAX_AGE * 1000),
+            clock=host.clock,
+            steady=host.clock.steady,
+        )
         process = Process(host.server, replica, host.clock)
         names = []
         for _ in range(200):

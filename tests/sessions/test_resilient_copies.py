@@ -453,7 +453,13 @@ class TestWhatIsKept:
 
     def test_a_crowd_finds_no_more_room_than_there_is(self, path: Path) -> None:
         outage = Outage()
-        small = Replica(path, most=1_048_576, max_age=int(MAX_AGE * 1000), clock=outage.clock)
+        small = Replica(
+            path,
+            most=1_048_576,
+            max_age=int(MAX_AGE * 1000),
+            clock=outage.clock,
+            steady=outage.clock.steady,
+        )
         store = Process(outage.server, small, outage.clock)
         data = record(ADA, text="x" * 4000)
         names = []
@@ -479,7 +485,13 @@ class TestWhatIsKept:
     def test_what_is_full_still_ends_sessions_and_knows_who_is_there(self, path: Path) -> None:
         """Each session that is used takes its place twice, and the list of all took it for all."""
         outage = Outage()
-        small = Replica(path, most=4_194_304, max_age=int(MAX_AGE * 1000), clock=outage.clock)
+        small = Replica(
+            path,
+            most=4_194_304,
+            max_age=int(MAX_AGE * 1000),
+            clock=outage.clock,
+            steady=outage.clock.steady,
+        )
         store = Process(outage.server, small, outage.clock)
         names = []
         for _ in range(900):
@@ -543,7 +555,7 @@ class TestWhatIsKept:
     def test_ends_leave_it_where_no_copies_are_kept(self) -> None:
         """REDIS_REQUIRED: after so many logouts memory was full, and none was told again."""
         outage = Outage()
-        replica = Replica(None, max_age=0, clock=outage.clock)
+        replica = Replica(None, max_age=0, clock=outage.clock, steady=outage.clock.steady)
         store = ResilientStore(Client(outage.server), replica, Breaker(clock=outage.clock))
         for _ in range(300):
             store.delete(filed(store), ended=LOGGED_OUT, idle=IDLE)

@@ -240,7 +240,7 @@ class TestAServerThatForgotItsLastWrites:
     def test_what_had_ended_stays_ended(self, outage: Outage, end: str, required: bool) -> None:
         store: ResilientStore = outage.store
         if required:
-            replica = Replica(None, max_age=0, clock=outage.clock)
+            replica = Replica(None, max_age=0, clock=outage.clock, steady=outage.clock.steady)
             store = ResilientStore(Client(outage.server), replica, Breaker(clock=outage.clock))
             store.ping()
         data = record(ADA)

@@ -326,7 +326,9 @@ def test_sqlite_agrees_with_the_model(
     def site() -> tuple[Site, Callable[[float], object]]:
         clock = Clock()
         folder = tempfile.mkdtemp(dir=tmp_path)
-        return with_clock(SQLiteStore(f"{folder}/lives.sqlite", clock), clock, tmp_path)
+        return with_clock(
+            SQLiteStore(f"{folder}/lives.sqlite", clock, steady=clock.steady), clock, tmp_path
+        )
 
     examples = 500 if full else 15
     check(site, examples)

@@ -55,7 +55,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(path: Path, clock: Clock) -> Iterator[SQLiteStore]:
-    store = SQLiteStore(path, clock)
+    store = SQLiteStore(path, clock, steady=clock.steady)
     yield store
     store.close()
 
@@ -133,7 +133,7 @@ class TestSQLiteStore(StoreContract):
         store.delete(ended, ended=BY_ADMIN, idle=IDLE)
         store.close()
 
-        again = SQLiteStore(path, clock)
+        again = SQLiteStore(path, clock, steady=clock.steady)
 
         assert again.fetch(name).outcome is Outcome.FOUND
         assert again.fetch(ended).tombstone == BY_ADMIN
@@ -379,7 +379,7 @@ def test_after_the_clock_was_set_back_a_login_is_refused_only_if_it_was_under_wa
     store: SQLiteStore, path: Path, clock: Clock, end: Callable[[Store], object]
 ) -> None:
     """It was refused until the clock had caught up."""
-    other = SQLiteStore(path, clock)
+    other = SQLiteStore(path, clock, steady=clock.steady)
     end(store)
     clock.advance(-3600)
 
@@ -394,6 +394,64 @@ def test_after_the_clock_was_set_back_a_login_is_refused_only_if_it_was_under_wa
     end(other)
     assert other.fetch(before).outcome is Outcome.ENDED
     other.close()
+
+
+@pytest.mark.parametrize("end", [end_hers, end_everyone])
+@pytest.mark.parametrize(
+    ("before", "meanwhile"),
+    [
+        pytest.param([], -2, id="set back while the login was under way"),
+        pytest.param([3600, -3600], 0, id="an hour ahead for one request of its process"),
+    ],
+)
+def test_a_login_under_way_is_refused_however_the_clock_is_set(
+    store: SQLiteStore,
+    path: Path,
+    clock: Clock,
+    end: Callable[[Store], object],
+    before: list[int],
+    meanwhile: int,
+) -> None:
+    """Its moments were an hour ahead from then on, so that no end of another process counted."""
+    other = SQLiteStore(path, clock, steady=clock.steady)
+    for seconds in before:
+        clock.put(seconds)
+        store.present()
+    clock.advance(600)
+    began = store.present()
+    clock.put(meanwhile)
+    clock.advance(0.5)
+    end(other)
+    clock.advance(0.5)
+    filing = {"etag": None, "idle": IDLE, "ended": TURNED, "began": began}
+    login = store.rotate("", sid("alice"), record("alice"), **filing)  # type: ignore[arg-type]
+
+    assert login.outcome is Outcome.REFUSED
+    began = filing["began"] = store.present()
+    login = store.rotate("", sid("alice"), record("alice"), **filing)  # type: ignore[arg-type]
+    assert login.outcome is Outcome.DONE
+    other.close()
+
+
+def test_an_end_from_before_a_reboot_refuses_no_login(path: Path, clock: Clock) -> None:
+    """The clock that all processes share begins anew."""
+    before = SQLiteStore(path, clock, steady=clock.steady)
+    end_hers(before)
+    before.close()
+    after = SQLiteStore(path, clock, steady=lambda: clock.steady() - 900_000)
+    clock.advance(60)
+    filing = {"etag": None, "idle": IDLE, "ended": TURNED}
+
+    def log_in(began: int) -> Outcome:
+        new = sid("alice")
+        return after.rotate("", new, record("alice"), began=began, **filing).outcome  # type: ignore[arg-type]
+
+    began = after.present()
+    assert log_in(began) is Outcome.DONE
+    end_hers(after)
+    assert log_in(began) is Outcome.REFUSED
+    assert log_in(after.present()) is Outcome.DONE
+    after.close()
 
 
 def test_the_end_of_many_is_two_statements(store: SQLiteStore) -> None:

@@ -126,10 +126,12 @@ class Copies:
         """The store does not have it (any more), or says that it has `ended`."""
         known, now, max_age = self._known.pop(sid, None), self._replica.now(), self._replica.max_age
         try:
+            is_noted = True
             if self._replica.state() is not Availability.UP:
                 with self._soon(_FOR_AN_ENDING):
-                    self._replica.drop(sid, ended=ended)
-            elif max_age:
+                    # Of one that has ended, any process may have another copy in its journal.
+                    is_noted = self._replica.drop(sid, ended=ended) or ended
+            if is_noted and max_age:
                 # Not with each request of somebody whose cookie is too old.
                 what, lasts = (_ENDED, max_age // 4) if ended else (_GONE, _AGAIN)
                 if known is None or known[0] != what or not now < known[1] <= now + lasts:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ....exceptions import StoreUnavailable
 from ...record import head
 from ..base import Answer, Outcome
+from ..moments import boot
 from .host import PAGE, TROUBLE, HostStore
 from .journal import AHEAD, FileJournal, Journal, Kind, seen_at
 from .shared_state import FileTable
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from ..sqlite.transaction import Step
     from .journal import Note
 
+#: What the kind of a moment begins with that counts for copies, and for nobody else.
+COPIES = "copies "
 #: How many endings are remembered that the store knows of.
 _RECENT = 10_000
 #: Seconds to wait for others at the file, on the way to a journal.
@@ -41,6 +44,7 @@ class CopyTable(HostStore):
         max_age: int = 300_000,
         most: int = 64 * 1024 * 1024,
         clock: Callable[[], float] = time.time,
+        steady: Callable[[], float] = time.monotonic,
         timeout: float = 5.0,
     ) -> None:
         # What has ended is remembered for longer than any copy of it is believed.
@@ -48,7 +52,9 @@ class CopyTable(HostStore):
         # A quarter for the journals, and for what they take above that in a bad moment.
         noted = most // 4 if max_age else 0
         most -= noted * 5 // 4
-        super().__init__(path, most=most, window=window, clock=clock, timeout=timeout)
+        super().__init__(
+            path, most=most, window=window, clock=clock, steady=steady, timeout=timeout
+        )
         self.max_age = max_age
         self._noted = 0
         self._journal = (
@@ -130,7 +136,7 @@ class CopyTable(HostStore):
         """From now on copies are believed: those that are made from now on."""
         step.run("DELETE FROM copies")
         step.run("DELETE FROM moments WHERE kind = 'void'")
-        step.note("void", str(time.monotonic_ns()), self.window)
+        step.note("void", f"{time.monotonic_ns()}-{boot()}", self.window)
         self._changed()
         self._flag[1] = 0
 
@@ -182,20 +188,29 @@ class CopyTable(HostStore):
                 most -= size
                 limit -= size > 0
 
-    def _take(self, step: Step, note: Note, void: int) -> int:
+    def _take(self, step: Step, note: Note, void: tuple[int, str]) -> int:
         """How many bytes were brought."""
-        note.taken = True
+        note.taken = True  # at once, as to keep a copy may lead here again
+        size = None
+        try:
+            size = self._bring(step, note, void)
+        finally:
+            note.taken = size is not None
+        return size or 0
+
+    def _bring(self, step: Step, note: Note, void: tuple[int, str]) -> int | None:
+        """The same; None where the data was removed, and may be in another journal by now."""
         sid = note.sid
         there = step.run("SELECT seen, data FROM copies WHERE sid = ?", (sid,)).fetchone()
         if note.kind is not Kind.COPY:
             if there is not None and there[0] <= note.noted:
-                self.drop(sid, ended=note.kind is Kind.ENDED)
+                self._drop(step, sid, ended=note.kind is Kind.ENDED)
             return 0
-        if note.order <= void or not step.now - self.max_age < note.seen <= step.now + AHEAD:
+        if _is_void(note, void) or not step.now - self.max_age < note.seen <= step.now + AHEAD:
             return 0
         data = self._journal.data(note)
         if data is None:
-            return 0
+            return None
         if there is not None and there[0] <= step.now + AHEAD:
             is_same = there[0] == note.seen and there[1] == data
             if is_same or there[0] > note.seen:
@@ -211,10 +226,13 @@ class CopyTable(HostStore):
         return len(data)
 
     @staticmethod
-    def _void(step: Step) -> int:
-        """Until when what was noted is void, by the clock of `Note.order`."""
+    def _void(step: Step) -> tuple[int, str]:
+        """Until when what was noted is void, by the clock of `Note.order`, and in which boot."""
         row = step.run("SELECT name FROM moments WHERE kind = 'void'").fetchone()
-        return int(row[0]) if row is not None else -1
+        if row is None:
+            return -1, boot()
+        order, _, booted = row[0].partition("-")
+        return int(order), booted
 
     # -- the table ---------------------------------------------------------------------
 
@@ -274,7 +292,7 @@ class CopyTable(HostStore):
         if void is not None and void[0] // 1000 > asked:
             return True
         for kind, name in (("ended", owner), ("everyone", "")):
-            at = _milliseconds(step.moment(kind, name))
+            at = _ended_at(step, kind, name)
             if at is None or at < asked:
                 continue
             spared = step.run(
@@ -293,7 +311,7 @@ class CopyTable(HostStore):
         ).fetchone()
         step.run("DELETE FROM spared WHERE kind = ? AND name = ?", (kind, name))
         if sid is not None:
-            since = _milliseconds(step.moment(kind, name)) or -1
+            since = _ended_at(step, kind, name) or -1
             if before is not None and before[0] == sid:
                 since = before[1]  # it was spared that time too
             step.run("INSERT INTO spared VALUES (?, ?, ?, ?)", (kind, name, sid, since))
@@ -302,17 +320,28 @@ class CopyTable(HostStore):
         """The table has copies that a server lost: from now on they go back."""
         raise NotImplementedError
 
-    def drop(self, sid: str, *, ended: bool) -> None:
-        """Forget a copy: the store does not have that session any more.
+    def drop(self, sid: str, *, ended: bool) -> bool:
+        """Forget a copy: the store does not have that session any more. Whether there was one.
 
         One that a server lost with its data stays, unless the store says that it has `ended`.
         """
         with self._read() as step:
-            copy = step.run("SELECT lost FROM copies WHERE sid = ?", (sid,)).fetchone()
-            if copy is None or (copy[0] and not ended):
-                return
+            note = None
+            if not ended:
+                self._load(self._tags(step))
+                note = self._journal.get(sid)
+            there = step.run("SELECT 1 FROM copies WHERE sid = ?", (sid,)).fetchone()
+            if there is None and (note is None or note.taken):
+                return False
         with self._write(clean=0) as step:
-            step.run("DELETE FROM copies WHERE sid = ? AND (? OR NOT lost)", (sid, ended))
+            if not ended:
+                self._take_one(step, sid)  # whether it was lost is known in the table
+            return self._drop(step, sid, ended=ended)
+
+    @staticmethod
+    def _drop(step: Step, sid: str, *, ended: bool) -> bool:
+        gone = step.run("DELETE FROM copies WHERE sid = ? AND (? OR NOT lost)", (sid, ended))
+        return gone.rowcount > 0
 
     def _clear(self, step: Step) -> None:
         """Now and then: let go of copies that nobody would believe, and of endings."""
@@ -330,7 +359,11 @@ class CopyTable(HostStore):
             " (SELECT max(number) FROM endings) - ?",
             (_RECENT,),
         )
-        step.run("DELETE FROM spared WHERE (kind, name) NOT IN (SELECT kind, name FROM moments)")
+        step.run(
+            "DELETE FROM spared WHERE (kind, name) NOT IN (SELECT kind, name FROM moments)"
+            " AND (? || kind, name) NOT IN (SELECT kind, name FROM moments)",
+            (COPIES,),
+        )
         # Each may be needed twice: as it was, and as it is used while the store is away.
         self._let_go(step, self.most // 2)
 
@@ -358,6 +391,13 @@ class CopyTable(HostStore):
         self._journal.close()
 
 
+def _is_void(note: Note, void: tuple[int, str]) -> bool:
+    order, booted = void
+    if note.boot == booted:
+        return note.order <= order
+    return order >= 0 and note.boot != boot()
+
+
 def number(step: Step, question: str) -> int:
     return int(step.run(question).fetchone()[0])
 
@@ -368,5 +408,8 @@ def _trouble(what: str) -> StoreUnavailable:
     return error
 
 
-def _milliseconds(moment: int | None) -> int | None:
-    return None if moment is None else moment // 1000
+def _ended_at(step: Step, kind: str, name: str) -> int | None:
+    """When (ms) all of that owner's, or everyone's, ended last, as far as copies are concerned."""
+    ends = (step.moment(kind, name), step.moment(f"{COPIES}{kind}", name))
+    last = max((at for at in ends if at is not None), default=None)
+    return None if last is None else last // 1000

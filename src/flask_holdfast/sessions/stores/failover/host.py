@@ -119,9 +119,10 @@ class HostStore(SQLiteStore):
         most: int,
         window: int,
         clock: Callable[[], float] = time.time,
+        steady: Callable[[], float] = time.monotonic,
         timeout: float = 5.0,
     ) -> None:
-        super().__init__(path or "in memory", clock)
+        super().__init__(path or "in memory", clock, steady=steady)
         self._timeout = timeout
         self.shared = path is not None
         self.most = most

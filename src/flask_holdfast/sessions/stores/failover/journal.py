@@ -20,10 +20,12 @@ import struct
 import threading
 import time
 import zlib
+from contextlib import suppress
 from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...record import head
+from ..moments import boot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -44,6 +46,8 @@ _FILES = 4
 _LATE = 1_000
 #: Of how many sessions a process remembers which of its notes is the latest.
 _LATEST = 20_000
+#: How often the files are listed anew, as others remove some of them meanwhile.
+_LOOKS = 5
 #: Bytes that a note in memory takes beside its data, about.
 _OVERHEAD = 600
 
@@ -71,12 +75,13 @@ class Note:
     """What a process saw of one session. Times are milliseconds by the host's clock.
 
     `asked`: when the store was asked. `noted`: when its answer was written down. `order` is that
-    moment again, by a clock that nobody sets and that all processes share. `was`: the etag that was
-    written over, in a note of a write. `place` is where the data lies; `taken`: it needs no more care.
+    moment again, by a clock that nobody sets and that all processes share; it begins anew with each
+    `boot` of the host. `was`: the etag that was written over, in a note of a write. `place` is where
+    the data lies; `taken`: it needs no more care.
     """
 
     __slots__ = (
-        *("sid", "kind", "asked", "noted", "order", "idle_left", "was"),
+        *("sid", "kind", "asked", "noted", "order", "boot", "idle_left", "was"),
         *("seen", "etag", "owner", "place", "taken"),
     )
 
@@ -88,13 +93,21 @@ class Note:
         was: str,
         data: bytes,
         place: object,
+        boot: str = "",
     ) -> None:
         self.sid, self.kind, self.was, self.place = sid, kind, was, place
         self.asked, self.noted, self.order, self.idle_left = moments
+        self.boot = boot
         self.seen = seen_at(self.asked, self.noted, was)
         record = head(data) if kind is Kind.COPY else None
         self.etag, self.owner = (record.etag, record.owner) if record else ("", "")
         self.taken = False
+
+    def is_after(self, other: Note) -> bool:
+        """Whether it was noted later."""
+        if self.boot != other.boot:
+            return self.noted > other.noted
+        return self.order > other.order
 
 
 def latest(old: Note | None, new: Note) -> Note:
@@ -104,7 +117,7 @@ def latest(old: Note | None, new: Note) -> Note:
     if (old.order, old.etag) == (new.order, new.etag):  # carried over into another file
         new.taken = old.taken
         return new
-    if old.order > new.order:
+    if old.is_after(new):
         old, new = new, old
     if new.kind is not Kind.COPY:
         new.kind = max(new.kind, old.kind)
@@ -151,6 +164,7 @@ class Journal:
         self._leave_to_parent()
         asked, noted = moments
         note = Note(sid, kind, (asked, noted, time.monotonic_ns(), idle_left), was, data, data)
+        note.boot = boot()
         with self._lock:
             self._put(latest(self._pop(sid), note))
             oldest = self._notes[next(iter(self._notes))]
@@ -172,7 +186,8 @@ class Journal:
     def notes(self) -> list[Note]:
         """All of them, the oldest first."""
         with self._lock:
-            return sorted(self._notes.values(), key=lambda note: note.order)
+            this = boot()
+            return sorted(self._notes.values(), key=lambda note: (note.boot == this, note.order))
 
     def data(self, note: Note) -> bytes | None:
         """None where it has been removed since."""
@@ -214,6 +229,7 @@ class _File(NamedTuple):
     path: Path
     tag: str
     start: int
+    boot: str
     size: int
 
 
@@ -286,9 +302,10 @@ class FileJournal(Journal):
             if not is_in_time or self._size + size > self._most_of_file:
                 self._begin(noted)
             self._write(entry)
-            if len(self._latest) >= _LATEST:
-                self._latest.clear()
+            self._latest.pop(sid, None)
             self._latest[sid] = order
+            if len(self._latest) > _LATEST:
+                del self._latest[next(iter(self._latest))]
 
     def _write(self, entry: bytes) -> None:
         written = 0
@@ -313,14 +330,24 @@ class FileJournal(Journal):
         files = self._without_old(now)
         self._mine.intersection_update(each.path.name for each in files)
         part = self._most // (_FILES * max(_FILES, len({_writer(each) for each in files})))
-        carried = self._make_room(files, part, now)
-        name = f"{self._stem}{self._tag_of_file}-{now:013}-{self._pid}-{secrets.token_hex(4)}"
+        removed = self._in_the_way(files, part, now)
+        carried = self._carried(removed, part, now)
+        who = f"{boot()}-{self._pid}-{secrets.token_hex(4)}"
+        name = f"{self._stem}{self._tag_of_file}-{now:013}-{who}"
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL
         self._descriptor = os.open(self._folder / name, flags, 0o600)
+        try:
+            if carried:
+                self._write(carried)
+        except OSError:
+            self._end()
+            (self._folder / name).unlink(missing_ok=True)
+            raise
+        # Only now, as what is carried has to be in one of them whenever somebody looks.
+        for each in removed:
+            each.path.unlink(missing_ok=True)
         self._mine.add(name)
         self._start, self._until, self._most_of_file = now, now + self._span, part
-        if carried:
-            self._write(carried)
 
     def _end(self) -> None:
         if self._descriptor >= 0:
@@ -337,35 +364,44 @@ class FileJournal(Journal):
                 each.path.unlink(missing_ok=True)
         return files
 
-    def _make_room(self, files: list[_File], part: int, now: int) -> bytes:
-        """Remove the oldest files where there is no room for another; what of this process's own
-        is still the latest note of its session, as far as it fits into half of the next file.
-        """
-        size, carried = sum(each.size for each in files), b""
+    def _in_the_way(self, files: list[_File], part: int, now: int) -> list[_File]:
+        """The oldest files, where there is no room for another."""
+        size, found = sum(each.size for each in files), []
         for each in files:
             if size + part <= self._most:
                 break
-            mine = each.path.name in self._mine
-            if not mine and now - each.start < self._span:
+            if each.path.name not in self._mine and now - each.start < self._span:
                 continue  # its process may be writing to it
-            if mine and not carried:
-                carried = self._still_the_latest(each, part // 2, now)
-            each.path.unlink(missing_ok=True)
+            found.append(each)
             size -= each.size
-        return carried
+        return found
 
-    def _still_the_latest(self, file: _File, most: int, now: int) -> bytes:
-        text = file.path.read_bytes()
-        kept: list[bytes] = []
-        for note, start, end in reversed([*_entries(file.path, text, 0)]):
-            if self._latest.get(note.sid, note.order) != note.order:
-                continue
-            if now - note.noted >= self._lasts:
-                continue
-            most -= end - start
-            if most < 0:
+    def _carried(self, files: list[_File], part: int, now: int) -> bytes:
+        """What goes from these files into the next: what is gone or has ended, as a copy from before
+        may stay in another; and what of this process's own is still the latest note of its session,
+        as far as it fits into half of the next file.
+        """
+        gone: dict[tuple[str, Kind], bytes] = {}
+        mine: list[bytes] = []
+        for each in files:
+            with suppress(FileNotFoundError):  # another process was at its removal
+                text = each.path.read_bytes()
+                for note, start, end in _entries(each, text, 0):
+                    if now - note.noted >= self._lasts:
+                        continue
+                    if note.kind is not Kind.COPY:
+                        gone[note.sid, note.kind] = text[start:end]
+                    elif self._latest.get(note.sid) == note.order and each.path.name in self._mine:
+                        mine.append(text[start:end])
+        whole = b"".join(gone.values())
+        if len(whole) > part:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        left, kept = part // 2 - len(whole), [whole]
+        for entry in reversed(mine):
+            left -= len(entry)
+            if left < 0:
                 break
-            kept.append(text[start:end])
+            kept.append(entry)
         return b"".join(reversed(kept))
 
     def close(self) -> None:
@@ -382,24 +418,28 @@ class FileJournal(Journal):
     def load(self, tags: Collection[str]) -> None:
         self._leave_to_parent()
         with self._lock:
-            files = [each for each in self._files() if each.tag in tags]
-            for each in files:
-                if each.size > self._read.get(each.path.name, 0):
-                    self._load(each)
+            for _ in range(_LOOKS):
+                files = [each for each in self._files() if each.tag in tags]
+                news = [each for each in files if each.size > self._read.get(each.path.name, 0)]
+                are_read = [self._load(each) for each in news]
+                if all(are_read):
+                    break
             self._read = {each.path.name: self._read.get(each.path.name, 0) for each in files}
             self.is_loaded = True
 
-    def _load(self, file: _File) -> None:
+    def _load(self, file: _File) -> bool:
+        """False where another process was at its removal: what it carried over is in a new one."""
         done = self._read.get(file.path.name, 0)
         try:
             with file.path.open("rb") as stream:
                 stream.seek(done)
                 text = stream.read()
         except FileNotFoundError:
-            return  # another process was at its removal
-        for note, _, end in _entries(file.path, text, done):
+            return False
+        for note, _, end in _entries(file, text, done):
             self._notes[note.sid] = latest(self._notes.get(note.sid), note)
             self._read[file.path.name] = done + end
+        return True
 
     def forget(self) -> None:
         if self.is_loaded:
@@ -430,7 +470,9 @@ class FileJournal(Journal):
                     size = each.stat(follow_symlinks=False).st_size
                 except FileNotFoundError:
                     continue
-                files.append(_File(self._folder / each.name, tag, int(start), size))
+                # Those of an earlier release do not say it.
+                booted = rest.split("-")[1] if rest.count("-") == 3 else ""
+                files.append(_File(self._folder / each.name, tag, int(start), booted, size))
         return sorted(files, key=lambda file: (file.start, file.path.name))
 
 
@@ -438,9 +480,10 @@ def _writer(file: _File) -> str:
     return file.path.name.split("-")[-2]
 
 
-def _entries(path: Path, text: bytes, at: int) -> Iterator[tuple[Note, int, int]]:
+def _entries(file: _File, text: bytes, at: int) -> Iterator[tuple[Note, int, int]]:
     """Each note in `text`, which stands at `at` in the file, and from where to where it goes. It
-    ends where an entry is not whole: its process is at it, or was killed, or the disk was full.
+    ends where an entry is not whole: its process is at it, or was killed, or the disk was full; and
+    at one that this release does not know.
     """
     start = 0
     while start + _FRAME.size + _HEAD.size <= len(text):
@@ -453,16 +496,17 @@ def _entries(path: Path, text: bytes, at: int) -> Iterator[tuple[Note, int, int]
         sid_at = body + _HEAD.size
         was_at = sid_at + sid_length
         data_at = was_at + was_length
-        yield (
-            Note(
+        try:
+            note = Note(
                 text[sid_at:was_at].decode("utf-8", "surrogatepass"),
                 Kind(kind),
                 (asked, noted, order, left),
                 text[was_at:data_at].decode("utf-8", "surrogatepass"),
                 text[data_at:end],
-                _Place(path, at + data_at, end - data_at),
-            ),
-            start,
-            end,
-        )
+                _Place(file.path, at + data_at, end - data_at),
+                file.boot,
+            )
+        except ValueError:
+            return
+        yield note, start, end
         start = end

@@ -14,7 +14,7 @@ import msgspec
 
 from ....exceptions import StoreUnavailable
 from ..base import REVOKED, Outcome, Tombstone
-from .copy_table import CopyTable, number
+from .copy_table import COPIES, CopyTable, number
 from .endings import Ended, Ending
 from .host import Availability
 from .journal import AHEAD
@@ -290,6 +290,8 @@ class Replica(CopyTable):
                 step.run("DELETE FROM copies WHERE owner = ? AND sid IS NOT ?", (name, ending.keep))
             self._spare(step, kind, name, ending.keep)
             step.note_end(kind, name, ending.life, ending.own)
+            # However soon the application forgets it: copies from before are believed for longer.
+            step.note(f"{COPIES}{kind}", name, max(ending.life, self.window))
 
     @staticmethod
     def _is_buried(step: Step, sid: str) -> bool:

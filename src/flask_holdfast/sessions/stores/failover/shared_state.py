@@ -7,7 +7,6 @@ from __future__ import annotations
 import mmap
 import os
 import struct
-import threading
 import zlib
 from pathlib import Path
 from typing import Protocol
@@ -37,26 +36,24 @@ class _Shared:
         self._path = path
         self._length = size
         self._map: mmap.mmap | None = None
-        self._making = threading.Lock()
 
     def _opened(self) -> mmap.mmap:
-        # A child of this process goes on with the same map: it is shared.
-        with self._making:
-            if self._map is None:
-                self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
-                try:
-                    if os.fstat(descriptor).st_size < self._length:
-                        # On the disk, and not a hole: where that is full, a write to a hole in a
-                        # map ends the process (SIGBUS). What others have written there stays.
-                        if hasattr(os, "posix_fallocate"):
-                            os.posix_fallocate(descriptor, 0, self._length)
-                        else:
-                            os.truncate(descriptor, self._length)
-                    self._map = mmap.mmap(descriptor, self._length)
-                finally:
-                    os.close(descriptor)
-            return self._map
+        # A child of this process goes on with the same map: it is shared. Two threads at once make
+        # one each, of the same bytes; a lock would stay locked in a child that is forked meanwhile.
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            if os.fstat(descriptor).st_size < self._length:
+                # On the disk, and not a hole: where that is full, a write to a hole in a map ends
+                # the process (SIGBUS). What others have written there stays.
+                if hasattr(os, "posix_fallocate"):
+                    os.posix_fallocate(descriptor, 0, self._length)
+                else:
+                    os.truncate(descriptor, self._length)
+            self._map = mmap.mmap(descriptor, self._length)
+        finally:
+            os.close(descriptor)
+        return self._map
 
 
 class FileFlag(_Shared):

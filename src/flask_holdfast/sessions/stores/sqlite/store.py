@@ -58,7 +58,8 @@ _making = threading.Lock()
 class SQLiteStore(Store):
     """Sessions in the file `path`, made with its folder at the first use.
 
-    `clock` gives seconds since 1970. A write waits at most two seconds for others, and then
+    `clock` gives seconds since 1970, and `steady` those by a clock that nobody sets and that all
+    processes of the host share. A write waits at most two seconds for others, and then
     raises; `end_everyone` is one write, which takes as long where there are very many sessions.
     """
 
@@ -66,12 +67,18 @@ class SQLiteStore(Store):
     #: Seconds to wait for another thread, and again for another process, to finish its write.
     patience = BUSY_TIMEOUT
 
-    def __init__(self, path: str | Path, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        clock: Callable[[], float] = time.time,
+        *,
+        steady: Callable[[], float] = time.monotonic,
+    ) -> None:
         if str(path) in {"", ".", ":memory:"}:
             raise ValueError("SQLiteStore needs the path of a file; in memory is MemoryStore.")
         self._path = Path(path).absolute()
         self._clock = clock
-        self._moments = Moments(clock)
+        self._moments = Moments(steady)
         self._idle: deque[sqlite3.Connection] = deque()
         self._writing = threading.Lock()
         self._pid = os.getpid()

@@ -40,8 +40,14 @@ BUSY_TIMEOUT = 1.0
 #: Seconds between two tries. SQLite's own wait tries less and less often, so that a busy
 #: process starves the others.
 _BUSY_PAUSE = 0.001
+#: What the kinds of moments by the steady clock begin with.
+_STEADY = "steady "
 #: Milliseconds that a touch may be late, so that a page of many requests is one write.
 _TOUCH_LAG = 1000
+
+#: How far (µs) moments of processes that share a clock lie apart at most, where it stands still for
+#: a while. One further ahead is of another start of the host, and so before this one.
+_APART = 1_000_000
 
 _VERSION = 1
 #: What a file of that version may lack that was made before remember cookies were filed.
@@ -58,7 +64,7 @@ class Step:
     """What one method does to the tables, on one connection at one moment."""
 
     def __init__(self, connection: sqlite3.Connection, now: int, present: int) -> None:
-        """`now` is in milliseconds, `present` a moment of its own (see moments.py)."""
+        """`now` is in milliseconds since 1970, `present` a moment of its own by the steady clock."""
         self.now, self.present = now, present
         self.expired: list[tuple[str, str]] = []
         self.run = partial(patiently, connection)
@@ -233,17 +239,19 @@ class Step:
     def note(self, kind: str, name: str, life: int, moment: int = 0) -> None:
         self.run(
             "INSERT OR REPLACE INTO moments (kind, name, at, expires) VALUES (?, ?, ?, ?)",
-            (kind, name, moment or self.present, self.now + life),
+            (kind, name, moment or self.now * 1000, self.now + life),
         )
 
     def note_end(self, kind: str, owner: str, life: int, own: str) -> None:
         """All of an owner's sessions, or everyone's, end: later than they did before, also where
         the clock was set back. `own`: for the request that did it.
         """
-        moment = max(self.present, (self._last_end(owner) or 0) + 1)
-        self.note(kind, owner, life, moment)
-        if own:
-            self.note("mark", own, OWN_KEPT, moment)
+        moment = max(self.now * 1000, (self._last_end(owner) or 0) + 1)
+        steady = max(self.present, (self._last_end(owner, steady=True) or 0) + 1)
+        for prefix, at in (("", moment), (_STEADY, steady)):
+            self.note(prefix + kind, owner, life, at)
+            if own:
+                self.note(f"{prefix}mark", own, OWN_KEPT, at)
 
     def moment(self, kind: str, name: str) -> int | None:
         row = self.run(
@@ -257,20 +265,30 @@ class Step:
         last = self._last_end(owner)
         return None if last is None else last // 1000
 
-    def _last_end(self, owner: str) -> int | None:
-        moments = (self.moment("ended", owner), self.moment("everyone", ""))
-        return max((moment for moment in moments if moment is not None), default=None)
+    def _last_end(self, owner: str, *, steady: bool = False) -> int | None:
+        prefix, latest = (_STEADY, self.present + _APART) if steady else ("", None)
+        moments = (self.moment(f"{prefix}ended", owner), self.moment(f"{prefix}everyone", ""))
+        return max(
+            (at for at in moments if at is not None and (latest is None or at <= latest)),
+            default=None,
+        )
 
     def ended_since(self, owner: str, since: int, own: str) -> bool:
-        """Whether others ended all of the owner's sessions at that moment or later."""
-        ended, mine = self._last_end(owner), self.moment("mark", own) if own else None
+        """Whether others ended all of the owner's sessions at that moment of the steady clock, or
+        later.
+        """
+        ended = self._last_end(owner, steady=True)
+        mine = self.moment(f"{_STEADY}mark", own) if own else None
         if ended is None or ended < since or (mine is not None and ended <= mine):
             return False
-        # Where the clock was set back since then: to a request that begins from here on it is over.
+        # Where the clock of another process is ahead: to a request that begins from here on it is over.
         self.run(
-            "UPDATE moments SET at = ? WHERE at > ? AND"
-            " (kind = 'everyone' OR (kind = 'ended' AND name = ?))",
-            (self.present, self.present, owner),
+            "UPDATE moments SET at = ? WHERE at BETWEEN ? AND ? AND (kind, name) IN (VALUES"
+            " (?, ''), (?, ?))",
+            (
+                *(self.present, self.present, self.present + _APART),
+                *(f"{_STEADY}everyone", f"{_STEADY}ended", owner),
+            ),
         )
         return True
 
