@@ -279,8 +279,10 @@ class CopyTable(HostStore):
                 " VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (sid, record.owner, seen + idle_left, seen, was or "", bool(lost), data),
             )
-            if lost:
-                self._return_if_lost()
+            if (
+                lost
+            ):  # so there is something to go back, and the journals need not be asked for more
+                self._return()
             return True
 
     @staticmethod
@@ -316,7 +318,7 @@ class CopyTable(HostStore):
                 since = before[1]  # it was spared that time too
             step.run("INSERT INTO spared VALUES (?, ?, ?, ?)", (kind, name, sid, since))
 
-    def _return_if_lost(self) -> None:
+    def _return(self) -> None:
         """The table has copies that a server lost: from now on they go back."""
         raise NotImplementedError
 

@@ -172,6 +172,10 @@ class Replica(CopyTable):
 
     def _return_if_lost(self) -> None:
         if self.state() is Availability.UP and self.pending(limit=1):
+            self._return()
+
+    def _return(self) -> None:
+        if self.state() is Availability.UP:
             self.become(Availability.RESYNCING)
 
     # -- going back --------------------------------------------------------------------
