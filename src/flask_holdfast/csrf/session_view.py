@@ -108,10 +108,11 @@ class HoldfastSession(Protocol):
     #: Its `kind.name` is "SIGNED_IN" for somebody signed in.
     cookie: Any
     sid: str
-    touched: bool
 
     @property
     def user_id(self) -> str | None: ...
+    @property
+    def current_user(self) -> str | None: ...
     @property
     def stored_user_id(self) -> str | None: ...
     @property
@@ -175,11 +176,7 @@ class Ours(SessionView):
         return self._session.user_id
 
     def user_id_unnoticed(self) -> str | None:
-        touched = self._session.touched
-        try:
-            return self._session.user_id
-        finally:
-            self._session.touched = touched
+        return self._session.current_user
 
     def reader(self, scope: Scope) -> Reader | None:
         # Nobody is signed in; the session gets another sid before anybody is, so no tag is needed.
