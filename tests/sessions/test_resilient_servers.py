@@ -193,13 +193,14 @@ class TestAnEmptyStore:
         outage.server.restart(empty=True)
         other.ping()
         outage.server.restart(empty=True)
-        note = outage.store._resync.note_told
+        end = outage.store.primary.end_everyone
 
-        def other_is_faster(owner: str) -> None:
-            note(owner)
+        def other_is_faster(**how: Any) -> int:
+            number = end(**how)
             other.ping()
+            return number
 
-        monkeypatch.setattr(outage.store._resync, "note_told", other_is_faster)
+        monkeypatch.setattr(outage.store.primary, "end_everyone", other_is_faster)
         end_everyone(outage.store)
 
         for process in (outage.store, other, outage.elsewhere()):

@@ -27,7 +27,6 @@ from tests.sessions.stores.contract import (
     DAY,
     IDLE,
     TURNED,
-    StoreContract,
     ago,
     etag,
     filed,
@@ -35,6 +34,7 @@ from tests.sessions.stores.contract import (
     sid,
     sids,
 )
+from tests.sessions.stores.restorable_contract import RestorableContract
 from tests.sessions.stores.test_redis import milliseconds, shift
 from tests.sessions.stores.test_sentinel import once_back
 from tests.sessions.stores.test_time import BUDGET, SLACK
@@ -77,7 +77,7 @@ def advance(masters: Sequence[redis.Redis], store: RedisStore) -> Advance:
     return passed
 
 
-class TestCluster(StoreContract):
+class TestCluster(RestorableContract):
     def test_expiry_is_told_of_by_ordinary_work_too(self, store: Store, advance: Advance) -> None:
         """By that in the same keyspace: each has indexes of its own."""
         told_of: list[tuple[str, str]] = []

@@ -29,7 +29,6 @@ from tests.sessions.stores.contract import (
     PROOF,
     SECRET,
     TURNED,
-    StoreContract,
     etag,
     filed,
     record,
@@ -37,6 +36,7 @@ from tests.sessions.stores.contract import (
     sids,
     touch,
 )
+from tests.sessions.stores.restorable_contract import RestorableContract
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -172,7 +172,7 @@ def sent_by(verb: Callable[[], object], client: redis.Redis) -> list[str]:
     raise AssertionError("the monitor ended")
 
 
-class TestRedisStore(StoreContract):
+class TestRedisStore(RestorableContract):
     # What a request costs
 
     def test_each_verb_is_one_command(self, store: RedisStore, client: redis.Redis) -> None:

@@ -18,7 +18,8 @@ from flask_holdfast.sessions.stores.news import Change, News
 from flask_holdfast.sessions.stores.redis import errors
 from flask_holdfast.sessions.stores.redis.store import RedisStore
 from tests import links, services
-from tests.sessions.stores.contract import BY_ADMIN, DAY, IDLE, StoreContract, filed, record, sid
+from tests.sessions.stores.contract import BY_ADMIN, DAY, IDLE, filed, record, sid
+from tests.sessions.stores.restorable_contract import RestorableContract
 from tests.sessions.stores.test_redis import milliseconds, passed
 from tests.sessions.stores.test_time import BUDGET, SLACK
 from tests.topologies import SERVICE, Sentinels, told, until, until_copied
@@ -50,7 +51,7 @@ def advance(client: redis.Redis, store: RedisStore) -> Advance:
     return lambda seconds: passed(store, client, seconds)
 
 
-class TestSentinel(StoreContract):
+class TestSentinel(RestorableContract):
     pass
 
 
