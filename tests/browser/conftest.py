@@ -57,8 +57,6 @@ def opened(site: Site, new_context: NewContext) -> Opened:
             own[:] = own or [new_context().new_page()]
             page = own[0]
         page.goto(f"{site.url}/page")
-        # A tab that is shown only now says so, and its token would be renewed.
-        page.wait_for_function("!document.hidden")
         page.evaluate(START, interval)
         return page
 
