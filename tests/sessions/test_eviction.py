@@ -1,4 +1,7 @@
-"""A Redis that evicts: what is known of an end of all counts for a session that no index has."""
+"""A Redis that loses keys while it runs: it evicts, or an operator empties it.
+
+What is known of an end of all counts for a session that no index has.
+"""
 
 from __future__ import annotations
 
@@ -63,6 +66,30 @@ def test_all_have_ended_where_redis_had_evicted_an_index(
     assert site.manager.get_session_stats()["authenticated_sessions"] >= 1
     sids = site.manager.get_active_sessions("ada")
     assert [*sids] == [ada.sid()]
+
+
+def test_a_flushall_on_a_running_redis_signs_nobody_out_for_good_and_the_end_of_everyone_does(
+    redis_url: str, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    site = Site(redis_url, str(tmp_path))
+    tab = site.tab()
+    tab.log_in("ada")
+    assert tab.who() == "ada"
+    with redis_server.client() as client:
+        client.flushall()
+
+    # A worker that begins now makes a new connection, and finds the Redis emptied.
+    worker = Site(redis_url, str(tmp_path))
+    here = worker.tab()
+    here.cookie = tab.cookie
+    assert here.who() == "ada"
+
+    end_everyones(worker)
+    with redis_server.client() as client:
+        client.flushall()
+    last = Site(redis_url, str(tmp_path)).tab()
+    last.cookie = tab.cookie
+    assert last.who() is None
 
 
 def told(caplog: pytest.LogCaptureFixture) -> list[str]:

@@ -411,6 +411,18 @@ def test_a_cookie_copied_to_another_browser_is_told_of_and_signs_nobody_in(site:
     assert tab.who() == "ada"
 
 
+def test_a_cookie_copied_to_another_browser_signs_in_where_a_change_of_client_is_only_logged(
+    make_site: Callable[..., Site],
+) -> None:
+    site = make_site(SESSION_BINDING_ACTION="log")
+    events = heard(site, signals.client_changed)
+    tab = site.tab()
+    tab.log_in("ada", remember=True)
+
+    assert remembered(site.tab(agent=SAFARI), remember_cookie(tab)).who() == "ada"
+    assert [each["action"] for each in events] == ["replaced"]
+
+
 def test_who_comes_from_another_network_with_nothing_left_of_the_session_is_no_event(
     still: tuple[Site, Clock],
 ) -> None:
