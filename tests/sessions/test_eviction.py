@@ -97,7 +97,7 @@ def told(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 @pytest.mark.parametrize("policy", ["allkeys-lru", "volatile-ttl"])
-def test_a_start_tells_of_a_redis_that_evicts(
+def test_a_start_warns_of_a_redis_that_evicts(
     own_redis: RedisServer, tmp_path: Path, caplog: pytest.LogCaptureFixture, policy: str
 ) -> None:
     with own_redis.client() as client:
@@ -110,7 +110,7 @@ def test_a_start_tells_of_a_redis_that_evicts(
     assert "set maxmemory-policy noeviction" in line
 
 
-def test_a_start_tells_nothing_of_a_redis_that_keeps_all(
+def test_a_start_does_not_warn_of_a_redis_that_keeps_all(
     redis_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
