@@ -1,4 +1,4 @@
-"""Ends that are owed to a store that was away: one person's must not keep a host from it."""
+"""Ends that Redis has not been sent yet: one person's must not keep the host in its fallback."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_one_who_ends_all_others_again_and_again_owes_one_end(outage: Outage) ->
 
 
 def test_what_a_later_end_keeps_an_earlier_one_still_ends(outage: Outage) -> None:
-    """One keeps what began after the other; that must spare nothing else."""
+    """A later end keeps a session that began after an earlier end; it must spare nothing else."""
     store = outage.store
     unseen = filed(outage.elsewhere(), ADA)
     outage.begin()

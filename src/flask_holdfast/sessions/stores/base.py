@@ -1,4 +1,4 @@
-"""What a session store owes its callers.
+"""The contract of a session store: its steps, and what it decides itself (idle time, limit, ends).
 
 A store files records as bytes under their sid, lets them expire, and keeps an index of
 whose they are. It knows nothing of Flask, of cookies or of what the bytes mean, except

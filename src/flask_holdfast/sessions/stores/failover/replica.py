@@ -1,4 +1,4 @@
-"""What a host keeps for itself, for the time that the store is away.
+"""A host's sessions while the store is away: which copies are believed, what goes back to it.
 
 Copies of the sessions that it saw lately, and what ended; while the store is away, those of
 its sessions that are used or begin, each as in any SQLite store. Nothing here asks the store.

@@ -1,4 +1,4 @@
-"""How the Redis store asks: which keyspace has what, scripts, and errors as they are told.
+"""How the Redis store asks: the keyspace of each key, the scripts, and the errors that it raises.
 
 Each question is one script and one round trip. What goes over everyone is one script in each
 keyspace, all of them together.
