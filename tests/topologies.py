@@ -315,6 +315,8 @@ class ClusterOf:
 @contextlib.contextmanager
 def cluster(node_timeout: int = 1500) -> Iterator[ClusterOf]:
     options = ["--cluster-enabled", "yes", "--cluster-node-timeout", str(node_timeout)]
+    # Else a replica that stood still for a while, as on a busy machine, never takes over.
+    options += ["--cluster-replica-validity-factor", "0"]
     options += ["--repl-diskless-sync-delay", "0", "--cluster-replica-validity-factor", "0"]
     with _servers(6, *options, port=_bus_port) as servers:
         first, masters, replicas = servers[0], servers[:3], servers[3:]

@@ -285,7 +285,7 @@ class TestAChangeOfSession:
     ) -> None:
         """A rotation gave this page its token while another tab's answer was under way."""
         page, other = tabs(2)
-        asked_before = other.evaluate("performance.timeOrigin") - 1000
+        asked_before = page.evaluate("performance.timeOrigin") - 1000
         other.evaluate(TELL, told(askedAt=asked_before))
         other.evaluate(TELL, told(askedAt=asked_before, subject="bob"))
 

@@ -57,12 +57,15 @@ class TestSentinel(RestorableContract):
 
 def once_back(store: RedisStore, name: str) -> Outcome:
     """What a session is, as soon as that can be asked; no question is too slow meanwhile."""
-    ends = time.monotonic() + services.START_SECONDS
+    ends, trouble = time.monotonic() + services.START_SECONDS, ""
     while True:
-        with links.Stopwatch() as took, suppress(StoreUnavailable), Budget(BUDGET):
-            return store.fetch(name).outcome
+        try:
+            with links.Stopwatch() as took, Budget(BUDGET):
+                return store.fetch(name).outcome
+        except StoreUnavailable as error:
+            trouble = f"{error.kind}: {error.__cause__}"
         assert took.seconds < BUDGET + SLACK
-        assert time.monotonic() < ends
+        assert time.monotonic() < ends, trouble
         time.sleep(0.02)
 
 
