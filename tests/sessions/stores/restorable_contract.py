@@ -129,6 +129,21 @@ class RestorableContract(StoreContract):
         assert outcome(store, kept) is Outcome.FOUND, "it counts as filed after that end"
 
     @WHOSE
+    def test_what_one_late_end_spares_the_next_one_ends(
+        self, store: RestorableStore, whose: str
+    ) -> None:
+        """Both were made long ago, the second while the first had not been told yet."""
+        spared = filed(store, "alice")
+        first, second = moment(store), moment(store)
+        since = filed(store, "alice")
+
+        end_before(store, whose, first, keep=spared)
+        end_before(store, whose, second)
+
+        assert outcome(store, spared) is Outcome.ENDED
+        assert sids(store, "alice") == [since]
+
+    @WHOSE
     def test_remember_cookies_from_before_end_with_it_and_later_ones_stay(
         self, store: RestorableStore, whose: str
     ) -> None:

@@ -260,7 +260,7 @@ class MemoryStore(RestorableStore):
                     self._forget(remembered)
             self._moments.pass_by(moment)
             self._note_end(owner or _EVERYONE, now, remember, own, moment)
-            self._spare(keep, now)
+            self._spare(keep, now, moment + 1)
 
     def moments_of(self, present: int, owner: str) -> tuple[int, int]:  # noqa: ARG002  # one clock
         return present, present
@@ -473,11 +473,14 @@ class MemoryStore(RestorableStore):
             self._marks.put(own, moment, now + OWN_KEPT)
         return moment
 
-    def _spare(self, keep: str | None, now: int) -> None:
-        """That session has not ended with the others: it counts as filed after them."""
+    def _spare(self, keep: str | None, now: int, filed: int = 0) -> None:
+        """That session has not ended with the others: it counts as filed after them, now or at that
+        moment.
+        """
         found = self._live(keep, now) if keep is not None else None
         if keep is not None and found is not None:
-            row = _Row(found[0].data, found[0].head, self.present())
+            filed = max(filed, found[0].filed) if filed else self.present()
+            row = _Row(found[0].data, found[0].head, filed)
             self._rows.put(keep, row, found[1])
 
     def _ended_at(self, owner: str, now: int) -> int | None:

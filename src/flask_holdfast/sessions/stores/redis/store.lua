@@ -545,7 +545,9 @@ local function end_all(owner, tombstone, idle, remember, keep, own, past)
   end
   if kept and (owner == "" or record.owner == owner) then
     local left = redis.call("PTTL", prefix .. keep)
-    redis.call("SET", prefix .. keep, with_filed(kept, moment()), "PX", number(left))
+    -- After this end alone: an end that was made since then may be told next.
+    local filed = past and math.max(record.filed, past + 1) or moment()
+    redis.call("SET", prefix .. keep, with_filed(kept, filed), "PX", number(left))
     number_of = number_of
       - redis.call("ZREM", one.index, keep)
       - redis.call("ZREM", one.others, keep)
