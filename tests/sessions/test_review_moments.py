@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.sessions.outages import ADA, read
+from tests.sessions.outages import ADA, read, rotated
 from tests.sessions.stores.contract import filed
 from tests.sessions.test_resilient_moments import ENDS, back, later
 
@@ -30,3 +30,20 @@ def test_a_session_that_one_end_spared_is_over_with_the_next_one(
     back(outage)
 
     assert read(elsewhere, spared) is None
+
+
+@ENDS
+def test_a_session_that_goes_on_under_another_sid_ends_with_an_end_that_is_told_late(
+    outage: Outage, end: Callable[..., object]
+) -> None:
+    elsewhere = outage.elsewhere()
+    name = filed(elsewhere, ADA)
+    later(outage)
+    outage.store.primary.cut = True
+    end(outage.store)
+    later(outage)
+    heir = rotated(elsewhere, name)
+
+    back(outage)
+
+    assert read(elsewhere, heir) is None

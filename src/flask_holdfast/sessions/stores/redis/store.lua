@@ -632,15 +632,20 @@ local function live_of(owner, but, nor)
   return live
 end
 
--- The head of a session that is about to go on under another sid, if it has one, and the
--- answer if it may not: it must carry that etag, or with none there must be no record.
+-- The head of a session that is about to go on under another sid, if it has one, the answer if it
+-- may not, and its record: it must carry that etag, or with none there must be no record.
 local function leaving(sid, etag)
   local present, record = record_of(sid)
   if present then
-    return record, record.etag ~= etag and there("conflict", prefix .. sid, present)
+    return record, record.etag ~= etag and there("conflict", prefix .. sid, present), present
   end
   lapse(sid)
   return false, etag ~= "" and gone(sid)
+end
+
+-- When its user signed in, or proved to be the same.
+local function proved_at(data)
+  return string.match(data, ',"c":%d+,"a":(%d+)')
 end
 
 -- It has gone on. Without a record it stands for itself in its cookie, for the idle time.
@@ -761,9 +766,9 @@ local own = ARGV[13]
 -- a Cluster the session that this one follows may lie elsewhere (see "leave").
 local remember, begins, instead_of, superseded = ARGV[14], ARGV[15] ~= "", ARGV[16], ARGV[17]
 local look = ARGV[18] == "look"
-local old, refusal = false, nil
+local old, refusal, present = false, nil, nil
 if sid ~= "" then
-  old, refusal = leaving(sid, etag)
+  old, refusal, present = leaving(sid, etag)
   if refusal then
     return refusal
   end
@@ -833,7 +838,13 @@ end
 if old then
   end_life(sid, old.owner)
 end
-local filed = file(new_sid, data, new, idle)
+-- An end that is told late ends what began before it: whoever goes on, or comes with a cookie, began
+-- when that did, and who proves to be the same user once more begins now.
+local began = begins and tonumber(cookie.filed)
+if old and old.owner == new.owner and proved_at(present) == proved_at(data) then
+  began = old.filed
+end
+local filed = file(new_sid, data, new, idle, began)
 if sid ~= "" then
   left(sid, old, idle, tombstone)
 end
@@ -1053,9 +1064,12 @@ local id, sid, user, secret, mark = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 local life = tonumber(ARGV[8])
 local data, record = record_of(sid)
 local owner = data and record.owner or ""
-if owner == "" or life <= 0 or (ARGV[9] == "1" and not recall(id)) then
+local given = ARGV[9] == "1" and recall(id)
+if owner == "" or life <= 0 or given == nil then
   return answer("missing")
 end
+-- It ends with an end that is told late as its session does, or, with another life, as before.
+local filed = given and tonumber(given.filed) or record.filed
 local key, index, ends = remember_of(id), remembered_of(owner), number(now + life)
 local name = redis.call("GET", remembering)
 if not name then
@@ -1063,7 +1077,7 @@ if not name then
   redis.call("SET", remembering, name, "PX", number(life))
 end
 redis.call("HSET", key, "user", user, "owner", owner, "secret", secret, "mark", mark)
-redis.call("HSET", key, "filed", number(moment(owner)), "sid", sid, "begun", "", "name", name)
+redis.call("HSET", key, "filed", number(filed), "sid", sid, "begun", "", "name", name)
 redis.call("PEXPIRE", key, number(life))
 redis.call("ZREMRANGEBYSCORE", index, "-inf", now)
 redis.call("ZADD", index, ends, id)
