@@ -488,9 +488,11 @@ end
 -- the moment of an end that is told late, or again; what was filed since then is listed anew as the
 -- others are put away.
 local function end_all(owner, tombstone, idle, remember, keep, own, past)
-  local kept, record = false, nil
+  local read, kept, record = true, false, nil
   if keep ~= "" then
-    kept, record = record_of(keep)
+    -- Where it cannot be read whether that one has ended, it ends too.
+    read, kept, record = pcall(record_of, keep)
+    kept = read and kept
   end
   -- Its sessions may not all be put away. Records outlive an index that is lost, but not the idle
   -- time.
@@ -511,6 +513,10 @@ local function end_all(owner, tombstone, idle, remember, keep, own, past)
   end
   local indexes = { owner == "" and signed_in or of_user(owner), owner == "" and anonymous }
   local life, known = 0, math.max(remember, before)
+  if owner == "" then
+    -- Of an end that is told late nothing else says which remember cookies are over.
+    known = math.max(known, redis.call("PTTL", remembering))
+  end
   for _, index in ipairs(indexes) do
     local lasts = index and redis.call("PTTL", index) or -2
     life = math.max(life, lasts)
@@ -886,7 +892,7 @@ if past and is_known_to_end(owner, past) then
 end
 -- Of another type it holds no cookie: each is worth something only by its place in there.
 for _, id in ipairs(redis.pcall("ZRANGE", remembered_of(owner), 0, -1)) do
-  local filed = past and tonumber(redis.call("HGET", remember_of(id), "filed"))
+  local filed = past and tonumber(redis.pcall("HGET", remember_of(id), "filed"))
   if not filed or filed < past then
     forget(id, owner)
   end

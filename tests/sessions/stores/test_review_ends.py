@@ -1,0 +1,78 @@
+"""Ends that Redis is told late, where a key of it is broken."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import redis
+
+from flask_holdfast.sessions.stores.base import Outcome
+from flask_holdfast.sessions.stores.redis.store import RedisStore
+from tests.sessions.stores.contract import BY_ADMIN, DAY, IDLE, end_hers, filed, remembered
+from tests.sessions.stores.restorable_contract import WHOSE, end_before, moment, outcome
+from tests.sessions.stores.test_redis import passed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+META = "holdfast:session:"
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(redis_url) as client:
+        yield client
+
+
+@pytest.fixture
+def store(redis_url: str) -> Iterator[RedisStore]:
+    store = RedisStore.from_url(redis_url, timeout=5)
+    yield store
+    store.close()
+
+
+def test_a_remember_cookie_of_another_type_keeps_no_end_from_being_told(
+    store: RedisStore, client: redis.Redis
+) -> None:
+    name = filed(store, "alice")
+    cookie = remembered(store, name)
+    client.delete(f"{META}remember:{cookie}")
+    client.set(f"{META}remember:{cookie}", "none of ours")
+
+    end_before(store, "alice", moment(store))
+
+    assert outcome(store, name) is Outcome.ENDED
+    assert client.exists(f"{META}remember:{cookie}") == 0
+
+
+@WHOSE
+@pytest.mark.parametrize("late", [False, True], ids=["now", "told late"])
+def test_an_end_that_cannot_be_read_keeps_no_end_from_happening_that_spares_a_session(
+    store: RedisStore, client: redis.Redis, whose: str, late: bool
+) -> None:
+    """Whether that session has ended is not known. So it ends too."""
+    kept, other = filed(store, "alice"), filed(store, "alice")
+    client.set(f"{META}ended-at:{whose}", "none of ours")
+
+    if late:
+        end_before(store, whose, moment(store), keep=kept)
+    elif whose:
+        end_hers(store, keep=kept)
+    else:
+        store.end_everyone(ended=BY_ADMIN, idle=IDLE, remember=DAY, keep=kept)
+
+    assert outcome(store, other) is outcome(store, kept) is Outcome.ENDED
+
+
+def test_a_remember_cookie_that_lives_for_long_ends_for_good_with_everyones(
+    store: RedisStore, client: redis.Redis
+) -> None:
+    """The application had let cookies live for a year, and lets them live for a day by now."""
+    cookie = remembered(store, filed(store, "alice"), life=365 * DAY)
+    end_before(store, "", moment(store))
+
+    passed(store, client, 30 * 86_400)
+
+    assert client.exists(f"{META}remember:{cookie}") == 1
+    assert store.recall(cookie) is None
