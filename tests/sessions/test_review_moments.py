@@ -4,14 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.sessions.outages import ADA, read, rotated
-from tests.sessions.stores.contract import filed
+from flask_holdfast import StoreUnavailable
+from tests.sessions.outages import (
+    ADA,
+    PAUSE,
+    end_user,
+    is_well,
+    log_in,
+    read,
+    rotated,
+)
+from tests.sessions.stores.contract import BY_ADMIN, IDLE, filed, sid
 from tests.sessions.test_resilient_moments import ENDS, back, later
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from flask_holdfast.sessions.stores.base import Answer
     from tests.sessions.outages import Outage
+
+
+BOB = "b" * 22
 
 
 @ENDS
@@ -47,3 +60,56 @@ def test_a_session_that_goes_on_under_another_sid_ends_with_an_end_that_is_told_
     back(outage)
 
     assert read(elsewhere, heir) is None
+
+
+def test_a_session_that_cannot_go_back_first_keeps_no_end_from_being_told(outage: Outage) -> None:
+    """It was to be spared, and Redis has an error about its keys."""
+    elsewhere = outage.elsewhere()
+    before = filed(elsewhere, ADA)
+    outage.store.primary.cut = True
+    here, _ = log_in(outage.store, sid())
+    later(outage)
+    end_user(outage.store, keep=here)
+
+    def broken(*_: object, **__: object) -> Answer:
+        error = StoreUnavailable("a key of another type")
+        error.outage = False
+        raise error
+
+    vars(outage.store.primary)["restore"] = broken
+    back(outage)
+
+    assert read(elsewhere, before) is None
+
+
+def test_what_was_learnt_of_a_server_while_the_last_ends_were_told_stays(outage: Outage) -> None:
+    """It came back empty just then, and fell silent before it had been told all."""
+    store = outage.store
+    bobs = filed(store, BOB)
+    store.primary.cut = True
+    end_user(store)
+    store.primary.cut = False
+    tell_owed = store._resync.tell_owed
+
+    def fall_silent() -> None:
+        outage.server.away = True
+
+    def while_it_restarts() -> bool:
+        told = tell_owed()
+        vars(store._resync)["tell_owed"] = tell_owed
+        end_user(store)
+        store.delete(sid(ADA), ended=BY_ADMIN, idle=IDLE)
+        outage.server.restart(empty=True)
+        store.primary.meanwhile = fall_silent
+        return told
+
+    vars(store._resync)["tell_owed"] = while_it_restarts
+    outage.clock.advance(PAUSE)
+    store.ping()
+    assert not is_well(store)
+    store.primary.meanwhile = lambda: None
+    outage.server.away = False
+
+    back(outage)
+
+    assert read(store, bobs) is not None
