@@ -9,12 +9,24 @@ import redis
 
 from flask_holdfast.sessions.stores.base import Outcome
 from flask_holdfast.sessions.stores.redis.store import RedisStore
-from tests.sessions.stores.contract import BY_ADMIN, DAY, IDLE, end_hers, filed, remembered
-from tests.sessions.stores.restorable_contract import WHOSE, end_before, moment, outcome
+from tests.sessions.stores.contract import (
+    BY_ADMIN,
+    DAY,
+    IDLE,
+    end_hers,
+    filed,
+    record,
+    remembered,
+    sid,
+)
+from tests.sessions.stores.restorable_contract import A_SECOND, WHOSE, end_before, moment, outcome
+from tests.sessions.stores.test_clocks import move
 from tests.sessions.stores.test_redis import passed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from flask_holdfast.sessions.stores.redis.hash_tags import Keyspace
 
 META = "holdfast:session:"
 
@@ -27,6 +39,14 @@ def client(redis_url: str) -> Iterator[redis.Redis]:
 
 @pytest.fixture
 def store(redis_url: str) -> Iterator[RedisStore]:
+    store = RedisStore.from_url(redis_url, timeout=5)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def other(redis_url: str) -> Iterator[RedisStore]:
+    """Another host's."""
     store = RedisStore.from_url(redis_url, timeout=5)
     yield store
     store.close()
@@ -76,3 +96,42 @@ def test_a_remember_cookie_that_lives_for_long_ends_for_good_with_everyones(
 
     assert client.exists(f"{META}remember:{cookie}") == 1
     assert store.recall(cookie) is None
+
+
+@WHOSE
+@pytest.mark.parametrize("run", ["another", None], ids=["of a server that took over", "set"])
+def test_what_began_before_an_end_ends_with_it_though_the_clock_was_ahead_then(
+    store: RedisStore, other: RedisStore, whose: str, run: str | None
+) -> None:
+    """She had just signed in. The next master's clock is behind, and is told of the end."""
+    filed(store, "bob")
+    move(store, 2 * A_SECOND)  # so much the clock of the server before was ahead
+    name, at = sid("alice"), store.moments_of(store.present(), "alice")[1]
+    other.restore(name, record("alice"), idle=IDLE, filed=at)
+    ended = store.present()
+    if run:
+        store._link.known._run[""] = run
+    filed(store, "bob")
+
+    end_before(store, whose, store.moments_of(ended, whose)[1])
+
+    assert outcome(store, name) is Outcome.ENDED
+    assert outcome(store, filed(store, "alice")) is Outcome.FOUND
+
+
+def test_a_server_that_takes_over_while_a_moment_is_worked_out_is_no_error(
+    store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another thread met it just then."""
+    learn = store._learn_time
+
+    def and_another_takes_over(at: Keyspace) -> str:
+        server = learn(at)
+        store._link.known._run[""] = "another"
+        return server
+
+    monkeypatch.setattr(store, "_learn_time", and_another_takes_over)
+
+    first, last = store.moments_of(store.present(), "alice")
+
+    assert 0 < first <= last
