@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 import redis
 
-from flask_holdfast.sessions.stores.base import Outcome
+from flask_holdfast import StoreUnavailable
+from flask_holdfast.sessions.stores.base import Counts, Outcome
 from flask_holdfast.sessions.stores.redis.store import RedisStore
 from tests.sessions.stores.contract import (
     BY_ADMIN,
@@ -135,3 +136,31 @@ def test_a_server_that_takes_over_while_a_moment_is_worked_out_is_no_error(
     first, last = store.moments_of(store.present(), "alice")
 
     assert 0 < first <= last
+
+
+@WHOSE
+def test_what_two_ends_have_ended_is_counted_no_more_when_the_first_was_told_late(
+    store: RedisStore, client: redis.Redis, monkeypatch: pytest.MonkeyPatch, whose: str
+) -> None:
+    """More sessions than are put away in one piece; the second end came before the others were."""
+    for _ in range(130):
+        filed(store, "alice")
+    at = moment(store)
+    since = {filed(store, "alice") for _ in range(130)}
+
+    def away(verb: str, *_: object, **__: object) -> None:
+        raise StoreUnavailable(verb)
+
+    with monkeypatch.context() as patch:
+        reply = store._reply
+        patch.setattr(
+            store, "_reply", lambda *how: away(*how) if how[0] == "put_away" else reply(*how)
+        )
+        patch.setattr(store, "_in_pieces", away)
+        end_before(store, whose, at)
+    end_hers(store)
+    passed(store, client, 11)
+    store.sweep()
+
+    assert store.counts() == Counts(0, 0, 0)
+    assert {outcome(store, name) for name in since} == {Outcome.ENDED}

@@ -440,7 +440,7 @@ local function put_away(one, limit, tells)
       local sid = entries[i]
       local data = record_at(prefix .. sid)
       local record = data and head(data)
-      if not record or record.filed < one.moment then
+      if not record or record.filed < one.moment or is_over(record) then
         away[#away + 1] = sid
         local why = record and fall(sid, record)
         -- Whoever met it before has left the tombstone.
