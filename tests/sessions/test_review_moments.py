@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from flask_holdfast import StoreUnavailable
+from flask_holdfast.sessions.stores.failover import endings
+from flask_holdfast.sessions.stores.failover import store as failover_store
 from tests.sessions.outages import (
     ADA,
     PAUSE,
@@ -113,3 +117,35 @@ def test_what_was_learnt_of_a_server_while_the_last_ends_were_told_stays(outage:
     back(outage)
 
     assert read(store, bobs) is not None
+
+
+def test_where_no_start_of_the_host_has_a_name_an_end_counts_as_of_now(
+    outage: Outage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The host may have been restarted, and its monotonic clock with it: by what that says now, the
+    end was made before anybody signed in.
+    """
+    monkeypatch.setattr(endings, "boot", lambda: "")
+    monkeypatch.setattr(failover_store, "boot", lambda: "")
+    elsewhere = outage.elsewhere()
+    outage.store.primary.cut = True
+    end_user(outage.store)
+    later(outage)
+    since = filed(elsewhere, ADA)
+
+    back(outage)
+
+    assert read(elsewhere, since) is None
+
+
+def test_an_end_is_never_told_as_of_a_moment_that_is_still_to_come(outage: Outage) -> None:
+    """The host was put back to a snapshot from before: its monotonic clock is, too."""
+    outage.store.primary.cut = True
+    present = outage.store.primary.present
+    vars(outage.store.primary)["present"] = lambda: present() + 3_600_000_000
+    end_user(outage.store)
+    del vars(outage.store.primary)["present"]
+
+    back(outage)
+
+    assert outage.store.replica.told_end(ADA) <= outage.clock() * 1_000_000
