@@ -164,3 +164,22 @@ def test_what_two_ends_have_ended_is_counted_no_more_when_the_first_was_told_lat
 
     assert store.counts() == Counts(0, 0, 0)
     assert {outcome(store, name) for name in since} == {Outcome.ENDED}
+
+
+@WHOSE
+@pytest.mark.parametrize("spares", [False, True], ids=["all", "all but one"])
+def test_a_full_redis_ends_what_it_is_told_late(
+    store: RedisStore, client: redis.Redis, whose: str, spares: bool
+) -> None:
+    kept, name = filed(store, "alice"), filed(store, "alice")
+    cookie = remembered(store, name)
+    at = moment(store)
+    client.config_set("maxmemory", 1)
+    try:
+        end_before(store, whose, at, keep=kept if spares else None)
+    finally:
+        client.config_set("maxmemory", 0)
+
+    assert outcome(store, name) is Outcome.ENDED
+    assert (outcome(store, kept) is Outcome.FOUND) is spares
+    assert store.recall(cookie) is None
