@@ -149,3 +149,28 @@ def test_an_end_is_never_told_as_of_a_moment_that_is_still_to_come(outage: Outag
     back(outage)
 
     assert outage.store.replica.told_end(ADA) <= outage.clock() * 1_000_000
+
+
+@pytest.mark.parametrize("ended", ["alone", "with all"])
+def test_a_session_that_another_host_ended_is_not_spared_under_another_sid(
+    outage: Outage, ended: str
+) -> None:
+    """This host, cut off, went on with it as another one, which then ended all others."""
+    elsewhere = outage.elsewhere()
+    name = filed(outage.store, ADA)
+    outage.store.fetch(name)
+    outage.store.primary.cut = True
+    later(outage)
+    if ended == "alone":
+        elsewhere.delete(name, ended=BY_ADMIN, idle=IDLE)
+    else:
+        end_user(elsewhere)
+    later(outage)
+    heir = rotated(outage.store, name)
+    later(outage)
+    end_user(outage.store, keep=heir)
+
+    back(outage)
+
+    assert read(elsewhere, heir) is None
+    assert read(outage.store, heir) is None

@@ -146,7 +146,8 @@ class Resync:
         for one in self._replica.pending(sid=sid, while_away=True):
             if one.base is None and one.idle_left > 0:
                 try:
-                    self._restore(one)
+                    if not one.root or not self._ended_by_others(one.root):
+                        self._restore(one)
                 except StoreUnavailable as error:
                     if error.outage:
                         raise
