@@ -174,3 +174,24 @@ def test_a_session_that_another_host_ended_is_not_spared_under_another_sid(
 
     assert read(elsewhere, heir) is None
     assert read(outage.store, heir) is None
+
+
+@ENDS
+def test_a_session_that_another_host_ended_does_not_go_back_under_another_sid_to_an_empty_server(
+    outage: Outage, end: Callable[..., object]
+) -> None:
+    """It began before that end, under whatever sid it went on since."""
+    elsewhere = outage.elsewhere()
+    name = filed(outage.store, ADA)
+    outage.store.primary.cut = True
+    later(outage)
+    end(elsewhere)
+    later(outage)
+    heir = rotated(outage.store, name)
+    outage.server.restart(empty=True)
+    elsewhere.ping()
+
+    back(outage)
+
+    assert read(outage.store, heir) is None
+    assert read(elsewhere, heir) is None
