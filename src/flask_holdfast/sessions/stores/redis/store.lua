@@ -649,9 +649,9 @@ local function leaving(sid, etag)
   return false, etag ~= "" and gone(sid)
 end
 
--- When its user signed in, or proved to be the same.
+-- When its user signed in, or proved to be the same: not far into the record, and before its data.
 local function proved_at(data)
-  return string.match(data, ',"c":%d+,"a":(%d+)')
+  return string.match(string.sub(data, 1, 320), ',"c":%d+,"a":(%d+)')
 end
 
 -- It has gone on. Without a record it stands for itself in its cookie, for the idle time.
