@@ -16,12 +16,15 @@ from tests.sessions.stores.contract import (
     DAY,
     IDLE,
     PROOF,
+    TURNED,
     StoreContract,
     end_everyone,
     end_hers,
+    etag,
     filed,
     log_in,
     record,
+    redeem,
     remembered,
     sid,
     sids,
@@ -127,6 +130,58 @@ class RestorableContract(StoreContract):
         assert sids(store, "alice") == [kept]
         end_before(store, whose, moment(store) - A_SECOND // 2)
         assert outcome(store, kept) is Outcome.FOUND, "it counts as filed after that end"
+
+    @WHOSE
+    def test_what_one_late_end_spares_the_next_one_ends(
+        self, store: RestorableStore, whose: str
+    ) -> None:
+        """Both were made long ago, the second while the first had not been told yet."""
+        spared = filed(store, "alice")
+        first, second = moment(store), moment(store)
+        since = filed(store, "alice")
+
+        end_before(store, whose, first, keep=spared)
+        end_before(store, whose, second)
+
+        assert outcome(store, spared) is Outcome.ENDED
+        assert sids(store, "alice") == [since]
+
+    @WHOSE
+    def test_what_came_since_of_a_session_or_a_cookie_from_before_ends_with_it(
+        self, store: RestorableStore, whose: str
+    ) -> None:
+        """Another host had ended all of hers. A thief who has one went on with it elsewhere."""
+        name, first, second = (filed(store, "alice") for _ in range(3))
+        cookie, longer = remembered(store, first), remembered(store, second)
+        store.delete(first, ended=BY_ADMIN, idle=IDLE)
+        at = moment(store)
+        began, answer = redeem(store, cookie, first)
+        assert answer.outcome is Outcome.DONE
+        heir, data = sid("alice"), record("alice")
+        there = etag(store.fetch(name).data)
+        store.rotate(name, heir, data, etag=there, idle=IDLE, ended=TURNED)
+        given = remembered(store, heir)
+        assert store.remember(
+            longer, second, user="ada", secret="r" * 43, mark="", life=2 * DAY, again=True
+        )
+
+        end_before(store, whose, at)
+
+        assert (outcome(store, began), outcome(store, heir)) == (Outcome.ENDED, Outcome.ENDED)
+        assert [store.recall(each) for each in (cookie, given, longer)] == [None] * 3
+
+    @WHOSE
+    def test_who_proves_to_be_the_same_user_since_then_stays(
+        self, store: RestorableStore, whose: str
+    ) -> None:
+        name, at = filed(store, "alice"), moment(store)
+        proved, data = sid("alice"), record("alice").replace(b',"d":', b',"a":1700000000000,"d":')
+        there = etag(store.fetch(name).data)
+        store.rotate(name, proved, data, etag=there, idle=IDLE, ended=TURNED)
+
+        end_before(store, whose, at)
+
+        assert outcome(store, proved) is Outcome.FOUND
 
     @WHOSE
     def test_remember_cookies_from_before_end_with_it_and_later_ones_stay(

@@ -106,9 +106,9 @@ def shift(client: redis.Redis, by: int) -> None:
             redis.zadd(key, moved)
             redis.pexpire(key, life - by)
         elif redis.type(key) == b"hash":
-            for field in ("filed", "begun"):
+            for field, less in (("filed", by * 1000), ("begun", by)):
                 if moment := redis.hget(key, field):
-                    redis.hset(key, field, int(moment) - by)
+                    redis.hset(key, field, int(moment) - less)
             redis.pexpire(key, life - by)
         elif key.startswith(b"session:"):
             record = re.sub(rb'("x":)(\d{13})', earlier, redis.get(key))

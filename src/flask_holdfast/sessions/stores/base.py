@@ -167,7 +167,8 @@ class Remembered:
     """What a remember cookie may do: begin a session of `user`, whose index is `owner`.
 
     `secret` is the hash of the cookie's, `mark` that of the client that it was given to. `filed`
-    is the moment (us, by the store's clock) at which it was.
+    is the moment (us, by the store's clock) of that, or of when the session began that it was given
+    out with.
     """
 
     user: str
@@ -435,7 +436,9 @@ class RestorableStore(Store):
     """A store that failover can stand beside: its server may be away, or lose what it was told last.
 
     It keeps with each record the moment at which the record was filed, in microseconds of its own
-    clock. So an end can be told late, or again, and ends nothing that began after it.
+    clock; a session that goes on under another sid, or that a remember cookie begins, keeps the moment
+    of what it came from, and a cookie that of its session. So an end can be told late, or again, and
+    ends nothing that began after it, and all that came of what began before.
     """
 
     @abstractmethod

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ..record import Head, head
+from ..record import Head, decode, head
 from .base import (
     ABSOLUTE,
     EVICTED,
@@ -177,11 +177,13 @@ class MemoryStore(RestorableStore):
                 self._end(one.sid, Tombstone(EVICTED, ended.at), idle, now)
             for one in before:
                 self._end(one.sid, Tombstone(EVICTED, ended.at, ended.by, new_sid), idle, now)
+            begins = redeems is not None and redeems.instead_of is not None
+            began = self._origin(sid, data, cookie[0] if cookie and begins else None, now)
             if self._live(sid, now) is not None:
                 self._end(sid, ended, idle, now)
             elif sid and self._tombstones.get(sid, now) is None:
                 self._bury(sid, ended, now + idle)
-            filed = self._file(new_sid, data, idle, now)
+            filed = self._file(new_sid, data, idle, now, began)
             if redeems and cookie is not None:
                 cookie[0].sid = new_sid
                 cookie[0].begun = None if redeems.instead_of is None else now
@@ -260,7 +262,7 @@ class MemoryStore(RestorableStore):
                     self._forget(remembered)
             self._moments.pass_by(moment)
             self._note_end(owner or _EVERYONE, now, remember, own, moment)
-            self._spare(keep, now)
+            self._spare(keep, now, moment + 1)
 
     def moments_of(self, present: int, owner: str) -> tuple[int, int]:  # noqa: ARG002  # one clock
         return present, present
@@ -297,11 +299,13 @@ class MemoryStore(RestorableStore):
             found = self._live(sid, now)
             if found is None or not found[0].head.owner or life <= 0:
                 return False
-            if again and self._cookies.get(remember, now) is None:
+            given = self._cookies.get(remember, now) if again else None
+            if again and given is None:
                 return False
+            filed = found[0].filed if given is None else given[0].filed
             owner = found[0].head.owner
             self._forget(remember)
-            cookie = _Cookie(user, owner, secret, mark, self.present(), sid)
+            cookie = _Cookie(user, owner, secret, mark, filed, sid)
             self._cookies.put(remember, cookie, now + life)
             ids = self._remembered.setdefault(owner, {})
             ids[remember] = now + life
@@ -392,7 +396,7 @@ class MemoryStore(RestorableStore):
 
     def _file(self, sid: str, data: bytes, idle: int, now: int, filed: int = 0) -> Answer:
         """Write a record and list it; without life what was there expires (ENDED, MISSING). `filed`:
-        of one that is restored.
+        of one that began before.
         """
         had = self._remove(sid)
         row = _Row(data, head(data), filed or (had[0].filed if had else self.present()))
@@ -407,6 +411,15 @@ class MemoryStore(RestorableStore):
         else:
             self._anonymous += 1
         return Answer(Outcome.DONE, idle_left=lives)
+
+    def _origin(self, sid: str, data: bytes, cookie: _Cookie | None, now: int) -> int:
+        """When the session was filed that goes on with `data`, or the cookie that begins it; 0: it
+        begins now.
+        """
+        old = self._live(sid, now)
+        if old is not None and _goes_on(old[0].data, data):
+            return old[0].filed
+        return 0 if cookie is None else cookie.filed
 
     def _of(self, owner: str, now: int) -> list[Listed]:
         found = [(sid, self._live(sid, now)) for sid in [*self._owners.get(owner, ())]]
@@ -473,11 +486,14 @@ class MemoryStore(RestorableStore):
             self._marks.put(own, moment, now + OWN_KEPT)
         return moment
 
-    def _spare(self, keep: str | None, now: int) -> None:
-        """That session has not ended with the others: it counts as filed after them."""
+    def _spare(self, keep: str | None, now: int, filed: int = 0) -> None:
+        """That session has not ended with the others: it counts as filed after them, now or at that
+        moment.
+        """
         found = self._live(keep, now) if keep is not None else None
         if keep is not None and found is not None:
-            row = _Row(found[0].data, found[0].head, self.present())
+            filed = max(filed, found[0].filed) if filed else self.present()
+            row = _Row(found[0].data, found[0].head, filed)
             self._rows.put(keep, row, found[1])
 
     def _ended_at(self, owner: str, now: int) -> int | None:
@@ -490,6 +506,14 @@ class MemoryStore(RestorableStore):
         ended = self._ended_at(owner, now) if owner else None  # nobody's is no login
         mine = self._marks.get(own, now)
         return ended is not None and ended > since and (mine is None or ended > mine[0])
+
+
+def _goes_on(before: bytes, after: bytes) -> bool:
+    """Whether it is the session from before: nobody has proved anything."""
+    old, new = decode(before), decode(after)
+    if old is None or new is None:
+        return False
+    return (old.owner, old.authenticated) == (new.owner, new.authenticated)
 
 
 def _last_used(listed: Listed) -> tuple[int, str]:

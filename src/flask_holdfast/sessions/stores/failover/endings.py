@@ -56,11 +56,13 @@ class Ending(msgspec.Struct, frozen=True, omit_defaults=True):
 
 def with_moment(ending: Ending, store: RestorableStore) -> Ending:
     """The ending with its moment by the store's clock, or a little later. What ended in an earlier
-    start of this host counts as ending now. Asks the store where it has to.
+    start of this host, or may have, counts as ending now. Asks the store where it has to.
     """
     if ending.what is not Ended.ALL or ending.moment:
         return ending
-    present = ending.present if ending.boot == boot() else store.present()
+    present, known = store.present(), ending.boot == boot() != ""
+    if known:
+        present = min(present, ending.present)
     _, moment = store.moments_of(present, ending.name)
     return msgspec.structs.replace(ending, moment=moment)
 

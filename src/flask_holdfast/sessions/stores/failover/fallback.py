@@ -110,14 +110,28 @@ class FallbackStore(ResilientStore):
                 return
             # What has ended meanwhile is told while nothing else can end, so that this comes to an
             # end, whatever people do.
+            trouble = None
             with self.replica.together():
                 # Another process of this host may have been first.
-                if self.replica.state() is Availability.DOWN and self._resync.tell_owed():
-                    self.replica.become(Availability.RESYNCING)
+                if self.replica.state() is Availability.DOWN:
+                    trouble = self._tell_the_last()
         except StoreUnavailable as error:
-            self.breaker.failed(error.kind)
-        else:
+            trouble = error
+        if trouble is None:
             self.breaker.succeeded()
+        else:
+            self.breaker.failed(trouble.kind)
+
+    def _tell_the_last(self) -> StoreUnavailable | None:
+        """What kept the store from being told. Not raised: what was told, and what was learnt of a
+        new server on the way, stays written down.
+        """
+        try:
+            if self._resync.tell_owed():
+                self.replica.become(Availability.RESYNCING)
+        except StoreUnavailable as error:
+            return error
+        return None
 
     def _go_on_returning(self) -> None:
         """A few more of the sessions go back; after the last one all is well."""

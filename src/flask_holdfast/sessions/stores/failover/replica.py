@@ -36,7 +36,8 @@ class Pending:
     """A session that the store has to get back, or at least to be asked about.
 
     `base` is what the store had when it was seen last; None for one that began here. `since`
-    is when that was (ms). `root`: the session that the store had, and that goes on as this one.
+    is when that was, or when `root` was seen (ms): the session that the store had, and that goes on
+    as this one.
     """
 
     sid: str
@@ -208,7 +209,7 @@ class Replica(CopyTable):
                 f"""
                 SELECT * FROM (SELECT sessions.sid AS sid, sessions.owner AS owner, sessions.data,
                     sessions.expires - :now, copies.data, coalesce(copies.lost, 0),
-                    coalesce(copies.seen, begun.at, 0), coalesce(heirs.root, '')
+                    coalesce(copies.seen, heirs.seen, begun.at, 0), coalesce(heirs.root, '')
                 FROM sessions LEFT JOIN copies USING (sid) LEFT JOIN begun USING (sid)
                     LEFT JOIN heirs USING (sid))
                 WHERE {which}

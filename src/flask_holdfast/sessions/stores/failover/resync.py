@@ -145,7 +145,14 @@ class Resync:
         """
         for one in self._replica.pending(sid=sid, while_away=True):
             if one.base is None and one.idle_left > 0:
-                self._restore(one)
+                try:
+                    if not one.root or not self._ended_by_others(one.root):
+                        self._restore(one)
+                except StoreUnavailable as error:
+                    if error.outage:
+                        raise
+                    # It is not spared then; the end has to be told all the same.
+                    logger.warning("a session could not go back: %s", printable(sid))
 
     # -- sessions ----------------------------------------------------------------------
 

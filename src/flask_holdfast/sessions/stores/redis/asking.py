@@ -194,17 +194,23 @@ class AskingStore(RestorableStore):
 
     def moments_of(self, present: int, owner: str) -> tuple[int, int]:
         ats = [self._of(owner)] if owner else self._one_of_each()
-        for at in ats:
-            if not self._clocks.knows(self._server(at)):
-                sent = clocks.present()
-                seconds, microseconds = self._ask(at, "TIME")
-                said = int(seconds) * 1_000_000 + int(microseconds)
-                self._clocks.learn(self._server(at), said, sent, clocks.present(), end=False)
-        servers = [self._server(at) for at in ats]
+        # By name: another thread may meet another server of the same tag meanwhile.
+        servers = [
+            server if self._clocks.knows(server := self._server(at)) else self._learn_time(at)
+            for at in ats
+        ]
         return (
             min(self._clocks.at(server, present) for server in servers),
             max(self._clocks.latest(server, present) for server in servers),
         )
+
+    def _learn_time(self, at: Keyspace) -> str:
+        """Ask the server that has those keys for its time; the name of that server."""
+        sent = clocks.present()
+        seconds, microseconds = self._ask(at, "TIME")
+        said, server = int(seconds) * 1_000_000 + int(microseconds), self._server(at)
+        self._clocks.learn(server, said, sent, clocks.present(), end=False)
+        return server
 
     def _one_of_each(self) -> list[Keyspace]:
         """A keyspace of each server."""

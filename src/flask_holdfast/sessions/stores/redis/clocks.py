@@ -8,7 +8,8 @@ set. A script that is told of a moment looks, too, whether that can be (store.lu
 
 Less the moment when its question was sent, the same time is an upper bound. An answer beyond that
 says that the clocks jumped apart, as while this host was suspended; so may those of another server
-that took over. When, is not known: of moments before that answer the earlier time is taken.
+that took over. When, is not known: of moments before that answer the earlier time is taken, or for
+an end the later one, as what began before it may have been filed by either clock.
 
 Of an end that was answered here the very time is known: to what begins afterwards it is over.
 """
@@ -45,8 +46,8 @@ class ServerClocks:
         self._most: dict[str, tuple[int, int]] = {}
         #: By tag, the server that answered last.
         self._last: dict[str, str] = {}
-        #: The tag, a bound from before a jump, its moment, and when the jump was noticed.
-        self._jumps: deque[tuple[str, int, int, int]] = deque(maxlen=_JUMPS)
+        #: The tag, both bounds from before a jump with their moments, and when it was noticed.
+        self._jumps: deque[tuple[str, tuple[int, int], tuple[int, int], int]] = deque(maxlen=_JUMPS)
         #: Ends: the server, its time, and when it answered.
         self._ends: deque[tuple[str, int, int]] = deque(maxlen=_ENDS)
 
@@ -58,9 +59,9 @@ class ServerClocks:
         last, self._last[tag] = self._last.get(tag, server), server
         bound, most = self._bound(server, received), self._upper_bound(server, received)
         jumped = most is not None and said - received > most
-        if (jumped or last != server) and last in self._known:
-            self._jumps.append((tag, *self._known[last], received))
         was_set = bound is not None and said - sent < bound
+        if (jumped or was_set or last != server) and last in self._known:
+            self._jumps.append((tag, self._known[last], self._most[last], received))
         if was_set:
             self._ends.clear()
         if bound is None or was_set or said - received > bound:
@@ -75,15 +76,22 @@ class ServerClocks:
         bound = self._bound(server, moment)
         if bound is not None:
             tag = server.partition(" ")[0]
-            for name, old, at, noticed in [*self._jumps]:
+            for name, (old, at), _, noticed in [*self._jumps]:
                 if name == tag and moment < noticed:
                     bound = min(bound, _lowered(old, moment - at))
         before = (said for name, said, at in [*self._ends] if name == server and at <= moment)
         return max(0 if bound is None else moment + bound, *before, 0)
 
     def latest(self, server: str, moment: int) -> int:
-        """Its time at that moment or a little later. `KeyError` for a server that is not known."""
-        return moment + self._most[server][0] + abs(moment - self._most[server][1]) // _DRIFT + 1
+        """Its time at that moment, or that of a server before it, or a little later. `KeyError` for a
+        server that is not known.
+        """
+        tag = server.partition(" ")[0]
+        bounds = [self._most[server]]
+        bounds += [
+            most for name, _, most, noticed in [*self._jumps] if name == tag and moment < noticed
+        ]
+        return moment + max(_raised(bound, moment - at) for bound, at in bounds)
 
     def knows(self, server: str) -> bool:
         return server in self._known
@@ -94,7 +102,11 @@ class ServerClocks:
 
     def _upper_bound(self, server: str, moment: int) -> int | None:
         known = self._most.get(server)
-        return None if known is None else known[0] + abs(moment - known[1]) // _DRIFT + 1
+        return None if known is None else _raised(known[0], moment - known[1])
+
+
+def _raised(bound: int, passed: int) -> int:
+    return bound + abs(passed) // _DRIFT + 1
 
 
 def _lowered(bound: int, passed: int) -> int:

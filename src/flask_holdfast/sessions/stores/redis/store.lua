@@ -440,7 +440,7 @@ local function put_away(one, limit, tells)
       local sid = entries[i]
       local data = record_at(prefix .. sid)
       local record = data and head(data)
-      if not record or record.filed < one.moment then
+      if not record or record.filed < one.moment or is_over(record) then
         away[#away + 1] = sid
         local why = record and fall(sid, record)
         -- Whoever met it before has left the tombstone.
@@ -488,9 +488,11 @@ end
 -- the moment of an end that is told late, or again; what was filed since then is listed anew as the
 -- others are put away.
 local function end_all(owner, tombstone, idle, remember, keep, own, past)
-  local kept, record = false, nil
+  local read, kept, record = true, false, nil
   if keep ~= "" then
-    kept, record = record_of(keep)
+    -- Where it cannot be read whether that one has ended, it ends too.
+    read, kept, record = pcall(record_of, keep)
+    kept = read and kept
   end
   -- Its sessions may not all be put away. Records outlive an index that is lost, but not the idle
   -- time.
@@ -511,6 +513,10 @@ local function end_all(owner, tombstone, idle, remember, keep, own, past)
   end
   local indexes = { owner == "" and signed_in or of_user(owner), owner == "" and anonymous }
   local life, known = 0, math.max(remember, before)
+  if owner == "" then
+    -- Of an end that is told late nothing else says which remember cookies are over.
+    known = math.max(known, redis.call("PTTL", remembering))
+  end
   for _, index in ipairs(indexes) do
     local lasts = index and redis.call("PTTL", index) or -2
     life = math.max(life, lasts)
@@ -545,7 +551,9 @@ local function end_all(owner, tombstone, idle, remember, keep, own, past)
   end
   if kept and (owner == "" or record.owner == owner) then
     local left = redis.call("PTTL", prefix .. keep)
-    redis.call("SET", prefix .. keep, with_filed(kept, moment()), "PX", number(left))
+    -- After this end alone: an end that was made since then may be told next.
+    local filed = past and math.max(record.filed, past + 1) or moment()
+    redis.call("SET", prefix .. keep, with_filed(kept, filed), "PX", number(left))
     number_of = number_of
       - redis.call("ZREM", one.index, keep)
       - redis.call("ZREM", one.others, keep)
@@ -630,15 +638,20 @@ local function live_of(owner, but, nor)
   return live
 end
 
--- The head of a session that is about to go on under another sid, if it has one, and the
--- answer if it may not: it must carry that etag, or with none there must be no record.
+-- The head of a session that is about to go on under another sid, if it has one, the answer if it
+-- may not, and its record: it must carry that etag, or with none there must be no record.
 local function leaving(sid, etag)
   local present, record = record_of(sid)
   if present then
-    return record, record.etag ~= etag and there("conflict", prefix .. sid, present)
+    return record, record.etag ~= etag and there("conflict", prefix .. sid, present), present
   end
   lapse(sid)
   return false, etag ~= "" and gone(sid)
+end
+
+-- When its user signed in, or proved to be the same: not far into the record, and before its data.
+local function proved_at(data)
+  return string.match(string.sub(data, 1, 320), ',"c":%d+,"a":(%d+)')
 end
 
 -- It has gone on. Without a record it stands for itself in its cookie, for the idle time.
@@ -759,9 +772,9 @@ local own = ARGV[13]
 -- a Cluster the session that this one follows may lie elsewhere (see "leave").
 local remember, begins, instead_of, superseded = ARGV[14], ARGV[15] ~= "", ARGV[16], ARGV[17]
 local look = ARGV[18] == "look"
-local old, refusal = false, nil
+local old, refusal, present = false, nil, nil
 if sid ~= "" then
-  old, refusal = leaving(sid, etag)
+  old, refusal, present = leaving(sid, etag)
   if refusal then
     return refusal
   end
@@ -831,7 +844,13 @@ end
 if old then
   end_life(sid, old.owner)
 end
-local filed = file(new_sid, data, new, idle)
+-- An end that is told late ends what began before it: whoever goes on, or comes with a cookie, began
+-- when that did, and who proves to be the same user once more begins now.
+local began = begins and tonumber(cookie.filed)
+if old and old.owner == new.owner and proved_at(present) == proved_at(data) then
+  began = old.filed
+end
+local filed = file(new_sid, data, new, idle, began)
 if sid ~= "" then
   left(sid, old, idle, tombstone)
 end
@@ -873,7 +892,7 @@ if past and is_known_to_end(owner, past) then
 end
 -- Of another type it holds no cookie: each is worth something only by its place in there.
 for _, id in ipairs(redis.pcall("ZRANGE", remembered_of(owner), 0, -1)) do
-  local filed = past and tonumber(redis.call("HGET", remember_of(id), "filed"))
+  local filed = past and tonumber(redis.pcall("HGET", remember_of(id), "filed"))
   if not filed or filed < past then
     forget(id, owner)
   end
@@ -1051,9 +1070,12 @@ local id, sid, user, secret, mark = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 local life = tonumber(ARGV[8])
 local data, record = record_of(sid)
 local owner = data and record.owner or ""
-if owner == "" or life <= 0 or (ARGV[9] == "1" and not recall(id)) then
+local given = ARGV[9] == "1" and recall(id)
+if owner == "" or life <= 0 or given == nil then
   return answer("missing")
 end
+-- It ends with an end that is told late as its session does, or, with another life, as before.
+local filed = given and tonumber(given.filed) or record.filed
 local key, index, ends = remember_of(id), remembered_of(owner), number(now + life)
 local name = redis.call("GET", remembering)
 if not name then
@@ -1061,7 +1083,7 @@ if not name then
   redis.call("SET", remembering, name, "PX", number(life))
 end
 redis.call("HSET", key, "user", user, "owner", owner, "secret", secret, "mark", mark)
-redis.call("HSET", key, "filed", number(moment(owner)), "sid", sid, "begun", "", "name", name)
+redis.call("HSET", key, "filed", number(filed), "sid", sid, "begun", "", "name", name)
 redis.call("PEXPIRE", key, number(life))
 redis.call("ZREMRANGEBYSCORE", index, "-inf", now)
 redis.call("ZADD", index, ends, id)
