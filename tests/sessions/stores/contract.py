@@ -10,6 +10,7 @@ import functools
 import json
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from random import Random
 from threading import Barrier
 from typing import TYPE_CHECKING, Protocol
 
@@ -134,6 +135,7 @@ def walk(read: Callable[..., Sequence[Listed]], limit: int) -> list[list[str]]:
     pages, page = [], read(limit=limit)
     while page:
         pages.append([one.sid for one in page])
+        assert len(pages) < 1_000, "the list has no end"
         page = read(cursor=after(page), limit=limit)
     return pages
 
@@ -1146,6 +1148,38 @@ class StoreContract:
         assert {one.sid for one in before} == {new, names[6], *names[1:3]}
         assert [one.sid for one in before[2:]] == names[1:3]
 
+    @pytest.mark.parametrize("newer", [False, True], ids=["older", "newer"])
+    def test_whatever_happens_while_pages_are_turned_who_stayed_is_on_one_of_them(
+        self, store: Store, advance: Advance, newer: bool
+    ) -> None:
+        chance = Random(13)
+        for read, whose in ((store.page, ""), (functools.partial(store.sessions_of, "amy"), "amy")):
+            names = []
+            for number in range(40):
+                names.append(filed(store, whose or chance.choice(["", "bob"])))
+                advance(100 if number % 20 == 19 else 0)
+            stayed, seen = {*names}, list[str]()
+            cursor = Cursor(1, sid(), newer=True) if newer else None
+            while page := read(cursor=cursor, limit=chance.randrange(1, 7)):
+                seen += [one.sid for one in page]
+                assert len(seen) < 200, "the list has no end"
+                cursor = ahead(page) if newer else after(page)
+                # Anybody, on this page or on another, is used or ends, and somebody comes.
+                for name in chance.sample(names, 3) if len(stayed) > 12 else ():
+                    if name not in stayed:
+                        continue
+                    stayed.discard(name)
+                    if chance.random() < 0.5:
+                        store.delete(name, ended=LOGGED_OUT, idle=IDLE)
+                    else:
+                        touch(store, name)
+                if len(seen) < 60:
+                    filed(store, whose)
+
+            assert 10 <= len(stayed) <= 30
+            assert {seen.count(name) for name in stayed} == {1}
+            end_everyone(store)
+
     def test_sessions_of_one_moment_are_on_one_page_each(self, store: Store, now: Now) -> None:
         """They have one deadline, so that one end of life is that of all."""
         ends = now() + DAY
@@ -1163,6 +1197,24 @@ class StoreContract:
             assert [one.sid for one in later] == [name for name in names if name < place][:3]
             sooner = store.page(cursor=Cursor(end, place, newer=True), limit=3)
             assert [one.sid for one in sooner] == [name for name in names if name > place][-3:]
+
+    def test_the_last_page_is_full_though_many_have_expired(
+        self, store: Store, advance: Advance
+    ) -> None:
+        """They stand between the place and those that live, and nobody has tidied up."""
+        whose = ("", "alice")
+        live = {owner: {filed(store, owner) for _ in range(3)} for owner in whose}
+        for owner in whose:
+            for _ in range(15):
+                filed(store, owner, idle=MINUTE)
+        advance(120)
+        last = Cursor(1, sid(), newer=True)
+
+        assert {one.sid for one in store.page(cursor=last, limit=6)} == live[""] | live["alice"]
+        for limit in (1, 3, 50):
+            hers = [one.sid for one in store.sessions_of("alice", cursor=last, limit=limit)]
+            assert len(hers) == min(limit, 3)
+            assert {*hers} <= live["alice"]
 
     def test_a_place_long_past_or_far_off_is_a_place(self, store: Store, now: Now) -> None:
         """A page stands open for days; or somebody makes a cursor up."""

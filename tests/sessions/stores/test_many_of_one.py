@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from flask_holdfast.exceptions import StoreUnavailable
+from flask_holdfast.sessions.cursor import Cursor
 from flask_holdfast.sessions.stores.base import Counts, Limit, Outcome
 from flask_holdfast.sessions.stores.redis.store import RedisStore
 from tests.sessions.stores.contract import (
@@ -132,6 +133,10 @@ def test_all_of_many_have_ended_before_they_are_put_away(
     assert store.counts() == Counts(2, 0, 2)
     assert [one.sid for one in store.sessions_of("alice")] == [kept]
     assert {one.sid for one in store.page(limit=500)} == {his, kept}
+    client.config_resetstat()
+    last = Cursor(1, his, newer=True)
+    assert {one.sid for one in store.page(cursor=last, limit=2)} == {his, kept}
+    assert reads(client, "evalsha") + reads(client, "eval") <= 4
     assert client.zcard("holdfast:session:signed-in") == 152
     for name in hers:
         written = store.replace(name, data, etag=etag(data), idle=IDLE)

@@ -56,7 +56,8 @@ from .replies import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
 
 #: Records that one script of many lists, and entries that one of a sweep looks at. Redis serves
@@ -301,13 +302,19 @@ class RedisStore(AskingStore):
         keyspace, then the records of those that are next of all.
         """
         found, newer = list[Listed](), cursor is not None and cursor.newer
-        while (piece := min(_PIECE, limit - len(found))) > 0:
-            with giving_way() if found else nullcontext():
+        piece = min(_PIECE, limit)
+        way: Callable[[], AbstractContextManager[None]] = nullcontext
+        while len(found) < limit:
+            with way():
                 these = self._entries(indexes, owner, cursor, piece)
-                found += self._records(indexes, owner, these)
+                living = self._records(indexes, owner, these)
+            found += living
             if len(these) < piece:
                 break
-            cursor = Cursor(*these[-1][:2], newer)
+            cursor, way = Cursor(*these[-1][:2], newer), giving_way
+            # Among many that are over, as after an end of all, a page is found sooner by more of them.
+            piece = min(_PIECE, limit - len(found)) if len(living) == len(these) else _PIECE
+        found = found[:limit]
         return found[::-1] if newer else found
 
     def _entries(
