@@ -177,15 +177,17 @@ class Step:
     def page(self, owner: str | None, cursor: Cursor | None, limit: int) -> list[Listed]:
         """Those of an owner, or everyone's, next to the cursor; a `limit` of -1 is none."""
         newer = cursor is not None and cursor.newer
+        ends, sid = (0.0, "") if cursor is None else cursor.place
         which = "" if owner is None else " AND owner = :owner"
         if cursor is not None:
             which += f" AND (expires, sid) {'>' if newer else '<'} (:ends, :sid)"
         order = "ASC" if newer else "DESC"
-        ends, sid = (0.0, "") if cursor is None else cursor.place
+        # Of two lower bounds SQLite takes one to the index: so there is one, the greater.
+        least = max(self.now + 1, ends) if newer else self.now + 1
         rows = self.run(
-            f"""SELECT sid, data, expires FROM sessions WHERE expires > :now{which}
+            f"""SELECT sid, data, expires FROM sessions WHERE expires >= :least{which}
             ORDER BY expires {order}, sid {order} LIMIT :limit""",  # noqa: S608  # constants of ours
-            {"now": self.now, "owner": owner, "ends": ends, "sid": sid, "limit": limit},
+            {"least": least, "owner": owner, "ends": ends, "sid": sid, "limit": limit},
         ).fetchall()
         listed = [Listed(sid, data, expires - self.now, expires) for sid, data, expires in rows]
         return listed[::-1] if newer else listed
