@@ -1,4 +1,4 @@
-"""Every setting: its key, its default, what it means, and which check its values pass.
+"""Every setting: key, default, meaning, the check of its values, and bounds such as of idle time.
 
 `SessionInterface` and `CSRFProtect` on their own only read settings. `Holdfast(app)` also
 hardens what the app left at Flask's own defaults (`harden`) and checks it all (`check`).

@@ -57,10 +57,12 @@ class TestFreshness:
     def test_being_hidden_is_no_reason(self, opened: Opened, site: Site) -> None:
         page = opened()
         page.evaluate("""() => {
-          Object.defineProperty(document, 'hidden', { value: true })
+          Object.defineProperty(Document.prototype, 'hidden', { get: () => true })
           document.dispatchEvent(new Event('visibilitychange'))
           window.dispatchEvent(new PageTransitionEvent('pageshow', { persisted: false }))
         }""")
+        page.evaluate(FETCH, ["/x", {}])  # what was asked before arrives before
+        page.wait_for_timeout(100)
 
         assert site.refreshes == 0
 

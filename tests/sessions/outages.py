@@ -63,6 +63,7 @@ class Client(MemoryStore):
     """One process's connections to the server. Each step goes there: see below the class."""
 
     _STEPS = ("create", "fetch", "replace", "rotate", "delete", "end_user", "end_everyone")
+    _LATE = ("restore", "end_before")
     _MORE = ("sessions_of", "page", "counts", "mark", "marked", "sweep", "ping")
     _COOKIES = ("remember", "recall", "forget")
 
@@ -121,7 +122,7 @@ def _step(name: str) -> Callable[..., Any]:
     return lambda self, *args, **kwargs: self._ask(name, *args, **kwargs)
 
 
-for each in (*Client._STEPS, *Client._MORE, *Client._COOKIES):
+for each in (*Client._STEPS, *Client._LATE, *Client._MORE, *Client._COOKIES):
     setattr(Client, each, _step(each))
 
 

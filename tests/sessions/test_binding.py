@@ -174,7 +174,7 @@ def test_nobody_differs_from_themselves(binding: Binding, client: Client) -> Non
 def test_the_mark_tells_the_store_the_same_as_the_comparison(
     binding: Binding, bound: Client, seen: Client
 ) -> None:
-    """A client that is held must not slide the idle time, and one that is not must."""
+    """A client that is challenged must not slide the idle time, and any other must."""
     if binding.compare(bound, seen) in (Change.NONE, Change.NETWORK):
         assert binding.mark(bound) == binding.mark(seen)
     elif binding.compare(bound, seen) is Change.CLIENT:

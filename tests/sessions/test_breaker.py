@@ -30,7 +30,7 @@ class TestByItself:
         assert breaker.circuit is Circuit.CLOSED
         assert breaker.allows()
 
-    def test_failures_in_a_row_open_it(self, clock: Clock) -> None:
+    def test_failures_in_a_row_open_the_breaker(self, clock: Clock) -> None:
         breaker = self.breaker(clock, threshold=3)
         for _ in range(3):
             breaker.failed("timeout")
@@ -40,7 +40,7 @@ class TestByItself:
         assert not breaker.allows()
 
     @pytest.mark.parametrize(("lot", "seconds"), [(0.0, 1.0), (0.5, 1.5), (1.0, 2.0)])
-    def test_the_lot_decides_when_it_is_asked_again(
+    def test_the_pause_before_the_next_trial_is_random(
         self, clock: Clock, lot: float, seconds: float
     ) -> None:
         breaker = self.breaker(clock, lot=lot)
@@ -51,7 +51,7 @@ class TestByItself:
         clock.advance(0.01)
         assert breaker.allows()
 
-    def test_half_open_lets_one_through_whatever_the_others_want(self, clock: Clock) -> None:
+    def test_half_open_lets_one_request_through_and_no_other(self, clock: Clock) -> None:
         breaker = self.breaker(clock)
         breaker.failed("refused")
         clock.advance(2)
@@ -59,7 +59,7 @@ class TestByItself:
         assert [breaker.allows() for _ in range(5)] == [True, False, False, False, False]
         assert breaker.circuit is Circuit.HALF_OPEN
 
-    def test_a_trial_that_fails_is_another_pause(self, clock: Clock) -> None:
+    def test_a_trial_that_fails_begins_another_pause(self, clock: Clock) -> None:
         breaker = self.breaker(clock)
         breaker.failed("refused")
         clock.advance(2)
@@ -70,7 +70,7 @@ class TestByItself:
         assert not breaker.allows()
         assert (breaker.opened, breaker.trouble) == (1, "timeout")
 
-    def test_a_late_failure_of_before_puts_no_trial_off(self, clock: Clock) -> None:
+    def test_a_late_failure_of_an_earlier_request_postpones_no_trial(self, clock: Clock) -> None:
         breaker = self.breaker(clock)
         breaker.failed("timeout")
         clock.advance(1.9)
@@ -79,7 +79,9 @@ class TestByItself:
         clock.advance(0.1)
         assert breaker.allows()
 
-    def test_a_trial_whose_thread_died_does_not_keep_it_open_for_ever(self, clock: Clock) -> None:
+    def test_a_trial_whose_thread_died_does_not_keep_the_breaker_open_for_ever(
+        self, clock: Clock
+    ) -> None:
         breaker = self.breaker(clock, patience=5.0)
         breaker.failed("timeout")
         clock.advance(2)
@@ -90,7 +92,7 @@ class TestByItself:
         clock.advance(0.1)
         assert breaker.allows()
 
-    def test_what_another_process_found_is_believed_and_one_looks_at_once(
+    def test_a_breaker_opens_where_another_process_found_the_store_away_and_lets_one_try_at_once(
         self, clock: Clock
     ) -> None:
         breaker = self.breaker(clock)
@@ -99,7 +101,7 @@ class TestByItself:
         assert (breaker.circuit, breaker.trouble, breaker.opened) == (Circuit.OPEN, "host", 1)
         assert [breaker.allows() for _ in range(3)] == [True, False, False]
 
-    def test_each_transition_is_told_once(self, clock: Clock) -> None:
+    def test_each_transition_is_reported_once(self, clock: Clock) -> None:
         told: list[tuple[str, str, str]] = []
         breaker = self.breaker(clock)
         breaker.on_change = lambda before, now, why: told.append((before.value, now.value, why))
@@ -149,7 +151,9 @@ class TestBeforeAStore:
 
         assert outage.store.primary.asked == asked + 1
 
-    def test_the_change_is_told_once_each_way(self, outage: Outage) -> None:
+    def test_an_outage_is_reported_once_at_its_beginning_and_once_at_its_end(
+        self, outage: Outage
+    ) -> None:
         for _ in range(2):
             outage.begin()
             for _ in range(5):
@@ -163,7 +167,7 @@ class TestBeforeAStore:
         told = [change[:2] for change in outage.store.news]
         assert [each for each in told if Circuit.CLOSED in each] == [opened, closed] * 2
 
-    def test_many_threads_that_meet_the_outage_tell_it_once(self, outage: Outage) -> None:
+    def test_many_threads_that_meet_the_outage_report_it_once(self, outage: Outage) -> None:
         def meet() -> None:
             threads = [
                 threading.Thread(target=outage.store.fetch, args=(sid(),)) for _ in range(20)
@@ -191,7 +195,9 @@ class TestBeforeAStore:
 
         assert not outage.store.degraded
 
-    def test_the_list_holds_both_the_last_used_first_in_pages(self, outage: Outage) -> None:
+    def test_pages_hold_sessions_from_before_and_during_the_outage_the_last_used_first(
+        self, outage: Outage
+    ) -> None:
         before = filed(outage.store)
         outage.clock.advance(1)
         outage.begin()

@@ -77,7 +77,7 @@ class TestSigningOut:
 
         assert tab.who() == "ada"
 
-    def test_by_the_remember_cookie_that_came_along_signs_nobody_in_again(self, site: Site) -> None:
+    def test_ends_the_remember_cookie_that_came_along(self, site: Site) -> None:
         tab, other = challenged(site, remember=True)
         other.run(sign_out)
         tab.cookie = None
@@ -94,7 +94,9 @@ class TestSigningOut:
         assert other.client.get_cookie(INTERIM) is None
         assert other.data() == {}
 
-    def test_and_signing_in_as_another_user_at_once_signs_that_one_in(self, site: Site) -> None:
+    def test_in_the_request_that_signs_in_as_another_user_signs_that_one_in(
+        self, site: Site
+    ) -> None:
         tab, other = challenged(site)
         sid = tab.sid()
 

@@ -268,14 +268,14 @@ class TestWhileRedisIsAway:
     def test_an_end_that_could_not_be_made_is_not_reported_as_made(
         self, away: Site, command: list[str]
     ) -> None:
-        """In memory is written down what this process owes, and it ends right after."""
+        """With the fallback in memory the end is lost with this process, which ends right after."""
         result = flask(away, *command)
 
         assert result.exit_code != 0
         assert "Ended" not in result.output
 
     @pytest.mark.parametrize("command", [["list"], ["stats"], ["sweep"]], ids=str)
-    def test_an_operator_is_told_in_one_line_and_not_by_a_traceback(
+    def test_an_error_is_one_line_for_the_operator_and_no_traceback(
         self, away: Site, command: list[str]
     ) -> None:
         result = flask(away, *command)
@@ -285,7 +285,7 @@ class TestWhileRedisIsAway:
         assert re.fullmatch(r"Error: .*not available.*\n", result.output)
 
     @pytest.mark.parametrize("command", ["revoke", "revoke-user", "revoke-all"])
-    def test_an_end_that_is_owed_holds_here_and_then_everywhere(
+    def test_an_end_in_an_outage_holds_on_this_host_at_once_and_everywhere_after_it(
         self, own_redis: services.RedisServer, tmp_path: Path, command: str
     ) -> None:
         site = Site(own_redis.url, str(tmp_path / "one"), REDIS_TIMEOUT=0.25)

@@ -80,7 +80,7 @@ ORDERS: list[Any] = [
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_whoever_resets_a_password_is_signed_in_afterwards(
+def test_a_view_that_resets_a_password_leaves_its_person_signed_in(
     site: Site, order: tuple[Act, ...]
 ) -> None:
     """The redirect came as if all were well, and nobody was signed in."""
@@ -110,7 +110,7 @@ def test_whoever_resets_a_password_is_signed_in_afterwards(
 
 @pytest.mark.parametrize("first", [True, False], ids=["said before", "said after"])
 @pytest.mark.parametrize("end", [end_hers, end_everyones])
-def test_what_was_said_is_kept_where_a_request_ends_its_own_session(
+def test_a_flashed_message_is_kept_where_a_request_ends_its_own_session_with_all(
     site: Site, end: Act, first: bool
 ) -> None:
     tab = site.tab()
@@ -134,7 +134,7 @@ def test_what_was_said_is_kept_where_a_request_ends_its_own_session(
     assert tab.who() is None
 
 
-def test_what_is_said_after_the_end_of_this_session_is_kept(site: Site) -> None:
+def test_a_message_flashed_after_revoke_session_is_kept(site: Site) -> None:
     tab = site.tab()
     tab.log_in("ada")
     tab.set(private="hers")
@@ -151,7 +151,9 @@ def test_what_is_said_after_the_end_of_this_session_is_kept(site: Site) -> None:
 
 
 @pytest.mark.parametrize("named", [False, True], ids=["this session", "the session by its id"])
-def test_whoever_ends_this_session_and_signs_in_is_signed_in(site: Site, named: bool) -> None:
+def test_a_request_that_ends_its_session_and_signs_in_leaves_its_person_signed_in(
+    site: Site, named: bool
+) -> None:
     tab = site.tab()
     tab.log_in("ada")
     old = tab.sid()
@@ -169,7 +171,7 @@ def test_whoever_ends_this_session_and_signs_in_is_signed_in(site: Site, named: 
 
 
 def test_a_session_that_was_signed_in_before_ends_with_all(site: Site) -> None:
-    """Nobody signed in in this request, so nobody is."""
+    """The request signs nobody in, so nobody is signed in after it."""
     tab = site.tab()
     tab.log_in("ada")
 
@@ -184,8 +186,10 @@ def test_a_session_that_was_signed_in_before_ends_with_all(site: Site) -> None:
 
 
 @pytest.mark.parametrize("own", [True, False], ids=["after an end of its own", "without one"])
-def test_what_somebody_else_ends_meanwhile_takes_the_login_along(site: Site, own: bool) -> None:
-    """And says so: the page of the view would have said that she is signed in."""
+def test_a_login_is_refused_where_somebody_else_ends_all_before_it_is_saved(
+    site: Site, own: bool
+) -> None:
+    """The answer is a 409: the view's own page would have said that she is signed in."""
     tab = site.tab()
 
     def act() -> None:
@@ -203,7 +207,9 @@ def test_what_somebody_else_ends_meanwhile_takes_the_login_along(site: Site, own
     assert site.manager.get_active_sessions("ada") == {}
 
 
-def test_the_end_of_somebody_else_s_sessions_hides_no_end_of_hers(site: Site) -> None:
+def test_a_login_is_refused_for_an_end_by_others_though_the_request_ended_another_user_s(
+    site: Site,
+) -> None:
     tab = site.tab()
 
     def act() -> None:
@@ -215,7 +221,7 @@ def test_the_end_of_somebody_else_s_sessions_hides_no_end_of_hers(site: Site) ->
     assert tab.who() is None
 
 
-def test_an_application_says_itself_that_a_login_was_refused(make_site: Any) -> None:
+def test_an_error_handler_of_the_application_answers_a_refused_login(make_site: Any) -> None:
     site: Site = make_site()
 
     @site.app.errorhandler(LoginRefused)
@@ -235,7 +241,7 @@ def test_an_application_says_itself_that_a_login_was_refused(make_site: Any) -> 
     assert "Set-Cookie" not in response.headers
 
 
-def test_a_login_in_the_very_millisecond_after_an_end_stands(make_site: Any) -> None:
+def test_a_login_in_the_very_millisecond_after_an_end_succeeds(make_site: Any) -> None:
     site: Site = make_site()
     site.stop_time()
     site.manager.delete_user_sessions("ada")
@@ -279,7 +285,7 @@ class TestWhatARequestWritesOnceItHasEndedItsOwnSession:
 
 
 @pytest.mark.parametrize("end", [end_hers, end_everyones])
-def test_what_was_there_or_under_way_in_the_very_millisecond_of_an_end_is_over(
+def test_sessions_and_logins_under_way_in_the_very_millisecond_of_an_end_are_over(
     make_site: Any, end: Act
 ) -> None:
     site: Site = make_site()

@@ -170,7 +170,7 @@ def test_an_index_of_remember_cookies_of_another_type_keeps_no_end_from_happenin
     assert is_well(site)
 
 
-def test_what_is_known_of_moments_and_ends_under_way_may_be_lost(
+def test_a_clock_key_and_a_list_of_ends_of_another_type_keep_nobody_from_signing_in(
     site: Site, client: redis.Redis
 ) -> None:
     ada, thief, zoe = site.tab(), site.tab(), site.tab()
@@ -204,7 +204,7 @@ def test_an_unreadable_moment_lets_nobody_in(site: Site, client: redis.Redis) ->
 
 @pytest.fixture
 def host(redis_url: str, tmp_path: Path) -> Iterator[FallbackStore]:
-    """A host that looks at its store with each step while that is away."""
+    """A host that tries its store with each step of an outage."""
     primary = RedisStore.from_url(redis_url, timeout=5)
     replica = Replica(tmp_path / "fallback.sqlite")
     store = FallbackStore(primary, replica, Breaker(pause=0))
@@ -247,7 +247,7 @@ def test_a_session_that_cannot_go_back_after_an_outage_holds_up_nobody(
     assert site.manager.health()["waiting"] == 0
 
 
-def test_an_end_that_cannot_be_told_keeps_no_host_in_its_fallback(
+def test_an_end_that_the_store_answers_with_an_error_keeps_no_host_in_its_fallback(
     host: FallbackStore, client: redis.Redis, redis_url: str, tmp_path: Path
 ) -> None:
     site = Site(redis_url, str(tmp_path))
@@ -266,7 +266,7 @@ def test_an_end_that_cannot_be_told_keeps_no_host_in_its_fallback(
 
 
 def late(store: RedisStore, times: int) -> None:
-    """So many questions are answered too late; that it is there, the store says in time."""
+    """So many questions are answered too late, while the store answers each ping in time."""
     run = store._run
     left = [times]
 
@@ -309,7 +309,7 @@ def clear_and_flash() -> None:
 def test_what_a_late_answer_has_ended_is_in_no_copy(
     host: FallbackStore, redis_url: str, tmp_path: Path, way: str
 ) -> None:
-    """The store did it, and only its answer was late; then it went away."""
+    """The store had ended it, and only the answer was late; then the store went away."""
     site = Site(redis_url, str(tmp_path))
     site.interface.store = site.manager.store = host
     ways: dict[str, Callable[[], object]] = {

@@ -35,7 +35,7 @@ def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
 
 @pytest.fixture
 def heard() -> Iterator[list[tuple[object, dict[str, Any]]]]:
-    """What a listener of `happened` hears: sender and facts."""
+    """What a listener of `happened` gets: sender and facts."""
     events: list[tuple[object, dict[str, Any]]] = []
 
     def listen(sender: object, **facts: Any) -> None:
@@ -281,7 +281,7 @@ def test_a_conflict_says_what_it_did_where_the_session_moves_or_begins(site: Sit
     assert visitor.data() == tab.data() == {"a": 1, "b": 2}
 
 
-def test_nothing_is_worked_out_where_nobody_was_met(
+def test_a_conflict_is_worked_out_only_where_there_was_one(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(events, "conflict", None)
@@ -296,7 +296,7 @@ def test_nothing_is_worked_out_where_nobody_was_met(
 @pytest.mark.parametrize(
     ("minutes", "reason"), [([31], "idle"), ([25, 25, 25], "absolute")], ids=["idle", "absolute"]
 )
-def test_a_login_that_expired_is_told_with_its_reason(
+def test_the_event_of_an_expired_login_names_its_reason(
     make_site: Callable[..., Site], minutes: list[int], reason: str
 ) -> None:
     site = make_site(SESSION_CACHE_TIMEOUT=3600)
@@ -340,7 +340,7 @@ def test_a_late_write_to_a_login_that_is_over_says_why_it_was(
     assert created == []
 
 
-def test_a_session_that_begins_in_the_place_of_one_that_is_over_is_told_as_any_other(
+def test_a_session_that_begins_in_the_place_of_one_that_is_over_is_an_ordinary_created_event(
     make_site: Callable[..., Site],
 ) -> None:
     site = make_site()
@@ -356,7 +356,7 @@ def test_a_session_that_begins_in_the_place_of_one_that_is_over_is_told_as_any_o
     assert gone == []
 
 
-def test_what_was_told_is_remembered_for_a_bounded_number_of_things() -> None:
+def test_events_that_are_sent_once_are_remembered_for_a_bounded_number_of_things() -> None:
     once = Once(size=2)
 
     assert [once.is_news(thing) for thing in ("a", "a", "b", "c", "b", "a")] == [

@@ -1,4 +1,7 @@
-"""A Redis that evicts: what is known of an end of all counts for a session that no index has."""
+"""A Redis that loses keys while it runs: it evicts, or an operator empties it.
+
+What is known of an end of all counts for a session that no index has.
+"""
 
 from __future__ import annotations
 
@@ -65,12 +68,36 @@ def test_all_have_ended_where_redis_had_evicted_an_index(
     assert [*sids] == [ada.sid()]
 
 
+def test_a_flushall_on_a_running_redis_signs_nobody_out_for_good_and_the_end_of_everyone_does(
+    redis_url: str, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    site = Site(redis_url, str(tmp_path))
+    tab = site.tab()
+    tab.log_in("ada")
+    assert tab.who() == "ada"
+    with redis_server.client() as client:
+        client.flushall()
+
+    # A worker that begins now makes a new connection, and finds the Redis emptied.
+    worker = Site(redis_url, str(tmp_path))
+    here = worker.tab()
+    here.cookie = tab.cookie
+    assert here.who() == "ada"
+
+    end_everyones(worker)
+    with redis_server.client() as client:
+        client.flushall()
+    last = Site(redis_url, str(tmp_path)).tab()
+    last.cookie = tab.cookie
+    assert last.who() is None
+
+
 def told(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [line.getMessage() for line in caplog.records if "redis_evicts" in line.getMessage()]
 
 
 @pytest.mark.parametrize("policy", ["allkeys-lru", "volatile-ttl"])
-def test_a_start_tells_of_a_redis_that_evicts(
+def test_a_start_warns_of_a_redis_that_evicts(
     own_redis: RedisServer, tmp_path: Path, caplog: pytest.LogCaptureFixture, policy: str
 ) -> None:
     with own_redis.client() as client:
@@ -83,7 +110,7 @@ def test_a_start_tells_of_a_redis_that_evicts(
     assert "set maxmemory-policy noeviction" in line
 
 
-def test_a_start_tells_nothing_of_a_redis_that_keeps_all(
+def test_a_start_does_not_warn_of_a_redis_that_keeps_all(
     redis_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)

@@ -38,7 +38,9 @@ class TestPassiveEndpoints:
 
         assert seen == [1, 1, None, None]
 
-    def test_others_slide_as_before(self, make_site: Callable[..., Site]) -> None:
+    def test_endpoints_that_are_not_named_passive_slide(
+        self, make_site: Callable[..., Site]
+    ) -> None:
         site = make_site(SESSION_PASSIVE_ENDPOINTS=["beat"])
         clock = site.stop_time()
         tab = site.tab()
@@ -96,7 +98,7 @@ class TestSize:
 
         assert tab.data() == {"start": 1, "b": "y" * 100}
 
-    def test_a_first_write_and_a_login_are_held_to_it(self, small: Site) -> None:
+    def test_the_limit_counts_for_a_first_write_and_a_login_too(self, small: Site) -> None:
         tab = small.tab()
         tab.run(lambda: ours().csrf_scope(minting=True))
 
@@ -176,7 +178,7 @@ class TestAnonymousLifetime:
 
         assert tab.data() == {}
 
-    def test_a_visitors_last_activity_is_told_right(self, short: tuple[Site, Any]) -> None:
+    def test_the_last_activity_of_a_visitor_is_right(self, short: tuple[Site, Any]) -> None:
         site, clock = short
         tab = site.tab()
         tab.set(cart=1)
@@ -192,7 +194,7 @@ class TestAnonymousLifetime:
     def test_an_unstored_cookie_does_not_outlive_the_tombstone_of_its_session(
         self, make_site: Callable[..., Site]
     ) -> None:
-        """Whoever planted it would be signed in with the person, once the tombstone is gone."""
+        """An attacker who planted it would be signed in too, once the tombstone is gone."""
         site = make_site(SESSION_ANONYMOUS_LIFETIME=5 * MINUTE, SESSION_CACHE_TIMEOUT=None)
         clock = site.stop_time()
         tab = site.tab()

@@ -275,7 +275,7 @@ class TestWhoWins:
     def test_a_write_that_was_noted_long_after_its_answer_hides_none_of_those_after_it(
         self, host: Outage, other: Process
     ) -> None:
-        """Its process stood still: by the time at which it was noted it was the youngest."""
+        """Its process was stopped before it noted the copy, so by its time it was the youngest."""
         name, there = filed(other, ADA), record(ADA, text="first")
         before = other.fetch(name).data
 
@@ -440,7 +440,7 @@ class TestWhoWins:
     def test_what_ended_elsewhere_while_sessions_went_back_opens_nothing_in_the_next_outage(
         self, host: Outage, other: Process, monkeypatch: pytest.MonkeyPatch, *, is_known: bool
     ) -> None:
-        """The store's word reached the table alone, and the copy was in a journal."""
+        """That the store said so was noted in the table alone, and the copy was in a journal."""
         name, used = filed(host.store, ADA), filed(host.store, ADA)
         host.begin()
         write(host.store, used, x=1)
@@ -569,7 +569,7 @@ class TestProcesses:
     def test_the_journals_of_a_file_that_was_deleted_open_nothing(
         self, host: Outage, path: Path
     ) -> None:
-        """Who had ended stood in that file, and no process is left that knows it."""
+        """What had ended was recorded in that file, and no process is left that knows it."""
         name = filed(host.store, ADA)
         ended = filed(host.store, ADA)
         host.store.delete(ended, ended=LOGGED_OUT, idle=IDLE)
@@ -1019,7 +1019,7 @@ class TestWhatAServerLost:
 def test_ending_sessions_looks_at_no_more_copies_than_end(
     host: Outage, end: str, state: str
 ) -> None:
-    """With 60,000 copies on the host it took 17 ms, with its file locked."""
+    """With 60,000 copies on the host each end locked the host's file for 17 ms."""
     name = filed(host.store, ADA)
     host.begin()
     assert read(host.store, name) is not None

@@ -301,7 +301,7 @@ class TestLoginAndLogout:
         tab.cookie = old
         assert tab.who() is None
 
-    def test_each_session_that_begins_is_told_once_and_each_new_id_of_one(self, site: Site) -> None:
+    def test_the_begin_and_each_new_id_of_a_session_are_one_event_each(self, site: Site) -> None:
         began, moved = heard(site, signals.session_created), heard(site, signals.session_rotated)
         site.tab().log_in("ada")
         visitor = site.tab()
@@ -647,7 +647,9 @@ class TestTime:
 
         assert seen == [1, 1, None, None]
 
-    def test_any_other_purpose_is_a_persons(self, make_site: Callable[..., Site]) -> None:
+    def test_a_request_with_any_other_purpose_header_slides(
+        self, make_site: Callable[..., Site]
+    ) -> None:
         site = make_site()
         clock = site.stop_time()
         tab = site.tab()
@@ -866,7 +868,9 @@ class TestBinding:
         assert moved.who() == "ada"
         assert tab.who() is None
 
-    def test_another_user_on_a_held_session_gets_nothing_of_it(self, site: Site) -> None:
+    def test_another_user_who_signs_in_on_a_challenged_session_gets_nothing_of_it(
+        self, site: Site
+    ) -> None:
         tab = site.tab(agent=FIREFOX)
         tab.log_in("ada")
         tab.set(draft="private")
@@ -910,7 +914,7 @@ class TestBinding:
         assert thief.who() is None
         assert tab.who() is None
 
-    def test_a_held_session_does_not_slide(self, make_site: Callable[..., Site]) -> None:
+    def test_a_challenged_session_does_not_slide(self, make_site: Callable[..., Site]) -> None:
         site = make_site()
         clock = site.stop_time()
         tab = site.tab(agent=FIREFOX)

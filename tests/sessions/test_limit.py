@@ -112,7 +112,7 @@ def test_a_limit_that_was_lowered_ends_nobody_before_the_next_login(site: Site) 
 
 
 def test_who_made_room_is_not_signed_in_again_by_a_remember_cookie(two: Site) -> None:
-    """Two browsers would throw each other out with every page."""
+    """Else two browsers would end each other's session with every page."""
     first = two.tab()
     first.log_in("ada", remember=True)
     for _ in range(3):

@@ -1,4 +1,4 @@
-"""Flask-Login's remember cookie: it signs in once the session is gone, and ends when told to."""
+"""Flask-Login's remember cookie: it signs in once the session is gone, and ends with a logout."""
 
 from __future__ import annotations
 

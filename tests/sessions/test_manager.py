@@ -1,4 +1,4 @@
-"""Sessions from above: looking at them and ending them, inside a request and without one."""
+"""`SessionManager`: listing sessions and ending them, inside a request and without one."""
 
 from __future__ import annotations
 

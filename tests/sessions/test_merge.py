@@ -183,7 +183,7 @@ def conflict_of(changes: Changes, seen: dict[str, Any], theirs: dict[str, Any]) 
     return conflict(changes, raw(seen), raw(theirs), after)
 
 
-def test_what_both_changed_and_where_ours_stands_is_told_as_overwritten() -> None:
+def test_a_key_that_both_changed_and_that_has_our_value_is_reported_as_overwritten() -> None:
     changes = Changes(removed={"gone"}, assigned={"a": b"1", "same": b"5", "quiet": b"1"})
 
     done = conflict_of(

@@ -154,7 +154,7 @@ class TestOptional:
 
         assert tab.who() == "ada"
 
-    def test_health_tells_and_recovers(
+    def test_health_reports_an_outage_and_its_end(
         self, optional: Site, own_redis: services.RedisServer
     ) -> None:
         own_redis.stop()
@@ -169,7 +169,7 @@ class TestOptional:
 
 
 class TestARedisThatHangs:
-    """It takes connections, and answers nothing: the request that finds it so pays, once."""
+    """It takes connections and answers nothing: only the requests that find that out wait."""
 
     BUDGET = 0.25
 
@@ -190,7 +190,7 @@ class TestARedisThatHangs:
         ask()
         return time.perf_counter() - begun
 
-    def test_no_request_waits_for_more_than_its_budget_and_nobody_for_the_store_of_others(
+    def test_no_request_waits_longer_than_its_budget_and_none_that_does_not_ask_waits_at_all(
         self, site: Site, own_redis: services.RedisServer
     ) -> None:
         tab, reader = site.tab(), site.tab()
@@ -204,7 +204,7 @@ class TestARedisThatHangs:
         assert untouched < 0.05
         own_redis.thaw()
 
-    def test_after_it_was_found_so_others_do_not_wait(
+    def test_once_the_store_was_found_away_other_requests_do_not_wait(
         self, site: Site, own_redis: services.RedisServer
     ) -> None:
         tab = site.tab()

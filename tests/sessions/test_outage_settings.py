@@ -1,4 +1,4 @@
-"""What the settings of an outage do at start, and what an application is told."""
+"""What the settings for outages do at start, and what a view can learn of an outage."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class TestStart:
             assert part in told
         assert "a-password" not in told
 
-    def test_a_start_waits_for_it_as_long_as_is_set(
+    def test_a_start_waits_for_a_required_redis_as_long_as_is_set(
         self, own_redis: services.RedisServer, tmp_path: Path
     ) -> None:
         own_redis.stop()
@@ -46,7 +46,7 @@ class TestStart:
 
         assert site.tab().set(a=1).response.status_code == 200
 
-    def test_one_that_is_not_required_holds_up_nothing(self, tmp_path: Path) -> None:
+    def test_a_redis_that_is_not_required_delays_no_start(self, tmp_path: Path) -> None:
         url = f"redis://{services.LOOPBACK}:{services.free_port()}/0"
 
         site = Site(url, str(tmp_path))
@@ -78,7 +78,7 @@ class TestWhereTheFallbackIs:
 
         assert len([*tmp_path.glob("session-fallback-*.sqlite")]) == 2
 
-    def test_and_so_has_another_database_of_the_same_socket(self, tmp_path: Path) -> None:
+    def test_another_database_of_the_same_socket_has_another_file(self, tmp_path: Path) -> None:
         """One application's sessions would have been brought back to the other's Redis."""
         for database in (0, 1, 1):
             self.store_of(f"unix:///run/redis.sock?db={database}", tmp_path)
@@ -97,7 +97,7 @@ class TestWhereTheFallbackIs:
         file.touch()
         return file
 
-    def test_or_where_no_file_can_be(
+    def test_in_memory_with_a_warning_where_no_file_can_be_made(
         self, redis_url: str, unusable: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         store = self.store_of(redis_url, unusable)
@@ -105,11 +105,13 @@ class TestWhereTheFallbackIs:
         assert not store.replica.shared
         assert "in memory" in caplog.text
 
-    def test_but_a_file_that_was_asked_for_has_to_be(self, redis_url: str, unusable: Path) -> None:
+    def test_a_file_that_was_set_and_cannot_be_made_refuses_the_start(
+        self, redis_url: str, unusable: Path
+    ) -> None:
         with pytest.raises(SettingError, match='write "memory"'):
             self.store_of(redis_url, unusable, SESSION_FALLBACK="sqlite")
 
-    def test_none_where_redis_is_required(self, redis_url: str, tmp_path: Path) -> None:
+    def test_nowhere_if_redis_is_required(self, redis_url: str, tmp_path: Path) -> None:
         store = self.store_of(redis_url, tmp_path, REDIS_REQUIRED=True)
 
         assert not isinstance(store, FallbackStore)
@@ -147,7 +149,7 @@ class TestWhatAViewIsTold:
             ("application/problem+json", "application/problem+json"),
         ],
     )
-    def test_and_one_that_asks_for_more_waits(
+    def test_a_view_that_asks_for_a_durable_session_answers_503_meanwhile(
         self, site: Site, own_redis: services.RedisServer, accept: str, kind: str
     ) -> None:
         tab = site.tab()

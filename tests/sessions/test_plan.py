@@ -288,7 +288,7 @@ def test_the_whole_table(record_property: Callable[[str, object], None]) -> None
 
 
 def test_a_session_whose_user_changes_never_keeps_its_sid() -> None:
-    """Session fixation: whoever planted or copied the cookie would come along."""
+    """Session fixation: an attacker who planted or copied the cookie would be signed in too."""
     for facts in every_combination():
         if facts.state is LIVE and facts.user != facts.user_before and not facts.ended_itself:
             assert decide(facts).moves, facts

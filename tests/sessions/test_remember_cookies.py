@@ -70,7 +70,7 @@ def still(make_site: Callable[..., Site]) -> tuple[Site, Clock]:
 
 
 class TestAStoreThatLostItsData:
-    """What was signed out came back to life with it: ends were all that was known."""
+    """Remember cookies that had ended signed in again, as only their ends had been stored."""
 
     def test_memory_after_a_restart(self, make_site: Callable[..., Site]) -> None:
         site = make_site()
@@ -398,7 +398,7 @@ def test_a_cookie_copied_to_another_network_never_hides_in_the_owners_session(
     assert thief.sid() not in site.manager.get_active_sessions("ada")
 
 
-def test_a_cookie_copied_to_another_browser_is_told_of_and_signs_nobody_in(site: Site) -> None:
+def test_a_cookie_copied_to_another_browser_is_an_event_and_signs_nobody_in(site: Site) -> None:
     events = heard(site, signals.client_changed)
     tab = site.tab()
     tab.log_in(remember=True)
@@ -409,6 +409,18 @@ def test_a_cookie_copied_to_another_browser_is_told_of_and_signs_nobody_in(site:
 
     assert [(each["session_id"], each["action"]) for each in events] == [(sid, "refused")]
     assert tab.who() == "ada"
+
+
+def test_a_cookie_copied_to_another_browser_signs_in_where_a_change_of_client_is_only_logged(
+    make_site: Callable[..., Site],
+) -> None:
+    site = make_site(SESSION_BINDING_ACTION="log")
+    events = heard(site, signals.client_changed)
+    tab = site.tab()
+    tab.log_in("ada", remember=True)
+
+    assert remembered(site.tab(agent=SAFARI), remember_cookie(tab)).who() == "ada"
+    assert [each["action"] for each in events] == ["replaced"]
 
 
 def test_who_comes_from_another_network_with_nothing_left_of_the_session_is_no_event(
@@ -429,7 +441,7 @@ def test_who_comes_from_another_network_with_nothing_left_of_the_session_is_no_e
 
 
 def test_signing_out_ends_every_session_that_the_cookie_began(still: tuple[Site, Clock]) -> None:
-    """Also a thief's, that was begun with a copy: it lived on."""
+    """Also that of a thief with a copy of the cookie: it was still signed in."""
     site, clock = still
     tab = site.tab()
     tab.log_in(remember=True)
@@ -445,7 +457,9 @@ def test_signing_out_ends_every_session_that_the_cookie_began(still: tuple[Site,
     assert remembered(site.tab(), stolen).who() is None
 
 
-def test_signing_out_ends_them_also_where_the_session_was_rotated(site: Site) -> None:
+def test_signing_out_ends_every_session_that_the_cookie_began_also_where_one_was_rotated(
+    site: Site,
+) -> None:
     tab = site.tab()
     tab.log_in(remember=True)
     copy = remember_cookie(tab)
@@ -459,7 +473,7 @@ def test_signing_out_ends_them_also_where_the_session_was_rotated(site: Site) ->
 
 
 def test_ending_the_session_before_ends_the_one_that_the_cookie_began_since(site: Site) -> None:
-    """On the list of one's sessions, while that device came back."""
+    """The owner ends a session on the list, and the cookie has begun another in its place."""
     tab = site.tab()
     tab.log_in(remember=True)
     shown = tab.sid()
@@ -558,7 +572,7 @@ def test_a_cookie_that_is_refreshed_with_each_request_stays_the_one_cookie(
 def test_a_cookie_that_is_refreshed_does_not_come_back_once_the_others_were_ended(
     site: Site, whose: str
 ) -> None:
-    """Somebody has a copy of it, because of which its person ends all but where they are."""
+    """A thief has a copy of the cookie, so its owner ends all sessions but the current one."""
     site.app.config["REMEMBER_COOKIE_REFRESH_EACH_REQUEST"] = True
     tab = site.tab()
     tab.log_in("ada", remember=True)
@@ -628,10 +642,10 @@ def test_a_remember_cookie_is_deleted_with_the_attributes_that_it_was_set_with(
     assert "Max-Age=0" in deleted
 
 
-def test_beside_a_withheld_session_cookie_it_takes_the_place_of_nothing(
+def test_beside_a_withheld_session_cookie_a_remember_cookie_begins_no_session(
     make_site: Callable[..., Site],
 ) -> None:
-    """Another site's form: the session's cookie was kept back, and this one was not."""
+    """Another site's form: the browser withheld the session cookie, and sent the remember cookie."""
     site = make_site(REMEMBER_COOKIE_SAMESITE="None")
     tab = site.tab()
     tab.log_in(remember=True)
@@ -669,7 +683,9 @@ def test_a_public_view_that_keeps_a_user_id_signs_nobody_in_beside_flask_login(s
     assert (tab.who(), tab.data()["user_id"]) == ("ada", "bob")
 
 
-def test_it_does_where_the_application_says_so(make_site: Callable[..., Site]) -> None:
+def test_a_view_that_keeps_a_user_id_signs_in_where_the_application_sets_that_key(
+    make_site: Callable[..., Site],
+) -> None:
     site = make_site(SESSION_USER_KEYS=("user_id",))
     tab = site.tab()
 

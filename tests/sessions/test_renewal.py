@@ -1,4 +1,4 @@
-"""A secret that is renewed: nobody loses a session by it, and an old copy is found out."""
+"""Renewal of a session's secret: nobody loses a session, and an old copy is detected."""
 
 from __future__ import annotations
 
@@ -260,8 +260,10 @@ def test_an_old_copy_keeps_no_session_alive(renewing: tuple[Site, Clock]) -> Non
     assert tab.who() is None
 
 
-def test_who_proves_it_goes_on_and_the_other_holder_is_out(renewing: tuple[Site, Clock]) -> None:
-    """The thief renewed it, and the person comes back with the old cookie."""
+def test_after_a_replay_the_browser_that_signs_in_goes_on_and_the_other_is_out(
+    renewing: tuple[Site, Clock],
+) -> None:
+    """The thief's request renewed the secret, and the person comes back with the old cookie."""
     site, clock = renewing
     victim = site.tab()
     victim.log_in("ada")
@@ -292,7 +294,7 @@ def test_what_an_old_copy_does_by_the_binding_action(
     assert tab.who() == (None if action == "revoke" else "ada")
 
 
-def test_another_browser_with_a_secret_that_still_holds_is_held_by_the_binding(
+def test_another_browser_with_the_secret_before_is_challenged_by_the_binding(
     renewing: tuple[Site, Clock],
 ) -> None:
     site, clock = renewing
@@ -560,7 +562,7 @@ def test_what_to_do_about_a_secret(
     assert decide(cookie, there(NEW, **found), after=600_000, now=NOW) is expected
 
 
-def test_where_renewal_was_turned_off_what_it_began_comes_to_its_end() -> None:
+def test_a_renewal_that_was_under_way_is_finished_where_renewal_was_turned_off() -> None:
     old = Cookie(Kind.STORED, ids.new_sid(), NOW - HOUR * 1000, OLD)
     new = Cookie(Kind.STORED, ids.new_sid(), NOW - HOUR * 1000, NEW)
     found = there(NEW, **known(renewed=NOW - LOST))

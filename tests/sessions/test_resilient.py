@@ -1,4 +1,4 @@
-"""The store that is away for a while: what is there after, what never comes back.
+"""A store that is away for a while: what is there afterwards, and what never comes back.
 
 Of one process; what the processes of a host agree on is in `test_resilient_hosts`.
 """
@@ -342,7 +342,7 @@ class TestBegunInTheOutage:
     def test_revoke_all_on_another_host_reaches_it_when_the_store_is_back(
         self, outage: Outage
     ) -> None:
-        """ "A password was stolen: end it all" must not miss the thief who came in the outage."""
+        """A password was stolen: the thief's session that began here in the outage must end too."""
         elsewhere = outage.elsewhere()
         outage.begin()
         name, _ = log_in(outage.store, sid())

@@ -95,7 +95,7 @@ def test_a_logout_in_the_outage_is_a_logout_after_it(site: Site, outage: Outage)
 def test_who_is_signed_out_by_a_long_outage_can_sign_in_again(
     site: Site, outage: Outage, name: str
 ) -> None:
-    """The copy is not believed any more, and it must not stand in the way: it was 503 for ever."""
+    """The copy is too old to be believed, and kept the person from signing in: each try was a 503."""
     tab = site.tab()
     tab.log_in("ada")
     outage.begin()

@@ -73,7 +73,7 @@ class TestHowLongACopyIsBelieved:
         assert late.tombstone.why == base.UNAVAILABLE
 
     def test_whatever_is_done_with_it_meanwhile(self, outage: Outage) -> None:
-        """Its person's activity proves nothing: it may have been ended elsewhere long ago."""
+        """Activity on this host proves nothing: another host may have ended the session long ago."""
         name = filed(outage.store, data=with_data())
         outage.begin()
         for _ in range(10):
@@ -117,7 +117,7 @@ class TestHowLongACopyIsBelieved:
 
     @pytest.mark.parametrize("how", ["asked for", "listed", "given back"])
     def test_nor_any_longer_because_the_clock_was_set_back(self, outage: Outage, how: str) -> None:
-        """By an hour: for an hour and five minutes it would have been believed."""
+        """The clock is set back by an hour: a copy would be believed for an hour and five minutes."""
         name = filed(outage.store, ADA)
         outage.begin()
         outage.clock.advance(-3600)
@@ -146,7 +146,7 @@ class TestHowLongACopyIsBelieved:
     def test_nor_because_it_goes_on_under_another_id(
         self, outage: Outage, end: str, times: int, empty: bool
     ) -> None:
-        """A thief asks for whatever rotates, and was ended at another host: he was in for good."""
+        """A thief whose session another host had ended rotated it here, and stayed signed in."""
         name, elsewhere = filed(outage.store, ADA), outage.elsewhere()
         outage.clock.advance(1)
         outage.store.primary.cut = True
@@ -183,7 +183,7 @@ class TestHowLongACopyIsBelieved:
         assert read(outage.store, old) is None
 
     def test_nor_is_it_ended_with_those_that_it_was_kept_from(self, outage: Outage) -> None:
-        """She ended all her other sessions a while before; what it goes on as was seen earlier."""
+        """She ended all her other sessions; the one that she kept was rotated in the outage."""
         name = filed(outage.store, ADA)
         outage.clock.advance(1)
         end_user(outage.store, keep=name)

@@ -163,7 +163,7 @@ def test_a_broken_file_is_not_taken_for_an_outage_of_redis(outage: Outage, tmp_p
 def test_a_file_that_was_deleted_brings_back_nobody(
     outage: Outage, tmp_path: Path, which: str, when: str
 ) -> None:
-    """A deployment that cleans up: the old workers and the new ones kept a file each."""
+    """A deployment deleted the file: old and new workers each went on with a file of their own."""
     before, after = filed(outage.store, ADA), filed(outage.store, ADA)
     if when == "meanwhile":
         outage.begin()
@@ -190,7 +190,7 @@ def test_a_file_that_was_deleted_brings_back_nobody(
 def test_no_session_is_asked_for_before_the_store_knows_all_that_ended(
     outage: Outage, other: Process
 ) -> None:
-    """One worker is at telling; the other must not go ahead of it."""
+    """One worker is sending the ends to the store; the other must not ask before that is done."""
     names = [filed(outage.store, ADA) for _ in range(5)]
     outage.begin()
     for name in names:
@@ -207,7 +207,7 @@ def test_no_session_is_asked_for_before_the_store_knows_all_that_ended(
 
 
 def test_an_end_of_all_is_told_once_by_whoever_is_first(outage: Outage, other: Process) -> None:
-    """Told twice, it would end who has signed in since."""
+    """Sent twice, it would end the sessions that began since the first time."""
     outage.begin()
     end_user(outage.store)
     outage.clock.advance(1)
@@ -242,7 +242,7 @@ def test_who_died_while_telling_is_replaced(outage: Outage, other: Process) -> N
 
 
 def test_even_where_the_clock_is_set_back(outage: Outage) -> None:
-    """By an hour: for so long nobody would have taken over."""
+    """The clock is set back by an hour: for so long no other process would take over."""
     name = filed(outage.store, ADA)
     outage.begin()
     outage.store.delete(name, ended=BY_ADMIN, idle=IDLE)

@@ -79,6 +79,7 @@ class Day:
         self.log.append("  " * self._depth + what)
 
     def _meanwhile(self) -> None:
+        self.outage.clock.advance(0.001)  # no two answers of a server are of one moment
         if all(process.primary.telling for process in self.processes):
             return
         if self._depth < 2 and self.lots.random() < 0.1:

@@ -79,7 +79,7 @@ class TestAnEmptyStore:
         assert {*sids(outage.elsewhere(), ADA)} == {lately, changed, begun}
 
     def test_and_so_it_does_where_nobody_noticed_that_it_was_away(self, outage: Outage) -> None:
-        """Killed and back between two requests: no command has failed."""
+        """Redis was killed and started again between two requests, so no command failed."""
         name, ended = filed(outage.store, ADA), filed(outage.store, ADA)
         outage.store.delete(ended, ended=LOGGED_OUT, idle=IDLE)
         outage.server.restart(empty=True)
@@ -139,7 +139,7 @@ class TestAnEmptyStore:
     def test_and_if_this_host_is_first_it_ends_as_soon_as_the_other_comes(
         self, outage: Outage
     ) -> None:
-        """This is the bound: between the two, the copy is believed."""
+        """Until the other host comes, the copy is believed: the bound in docs/outages.md."""
         name, elsewhere = filed(outage.store, ADA), outage.elsewhere()
         elsewhere.delete(name, ended=BY_ADMIN, idle=IDLE)
         outage.server.restart(empty=True)
@@ -193,13 +193,14 @@ class TestAnEmptyStore:
         outage.server.restart(empty=True)
         other.ping()
         outage.server.restart(empty=True)
-        note = outage.store._resync.note_told
+        end = outage.store.primary.end_everyone
 
-        def other_is_faster(owner: str) -> None:
-            note(owner)
+        def other_is_faster(**how: Any) -> int:
+            number = end(**how)
             other.ping()
+            return number
 
-        monkeypatch.setattr(outage.store._resync, "note_told", other_is_faster)
+        monkeypatch.setattr(outage.store.primary, "end_everyone", other_is_faster)
         end_everyone(outage.store)
 
         for process in (outage.store, other, outage.elsewhere()):
@@ -312,7 +313,7 @@ class TestAServerThatForgotItsLastWrites:
         assert read(outage.store, again) is not None
 
     def test_what_ended_long_ago_is_not_told_again(self, outage: Outage) -> None:
-        """A restart costs as much as lately ended, not as ever did."""
+        """What a restart costs depends on how much ended lately, not on all that ever ended."""
         outage.store.delete(filed(outage.store), ended=LOGGED_OUT, idle=IDLE)
         outage.clock.advance(MAX_AGE + 120)
         asked = outage.store.primary.asked

@@ -166,7 +166,7 @@ def test_a_visitor_of_whom_nothing_is_stored_may_listen_on(
     assert [each.next() for each in streams] == [True, True, False]
 
 
-def test_on_a_session_that_is_gone_or_held_nothing_is_valid(
+def test_a_session_that_has_ended_or_is_challenged_is_not_valid(
     site: Site, stream: Callable[..., Stream]
 ) -> None:
     tab = site.tab(agent=FIREFOX)

@@ -70,7 +70,7 @@ def total(site: Site) -> int:
 
 @over
 class TestAfterTheEnd:
-    def test_a_login_of_two_steps_gets_to_its_second(self, site: Site, why: str) -> None:
+    def test_a_login_of_two_steps_gets_to_its_second_step(self, site: Site, why: str) -> None:
         tab, late, _ = signed_out(site, why)
 
         tab.run(password_step)
@@ -80,7 +80,7 @@ class TestAfterTheEnd:
         assert tab.data() == {}
         assert (late.who(), late.data()) == (None, {})
 
-    def test_a_message_is_seen(self, site: Site, why: str) -> None:
+    def test_a_flashed_message_is_seen(self, site: Site, why: str) -> None:
         tab, _, _ = signed_out(site, why)
 
         tab.run(lambda: flash("wrong password"))
@@ -128,7 +128,7 @@ class TestAfterTheEnd:
         assert total(site) == 1
         assert tab.who() == "ada"
 
-    def test_nor_over_a_login_from_the_session_that_took_its_place(
+    def test_a_late_write_sets_no_cookie_over_a_login_from_the_session_that_took_its_place(
         self, site: Site, why: str
     ) -> None:
         tab, late, _ = signed_out(site, why)
@@ -138,7 +138,9 @@ class TestAfterTheEnd:
         assert late.set(cart=2).leaves_the_cookie_alone
         assert total(site) == 1
 
-    def test_nor_where_that_was_rotated_before(self, site: Site, why: str) -> None:
+    def test_a_late_write_sets_no_cookie_over_a_login_from_a_successor_that_was_rotated(
+        self, site: Site, why: str
+    ) -> None:
         tab, late, _ = signed_out(site, why)
         tab.set(cart=1)
         tab.run(site.manager.rotate)
@@ -147,7 +149,9 @@ class TestAfterTheEnd:
         assert late.set(cart=2).leaves_the_cookie_alone
         assert total(site) == 1
 
-    def test_nor_where_it_ended_during_the_login(self, site: Site, why: str) -> None:
+    def test_a_late_write_sets_no_cookie_where_its_session_ended_during_a_login(
+        self, site: Site, why: str
+    ) -> None:
         tab, late = site.tab(), site.tab()
         tab.set(cart=1)
         late.cookie = tab.cookie
@@ -201,7 +205,9 @@ class TestWhatBeginsNone:
         assert tab.run(act).leaves_the_cookie_alone
         assert total(site) == 0
 
-    def test_a_session_that_is_held_from_this_client(self, make_site: Callable[..., Site]) -> None:
+    def test_a_session_that_is_challenged_from_this_client(
+        self, make_site: Callable[..., Site]
+    ) -> None:
         site = make_site()
         tab, other = site.tab(), site.tab(agent=SAFARI)
         tab.log_in()
@@ -218,7 +224,7 @@ class TestWhatBeginsNone:
     def test_a_session_that_lives_under_another_secret(
         self, make_site: Callable[..., Site]
     ) -> None:
-        """As a copy of the cookie from before it was renewed, twice."""
+        """As with a copy of the cookie from before two renewals of its secret."""
         site = make_site()
         tab, copy = site.tab(), site.tab()
         tab.log_in()
@@ -242,7 +248,11 @@ class TestWhatBeginsNone:
 
         assert tab.set(cart=2).leaves_the_cookie_alone
 
-    def test_a_session_that_nobody_can_ask_for(self, away: Site, outage: Outage) -> None:  # noqa: F811
+    def test_a_session_that_cannot_be_asked_for_as_its_store_is_away(
+        self,
+        away: Site,  # noqa: F811
+        outage: Outage,
+    ) -> None:
         tab = away.tab()
         away.interface.store = outage.elsewhere()
         tab.log_in()
@@ -256,7 +266,7 @@ class TestWhatBeginsNone:
         outage.end()
         assert tab.who() == "ada"
 
-    def test_nor_one_of_which_it_is_not_known_if_a_login_took_its_place(
+    def test_an_ended_session_while_it_is_not_known_if_a_login_took_its_place(
         self,
         away: Site,  # noqa: F811
         outage: Outage,
@@ -276,7 +286,7 @@ class TestWhatBeginsNone:
 
 
 class TestWithoutTheSigner:
-    """Whoever knows a session's name can make up a cookie with it."""
+    """Without a signature, anybody who knows a session's id can make up a cookie with it."""
 
     def made_up(self, site: Site, sid: str) -> Tab:
         tab = site.tab()
@@ -284,7 +294,9 @@ class TestWithoutTheSigner:
         tab.cookie = ids.CookieSigner([], sign=False).dumps(cookie)
         return tab
 
-    def test_a_login_of_two_steps_gets_to_its_second(self, make_site: Callable[..., Site]) -> None:
+    def test_a_login_of_two_steps_gets_to_its_second_step(
+        self, make_site: Callable[..., Site]
+    ) -> None:
         site = make_site(SESSION_USE_SIGNER=False)
         tab, late, _ = signed_out(site)
 
@@ -304,7 +316,7 @@ class TestWithoutTheSigner:
         assert self.made_up(site, tab.sid()).set(cart=2).leaves_the_cookie_alone
         assert tab.who() == "ada"
 
-    def test_nor_does_a_login_with_one_keep_anybody_from_theirs(
+    def test_a_login_with_a_made_up_cookie_keeps_nobody_else_from_signing_in(
         self, make_site: Callable[..., Site]
     ) -> None:
         site = make_site(SESSION_USE_SIGNER=False)

@@ -1,4 +1,4 @@
-"""From a request's cookies to its session: which cookie counts, the record, may it be shown.
+"""From a request's cookie (`cookies` says which counts) to its session: fetched, and judged.
 
 `find` reads the cookies and asks nobody; `fetch` asks the store.
 """

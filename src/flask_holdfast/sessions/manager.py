@@ -1,4 +1,4 @@
-"""Sessions from above: who is signed in, from where, and ending any of it.
+"""`SessionManager`: who is signed in, from where, and ending any of it.
 
 Works inside a request, in a terminal and in a worker alike; only `login`, `logout`,
 `rotate` and `revoke_session()` without an id speak of the current request's session.

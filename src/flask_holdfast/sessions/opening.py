@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 from .. import settings, signals
 from ..exceptions import SettingError, StoreUnavailable, printable
 from .events import logger, tell
+from .stores.base import RestorableStore
 from .stores.budget import Budget
 from .stores.failover.breaker import Breaker, Circuit
 from .stores.failover.fallback import FallbackStore
@@ -44,6 +45,7 @@ def open_stores(config: Mapping[str, Any], folder: Path) -> Store:
     url = settings.get(config, key) or "sqlite:///sessions.sqlite"
     store = _opened(config, key, url, folder)
     if store.name == "redis":
+        assert isinstance(store, RestorableStore)
         # By one of its own: the store must not have met its server before it is told of it.
         _tell_what_evicts(_opened(config, key, url, folder))
         store = _resilient(config, store, key, url, folder)
@@ -88,7 +90,7 @@ def _tell_what_evicts(store: Store) -> None:
 
 
 def _resilient(
-    config: Mapping[str, Any], store: Store, key: str, url: str, folder: Path
+    config: Mapping[str, Any], store: RestorableStore, key: str, url: str, folder: Path
 ) -> ResilientStore:
     resilient: ResilientStore
     if settings.get(config, "REDIS_REQUIRED"):
@@ -140,7 +142,7 @@ def _replica(config: Mapping[str, Any], url: str, folder: Path) -> Replica:
     place = f"{parts.netloc.rpartition('@')[2]}{parts.path}{database}"
     data = f"{place} {settings.get(config, 'SESSION_KEY_PREFIX')}"
     name = hashlib.sha256(data.encode()).hexdigest()[:12]
-    replica = make(folder / f"session-fallback-1-{name}.sqlite")
+    replica = make(folder / f"session-fallback-2-{name}.sqlite")
     try:
         with Budget(_START):  # of many workers that start at once, each waits for the others
             replica.ping()

@@ -1,4 +1,4 @@
-"""The session that begins in the place of one that is over, and what stands against it.
+"""The session that begins in the place of one that is over, and when none may begin.
 
 A browser keeps the cookie of a session that has expired or was ended from elsewhere. What a
 view then writes (a message, the first step of a login) begins another session: anonymous,

@@ -50,8 +50,8 @@ class NoIndexUpdate(MemoryStore):
         super()._hold_nothing()
         self._owners = defaultdict(set)
 
-    def _file(self, sid: str, data: bytes, idle: int, now: int) -> Answer:
-        answer = super()._file(sid, data, idle, now)
+    def _file(self, sid: str, data: bytes, idle: int, now: int, filed: int = 0) -> Answer:
+        answer = super()._file(sid, data, idle, now, filed)
         for sids in self._owners.values():
             sids.discard(sid)
         return answer

@@ -1,4 +1,4 @@
-"""What every store must do, told as incidents. Each store's own file inherits all of it.
+"""What every store must do, one test for each incident. Each store's own file inherits all of it.
 
 A store's class gives three fixtures: `store`, empty; `advance(seconds)`, which lets time
 pass for it; and `now()`, its clock in milliseconds.
@@ -151,6 +151,7 @@ def log_in(
     *,
     over: str = "",
     waited: int = 0,
+    began: int | None = None,
     own: str = "",
     limit: Limit | None = None,
 ) -> tuple[str, Answer]:
@@ -163,7 +164,7 @@ def log_in(
         etag=None,
         idle=IDLE,
         ended=TURNED,
-        began=ago(store, waited) if waited else None,
+        began=ago(store, waited) if waited else began,
         own=own,
         limit=limit,
     )
@@ -335,7 +336,7 @@ class StoreContract:
             pytest.param("", Proof(SECRET, MARK), id="a session that is bound to none"),
         ],
     )
-    def test_whoever_has_the_secret_keeps_the_session_alive(
+    def test_a_request_with_the_secret_keeps_the_session_alive(
         self, store: Store, advance: Advance, bound_to: str, proof: Proof
     ) -> None:
         name = filed(store, data=record(mark=bound_to))
@@ -445,7 +446,7 @@ class StoreContract:
     # Expiry
 
     @pytest.mark.parametrize("found_by", FINDERS)
-    def test_whatever_meets_a_signed_in_session_that_expired_learns_why_it_is_over(
+    def test_each_step_on_a_signed_in_session_that_expired_learns_why_it_is_over(
         self, store: Store, advance: Advance, now: Now, found_by: str
     ) -> None:
         told: Told = []
@@ -529,7 +530,7 @@ class StoreContract:
         assert tombstone.why == why
         assert now() - tombstone.at == pytest.approx(5 * SECOND, abs=2 * SECOND)
 
-    def test_that_a_session_expired_is_known_for_an_hour(
+    def test_the_expiry_of_a_session_is_remembered_for_an_hour(
         self, store: Store, advance: Advance
     ) -> None:
         name = filed(store, "alice")
@@ -542,7 +543,7 @@ class StoreContract:
 
         assert store.fetch(name).outcome is Outcome.MISSING
 
-    def test_a_session_that_expired_long_ago_is_known_to_whoever_comes_first(
+    def test_the_first_request_long_after_an_expiry_learns_of_it(
         self, store: Store, advance: Advance, now: Now
     ) -> None:
         name = filed(store, "alice")
@@ -584,7 +585,7 @@ class StoreContract:
 
         assert store.fetch(name).idle_left == about(IDLE)
 
-    def test_of_two_requests_that_file_the_same_sid_one_is_told_of_the_other(
+    def test_of_two_requests_that_file_the_same_sid_the_second_gets_the_record_of_the_first(
         self, store: Store
     ) -> None:
         first = record(text="first")
@@ -816,7 +817,7 @@ class StoreContract:
         assert (sids(store, "alice"), store.counts()) == ([], Counts(2, 1, 2))
         assert list(store.end_user("alice", ended=BY_ADMIN, idle=IDLE, remember=DAY)) == []
 
-    def test_everywhere_but_here_ends_all_but_one(self, store: Store) -> None:
+    def test_ending_all_of_a_user_s_but_one_keeps_that_one(self, store: Store) -> None:
         here, *others = (filed(store, "alice") for _ in range(3))
 
         ended = store.end_user("alice", ended=LOGGED_OUT, idle=IDLE, remember=DAY, keep=here)
@@ -919,7 +920,7 @@ class StoreContract:
 
     @pytest.mark.parametrize("theirs", [end_hers, end_everyone])
     @pytest.mark.parametrize("mine", [end_hers, end_everyone])
-    def test_an_end_that_others_made_since_then_refuses_it(
+    def test_a_login_is_refused_for_an_end_that_others_made_after_its_request_s_own(
         self,
         store: Store,
         advance: Advance,
@@ -971,10 +972,10 @@ class StoreContract:
         assert store.counts() == Counts(0, 0, 0)
 
     @pytest.mark.parametrize("owner", ["alice", ""])
-    def test_no_step_that_comes_late_revives_one_of_everyones(
+    def test_no_late_step_revives_a_session_that_ended_with_everyones(
         self, store: Store, owner: str
     ) -> None:
-        """Each on a session of its own: none may depend on what the one before tidied up."""
+        """Each step has a session of its own: none may depend on what the step before removed."""
         data = record(owner)
         late: list[Callable[[str], Answer]] = [
             store.fetch,
@@ -1003,7 +1004,7 @@ class StoreContract:
             assert store.fetch(name).tombstone == BY_ADMIN
         assert (store.counts(), sids(store, owner)) == (Counts(1, 0, 1), [])
 
-    def test_what_ended_with_everyones_is_known_until_its_deadline(
+    def test_why_a_session_ended_with_everyones_is_known_until_its_deadline(
         self, store: Store, advance: Advance, now: Now
     ) -> None:
         with_deadline = filed(store, data=record("alice", deadline=now() + DAY))
@@ -1020,7 +1021,7 @@ class StoreContract:
 
         assert store.fetch(with_deadline).outcome is Outcome.MISSING
 
-    def test_the_one_that_was_kept_goes_on_and_is_listed(
+    def test_the_session_that_an_end_of_everyones_kept_goes_on_and_is_listed(
         self, store: Store, advance: Advance
     ) -> None:
         before, after = record("alice"), record("alice", text="more")
@@ -1062,7 +1063,7 @@ class StoreContract:
         advance(30 * 60)
         assert store.counts() == Counts(0, 0, 0)
 
-    def test_no_login_passes_between_everyones_end_and_its_mark(
+    def test_a_login_beside_the_end_of_everyones_sessions_is_ended_or_refused(
         self, store: Store, advance: Advance
     ) -> None:
         """Either it is filed before, and ends with all others, or it is refused."""
@@ -1267,7 +1268,7 @@ class StoreContract:
         assert sids(store, "alice") == [new, names[4]]
         assert {ended(store.fetch(name)).why for name in names[:4]} == {EVICTED}
 
-    def test_what_was_evicted_is_known_until_its_deadline(
+    def test_why_an_evicted_session_ended_is_known_until_its_deadline(
         self, store: Store, advance: Advance, now: Now
     ) -> None:
         name = filed(store, data=record("alice", deadline=now() + DAY))
@@ -1279,7 +1280,7 @@ class StoreContract:
 
         assert store.fetch(name).outcome is Outcome.MISSING
 
-    def test_where_the_limit_refuses_a_login_changes_nothing(self, store: Store) -> None:
+    def test_a_login_that_the_limit_refuses_changes_nothing(self, store: Store) -> None:
         hers, before, new = {filed(store, "alice") for _ in range(2)}, record(), sid("alice")
         name = filed(store, data=before)
         limit = Limit(2, refuses=True)
@@ -1356,7 +1357,7 @@ class StoreContract:
         assert ended(store.fetch(expired)).why == base.IDLE
         assert store.fetch(over).tombstone == LOGGED_OUT
 
-    def test_nobodys_sessions_have_no_limit(self, store: Store) -> None:
+    def test_anonymous_sessions_have_no_limit(self, store: Store) -> None:
         names = [filed(store) for _ in range(3)]
 
         for refuses in (False, True):
@@ -1544,14 +1545,14 @@ class StoreContract:
         advance(24 * 3600)
         assert store.marked("everyone", "alice") == (None, None)
 
-    def test_a_mark_of_no_life_is_no_mark(self, store: Store) -> None:
+    def test_a_mark_with_a_life_of_zero_is_not_kept(self, store: Store) -> None:
         store.mark("everyone", life=0)
         store.end_user("alice", ended=BY_ADMIN, idle=IDLE, remember=0)
         store.end_everyone(ended=BY_ADMIN, idle=IDLE, remember=0)
 
         assert store.marked("everyone", "alice") == (None, None)
 
-    def test_of_the_ends_of_hers_and_of_everyones_the_later_counts(
+    def test_of_the_ends_of_a_user_s_and_of_everyone_s_sessions_the_later_counts(
         self, store: Store, advance: Advance, now: Now
     ) -> None:
         def ago(owner: str) -> int:
@@ -1585,7 +1586,6 @@ class StoreContract:
 
         assert (found.user, found.owner, found.secret) == ("ada", "alice", "r" * 43)
         assert (found.mark, found.sid, found.begun) == (MARK, name, None)
-        assert found.age == about(61 * SECOND)
         assert found.session is not None
         assert (found.session.sid, found.session.data) == (name, store.fetch(name).data)
         assert found.session.idle_left == about(29 * MINUTE + SECOND)
@@ -1596,7 +1596,7 @@ class StoreContract:
         assert store.forget(cookie) is None
 
     def test_a_remember_cookie_that_was_never_filed_is_nobodys(self, store: Store) -> None:
-        """So is each, for a store that has lost its data."""
+        """A store that has lost its data knows no remember cookie."""
         assert store.recall(sid("alice")) is None
         assert store.recall(filed(store, "alice")) is None
         assert store.forget(sid("alice")) is None
@@ -1627,7 +1627,9 @@ class StoreContract:
 
         assert store.recall(cookie) is None
 
-    def test_filed_again_it_has_another_life(self, store: Store, advance: Advance) -> None:
+    def test_a_remember_cookie_that_is_filed_again_gets_another_life(
+        self, store: Store, advance: Advance
+    ) -> None:
         name = filed(store, "alice", idle=3 * DAY)
         cookie = remembered(store, name)
         advance(23 * 3600)
@@ -1638,7 +1640,6 @@ class StoreContract:
         found = recalled(store, cookie)
 
         assert (found.secret, found.mark) == ("q" * 43, "")
-        assert found.age == about((23 * 3600 + 1) * SECOND)
 
     @pytest.mark.parametrize(
         "end",
@@ -1652,7 +1653,7 @@ class StoreContract:
             pytest.param(lambda store, _, cookie: store.forget(cookie), id="it alone"),
         ],
     )
-    def test_one_that_has_ended_is_not_filed_again(
+    def test_a_remember_cookie_that_has_ended_is_not_filed_again(
         self, store: Store, end: Callable[[Store, str, str], object]
     ) -> None:
         """Its session went on, and the next page of that asked for another life: with it the copy
@@ -1678,8 +1679,10 @@ class StoreContract:
         assert store.recall(other) is not None
         assert store.fetch(name).outcome is Outcome.FOUND
 
-    def test_all_of_a_users_end_with_all_of_their_sessions(self, store: Store) -> None:
-        """Also that of the session that stays: a copy of it may be about."""
+    def test_all_remember_cookies_of_a_user_end_with_all_of_their_sessions(
+        self, store: Store
+    ) -> None:
+        """Also the cookie of the session that stays: somebody may have a copy of it."""
         here, theirs = filed(store, "alice"), filed(store, "bob")
         hers = [remembered(store, here), remembered(store, here), remembered(store, here)]
         his = remembered(store, theirs)
@@ -1691,7 +1694,7 @@ class StoreContract:
         # In the same millisecond: what is filed after it, stands.
         assert store.recall(remembered(store, here)) is not None
 
-    def test_everyones_end_ends_all_remember_cookies(self, store: Store) -> None:
+    def test_the_end_of_everyones_sessions_ends_all_remember_cookies(self, store: Store) -> None:
         here, theirs = filed(store, "alice"), filed(store, "bob")
         cookies = [remembered(store, here), remembered(store, theirs)]
 
@@ -1701,10 +1704,10 @@ class StoreContract:
         assert store.recall(remembered(store, here)) is not None
         assert [store.recall(cookie) for cookie in cookies] == [None, None]
 
-    def test_an_end_holds_for_longer_than_any_remember_cookie_from_before_it(
+    def test_an_end_of_all_is_remembered_for_longer_than_any_remember_cookie_from_before_it(
         self, store: Store, advance: Advance
     ) -> None:
-        """A login may give one a longer life than the application's own."""
+        """A login may give a remember cookie a longer life than the setting does."""
         name, theirs = filed(store, "alice"), filed(store, "bob")
         hers, his = remembered(store, name, life=9 * DAY), remembered(store, theirs, life=9 * DAY)
         end_hers(store)
@@ -1714,7 +1717,7 @@ class StoreContract:
 
         assert (store.recall(hers), store.recall(his)) == (None, None)
 
-    def test_of_very_many_that_remember_one_user_the_first_to_expire_makes_room(
+    def test_of_very_many_remember_cookies_of_a_user_the_first_to_expire_makes_room(
         self, store: Store
     ) -> None:
         name = filed(store, "alice")
@@ -1752,7 +1755,9 @@ class StoreContract:
         assert store.fetch(late).outcome is Outcome.MISSING
         assert set(sids(store, "alice")) == {name, other}
 
-    def test_of_requests_at_once_one_begins_the_session(self, store: Store) -> None:
+    def test_of_requests_at_once_with_one_remember_cookie_one_begins_the_session(
+        self, store: Store
+    ) -> None:
         before = filed(store, "alice")
         cookie = remembered(store, before)
         start = Barrier(8)
@@ -1873,7 +1878,9 @@ class StoreContract:
         assert store.sweep() == 0
         assert sids(store, "alice") == [alive]
 
-    def test_expiry_is_told_of_by_ordinary_work_too(self, store: Store, advance: Advance) -> None:
+    def test_an_expiry_is_reported_by_ordinary_work_too(
+        self, store: Store, advance: Advance
+    ) -> None:
         told: Told = []
         store.on_expired = lambda name, why: told.append((name, why))
         gone = {filed(store, owner) for owner in ["alice", "bob", "", "", ""]}
@@ -1885,7 +1892,7 @@ class StoreContract:
         assert (len(told), set(told)) == (5, {(name, base.IDLE) for name in gone})
         assert store.sweep() == 0
 
-    def test_whoever_is_told_of_an_expiry_may_ask_the_store(
+    def test_the_listener_of_an_expiry_may_ask_the_store(
         self, store: Store, advance: Advance
     ) -> None:
         states: list[Outcome] = []

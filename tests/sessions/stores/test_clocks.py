@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def move(store: RedisStore, by: int) -> None:
-    """What is known of the server's clock is another time by so much."""
+    """Let this store believe that the server's clock differs by so much."""
     known, server = store._clocks, store._server(store._of("alice"))
     for bounds in (known._known, known._most):
         offset, at = bounds[server]
@@ -82,7 +82,7 @@ def logged_in(store: RedisStore, began: int) -> tuple[Outcome, int]:
 
 
 @END
-def test_a_login_that_begins_after_an_end_stands_at_the_first_try(
+def test_a_login_that_begins_after_an_end_of_all_succeeds_at_the_first_try(
     store: RedisStore, end: Callable[[Store], object]
 ) -> None:
     for _ in range(20):
@@ -92,7 +92,7 @@ def test_a_login_that_begins_after_an_end_stands_at_the_first_try(
 
 
 @END
-def test_a_login_that_began_before_an_end_is_refused(
+def test_a_login_that_began_before_an_end_of_all_is_refused(
     store: RedisStore, end: Callable[[Store], object]
 ) -> None:
     for _ in range(20):
@@ -103,7 +103,7 @@ def test_a_login_that_began_before_an_end_is_refused(
 
 
 @END
-def test_a_process_that_knows_nothing_of_the_server_s_clock_yet_asks(
+def test_a_process_that_does_not_know_the_server_s_clock_yet_asks_before_it_refuses_a_login(
     store: RedisStore, other: RedisStore, redis_url: str, end: Callable[[Store], object]
 ) -> None:
     began = other.present()
@@ -117,7 +117,7 @@ def test_a_process_that_knows_nothing_of_the_server_s_clock_yet_asks(
 
 
 @END
-def test_a_login_beside_an_end_of_another_host_long_ago_is_one_question(
+def test_a_login_long_after_another_host_ended_all_costs_one_question_more_at_most(
     store: RedisStore, other: RedisStore, end: Callable[[Store], object]
 ) -> None:
     filed(other)
@@ -134,10 +134,10 @@ def test_a_login_beside_an_end_of_another_host_long_ago_is_one_question(
 
 @END
 @pytest.mark.parametrize("by", [-HOUR, -20_000, HOUR], ids=["an hour back", "a little", "ahead"])
-def test_after_a_failover_to_another_clock_no_login_passes_an_end_unseen(
+def test_after_a_failover_to_another_clock_a_login_that_began_before_an_end_of_all_is_refused(
     store: RedisStore, other: RedisStore, end: Callable[[Store], object], by: int
 ) -> None:
-    """What was learnt of the server before would have the login begin after the end."""
+    """By the clock of the server before, the login began after the end."""
     filed(store)
     move(store, -by)
 
@@ -149,7 +149,7 @@ def test_after_a_failover_to_another_clock_no_login_passes_an_end_unseen(
 
 @END
 @pytest.mark.parametrize("by", [-HOUR, -20_000], ids=["an hour back", "a little"])
-def test_after_a_failover_to_another_clock_no_login_is_refused_for_an_end_before_it(
+def test_after_a_failover_to_another_clock_no_login_is_refused_for_an_end_from_before_it_began(
     store: RedisStore, other: RedisStore, end: Callable[[Store], object], by: int
 ) -> None:
     filed(store)
@@ -160,10 +160,10 @@ def test_after_a_failover_to_another_clock_no_login_is_refused_for_an_end_before
 
 
 @END
-def test_after_a_failover_to_a_clock_ahead_a_login_is_refused_for_an_end_before_it_once_at_most(
+def test_after_a_failover_to_a_clock_ahead_an_end_from_before_refuses_one_login_at_most(
     store: RedisStore, other: RedisStore, end: Callable[[Store], object]
 ) -> None:
-    """Whether the end was before the login began only the answer to that would have told."""
+    """Which was first, end or login, cannot be known before the new server has answered once."""
     filed(store)
     end(other)
     move(store, -HOUR)
@@ -173,13 +173,13 @@ def test_after_a_failover_to_a_clock_ahead_a_login_is_refused_for_an_end_before_
 
 
 @END
-def test_a_login_in_flight_over_an_end_does_not_outlive_it_where_the_host_was_suspended_meanwhile(
+def test_a_login_under_way_during_an_end_of_all_is_refused_though_its_host_was_suspended(
     store: RedisStore,
     other: RedisStore,
     monkeypatch: pytest.MonkeyPatch,
     end: Callable[[Store], object],
 ) -> None:
-    """Its monotonic clock stood still."""
+    """The host's monotonic clock stood still while it was suspended."""
     filed(store)
     began, present = store.present(), clocks.present
     end(other)
@@ -194,7 +194,7 @@ def test_a_login_in_flight_over_an_end_does_not_outlive_it_where_the_host_was_su
 
 @END
 @pytest.mark.parametrize("run", ["another", None], ids=["of a server that took over", "set"])
-def test_nor_where_the_server_s_clock_is_ahead_since_then(
+def test_a_login_under_way_during_an_end_of_all_is_refused_though_the_next_master_s_clock_is_ahead(
     store: RedisStore,
     other: RedisStore,
     client: redis.Redis,
@@ -217,7 +217,7 @@ def test_nor_where_the_server_s_clock_is_ahead_since_then(
 
 
 @END
-def test_a_clock_that_was_set_back_refuses_logins_for_no_longer_than_those_under_way(
+def test_a_clock_that_was_set_back_refuses_one_login_at_most(
     store: RedisStore, client: redis.Redis, end: Callable[[Store], object]
 ) -> None:
     end(store)
@@ -231,7 +231,9 @@ def test_a_clock_that_was_set_back_refuses_logins_for_no_longer_than_those_under
     assert logged_in(store, store.present())[0] is Outcome.DONE
 
 
-def test_what_is_worked_out_of_answers_is_never_late_and_early_by_their_way() -> None:
+def test_the_server_s_time_as_reckoned_here_is_never_ahead_and_behind_by_the_way_of_an_answer_at_most() -> (
+    None
+):
     """The ways there and back take any time, and the clocks run differently."""
     for seed in range(200):
         chance, known = Random(seed), ServerClocks()
@@ -253,7 +255,7 @@ def test_what_is_worked_out_of_answers_is_never_late_and_early_by_their_way() ->
                 assert late >= -best - 10**6 // 5_000 - 2
 
 
-def test_an_unknown_server_has_no_time() -> None:
+def test_the_time_of_an_unknown_server_is_zero() -> None:
     known = ServerClocks()
     known.learn("one", 10**15, 5, 7, end=True)
 

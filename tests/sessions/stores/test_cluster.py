@@ -28,7 +28,6 @@ from tests.sessions.stores.contract import (
     DAY,
     IDLE,
     TURNED,
-    StoreContract,
     after,
     ago,
     etag,
@@ -38,6 +37,7 @@ from tests.sessions.stores.contract import (
     sids,
     walk,
 )
+from tests.sessions.stores.restorable_contract import RestorableContract
 from tests.sessions.stores.test_redis import milliseconds, shift
 from tests.sessions.stores.test_sentinel import once_back
 from tests.sessions.stores.test_time import BUDGET, SLACK
@@ -80,9 +80,11 @@ def advance(masters: Sequence[redis.Redis], store: RedisStore) -> Advance:
     return passed
 
 
-class TestCluster(StoreContract):
-    def test_expiry_is_told_of_by_ordinary_work_too(self, store: Store, advance: Advance) -> None:
-        """By that in the same keyspace: each has indexes of its own."""
+class TestCluster(RestorableContract):
+    def test_an_expiry_is_reported_by_ordinary_work_too(
+        self, store: Store, advance: Advance
+    ) -> None:
+        """By work in the same keyspace, as each keyspace has its own indexes."""
         told_of: list[tuple[str, str]] = []
         store.on_expired = lambda name, why: told_of.append((name, why))
         gone = {filed(store, owner) for owner in ["alice", "alma", "alfred"]}
@@ -112,7 +114,7 @@ def on(cluster: ClusterOf, server: services.RedisServer) -> str:
 # -- Where sessions lie ----------------------------------------------------------------------
 
 
-def test_all_of_a_user_s_sessions_lie_in_one_house_and_everyone_in_256(
+def test_all_sessions_of_a_user_lie_in_one_keyspace_and_those_of_everyone_in_256(
     store: RedisStore, masters: Sequence[redis.Redis]
 ) -> None:
     owner = owner_of("ada")
@@ -129,8 +131,8 @@ def test_all_of_a_user_s_sessions_lie_in_one_house_and_everyone_in_256(
     assert all(each.dbsize() > 100 for each in masters)
 
 
-def test_a_session_that_does_not_lie_with_its_owner_s_is_refused(store: RedisStore) -> None:
-    """Whoever ended all of that user's would not find it."""
+def test_a_session_id_without_the_hash_tag_of_its_owner_is_refused(store: RedisStore) -> None:
+    """An end of all of that user's sessions would not find it."""
     elsewhere = "00" + sid()[2:]
     writes: list[Callable[[], object]] = [
         lambda: store.create(elsewhere, record("alice"), idle=IDLE),
@@ -143,13 +145,13 @@ def test_a_session_that_does_not_lie_with_its_owner_s_is_refused(store: RedisSto
     assert store.fetch(elsewhere).outcome is Outcome.MISSING
 
 
-def test_what_is_no_sid_is_nothing_that_could_be_found(store: RedisStore) -> None:
+def test_a_malformed_session_id_finds_nothing_and_raises_nothing(store: RedisStore) -> None:
     for name in ("", "x", "no such session", "{ff}:a", "zz" + sid()[2:]):
         assert store.fetch(name).outcome is Outcome.MISSING
         assert store.delete(name, ended=BY_ADMIN, idle=IDLE) is False
 
 
-def test_a_mark_that_names_a_session_lies_with_it() -> None:
+def test_a_mark_that_names_a_session_lies_in_the_keyspace_of_that_session() -> None:
     """Its moment and that of the end of all are compared: they must be of one clock."""
     name = sid()
     assert tag_of(f"now:{name}") == name[:2]
@@ -181,7 +183,7 @@ def test_a_login_leaves_no_moment_in_which_both_sessions_live(store: RedisStore)
     ]
 
 
-def test_all_sessions_that_end_between_the_two_steps_of_a_login_take_it_along(
+def test_a_login_is_refused_where_all_sessions_end_between_its_two_steps(
     store: RedisStore,
 ) -> None:
     ends: dict[str, Callable[[], object]] = {
@@ -213,7 +215,7 @@ def test_all_sessions_that_end_between_the_two_steps_of_a_login_take_it_along(
 # -- Everyone --------------------------------------------------------------------------------
 
 
-def test_a_page_from_anywhere_holds_what_a_list_of_all_does(
+def test_a_page_at_any_offset_holds_what_the_whole_list_has_there(
     store: RedisStore, masters: Sequence[redis.Redis], full: bool
 ) -> None:
     """Twelve keyspaces of each hundred are empty, others hold many of the same moment."""
@@ -273,7 +275,7 @@ def test_a_page_is_two_questions_wherever_it_is(store: RedisStore) -> None:
     assert asked == ["entries", "records"] * 30
 
 
-def test_the_end_of_everyone_s_is_no_success_while_a_master_is_away(
+def test_ending_everyone_s_sessions_raises_while_a_master_is_away(
     cluster: ClusterOf, store: RedisStore
 ) -> None:
     away = cluster.masters()[0]
@@ -297,8 +299,10 @@ def test_the_end_of_everyone_s_is_no_success_while_a_master_is_away(
     assert store.counts() == Counts(0, 0, 0)
 
 
-def test_no_login_passes_an_end_of_everyone_s_in_any_house(store: RedisStore) -> None:
-    """Some log in, in every keyspace, while all are ended: nobody is signed in afterwards."""
+def test_no_login_survives_the_end_of_everyone_s_sessions_in_any_keyspace(
+    store: RedisStore,
+) -> None:
+    """Users log in, in every keyspace, while all are ended: nobody is signed in afterwards."""
     filed_since: list[str] = []
     stop = threading.Event()
 
@@ -333,7 +337,7 @@ def test_no_login_passes_an_end_of_everyone_s_in_any_house(store: RedisStore) ->
 
 
 @pytest.mark.parametrize("how", ["killed", "frozen"])
-def test_a_master_that_is_lost_is_followed_by_its_replica(
+def test_after_the_loss_of_a_master_its_replica_is_found_and_reported_as_restarted(
     cluster: ClusterOf, store: RedisStore, how: str
 ) -> None:
     news: list[News] = []
@@ -363,7 +367,7 @@ def test_a_master_that_is_lost_is_followed_by_its_replica(
     assert not any(one.covers(elsewhere) for one in news if one.change is Change.RESTARTED)
 
 
-def test_who_comes_after_the_change_of_masters_notices_nothing(
+def test_the_first_request_after_a_failover_is_answered_by_the_new_master(
     cluster: ClusterOf, store: RedisStore
 ) -> None:
     """Connections and the map are of before; no question that was not sent is lost."""
@@ -377,7 +381,7 @@ def test_who_comes_after_the_change_of_masters_notices_nothing(
     assert [store.fetch(name).outcome for name in names] == [Outcome.FOUND] * 3
 
 
-def test_a_master_that_lost_its_data_is_told_of_for_its_tags_alone(
+def test_a_master_that_lost_its_data_is_reported_for_its_hash_tags_alone(
     cluster: ClusterOf, store: RedisStore
 ) -> None:
     news: list[News] = []
@@ -471,7 +475,7 @@ def test_a_moving_slot_stops_a_script_before_it_writes(
     assert store.fetch(name).tombstone == TURNED
 
 
-def test_who_asks_while_a_slot_moves_waits_a_moment_and_is_answered(
+def test_a_request_while_a_slot_moves_waits_a_moment_and_is_answered(
     cluster: ClusterOf, store: RedisStore
 ) -> None:
     owner = owner_of("ada")

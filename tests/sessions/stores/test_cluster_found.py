@@ -125,7 +125,7 @@ def test_a_look_whose_time_is_over_says_nothing_of_a_node(cluster: ClusterOf) ->
     store.close()
 
 
-def test_a_server_that_is_no_cluster_is_told_as_such(redis_url: str) -> None:
+def test_a_server_that_is_no_cluster_is_reported_as_one(redis_url: str) -> None:
     store = RedisStore.from_url(redis_url.replace("redis://", "redis+cluster://"))
     with pytest.raises(StoreUnavailable):
         store.ping()

@@ -1,4 +1,4 @@
-"""A failover right after an end of many sessions: the server that takes over knows nothing of it."""
+"""A failover right after an end of many sessions: the new master knows nothing of that end."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def host(redis_url: str, tmp_path: Path) -> Iterator[FallbackStore]:
 
 @pytest.fixture(params=["one piece", "all"])
 def put_away(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """How many of those that ended whoever ends them puts away, before the server goes."""
+    """How many of the ended records the process that ended them removes, before the server goes."""
     reply = RedisStore._reply
 
     def first_only(self: RedisStore, verb: str, *asked: Any) -> Any:
@@ -56,9 +56,7 @@ def put_away(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def fail_over(host: FallbackStore, client: redis.Redis, old: dict[bytes, bytes]) -> None:
-    """To a server with what the old one had then, and with what it has had only since then, but the
-    end.
-    """
+    """Go on with the data of then, and with what was filed since, but without the end."""
     for key in client.scan_iter("holdfast:session:*"):
         if any(part in key for part in (b":ended", b":ending", b":dead:", b":clock")):
             client.delete(key)
@@ -79,7 +77,7 @@ def old_data(host: FallbackStore, client: redis.Redis) -> dict[bytes, bytes]:
 
 
 @pytest.mark.usefixtures("put_away")
-def test_what_an_end_of_many_ended_stays_ended_and_who_signed_in_since_stays_signed_in(
+def test_after_a_failover_that_lost_an_end_of_many_they_stay_ended_and_later_logins_stay(
     host: FallbackStore, client: redis.Redis
 ) -> None:
     hers = [filed(host, ADA) for _ in range(150)]
@@ -98,7 +96,7 @@ def test_what_an_end_of_many_ended_stays_ended_and_who_signed_in_since_stays_sig
 
 
 @pytest.mark.usefixtures("put_away")
-def test_whoever_signs_in_on_a_server_whose_clock_is_behind_is_not_ended_by_the_end_before(
+def test_after_a_failover_to_a_clock_behind_an_end_from_before_ends_no_later_login(
     host: FallbackStore, client: redis.Redis
 ) -> None:
     hers = [filed(host, ADA) for _ in range(150)]
@@ -113,7 +111,7 @@ def test_whoever_signs_in_on_a_server_whose_clock_is_behind_is_not_ended_by_the_
 
 
 @pytest.mark.usefixtures("put_away")
-def test_an_end_that_a_store_was_told_late_is_known_to_the_server_after_it(
+def test_an_end_made_in_an_outage_is_sent_again_to_a_server_that_lost_it(
     host: FallbackStore, client: redis.Redis
 ) -> None:
     hers = [filed(host.primary, ADA) for _ in range(150)]

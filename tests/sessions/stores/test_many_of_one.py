@@ -90,7 +90,9 @@ def test_a_page_is_full_though_redis_let_many_expire(
     assert {one.sid for one in store.sessions_of("alice", limit=40)} == {*names[1::2]}
 
 
-def test_the_end_of_many_is_done_in_pieces(store: RedisStore, client: redis.Redis) -> None:
+def test_ending_many_sessions_of_a_user_is_done_in_pieces(
+    store: RedisStore, client: redis.Redis
+) -> None:
     for _ in range(MANY):
         filed(store, "alice")
     client.config_resetstat()
@@ -107,7 +109,7 @@ def cut_off(
     keep: str | None = None,
     remember: int = DAY,
 ) -> int:
-    """End all of alice's, and come no further than the first piece; how many were put away."""
+    """End all of alice's sessions, and stop after the first piece; how many records it removed."""
     reply = RedisStore._reply
 
     def first_only(self: RedisStore, verb: str, *asked: Any) -> Any:
@@ -121,7 +123,7 @@ def cut_off(
     return len(ended)
 
 
-def test_all_of_many_have_ended_before_they_are_put_away(
+def test_all_of_many_sessions_are_over_at_one_moment_though_their_records_go_in_pieces(
     store: RedisStore, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = record("alice")
@@ -145,7 +147,7 @@ def test_all_of_many_have_ended_before_they_are_put_away(
     touch(store, kept)
 
 
-def test_whoever_ends_many_is_told_of_each_though_others_met_some_before_they_were_put_away(
+def test_an_end_of_many_returns_each_sid_though_other_requests_met_some_before_their_records_went(
     store: RedisStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hers, told = [filed(store, "alice") for _ in range(150)], list[str]()
@@ -166,7 +168,7 @@ def test_whoever_ends_many_is_told_of_each_though_others_met_some_before_they_we
     assert told == []
 
 
-def test_within_a_limit_those_that_wait_to_be_put_away_take_no_place(
+def test_ended_sessions_whose_records_are_still_there_do_not_count_for_the_limit(
     store: RedisStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for _ in range(150):
@@ -179,7 +181,7 @@ def test_within_a_limit_those_that_wait_to_be_put_away_take_no_place(
     assert [one.sid for one in store.sessions_of("alice")] == [new]
 
 
-def test_an_end_of_many_that_was_cut_off_is_gone_on_with_by_whoever_writes(
+def test_an_end_of_many_that_was_cut_off_is_finished_by_later_writes(
     store: RedisStore, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hers = [filed(store, "alice") for _ in range(110)]
@@ -201,7 +203,7 @@ def test_an_end_of_many_that_was_cut_off_is_gone_on_with_by_whoever_writes(
 def test_an_end_is_remembered_for_as_long_as_a_session_that_it_ended_can_be_there(
     store: RedisStore, client: redis.Redis, monkeypatch: pytest.MonkeyPatch, broken: bool
 ) -> None:
-    """A second end of all, when a "remember me" was for a moment only, made the first forgotten."""
+    """With a short `REMEMBER_COOKIE_DURATION` a second end made Redis forget the first."""
     for _ in range(150):
         filed(store, "alice")
     cut_off(store, monkeypatch, remember=50)
@@ -215,7 +217,7 @@ def test_an_end_is_remembered_for_as_long_as_a_session_that_it_ended_can_be_ther
     assert client.pttl("holdfast:session:ended-at:alice") > IDLE - 10_000
 
 
-def test_everyone_s_end_is_remembered_for_as_long_too(
+def test_the_end_of_everyone_s_sessions_is_remembered_for_as_long_as_one_of_them_can_be_there(
     store: RedisStore, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(RedisStore, "_in_pieces", lambda *of, **more: 0)
@@ -226,7 +228,7 @@ def test_everyone_s_end_is_remembered_for_as_long_too(
     assert client.pttl("holdfast:session:ended-at:") > IDLE - 10_000
 
 
-def test_each_of_two_ends_tells_its_own_reason(
+def test_after_two_ends_each_session_has_the_reason_of_the_one_that_ended_it(
     store: RedisStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = [filed(store, "alice") for _ in range(150)]
@@ -246,7 +248,7 @@ def test_each_of_two_ends_tells_its_own_reason(
 def test_a_clock_that_is_set_otherwise_neither_revives_nor_ends_anything(
     store: RedisStore, client: redis.Redis, end: Callable[[Store], object], hours: int
 ) -> None:
-    """The master that takes over has another clock: its time here is that of before, moved."""
+    """The new master has another clock: here all times that are stored are moved instead."""
 
     def to_another_clock() -> None:
         for key in client.scan_iter():
@@ -305,7 +307,7 @@ def test_nothing_new_is_ended_where_the_last_moment_was_evicted_and_the_clock_is
     assert store.fetch(again).outcome is Outcome.ENDED
 
 
-def test_an_end_is_told_in_full_though_a_hundred_others_are_under_way(
+def test_an_end_of_many_returns_each_sid_though_a_hundred_others_are_under_way(
     store: RedisStore, client: redis.Redis
 ) -> None:
     now = int(client.get("holdfast:session:clock") or time.time() * 1_000_000)
@@ -321,10 +323,10 @@ def test_an_end_is_told_in_full_though_a_hundred_others_are_under_way(
     assert {store.fetch(name).tombstone for name in hers} == {BY_ADMIN}
 
 
-def test_no_end_is_told_as_an_expiry(
+def test_no_session_that_was_ended_is_reported_as_expired(
     store: RedisStore, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of those that an end has ended and that wait, some are used, and all are ended once more."""
+    """Of ended sessions whose records are still there some are used; then all are ended again."""
     told: list[str] = []
     store.on_expired = lambda sid, why: told.append(sid)
     hers = [filed(store, "alice") for _ in range(150)]
@@ -343,10 +345,10 @@ def test_no_end_is_told_as_an_expiry(
     assert not list(client.scan_iter("holdfast:session:dead:*"))
 
 
-def test_after_each_further_piece_redis_is_left_to_others_for_as_long(
+def test_between_two_pieces_redis_serves_others_for_as_long_as_a_piece_took(
     store: RedisStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One after the other they kept it busy: each request of everybody waited for a piece."""
+    """Without a pause between the pieces, each request of everybody waited for a piece."""
     rests: list[float] = []
     monkeypatch.setattr(time, "sleep", rests.append)
     for _ in range(MANY):

@@ -8,7 +8,8 @@ import pytest
 
 from flask_holdfast.sessions.stores.memory import MemoryStore
 from tests.sessions.stores.clock import Clock
-from tests.sessions.stores.contract import IDLE, StoreContract, filed, touch
+from tests.sessions.stores.contract import IDLE, filed, touch
+from tests.sessions.stores.restorable_contract import RestorableContract
 
 if TYPE_CHECKING:
     from tests.sessions.stores.contract import Advance, Now
@@ -34,7 +35,7 @@ def now(clock: Clock) -> Now:
     return clock.milliseconds
 
 
-class TestMemoryStore(StoreContract):
+class TestMemoryStore(RestorableContract):
     def test_two_stores_share_nothing(self, store: MemoryStore) -> None:
         filed(store)
 

@@ -1,4 +1,4 @@
-"""A Redis that came back between two requests is known for what it is before it answers."""
+"""A Redis that was restarted between two requests is recognized before it answers one."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def told() -> list[News]:
 
 @pytest.fixture
 def store(own_redis: services.RedisServer, told: list[News]) -> Iterator[RedisStore]:
-    """One connection: whoever is told has to ask on the very one that brought the news."""
+    """A store with one connection: the listener has to ask on the very one that brought the news."""
     store = RedisStore.from_url(own_redis.url, max_connections=1)
     store.on_server = told.append
     yield store
@@ -52,7 +52,7 @@ def restarted(server: services.RedisServer, *, with_data: bool) -> None:
     server.start()
 
 
-def test_the_first_server_that_is_met_is_told_of_once(
+def test_the_first_server_is_reported_once(
     store: RedisStore, own_redis: services.RedisServer, told: list[News]
 ) -> None:
     for _ in range(3):
@@ -69,7 +69,7 @@ def test_the_first_server_that_is_met_is_told_of_once(
     again.close()
 
 
-def test_a_restart_with_the_data_is_told_from_one_without(
+def test_a_restart_that_kept_the_data_and_one_that_lost_it_are_reported_as_two_things(
     store: RedisStore, own_redis: services.RedisServer, told: list[News]
 ) -> None:
     name = filed(store)
@@ -91,7 +91,7 @@ def test_a_restart_with_the_data_is_told_from_one_without(
     assert len({one.run for one in told}) == 3
 
 
-def test_data_that_another_process_has_met_before_are_other_data_all_the_same(
+def test_lost_data_are_reported_though_another_process_found_that_first(
     store: RedisStore, own_redis: services.RedisServer, told: list[News]
 ) -> None:
     store.ping()
@@ -106,7 +106,7 @@ def test_data_that_another_process_has_met_before_are_other_data_all_the_same(
     quicker.close()
 
 
-def test_an_answer_waits_until_whoever_was_told_has_done_what_it_must(
+def test_no_request_is_answered_by_a_restarted_server_before_the_listener_is_done(
     own_redis: services.RedisServer,
 ) -> None:
     """What was revoked before the crash must not be shown in the moment after it."""
@@ -139,7 +139,7 @@ def test_an_answer_waits_until_whoever_was_told_has_done_what_it_must(
     store.close()
 
 
-def test_whoever_is_told_gets_the_last_connection_though_others_wait_for_it(
+def test_the_listener_gets_the_last_connection_though_others_wait_for_it(
     own_redis: services.RedisServer,
 ) -> None:
     store = RedisStore.from_url(own_redis.url, max_connections=1, timeout=5)
@@ -166,7 +166,9 @@ def test_whoever_is_told_gets_the_last_connection_though_others_wait_for_it(
     store.close()
 
 
-def test_others_wait_for_that_no_longer_than_they_may(own_redis: services.RedisServer) -> None:
+def test_a_request_waits_for_the_listener_no_longer_than_its_budget(
+    own_redis: services.RedisServer,
+) -> None:
     store = RedisStore.from_url(own_redis.url, timeout=5)
     listening, go_on = threading.Event(), threading.Event()
 
@@ -187,7 +189,7 @@ def test_others_wait_for_that_no_longer_than_they_may(own_redis: services.RedisS
     store.close()
 
 
-def test_news_that_could_not_be_dealt_with_stay_news(
+def test_news_for_which_the_listener_raised_are_reported_again(
     store: RedisStore, own_redis: services.RedisServer, told: list[News]
 ) -> None:
     name = filed(store)
@@ -208,7 +210,7 @@ def test_news_that_could_not_be_dealt_with_stay_news(
     assert [one.change for one in told[3:]] == [Change.RESTARTED]
 
 
-def test_connections_from_before_are_not_used_after_the_news(
+def test_connections_to_the_server_before_are_not_used_after_the_news(
     own_redis: services.RedisServer, told: list[News]
 ) -> None:
     """A second server behind one address (a proxy, a failover): the first still answers."""
@@ -227,7 +229,7 @@ def test_connections_from_before_are_not_used_after_the_news(
         store.close()
 
 
-def test_a_server_too_full_for_a_marker_is_told_of_without_one(
+def test_a_server_too_full_for_a_marker_is_reported_without_one(
     store: RedisStore, own_redis: services.RedisServer, told: list[News]
 ) -> None:
     own_redis.options = ("--maxmemory", "1")
@@ -262,7 +264,7 @@ def test_a_server_that_does_not_say_who_it_is_is_known_by_its_marker(
     store.close()
 
 
-def test_who_is_there_costs_one_round_trip_of_a_new_connection_and_nothing_after(
+def test_recognizing_the_server_costs_each_new_connection_one_round_trip(
     store: RedisStore, own_redis: services.RedisServer
 ) -> None:
     store.ping()
@@ -273,7 +275,7 @@ def test_who_is_there_costs_one_round_trip_of_a_new_connection_and_nothing_after
         assert client.info("stats")["total_commands_processed"] - before == 11
 
 
-def test_threads_that_all_meet_a_new_server_tell_of_it_once(
+def test_threads_that_all_meet_a_new_server_report_it_once(
     own_redis: services.RedisServer, told: list[News]
 ) -> None:
     store = RedisStore.from_url(own_redis.url, timeout=5)

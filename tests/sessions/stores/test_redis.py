@@ -29,7 +29,6 @@ from tests.sessions.stores.contract import (
     PROOF,
     SECRET,
     TURNED,
-    StoreContract,
     etag,
     filed,
     record,
@@ -37,6 +36,7 @@ from tests.sessions.stores.contract import (
     sids,
     touch,
 )
+from tests.sessions.stores.restorable_contract import RestorableContract
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -48,14 +48,14 @@ HOUSE = "holdfast:session:"
 
 @pytest.fixture
 def client(redis_url: str) -> Iterator[redis.Redis]:
-    """The test's own look at Redis."""
+    """The test's own connection to Redis."""
     with redis.Redis.from_url(redis_url) as client:
         yield client
 
 
 @pytest.fixture
 def store(redis_url: str) -> Iterator[RedisStore]:
-    """It has more time than in earnest: others use the machine."""
+    """With a longer timeout than in production, as the machine may be busy."""
     store = RedisStore.from_url(redis_url, timeout=5)
     yield store
     store.close()
@@ -172,7 +172,7 @@ def sent_by(verb: Callable[[], object], client: redis.Redis) -> list[str]:
     raise AssertionError("the monitor ended")
 
 
-class TestRedisStore(StoreContract):
+class TestRedisStore(RestorableContract):
     # What a request costs
 
     def test_each_verb_is_one_command_and_a_list_two(
@@ -223,7 +223,7 @@ class TestRedisStore(StoreContract):
         ends = {f"holdfast:session:ended-at:{owner}" for owner in ("alice", "bob")}
         assert touched - named <= (set() if whose == "alice's" else ends)
 
-    def test_a_page_of_many_requests_is_one_slide(
+    def test_many_requests_within_a_second_slide_the_idle_time_once(
         self, redis_url: str, client: redis.Redis
     ) -> None:
         """A script costs Redis and the process twice as much as a plain command."""
@@ -261,7 +261,7 @@ class TestRedisStore(StoreContract):
         assert store.fetch(name).outcome is Outcome.FOUND
         store.close()
 
-    def test_what_was_slid_a_moment_ago_and_ended_since_is_not_shown(
+    def test_a_session_that_was_touched_a_moment_ago_and_ended_since_is_not_shown(
         self, store: RedisStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         revoked, with_all = filed(store, "alice"), filed(store, "bob")
@@ -315,7 +315,7 @@ class TestRedisStore(StoreContract):
 
     # What is kept where
 
-    def test_only_records_live_under_the_prefix_and_all_else_under_the_house(
+    def test_only_records_lie_under_the_prefix_and_all_other_keys_beside_it(
         self, store: RedisStore, client: redis.Redis
     ) -> None:
         for verb in everything(store, client).values():
@@ -424,10 +424,10 @@ class TestRedisStore(StoreContract):
         assert store.delete(name, ended=BY_ADMIN, idle=IDLE) is True
         assert store.fetch(name).tombstone == BY_ADMIN
 
-    def test_nobody_finds_what_is_still_to_be_put_away_when_everyones_ended(
+    def test_after_everyones_sessions_ended_none_is_found_though_its_record_is_still_there(
         self, store: RedisStore, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A million sessions take some seconds to put away; they are over before that."""
+        """Removing a million records takes seconds; the sessions are over before that."""
         data = record("alice")
         hers, other, his, nobodys = (
             filed(store, data=data),
@@ -453,7 +453,7 @@ class TestRedisStore(StoreContract):
         assert store.counts() == Counts(1, 0, 1)
         touch(store, other)
 
-    def test_an_end_of_everyones_that_was_cut_off_is_gone_on_with(
+    def test_an_end_of_everyones_sessions_that_was_cut_off_is_finished_by_the_next(
         self, store: RedisStore, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         for n in range(20):
@@ -473,7 +473,7 @@ class TestRedisStore(StoreContract):
         assert store.fetch(new).tombstone == TURNED
         assert store.counts() == Counts(0, 0, 0)
 
-    def test_why_a_session_expired_is_known_though_redis_only_let_it_go(
+    def test_why_a_session_expired_is_known_though_redis_itself_dropped_its_record(
         self, store: RedisStore, client: redis.Redis, advance: Advance
     ) -> None:
         idle = filed(store, "alice")
@@ -547,7 +547,7 @@ class TestRedisStore(StoreContract):
 
     # When Redis does not do it
 
-    def test_a_redis_that_is_down_is_told_quickly_and_found_again(
+    def test_a_redis_that_is_down_is_reported_quickly_and_found_again(
         self, own_redis: services.RedisServer
     ) -> None:
         store = RedisStore.from_url(own_redis.url)
@@ -566,7 +566,7 @@ class TestRedisStore(StoreContract):
         assert filed(store)
         store.close()
 
-    def test_a_redis_that_does_not_answer_is_told_quickly(
+    def test_a_redis_that_does_not_answer_is_reported_quickly(
         self, store: RedisStore, redis_url: str, client: redis.Redis
     ) -> None:
         name = filed(store)
@@ -633,7 +633,7 @@ class TestRedisStore(StoreContract):
 
         assert store.fetch(name).outcome is Outcome.FOUND
 
-    def test_a_wrong_password_is_told_without_the_password(
+    def test_the_error_for_a_wrong_password_does_not_quote_it(
         self, own_redis: services.RedisServer
     ) -> None:
         with own_redis.client() as client:

@@ -18,7 +18,8 @@ from flask_holdfast.sessions.stores.news import Change, News
 from flask_holdfast.sessions.stores.redis import errors
 from flask_holdfast.sessions.stores.redis.store import RedisStore
 from tests import links, services
-from tests.sessions.stores.contract import BY_ADMIN, DAY, IDLE, StoreContract, filed, record, sid
+from tests.sessions.stores.contract import BY_ADMIN, DAY, IDLE, filed, record, sid
+from tests.sessions.stores.restorable_contract import RestorableContract
 from tests.sessions.stores.test_redis import milliseconds, passed
 from tests.sessions.stores.test_time import BUDGET, SLACK
 from tests.topologies import SERVICE, Sentinels, told, until, until_copied
@@ -50,7 +51,7 @@ def advance(client: redis.Redis, store: RedisStore) -> Advance:
     return lambda seconds: passed(store, client, seconds)
 
 
-class TestSentinel(StoreContract):
+class TestSentinel(RestorableContract):
     pass
 
 
@@ -66,7 +67,7 @@ def once_back(store: RedisStore, name: str) -> Outcome:
 
 
 @pytest.mark.parametrize("how", ["killed", "frozen"])
-def test_another_master_is_found_and_told_of(
+def test_another_master_is_found_and_reported_as_restarted(
     sentinels: Sentinels, store: RedisStore, how: str
 ) -> None:
     news: list[News] = []
@@ -94,7 +95,7 @@ def test_another_master_is_found_and_told_of(
 def test_a_master_that_was_made_a_replica_is_left_at_once(
     sentinels: Sentinels, store: RedisStore
 ) -> None:
-    """It still answers: with what was true a moment ago."""
+    """It still answers, with data that may be old."""
     name = filed(store, "alice")
     sentinels.fail_over()
 
@@ -135,7 +136,9 @@ def test_sentinels_that_are_away_take_no_more_than_their_part_of_the_time(
     assert took.seconds < seconds / 3, "the one that answers is asked first now"
 
 
-def test_a_service_that_nobody_knows_is_told_as_such(sentinels: Sentinels) -> None:
+def test_a_service_that_no_sentinel_knows_is_reported_as_a_cluster_error(
+    sentinels: Sentinels,
+) -> None:
     store = RedisStore.from_url(sentinels.url.replace(f"/{SERVICE}/", "/another/"))
     with pytest.raises(StoreUnavailable) as caught:
         store.ping()
@@ -169,7 +172,9 @@ def test_a_client_that_sentinels_lead_is_followed_too(sentinels: Sentinels) -> N
         RedisStore(replica)
 
 
-def test_a_sentinel_s_own_user_and_the_server_s_are_told_apart(sentinels: Sentinels) -> None:
+def test_the_user_for_sentinels_and_the_user_for_the_server_may_differ(
+    sentinels: Sentinels,
+) -> None:
     told(sentinels.master(), "ACL", "SETUSER", "app", "on", ">of-the-app", "~*", "+@all")
     for each in sentinels.sentinels:
         told(each, "ACL", "SETUSER", "watch", "on", ">of-the-watch", "+@all")
@@ -192,7 +197,7 @@ def test_a_sentinel_s_own_user_and_the_server_s_are_told_apart(sentinels: Sentin
 # -- Replicas --------------------------------------------------------------------------------
 
 
-def test_an_end_waits_for_as_many_replicas_as_it_shall(sentinels: Sentinels) -> None:
+def test_an_end_waits_for_as_many_replicas_as_are_set(sentinels: Sentinels) -> None:
     store = RedisStore.from_url(sentinels.url, wait_replicas=2, timeout=2)
     missing: list[tuple[int, int]] = []
     store.on_unconfirmed = lambda wanted, reached: missing.append((wanted, reached))
@@ -211,7 +216,7 @@ def test_an_end_waits_for_as_many_replicas_as_it_shall(sentinels: Sentinels) -> 
 
 
 @pytest.mark.parametrize("verb", ["delete", "end_user", "end_everyone", "rotate", "mark"])
-def test_an_end_that_too_few_replicas_have_is_told_of_and_holds(
+def test_an_end_that_too_few_replicas_have_is_reported_and_holds(
     sentinels: Sentinels, verb: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = RedisStore.from_url(sentinels.url, wait_replicas=2, timeout=5)

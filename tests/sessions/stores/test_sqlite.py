@@ -417,7 +417,7 @@ def test_a_login_under_way_is_refused_however_the_clock_is_set(
     before: list[int],
     meanwhile: int,
 ) -> None:
-    """Its moments were an hour ahead from then on, so that no end of another process counted."""
+    """The moments of that process were an hour ahead, so no end of another process counted for it."""
     other = SQLiteStore(path, clock, steady=clock.steady)
     for seconds in before:
         clock.put(seconds)
@@ -460,7 +460,7 @@ def test_an_end_from_before_a_reboot_refuses_no_login(path: Path, clock: Clock) 
 
 
 def test_the_end_of_many_is_two_statements(store: SQLiteStore) -> None:
-    """Each was two, while the file was locked for everybody else."""
+    """It was two statements for each session, with the file locked for everybody else."""
     for _ in range(200):
         filed(store, "alice")
     statements: list[str] = []

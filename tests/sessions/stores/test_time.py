@@ -1,4 +1,4 @@
-"""Whatever Redis does, a request waits for its sessions no longer than it may, and is told why."""
+"""Whatever Redis does, a request waits no longer than its budget; the error says why."""
 
 from __future__ import annotations
 
@@ -423,7 +423,7 @@ def test_a_client_certificate_opens_what_asks_for_one(
     without.close()
 
 
-def test_a_certificate_that_nobody_trusts_is_told_as_such(
+def test_an_untrusted_certificate_is_reported_as_a_tls_error(
     tls_redis: services.RedisServer,
 ) -> None:
     store = RedisStore.from_url(f"rediss://localhost:{tls_redis.tls_port}/0")
@@ -434,7 +434,7 @@ def test_a_certificate_that_nobody_trusts_is_told_as_such(
 
 
 @pytest.mark.parametrize("file", ["ssl_ca_certs", "ssl_certfile"])
-def test_a_certificate_that_is_not_there_is_not_told_as_a_server_that_is_away(
+def test_a_missing_certificate_file_is_not_reported_as_a_server_that_is_away(
     tls_redis: services.RedisServer, tmp_path: Path, file: str
 ) -> None:
     missing = tmp_path / "missing.pem"

@@ -1,4 +1,4 @@
-"""What a server says is understood, whichever words its version has for it."""
+"""Errors of a server are understood in the words of each of its versions."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_a_replica_that_runs_redis_6_is_not_taken_for_a_master(
     assert kind_of(told) == kind
 
 
-def test_a_right_that_lacks_is_told_as_such_by_later_servers_too() -> None:
+def test_a_missing_acl_right_is_reported_as_one_by_later_servers_too() -> None:
     answer = ResponseError("ACL failure in script: User me has no permissions to run the 'set'")
 
     assert kind_of(answer) == errors.AUTH

@@ -97,7 +97,7 @@ def test_prefix_and_connections_reach_redis(redis_url: str) -> None:
         ("sqlite:///:memory:", "use memory://"),
     ],
 )
-def test_a_wrong_url_is_told_without_its_password(url: str, fix: str) -> None:
+def test_the_error_for_a_wrong_url_does_not_quote_its_password(url: str, fix: str) -> None:
     with pytest.raises(SettingError, match="SESSION_STORE_URL") as caught:
         opened(url)
 

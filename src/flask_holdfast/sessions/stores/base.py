@@ -1,4 +1,4 @@
-"""What a session store owes its callers.
+"""The contract of a session store: its steps, and what it decides itself (idle time, limit, ends).
 
 A store files records as bytes under their sid, lets them expire, and keeps an index of
 whose they are. It knows nothing of Flask, of cookies or of what the bytes mean, except
@@ -63,9 +63,15 @@ class Outcome(Enum):
 
 
 class EndedSids(list[str]):
-    """The sids that an end of all has ended, and the moment of that end as `Store.end_before` takes
-    it; 0 of a store that cannot lose it.
+    """The sids that an end of all of an owner's has ended, and the moment of that end as
+    `RestorableStore.end_before` takes it; 0 of a store that cannot lose it.
     """
+
+    moment = 0
+
+
+class EndedNumber(int):
+    """How many sessions an end of everyone's has ended, and the moment of that end in the same way."""
 
     moment = 0
 
@@ -163,15 +169,15 @@ class Listed(msgspec.Struct, frozen=True):
 class Remembered:
     """What a remember cookie may do: begin a session of `user`, whose index is `owner`.
 
-    `secret` is the hash of the cookie's, `mark` that of the client that it was given to. `age`
-    is how long ago (ms) it was filed.
+    `secret` is the hash of the cookie's, `mark` that of the client that it was given to. `filed`
+    is the moment (us, by the store's clock) at which it was.
     """
 
     user: str
     owner: str
     secret: str
     mark: str
-    age: int
+    filed: int
     #: The one session that belongs to the cookie: the one that it was given out with, or that it
     #: began last, under the sid with which that goes on.
     sid: str
@@ -331,13 +337,6 @@ class Store(ABC):
         Costs by the number of this owner's sessions.
         """
 
-    def end_before(
-        self, owner: str, moment: int, *, idle: int, remember: int, keep: str | None = None
-    ) -> None:
-        """End all of an owner's sessions but `keep` that were filed before the `moment` of an end
-        (`EndedSids`): a server that has taken over may have lost it. Most stores cannot lose one.
-        """
-
     @abstractmethod
     def end_everyone(
         self,
@@ -437,3 +436,40 @@ class Store(ABC):
 
     def close(self) -> None:
         """Let go of connections. The store opens new ones if it is used again."""
+
+
+class RestorableStore(Store):
+    """A store that failover can stand beside: its server may be away, or lose what it was told last.
+
+    It keeps with each record the moment at which the record was filed, in microseconds of its own
+    clock. So an end can be told late, or again, and ends nothing that began after it.
+    """
+
+    @abstractmethod
+    def restore(self, sid: str, data: bytes, *, idle: int, filed: int) -> Answer:
+        """File a record as `create` does, as one that was filed at that moment: the store has lost
+        it, or was away when it began. ENDED too where all of its owner's sessions, or everyone's,
+        were ended after that moment.
+        """
+
+    @abstractmethod
+    def end_before(
+        self,
+        owner: str,
+        moment: int,
+        *,
+        ended: Tombstone,
+        idle: int,
+        remember: int,
+        keep: str | None = None,
+        own: str = "",
+    ) -> None:
+        """End what was filed before that moment, as `end_user` does, or with "" as owner
+        `end_everyone`. Nothing happens where the store knows such an end of that moment, or later.
+        """
+
+    @abstractmethod
+    def moments_of(self, present: int, owner: str) -> tuple[int, int]:
+        """The store's clock when `present()` said that: the first and the last moment that it may
+        have been. With "" as owner, of all its servers. Asks the store where it has to.
+        """

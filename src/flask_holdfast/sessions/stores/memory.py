@@ -11,7 +11,7 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -23,20 +23,24 @@ from .base import (
     IDLE,
     MOST_REMEMBERED,
     OWN_KEPT,
+    REVOKED,
     Answer,
     Counts,
+    EndedNumber,
+    EndedSids,
     Limit,
     Listed,
     Outcome,
     Proof,
     Redeems,
     Remembered,
-    Store,
+    RestorableStore,
     Tombstone,
     life,
     remembered_until,
 )
 from .moments import Moments
+from .timed_dict import TimedDict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -49,63 +53,13 @@ _CLEANED_PER_STEP = 8
 #: Where the end of everyone's sessions is kept among those of each owner; no owner's name.
 _EVERYONE = "*"
 
-V = TypeVar("V")
-
-
-class _Timed(Generic[V]):
-    """A dict whose entries end. What has ended is not found, and is handed out by `due`."""
-
-    def __init__(self) -> None:
-        self._entries: dict[str, tuple[V, int]] = {}
-        # One place in the queue for each entry. A touch only moves the entry's end, which
-        # costs nothing here; an entry that comes up too early is queued again.
-        self._queue: list[tuple[int, str]] = []
-        self._queued: dict[str, int] = {}
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    def get(self, key: str, now: int) -> tuple[V, int] | None:
-        entry = self._entries.get(key)
-        return entry if entry is not None and entry[1] > now else None
-
-    def put(self, key: str, value: V, ends: int) -> None:
-        self._entries[key] = (value, ends)
-        if key not in self._queued or ends < self._queued[key]:
-            self._enqueue(key, ends)
-
-    def pop(self, key: str) -> tuple[V, int] | None:
-        return self._entries.pop(key, None)
-
-    def items(self, now: int) -> Iterator[tuple[str, V, int]]:
-        return ((key, value, ends) for key, (value, ends) in self._entries.items() if ends > now)
-
-    def due(self, now: int, limit: int | None) -> Iterator[tuple[str, V, int]]:
-        """Remove entries that have ended, at most `limit` looked at."""
-        while self._queue and self._queue[0][0] <= now and limit != 0:
-            limit = None if limit is None else limit - 1
-            when, key = heapq.heappop(self._queue)
-            if self._queued.get(key) != when:
-                continue  # queued again for an earlier moment, and gone since then
-            del self._queued[key]
-            entry = self._entries.get(key)
-            if entry is None:
-                continue
-            if entry[1] > now:
-                self._enqueue(key, entry[1])
-            else:
-                del self._entries[key]
-                yield key, *entry
-
-    def _enqueue(self, key: str, when: int) -> None:
-        self._queued[key] = when
-        heapq.heappush(self._queue, (when, key))
-
 
 @dataclass(frozen=True, slots=True)
 class _Row:
     data: bytes
     head: Head
+    #: The moment at which it was filed (us).
+    filed: int
 
 
 @dataclass(slots=True)
@@ -121,7 +75,7 @@ class _Cookie:
     begun: int | None = None
 
 
-class MemoryStore(Store):
+class MemoryStore(RestorableStore):
     """`clock` gives seconds since 1970. Threads may share the store."""
 
     name = "memory"
@@ -130,10 +84,10 @@ class MemoryStore(Store):
         self._clock = clock
         self._moments = Moments(clock)
         self._lock = threading.Lock()
-        self._tombstones: _Timed[Tombstone] = _Timed()
-        self._marks: _Timed[int] = _Timed()
-        self._ended: _Timed[int] = _Timed()
-        self._cookies: _Timed[_Cookie] = _Timed()
+        self._tombstones: TimedDict[Tombstone] = TimedDict()
+        self._marks: TimedDict[int] = TimedDict()
+        self._ended: TimedDict[int] = TimedDict()
+        self._cookies: TimedDict[_Cookie] = TimedDict()
         #: The ids of each owner's remember cookies, the earliest to expire first.
         self._remembered: dict[str, dict[str, int]] = {}
         self._expired: list[tuple[str, str]] = []
@@ -145,18 +99,26 @@ class MemoryStore(Store):
             self._hold_nothing()
 
     def _hold_nothing(self) -> None:
-        self._rows: _Timed[_Row] = _Timed()
+        self._rows: TimedDict[_Row] = TimedDict()
         self._owners: dict[str, set[str]] = {}
         self._anonymous = 0
 
     def create(self, sid: str, data: bytes, *, idle: int) -> Answer:
         with self._step() as now:
-            there = self._state(sid, now)
-            if there.outcome is Outcome.FOUND:
-                return Answer(Outcome.CONFLICT, there.data, there.idle_left)
-            if there.outcome is Outcome.ENDED:
-                return there
-            return self._file(sid, data, idle, now)
+            return self._taken(sid, now) or self._file(sid, data, idle, now)
+
+    def restore(self, sid: str, data: bytes, *, idle: int, filed: int) -> Answer:
+        with self._step() as now:
+            if taken := self._taken(sid, now):
+                return taken
+            record = head(data)
+            ended = self._ended_at(record.owner, now) or 0
+            if filed < ended:
+                over = Tombstone(REVOKED, ended // 1000)
+                self._bury(sid, over, remembered_until(record, idle, now))
+                return Answer(Outcome.ENDED, tombstone=over)
+            self._moments.pass_by(filed)
+            return self._file(sid, data, idle, now, filed)
 
     def fetch(self, sid: str, *, slide: Proof | None = None, idle: int = 0) -> Answer:
         with self._step() as now:
@@ -249,12 +211,13 @@ class MemoryStore(Store):
         own: str = "",
     ) -> Sequence[str]:
         with self._step() as now:
-            gone = [one.sid for one in self._of(owner, now) if one.sid != keep]
+            gone = EndedSids(one.sid for one in self._of(owner, now) if one.sid != keep)
             for sid in gone:
                 self._end(sid, ended, idle, now)
             for cookie in [*self._remembered.get(owner, ())]:
                 self._forget(cookie)
-            self._note_end(owner, now, remember, own)
+            gone.moment = self._note_end(owner, now, remember, own)
+            self._spare(keep, now)
             return gone
 
     def end_everyone(
@@ -270,9 +233,39 @@ class MemoryStore(Store):
             gone = [sid for sid, _, _ in self._rows.items(now) if sid != keep]
             for sid in gone:
                 self._end(sid, ended, idle, now)
-            self._cookies, self._remembered = _Timed(), {}
-            self._note_end(_EVERYONE, now, remember, own)
-            return len(gone)
+            self._cookies, self._remembered = TimedDict(), {}
+            number = EndedNumber(len(gone))
+            number.moment = self._note_end(_EVERYONE, now, remember, own)
+            self._spare(keep, now)
+            return number
+
+    def end_before(
+        self,
+        owner: str,
+        moment: int,
+        *,
+        ended: Tombstone,
+        idle: int,
+        remember: int,
+        keep: str | None = None,
+        own: str = "",
+    ) -> None:
+        with self._step(limit=None) as now:
+            known = self._ended.get(owner or _EVERYONE, now)
+            if known is not None and moment <= known[0]:
+                return
+            for sid, row, _ in [*self._rows.items(now)]:
+                if owner in ("", row.head.owner) and row.filed < moment and sid != keep:
+                    self._end(sid, ended, idle, now)
+            for remembered, cookie, _ in [*self._cookies.items(now)]:
+                if owner in ("", cookie.owner) and cookie.filed < moment:
+                    self._forget(remembered)
+            self._moments.pass_by(moment)
+            self._note_end(owner or _EVERYONE, now, remember, own, moment)
+            self._spare(keep, now)
+
+    def moments_of(self, present: int, owner: str) -> tuple[int, int]:  # noqa: ARG002  # one clock
+        return present, present
 
     def sessions_of(
         self, owner: str, *, cursor: Cursor | None = None, limit: int = 50
@@ -312,7 +305,8 @@ class MemoryStore(Store):
                 return False
             owner = found[0].head.owner
             self._forget(remember)
-            self._cookies.put(remember, _Cookie(user, owner, secret, mark, now, sid), now + life)
+            cookie = _Cookie(user, owner, secret, mark, self.present(), sid)
+            self._cookies.put(remember, cookie, now + life)
             ids = self._remembered.setdefault(owner, {})
             ids[remember] = now + life
             for first in sorted(ids, key=ids.__getitem__)[: max(0, len(ids) - MOST_REMEMBERED)]:
@@ -326,7 +320,7 @@ class MemoryStore(Store):
                 return None
             one = found[0]
             return Remembered(
-                *(one.user, one.owner, one.secret, one.mark, now - one.filed, one.sid),
+                *(one.user, one.owner, one.secret, one.mark, one.filed, one.sid),
                 begun=None if one.begun is None else now - one.begun,
                 session=next(iter(self._listed(one.sid, now)), None),
             )
@@ -393,10 +387,19 @@ class MemoryStore(Store):
             return self._state(sid, now)
         return None
 
-    def _file(self, sid: str, data: bytes, idle: int, now: int) -> Answer:
-        """Write a record and list it; without life what was there expires (ENDED, MISSING)."""
+    def _taken(self, sid: str, now: int) -> Answer | None:
+        """Why nothing can be filed under that sid."""
+        there = self._state(sid, now)
+        if there.outcome is Outcome.FOUND:
+            return Answer(Outcome.CONFLICT, there.data, there.idle_left)
+        return there if there.outcome is Outcome.ENDED else None
+
+    def _file(self, sid: str, data: bytes, idle: int, now: int, filed: int = 0) -> Answer:
+        """Write a record and list it; without life what was there expires (ENDED, MISSING). `filed`:
+        of one that is restored.
+        """
         had = self._remove(sid)
-        row = _Row(data, head(data))
+        row = _Row(data, head(data), filed or (had[0].filed if had else self.present()))
         lives = life(row.head, idle, now)
         if lives <= 0:
             if had is not None:
@@ -466,12 +469,20 @@ class MemoryStore(Store):
     def _bury(self, sid: str, ended: Tombstone, until: int) -> None:
         self._tombstones.put(sid, ended, until)
 
-    def _note_end(self, owner: str, now: int, remember: int, own: str) -> None:
-        """All of the owner's end at this moment; the request that knows it as `own` did it."""
-        moment = self.present()
+    def _note_end(self, owner: str, now: int, remember: int, own: str, moment: int = 0) -> int:
+        """All of the owner's end at that moment, or now; the request that knows it as `own` did it."""
+        moment = moment or self.present()
         self._ended.put(owner, moment, now + remember)
         if own:
             self._marks.put(own, moment, now + OWN_KEPT)
+        return moment
+
+    def _spare(self, keep: str | None, now: int) -> None:
+        """That session has not ended with the others: it counts as filed after them."""
+        found = self._live(keep, now) if keep is not None else None
+        if keep is not None and found is not None:
+            row = _Row(found[0].data, found[0].head, self.present())
+            self._rows.put(keep, row, found[1])
 
     def _ended_at(self, owner: str, now: int) -> int | None:
         """When all of the owner's sessions were ended last, alone or with everyone's."""

@@ -27,11 +27,19 @@ class Moments:
         self._lock = threading.Lock()
 
     def __call__(self) -> int:
-        if self._pid != os.getpid():  # forked, perhaps while another thread was at it
-            self._begin()
-        with self._lock:
+        with self._alone():
             self._last = max(int(self._clock() * 1_000_000), self._last + 1)
             return self._last
+
+    def pass_by(self, moment: int) -> None:
+        """Give later moments than that one from now on."""
+        with self._alone():
+            self._last = max(self._last, moment)
+
+    def _alone(self) -> threading.Lock:
+        if self._pid != os.getpid():  # forked, perhaps while another thread was at it
+            self._begin()
+        return self._lock
 
 
 @cache

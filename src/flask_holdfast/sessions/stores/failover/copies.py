@@ -1,4 +1,4 @@
-"""What the replica learns from each answer of the store while all is well.
+"""Which answers of a store that is there are copied for an outage, and how often.
 
 That costs a look into a dict, but where a session is new to this process, was changed, or was
 not confirmed for a quarter of the time for which its copy is believed.

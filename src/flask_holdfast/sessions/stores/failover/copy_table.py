@@ -201,9 +201,9 @@ class CopyTable(HostStore):
     def _bring(self, step: Step, note: Note, void: tuple[int, str]) -> int | None:
         """The same; None where the data was removed, and may be in another journal by now."""
         sid = note.sid
-        there = step.run("SELECT seen, data FROM copies WHERE sid = ?", (sid,)).fetchone()
+        there = step.run("SELECT seen, data, noted FROM copies WHERE sid = ?", (sid,)).fetchone()
         if note.kind is not Kind.COPY:
-            if there is not None and there[0] <= note.noted:
+            if there is not None and (there[0], there[2]) <= (note.noted, note.order):
                 self._drop(step, sid, ended=note.kind is Kind.ENDED)
             return 0
         if _is_void(note, void) or not step.now - self.max_age < note.seen <= step.now + AHEAD:
@@ -213,7 +213,8 @@ class CopyTable(HostStore):
             return None
         if there is not None and there[0] <= step.now + AHEAD:
             is_same = there[0] == note.seen and there[1] == data
-            if is_same or there[0] > note.seen:
+            # Of one millisecond may be several copies.
+            if is_same or (there[0], there[2]) > (note.seen, note.order):
                 return 0
         self.keep(
             sid,
@@ -222,6 +223,7 @@ class CopyTable(HostStore):
             asked=note.asked,
             was=note.was or None,
             seen=note.seen,
+            noted=note.order,
         )
         return len(data)
 
@@ -245,11 +247,12 @@ class CopyTable(HostStore):
         asked: int,
         was: str | None = None,
         seen: int | None = None,
+        noted: int | None = None,
         settled: bool = False,
     ) -> bool:
-        """Keep a copy, as `note` says, in the table. `seen`: since when it is known, where that was
-        worked out before. `settled`: it has just gone back to a server that is known to be the one
-        that is there.
+        """Keep a copy, as `note` says, in the table. `seen` and `noted`: since when it is known, and
+        the `order` of its note, where it is from a journal. `settled`: it has just gone back to a
+        server that is known to be the one that is there.
 
         False for what has ended here meanwhile, and for what is older than the copy that is
         there: answers may come in another order than they were given.
@@ -275,9 +278,12 @@ class CopyTable(HostStore):
                 (sid[:2], asked + settled),
             ).fetchone()
             step.run(
-                "INSERT OR REPLACE INTO copies (sid, owner, expires, seen, was, lost, data)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (sid, record.owner, seen + idle_left, seen, was or "", bool(lost), data),
+                "INSERT OR REPLACE INTO copies (sid, owner, expires, seen, noted, was, lost, data)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    *(sid, record.owner, seen + idle_left, seen, noted or time.monotonic_ns()),
+                    *(was or "", bool(lost), data),
+                ),
             )
             if (
                 lost

@@ -6,18 +6,13 @@ from __future__ import annotations
 
 import secrets
 from enum import Enum
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from ...ids import secret_hash
 from ...record import NO_DEADLINE, VERSION, Record, decode, encode, new_etag
-from ..base import EndedSids, Outcome, Tombstone
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ..base import Store
+from ..base import Outcome, RestorableStore, Tombstone
+from ..moments import boot
 
 #: How long (ms) the place of a session that is not there is taken, on the way to its tombstone.
 _MOMENT = 10_000
@@ -29,21 +24,19 @@ class Ended(Enum):
     """What a step ended."""
 
     SESSION = "session"
-    USER = "user"
-    BEFORE = "before"  # what that ended, by the moment of the store's answer
-    EVERYONE = "everyone"
+    ALL = "all"  # of an owner's sessions, or everyone's
     MARK = "mark"
     REMEMBERED = "remembered"  # a remember cookie
 
 
 class Ending(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One step that ended something; times are milliseconds, `at` since 1970 by this host.
+    """One step that ended something; times are milliseconds.
 
-    `name` is the sid, the owner, the name of the mark, or the id of the remember cookie.
+    `name` is the sid, the owner ("": everyone), the name of the mark, or the id of the remember
+    cookie.
     """
 
     what: Ended
-    at: int
     name: str = ""
     ended: Tombstone | None = None
     idle: int = 0
@@ -54,64 +47,51 @@ class Ending(msgspec.Struct, frozen=True, omit_defaults=True):
     own: str = ""
     #: The deadline of the session, where it is known.
     deadline: int = 0
-    #: The moment by the store's clock, as `Store.end_before` takes it.
+    #: The store's `present()` when all ended, and in which start of this host that was.
+    present: int = 0
+    boot: str = ""
+    #: The same moment by the store's clock, once that is known: `RestorableStore.end_before`.
     moment: int = 0
 
 
-def filed_before(ending: Ending, sids: Sequence[str]) -> list[Ending]:
-    """What a store that may lose its last writes has ended of an owner's with those `sids`: it may
-    have been more. Unlike the end itself it can be told again, and ends nothing that began since.
+def with_moment(ending: Ending, store: RestorableStore) -> Ending:
+    """The ending with its moment by the store's clock, or a little later. What ended in an earlier
+    start of this host counts as ending now. Asks the store where it has to.
     """
-    moment = sids.moment if isinstance(sids, EndedSids) else 0
-    if not moment:
-        return []
-    return [msgspec.structs.replace(ending, what=Ended.BEFORE, moment=moment)]
+    if ending.what is not Ended.ALL or ending.moment:
+        return ending
+    present = ending.present if ending.boot == boot() else store.present()
+    _, moment = store.moments_of(present, ending.name)
+    return msgspec.structs.replace(ending, moment=moment)
 
 
-def tell(ending: Ending, store: Store, now: int) -> Sequence[str]:
-    """End it in the store too; the sids of an owner that it ended there.
-
-    Telling the end of a session, of a remember cookie or a mark again is harmless. An owner's or
-    everyone's ends also what has begun since.
-    """
+def tell(ending: Ending, store: RestorableStore, now: int) -> None:
+    """End it in the store too. Telling it again is harmless. What ended all has its moment."""
     if ending.what is Ended.MARK:
         store.mark(ending.name, life=ending.life)
-        return ()
+        return
     if ending.what is Ended.REMEMBERED:
         store.forget(ending.name)
-        return ()
-    if ending.what is Ended.BEFORE:
-        how = {"idle": ending.idle, "remember": ending.life}
-        store.end_before(ending.name, ending.moment, **how, keep=ending.keep)
-        return ()
+        return
     assert ending.ended is not None
-    if ending.what is Ended.SESSION:
-        if ending.ended.to is None:
-            _forget_with(store, ending.name)
-        end_session(
-            store, ending.name, ending.ended, idle=ending.idle, deadline=ending.deadline, now=now
-        )
-        return ()
-    if ending.what is Ended.USER:
-        return store.end_user(
+    if ending.what is Ended.ALL:
+        store.end_before(
             ending.name,
+            ending.moment,
             ended=ending.ended,
             idle=ending.idle,
             remember=ending.life,
             keep=ending.keep,
             own=ending.own,
         )
-    store.end_everyone(
-        ended=ending.ended,
-        idle=ending.idle,
-        remember=ending.life,
-        keep=ending.keep,
-        own=ending.own,
-    )
-    return ()
+        return
+    if ending.ended.to is None:
+        _forget_with(store, ending.name)
+    how = {"idle": ending.idle, "deadline": ending.deadline, "now": now}
+    end_session(store, ending.name, ending.ended, **how)
 
 
-def _forget_with(store: Store, sid: str) -> None:
+def _forget_with(store: RestorableStore, sid: str) -> None:
     """End the remember cookie of a session that ends in the store only now. Whoever ended it while
     the store was away may not have known that it has one; where it goes on under another sid, so
     does its cookie.
@@ -123,7 +103,7 @@ def _forget_with(store: Store, sid: str) -> None:
 
 
 def end_session(
-    store: Store, sid: str, ended: Tombstone, *, idle: int, deadline: int, now: int
+    store: RestorableStore, sid: str, ended: Tombstone, *, idle: int, deadline: int, now: int
 ) -> None:
     """End a session; where the store has none, leave its tombstone all the same.
 

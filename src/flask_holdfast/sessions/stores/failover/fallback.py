@@ -108,9 +108,11 @@ class FallbackStore(ResilientStore):
             if not self._resync.tell_owed():
                 self.breaker.failed(TOLD)
                 return
+            # What has ended meanwhile is told while nothing else can end, so that this comes to an
+            # end, whatever people do.
             with self.replica.together():
                 # Another process of this host may have been first.
-                if self.replica.state() is Availability.DOWN and not self.replica.owed(1):
+                if self.replica.state() is Availability.DOWN and self._resync.tell_owed():
                     self.replica.become(Availability.RESYNCING)
         except StoreUnavailable as error:
             self.breaker.failed(error.kind)

@@ -216,7 +216,6 @@ class HostStore(SQLiteStore):
                 step.run("DELETE FROM tombstones WHERE why IN (?, ?)", (IDLE, ABSOLUTE))
                 step.run("DELETE FROM begun WHERE sid NOT IN (SELECT sid FROM sessions)")
                 step.run("DELETE FROM heirs WHERE sid NOT IN (SELECT sid FROM sessions)")
-                step.run("DELETE FROM told WHERE moment <= ?", (step.now - self.window,))
             step.run("UPDATE host SET state = ?", (int(state),))
             self._flag[0] = state
 

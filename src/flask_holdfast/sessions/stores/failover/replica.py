@@ -1,4 +1,4 @@
-"""What a host keeps for itself, for the time that the store is away.
+"""A host's sessions while the store is away: which copies are believed, what goes back to it.
 
 Copies of the sessions that it saw lately, and what ended; while the store is away, those of
 its sessions that are used or begin, each as in any SQLite store. Nothing here asks the store.
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ....exceptions import StoreUnavailable
-from ..base import REVOKED, Outcome, Tombstone
+from ..base import Outcome
 from .copy_table import COPIES, CopyTable, number
 from .endings import Ended, Ending
 from .host import Availability
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from .journal import Note
 
 _endings = msgspec.json.Decoder(Ending)
+
+#: Under which the moments are kept, by the store's clock, of ends of all that it was told by us.
+_TOLD = "told"
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,11 +184,16 @@ class Replica(CopyTable):
     # -- going back --------------------------------------------------------------------
 
     def pending(
-        self, *, sid: str | None = None, owner: str | None = None, limit: int | None = 50
+        self,
+        *,
+        sid: str | None = None,
+        owner: str | None = None,
+        limit: int | None = 50,
+        while_away: bool = False,
     ) -> Sequence[Pending]:
         """Sessions that have to go back to the store: this one, an owner's, or any; None: all.
 
-        Raises while it is away.
+        Raises while the store is away, unless the caller asks for them `while_away`.
         """
         limit = -1 if limit is None else limit  # which is SQLite's word for that
         which = "sid = :sid" if sid is not None else "owner = :owner" if owner else "1"
@@ -193,7 +201,7 @@ class Replica(CopyTable):
         with self._write(clean=limit) as step:
             # What begins now waits until the store is told what ends now; and a step that has found
             # nothing to give back would go on to ask the store for what is only here.
-            if self.state() is Availability.DOWN:
+            if self.state() is Availability.DOWN and not while_away:
                 raise StoreUnavailable("the store is away again, as others of this host found")
             self._take_lost(step, sid=sid, owner=owner, limit=limit)
             rows = step.run(
@@ -264,10 +272,10 @@ class Replica(CopyTable):
             for ending in endings:
                 self._forget(step, ending)
                 sid = ending.name if ending.what is Ended.SESSION else ""
-                if owed and ending.what is Ended.USER:
+                if owed and ending.what is Ended.ALL:
                     # Told once, the later one ends all that the earlier would have: who presses the
                     # button again and again owes no more than one. With another `keep` it may not.
-                    sid = f"user:{ending.name}:{ending.keep or ''}"
+                    sid = f"all:{ending.name}:{ending.keep or ''}"
                     step.run("DELETE FROM endings WHERE owed AND sid = ?", (sid,))
                 step.run(
                     "INSERT INTO endings (at, owed, sid, ending) VALUES (?, ?, ?, ?)",
@@ -284,14 +292,15 @@ class Replica(CopyTable):
             if not self._is_buried(step, ending.name):
                 step.run("DELETE FROM sessions WHERE sid = ?", (ending.name,))
                 step.bury(ending.name, ending.ended, step.now + max(self.window, ending.idle))
-        elif ending.what in (Ended.USER, Ended.EVERYONE):
+        elif ending.what is Ended.ALL:
             # One statement for both would look at every copy of the host.
-            if ending.what is Ended.EVERYONE:
+            if not ending.name:
                 kind, name = "everyone", ""
                 step.run("DELETE FROM copies WHERE sid IS NOT ?", (ending.keep,))
             else:
                 kind, name = "ended", ending.name
                 step.run("DELETE FROM copies WHERE owner = ? AND sid IS NOT ?", (name, ending.keep))
+            self._note_told(step, ending)
             self._spare(step, kind, name, ending.keep)
             step.note_end(kind, name, ending.life, ending.own)
             # However soon the application forgets it: copies from before are believed for longer.
@@ -302,26 +311,17 @@ class Replica(CopyTable):
         there = step.look(sid)
         return there is not None and there.outcome is Outcome.ENDED
 
-    def end_what_began(self, owner: str, *, before: int) -> None:
-        """The owner's sessions that began here before then (ms) were ended by another host."""
-        with self._write(clean=0) as step:
-            for (sid,) in step.run(
-                "SELECT sid FROM sessions JOIN begun USING (sid) WHERE owner = ? AND at <= ?",
-                (owner, before),
-            ).fetchall():
-                step.bury(sid, Tombstone(REVOKED, before), step.now + self.window)
-                step.run("DELETE FROM sessions WHERE sid = ?", (sid,))
-
-    def owners(self) -> Sequence[str]:
-        """Whose sessions began here."""
+    def told_end(self, owner: str) -> int:
+        """The moment, by the store's clock, of the last end of all of an owner's sessions, or of
+        everyone's, that the store was told by this host; 0 for none.
+        """
         with self._read() as step:
-            rows = step.run("SELECT DISTINCT owner FROM sessions JOIN begun USING (sid)").fetchall()
-        return [owner for (owner,) in rows]
+            return max(step.moment(_TOLD, owner) or 0, step.moment(_TOLD, "") or 0)
 
-    def ended_at(self, owner: str) -> int | None:
-        """When all of the owner's sessions, or everyone's, were ended from this host."""
-        with self._read() as step:
-            return step.ended_at(owner)
+    def _note_told(self, step: Step, ending: Ending) -> None:
+        known = step.moment(_TOLD, ending.name) or 0
+        if ending.moment > known:
+            step.note(_TOLD, ending.name, max(ending.life, self.window), ending.moment)
 
     def owed(self, limit: int = 50) -> Sequence[tuple[int, Ending]]:
         """The oldest endings that the store has to be told, by number."""
@@ -341,28 +341,15 @@ class Replica(CopyTable):
             ).fetchall()
         return [(number, _endings.decode(raw)) for number, raw in rows]
 
-    def told(self, number: int, run: str = "") -> None:
-        """The store knows this one now."""
+    def told(self, number: int, ending: Ending, run: str = "") -> None:
+        """The store knows this one now, as it is given here."""
         with self._write(clean=0) as step:
-            step.run("UPDATE endings SET owed = 0, run = ? WHERE number = ?", (run, number))
-
-    def note_told(self, owner: str, moment: int, *, within: int = 0) -> None:
-        """The store ends all of an owner's ("": everyone's) because of us at that moment of its
-        clock, or `within` so long after it (ms).
-        """
-        with self._write(clean=0) as step:
+            if ending.what is Ended.ALL:
+                self._note_told(step, ending)
             step.run(
-                "INSERT OR REPLACE INTO told VALUES (?, ?, ?)", (owner, moment, moment + within)
+                "UPDATE endings SET owed = 0, run = ?, ending = ? WHERE number = ?",
+                (run, msgspec.json.encode(ending), number),
             )
-
-    def is_ours(self, owner: str, moment: int) -> bool:
-        """Whether the store knows an end of that moment from us."""
-        with self._read() as step:
-            ours = step.run(
-                "SELECT 1 FROM told WHERE owner IN (?, '') AND ? BETWEEN moment AND latest",
-                (owner, moment),
-            )
-            return ours.fetchone() is not None
 
     def waiting(self) -> tuple[int, int]:
         """How many endings and how many sessions the store does not know of."""

@@ -1,10 +1,10 @@
 -- What a replica has beside the tables of the SQLite store, one statement after each blank line.
 
--- Sessions as the store had them when this host saw them last, at `seen`. `was`: the etag that
--- they had before. `lost`: the server that had it lost its data since then.
+-- Sessions as the store had them when this host saw them last, at `seen`. `noted`: when that was
+-- written down (ns, by the monotonic clock). `was`: the etag that they had before. `lost`: the server that had it lost its data since then.
 CREATE TABLE IF NOT EXISTS copies (
     sid TEXT PRIMARY KEY, owner TEXT NOT NULL, expires INTEGER NOT NULL, seen INTEGER NOT NULL,
-    was TEXT NOT NULL, lost INTEGER NOT NULL, data BLOB NOT NULL
+    noted INTEGER NOT NULL, was TEXT NOT NULL, lost INTEGER NOT NULL, data BLOB NOT NULL
 )
 
 CREATE INDEX IF NOT EXISTS copies_by_owner ON copies (owner)
@@ -43,12 +43,6 @@ CREATE INDEX IF NOT EXISTS endings_owed ON endings (number) WHERE owed
 CREATE INDEX IF NOT EXISTS endings_owed_by_name ON endings (sid) WHERE owed
 
 CREATE INDEX IF NOT EXISTS endings_by_age ON endings (at)
-
--- When the store ended all sessions of an owner ("": of everyone) because we told it, by its clock;
--- somewhere from `moment` until `latest`, where its answer was lost.
-CREATE TABLE IF NOT EXISTS told (
-    owner TEXT PRIMARY KEY, moment INTEGER NOT NULL, latest INTEGER NOT NULL
-) WITHOUT ROWID
 
 -- By tag: the marker of its data, the run that knows what has ended, and when it lost its data.
 CREATE TABLE IF NOT EXISTS servers (

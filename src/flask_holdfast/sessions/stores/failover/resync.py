@@ -21,13 +21,13 @@ from ....exceptions import StoreUnavailable, printable
 from ...merge import Changes, RawData, apply
 from ...record import Record, decode, encode, head, new_etag
 from .. import budget
-from ..base import ABSOLUTE, IDLE, REVOKED, Answer, Outcome, Proof, Tombstone
+from ..base import ABSOLUTE, IDLE, Answer, Outcome, Proof
 from . import endings
 from .endings import Ended, Ending
 from .journal import AHEAD
 
 if TYPE_CHECKING:
-    from ..base import Store
+    from ..base import RestorableStore
     from ..news import News
     from .replica import Pending, Replica
 
@@ -38,8 +38,6 @@ _RESERVE = 0.1
 #: Seconds that one request spends on other people's sessions.
 _HELP = 0.02
 _ATTEMPTS = 16
-#: Milliseconds within which a step was done whose answer was lost.
-_LOST = 1000
 
 #: What a session has become that the store does not know, or not any more.
 _GONE: tuple[bytes | None, int] = (None, 0)
@@ -48,7 +46,7 @@ _GONE: tuple[bytes | None, int] = (None, 0)
 class Resync:
     """Tells `store` what is in `replica`. Every method may raise `StoreUnavailable`."""
 
-    def __init__(self, store: Store, replica: Replica) -> None:
+    def __init__(self, store: RestorableStore, replica: Replica) -> None:
         self._store = store
         self._replica = replica
         self._me = secrets.token_hex(8)
@@ -70,8 +68,7 @@ class Resync:
             while owed := self._replica.owed():
                 for number, ending in owed:
                     self._go_on()
-                    self._tell_or_log(ending)
-                    self._replica.told(number)
+                    self._tell(number, ending)
         finally:
             self._replica.release(self._who())
         return True
@@ -100,12 +97,10 @@ class Resync:
                 for number, ending in recent:
                     self._go_on()
                     one = ending.what in (Ended.SESSION, Ended.REMEMBERED)
-                    # Of an owner's end the sessions were written down that were told of, and its
-                    # moment (`endings.filed_before`): by itself it would end what has begun since;
-                    # of remember cookies the moment is known here (`ResilientStore.recall`).
-                    if ending.what is not Ended.USER and (not one or covers(ending.name)):
-                        self._tell_or_log(ending)
-                    self._replica.told(number, run)
+                    if not one or covers(ending.name):
+                        self._tell(number, ending, run)
+                    else:
+                        self._replica.told(number, ending, run)
         finally:
             self._replica.release(self._who())
 
@@ -129,55 +124,28 @@ class Resync:
         if not self._replica.claim(self._who()):  # it was too slow, and another has taken over
             raise StoreUnavailable("another process tells the store what has ended")
 
-    def _tell(self, ending: Ending) -> None:
-        many = ending.what in (Ended.USER, Ended.EVERYONE)
-        if many:
-            self._end_what_others_ended(ending)
-        sids = endings.tell(ending, self._store, self._replica.now())
-        if many:
-            self.note_told(ending.name)
-        ended = [msgspec.structs.replace(ending, what=Ended.SESSION, name=sid) for sid in sids]
-        self._replica.end([*endings.filed_before(ending, sids), *ended], owed=False)
-
-    def _tell_or_log(self, ending: Ending) -> None:
+    def _tell(self, number: int, ending: Ending, run: str = "") -> None:
         """Tell it, unless the store has an error about its keys: that would keep everybody of this
-        host waiting for ever. The store's own log line names the keys. With an owner's, the
-        moment of the end is written before its sessions are looked at.
+        host waiting for ever. The store's own log line names the keys.
         """
         try:
-            self._tell(ending)
+            ending = endings.with_moment(ending, self._store)
+            if ending.keep is not None:
+                self._restore_first(ending.keep)
+            endings.tell(ending, self._store, self._replica.now())
         except StoreUnavailable as error:
             if error.outage:
                 raise
             logger.warning("an end could not be told to the store: %s", printable(ending.name))
+        self._replica.told(number, ending, run)
 
-    def note_told(self, owner: str) -> None:
-        """The store has just ended all sessions of an owner ("": of everyone) because of us."""
-        self._replica.note_told(owner, self._store.marked("", owner)[1] or 0)
-
-    def _end_what_others_ended(self, ending: Ending) -> None:
-        """What began here, and whose owner had all sessions ended by another host since then:
-        once the store is told of our end, the moment of theirs is not to be seen any more.
+    def _restore_first(self, sid: str) -> None:
+        """The session that is spared, if it began here: another host may have ended all of its
+        owner's since then, whose moment is not to be seen any more after this one.
         """
-        owners = self._replica.owners() if ending.what is Ended.EVERYONE else [ending.name]
-        for owner in owners:
-            ended = self._ended_ago(f"now:{owner}", owner)
-            if ended is not None:
-                self._replica.end_what_began(owner, before=self._replica.now() - ended)
-        # If the answer to what comes now is lost, what it did is ours all the same.
-        name = f"now:{ending.name}"
-        self._store.mark(name, life=60_000)
-        now = self._store.marked(name, ending.name)[0]
-        if now is not None:
-            self._replica.note_told(ending.name, now, within=_LOST)
-
-    def _ended_ago(self, name: str, owner: str) -> int | None:
-        """How long ago (ms, by the store's clock) others ended all of the owner's sessions."""
-        self._store.mark(name, life=60_000)
-        now, ended = self._store.marked(name, owner)
-        if ended is None or self._replica.is_ours(owner, ended):
-            return None
-        return 0 if now is None else max(0, now - ended)
+        for one in self._replica.pending(sid=sid, while_away=True):
+            if one.base is None and one.idle_left > 0:
+                self._restore(one)
 
     # -- sessions ----------------------------------------------------------------------
 
@@ -237,9 +205,9 @@ class Resync:
                 return _GONE
             if one.root and self._ended_by_others(one.root):
                 return _GONE
-            answer = self._store.create(one.sid, one.data, idle=one.idle_left)
+            answer = self._restore(one)
             if answer.outcome is Outcome.DONE:
-                return _GONE if self._ended_meanwhile(one) else (one.data, answer.idle_left)
+                return _GONE if self._ended_here(one) else (one.data, answer.idle_left)
             if answer.outcome is not Outcome.CONFLICT or not _is_same(answer, current, base):
                 return _GONE
         else:
@@ -279,21 +247,25 @@ class Resync:
         theirs, ours = self._store.fetch(root).tombstone, self._replica.fetch(root).tombstone
         return theirs is not None and theirs != ours
 
-    def _ended_meanwhile(self, one: Pending) -> bool:
-        """Whether it was ended since it was seen: here, or by another host with all of its
-        owner's, or everyone's. Asked after filing: whoever ends them later finds it there.
+    def _restore(self, one: Pending) -> Answer:
+        """File it as of the moment at which it was known to live: what other hosts ended since then
+        stays so. What this host ended does not live here.
+        """
+        owner, ago = head(one.data).owner, self._replica.now() - one.since
+        filed = 0  # where the clock was set back, which was first is not known
+        if ago >= -AHEAD:
+            filed, _ = self._store.moments_of(self._store.present() - max(0, ago) * 1000, owner)
+        filed = max(filed, self._replica.told_end(owner) + 1)
+        return self._store.restore(one.sid, one.data, idle=one.idle_left, filed=filed)
+
+    def _ended_here(self, one: Pending) -> bool:
+        """Whether another thread or process of this host has ended it since it was read. Asked
+        after filing: whoever ends it later finds it there.
         """
         here = self._replica.fetch(one.sid).tombstone
-        if here is not None and here.why not in (IDLE, ABSOLUTE):
-            self._store.delete(one.sid, ended=here, idle=one.idle_left)
-            return True
-        now = self._replica.now()
-        ended = self._ended_ago(f"now:{one.sid}", head(one.data).owner)
-        # Where the clock was set back, which was first is not known.
-        if ended is None or (ended > now - one.since >= -AHEAD):
+        if here is None or here.why in (IDLE, ABSOLUTE):
             return False
-        gone = Tombstone(REVOKED, now - ended)
-        self._store.delete(one.sid, ended=gone, idle=one.idle_left)
+        self._store.delete(one.sid, ended=here, idle=one.idle_left)
         return True
 
 

@@ -14,26 +14,31 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import msgspec
+
 from ....exceptions import StoreUnavailable
 from ...record import decode, head
 from ..base import (
     EVICTED,
-    OWN,
     UNAVAILABLE,
     Answer,
     Counts,
+    EndedNumber,
+    EndedSids,
     Limit,
     Listed,
     Outcome,
     Proof,
     Redeems,
     Remembered,
+    RestorableStore,
     Store,
     Tombstone,
 )
+from ..moments import boot
 from .breaker import Breaker
 from .copies import Copies
-from .endings import Ended, Ending, filed_before
+from .endings import Ended, Ending
 from .host import Availability
 from .resync import Resync
 
@@ -43,9 +48,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: How long (ms) an end may have been under way when it was noted.
-_ANSWERED = 1_000
-
 #: What is answered for a session of which nothing is known here.
 _AWAY = Answer(Outcome.ENDED, tombstone=Tombstone(UNAVAILABLE, 0))
 
@@ -53,7 +55,7 @@ _AWAY = Answer(Outcome.ENDED, tombstone=Tombstone(UNAVAILABLE, 0))
 class ResilientStore(Store):
     """`primary` behind `breaker`; what ended is remembered in `replica`."""
 
-    def __init__(self, primary: Store, replica: Replica, breaker: Breaker) -> None:
+    def __init__(self, primary: RestorableStore, replica: Replica, breaker: Breaker) -> None:
         self.primary = primary
         self.replica = replica
         self.breaker = breaker
@@ -239,8 +241,7 @@ class ResilientStore(Store):
         keep: str | None = None,
         own: str = "",
     ) -> Sequence[str]:
-        now = self.replica.now()
-        ending = Ending(Ended.USER, now, owner, ended, idle=idle, life=remember, keep=keep, own=own)
+        ending = self._ending_of_all(owner, ended, idle, remember, keep, own)
 
         def on(store: Store) -> Sequence[str]:
             return store.end_user(
@@ -257,16 +258,13 @@ class ResilientStore(Store):
         def ask() -> Sequence[str]:
             heard = self._resync.heard
             self._give_back_those_of(owner)
-            sids = on(self.primary)
-            before = filed_before(ending, sids)
-            self._note_told(owner)
+            sids = last = on(self.primary)
             if heard != self._resync.heard:
                 # Its server was found to have lost its data on the way: hers go back, and end.
                 self._give_back_those_of(owner)
-                more = on(self.primary)
-                sids, before = [*sids, *more], filed_before(ending, more)
-                self._note_told(owner)
-            ends = [ending, *before, *(_ending(sid, ended, idle, 0) for sid in sids)]
+                last = on(self.primary)
+                sids = [*sids, *last]
+            ends = [_answered(ending, last), *(_ending(sid, ended, idle, 0) for sid in sids)]
             self._copies.end(ends)
             self._end_what_stands_in(on)
             return sids
@@ -282,10 +280,7 @@ class ResilientStore(Store):
         keep: str | None = None,
         own: str = "",
     ) -> int:
-        now = self.replica.now()
-        ending = Ending(
-            Ended.EVERYONE, now, "", ended, idle=idle, life=remember, keep=keep, own=own
-        )
+        ending = self._ending_of_all("", ended, idle, remember, keep, own)
 
         def on(store: Store) -> int:
             return store.end_everyone(ended=ended, idle=idle, remember=remember, keep=keep, own=own)
@@ -298,17 +293,22 @@ class ResilientStore(Store):
 
         def ask() -> int:
             heard = self._resync.heard
-            number = self._end_what_waits(on) + on(self.primary)
-            self._note_told("")
+            number = self._end_what_waits(on) + (last := on(self.primary))
             if heard != self._resync.heard:
                 # Its server was found to have lost its data on the way: what goes back ends.
-                number += self._end_what_waits(on) + on(self.primary)
-                self._note_told("")
-            self._copies.end([ending])
+                number += self._end_what_waits(on) + (last := on(self.primary))
+            self._copies.end([_answered(ending, last)])
             self._end_what_stands_in(on)
             return number
 
         return self._many(ask, stand, ends=True, unsure=[ending])
+
+    def _ending_of_all(
+        self, owner: str, ended: Tombstone, idle: int, remember: int, keep: str | None, own: str
+    ) -> Ending:
+        """As it is noted where the store cannot be told now."""
+        ending = Ending(Ended.ALL, owner, ended, idle=idle, life=remember, keep=keep, own=own)
+        return msgspec.structs.replace(ending, present=self.primary.present(), boot=boot())
 
     def sessions_of(
         self, owner: str, *, cursor: Cursor | None = None, limit: int = 50
@@ -338,40 +338,24 @@ class ResilientStore(Store):
         return self._many(self.primary.counts, stand)
 
     def mark(self, name: str, *, life: int) -> None:
-        ending = Ending(Ended.MARK, self.replica.now(), name, life=life)
-        # What is marked for a moment only tells the time.
-        lasts = life > self.replica.window
+        ending = Ending(Ended.MARK, name, life=life)
 
         def stand() -> None:
-            if lasts:
-                self.replica.end([ending], owed=True)
+            self.replica.end([ending], owed=True)
 
         def ask() -> None:
             self.primary.mark(name, life=life)
-            if lasts:
-                self._copies.end([ending])
+            self._copies.end([ending])
 
         self._many(ask, stand, ends=True)
 
     def marked(self, name: str, owner: str) -> tuple[int | None, int | None]:
-        """Raises while the store is away: what it has marked cannot be guessed.
-
-        Where an owner's sessions were ended from this host, that counts even where a server
-        has lost its mark of it.
-        """
+        """Raises while the store is away: what it has marked cannot be guessed."""
 
         def away() -> tuple[int | None, int | None]:
             raise StoreUnavailable("what has ended cannot be asked for while the store is away")
 
-        def ask() -> tuple[int | None, int | None]:
-            marked, ended = self.primary.marked(name, owner)
-            # Asked by the store's own clock, and of this moment or this request's.
-            if name.startswith(("now:", OWN)):
-                return marked, ended
-            here = self.replica.ended_at(owner)
-            return marked, max(ended or 0, here or 0) or None
-
-        return self._many(ask, away)
+        return self._many(lambda: self.primary.marked(name, owner), away)
 
     # -- remember cookies --------------------------------------------------------------
 
@@ -399,18 +383,15 @@ class ResilientStore(Store):
 
         def ask() -> Remembered | None:
             found = self.primary.recall(remember)
-            ended = self.replica.ended_at(found.owner) if found is not None else None
-            if found is None or ended is None:
-                return found
-            # How long ago, so that it is no matter what the two clocks say. The end was noted when
-            # it was answered, and somebody may have signed in meanwhile.
-            return found if found.age < self.replica.now() - ended + _ANSWERED else None
+            if found is None or found.filed < self.replica.told_end(found.owner):
+                return None
+            return found
 
         return self._many(ask, away)
 
     def forget(self, remember: str) -> str | None:
         """None while the store is away, which is told of it when it is back."""
-        ending = Ending(Ended.REMEMBERED, self.replica.now(), remember)
+        ending = Ending(Ended.REMEMBERED, remember)
 
         def stand() -> None:
             self.replica.end([ending], owed=True)
@@ -495,11 +476,6 @@ class ResilientStore(Store):
         self.breaker.succeeded()
         return answer
 
-    def _note_told(self, owner: str) -> None:
-        """What goes back to the store later has not ended by our own word from now."""
-        if self.replica.state() is not Availability.UP:
-            self._resync.note_told(owner)
-
     def _end_what_waits(self, end: Callable[[Store], int]) -> int:
         """End what has to go back, before the store is told: what another thread is about to
         give back is there by then, or found to have ended.
@@ -534,4 +510,10 @@ def _is_no_login(before: bytes, after: bytes) -> bool:
 
 
 def _ending(sid: str, ended: Tombstone, idle: int, deadline: int) -> Ending:
-    return Ending(Ended.SESSION, ended.at, sid, ended, idle=idle, deadline=deadline)
+    return Ending(Ended.SESSION, sid, ended, idle=idle, deadline=deadline)
+
+
+def _answered(ending: Ending, ended: Sequence[str] | int) -> Ending:
+    """An end of all as the store did it."""
+    assert isinstance(ended, (EndedSids, EndedNumber))
+    return msgspec.structs.replace(ending, moment=ended.moment)

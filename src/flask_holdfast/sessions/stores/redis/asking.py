@@ -1,4 +1,4 @@
-"""How the Redis store asks: which keyspace has what, scripts, and errors as they are told.
+"""How the Redis store asks: the keyspace of each key, the scripts, and the errors that it raises.
 
 Each question is one script and one round trip. What goes over everyone is one script in each
 keyspace, all of them together.
@@ -17,7 +17,7 @@ from redis.exceptions import NoScriptError, RedisError
 from ....exceptions import SettingError, StoreUnavailable, printable
 from ...ids import placed
 from ...record import head
-from ..base import ABSOLUTE, IDLE, Answer, Store
+from ..base import ABSOLUTE, IDLE, Answer, RestorableStore
 from . import clocks, servers
 from .clocks import ServerClocks
 from .connections import waiting
@@ -38,9 +38,7 @@ if TYPE_CHECKING:
 #: Seconds that a question may take outside a request's budget, connecting included.
 TIMEOUT = 0.25
 #: What replicas are waited for, where they are: ends, and what only follows a login.
-_CONFIRMED = frozenset(
-    {"rotate", "leave", "delete", "end_user", "end_before", "end_everyone", "mark", "forget"}
-)
+_CONFIRMED = frozenset({"rotate", "leave", "delete", "end_user", "end_everyone", "mark", "forget"})
 #: Seconds of the time that is left which are not given to replicas: Redis may look no more
 #: than ten times a second whose time is over.
 _MARGIN = 0.11
@@ -58,7 +56,7 @@ def giving_way() -> Iterator[None]:
     time.sleep(time.monotonic() - began)
 
 
-class AskingStore(Store):
+class AskingStore(RestorableStore):
     """What a `RedisStore` asks with."""
 
     #: Told how many replicas were wanted for an end or a login, and how many had it in time.
@@ -193,6 +191,24 @@ class AskingStore(Store):
     def _learn(self, at: Keyspace, reply: Reply, sent: int, *, end: bool) -> None:
         if reply.said:
             self._clocks.learn(self._server(at), reply.said, sent, clocks.present(), end=end)
+
+    def moments_of(self, present: int, owner: str) -> tuple[int, int]:
+        ats = [self._of(owner)] if owner else self._one_of_each()
+        for at in ats:
+            if not self._clocks.knows(self._server(at)):
+                sent = clocks.present()
+                seconds, microseconds = self._ask(at, "TIME")
+                said = int(seconds) * 1_000_000 + int(microseconds)
+                self._clocks.learn(self._server(at), said, sent, clocks.present(), end=False)
+        servers = [self._server(at) for at in ats]
+        return (
+            min(self._clocks.at(server, present) for server in servers),
+            max(self._clocks.latest(server, present) for server in servers),
+        )
+
+    def _one_of_each(self) -> list[Keyspace]:
+        """A keyspace of each server."""
+        return [self._keyspaces[tags[0]] for tags in self._link.together(self._keyspaces)]
 
     def _server(self, at: Keyspace) -> str:
         """The name of the server that has those keys, as it was met last."""

@@ -81,6 +81,13 @@ class ServerClocks:
         before = (said for name, said, at in [*self._ends] if name == server and at <= moment)
         return max(0 if bound is None else moment + bound, *before, 0)
 
+    def latest(self, server: str, moment: int) -> int:
+        """Its time at that moment or a little later. `KeyError` for a server that is not known."""
+        return moment + self._most[server][0] + abs(moment - self._most[server][1]) // _DRIFT + 1
+
+    def knows(self, server: str) -> bool:
+        return server in self._known
+
     def _bound(self, server: str, moment: int) -> int | None:
         known = self._known.get(server)
         return None if known is None else _lowered(known[0], moment - known[1])

@@ -27,7 +27,7 @@ _SESSIONS = {
     "delete": 0,
     "remember": 1,
 }
-_OWNERS = {"end_user": 0, "end_before": 0, "entries": 0, "records": 0, "marked": 0}
+_OWNERS = {"end_user": 0, "entries": 0, "records": 0, "marked": 0}
 #: The member of a record's head before the one that the store adds; and the length of that.
 _MARK, _FILED = b',"b":"', 21
 _RECORDS = {"create": 1, "replace": 1, "rotate": 2}
@@ -118,10 +118,10 @@ def remembered(fields: Sequence[bytes] | None) -> Remembered | None:
     """The answer to "recall". What is none of ours is worth nothing."""
     if fields is None:
         return None
-    user, owner, secret, mark, age, sid, begun, data, idle_left = fields
+    user, owner, secret, mark, filed, sid, begun, data, idle_left = fields
     try:
         return Remembered(
-            *(user.decode("utf-8"), owner.decode(), secret.decode(), mark.decode(), int(age)),
+            *(user.decode("utf-8"), owner.decode(), secret.decode(), mark.decode(), int(filed)),
             sid=sid.decode(),
             begun=int(begun) if begun else None,
             session=Listed(sid.decode(), as_given(data)[0], int(idle_left)) if data else None,

@@ -190,6 +190,20 @@ local function remembered_of(owner)
   return meta .. "remembered:" .. owner
 end
 
+-- Whether such an end of all is known, of that moment or later. What cannot be read must not keep an
+-- end from happening.
+local function is_known_to_end(owner, past)
+  local text = redis.pcall("GET", ended_at(owner))
+  return type(text) == "string" and past <= (tonumber(string.sub(text, 1, 16)) or 0)
+end
+
+-- No moment as early as that one is given any more.
+local function pass_by(past)
+  if past > (tonumber(redis.pcall("GET", meta .. "clock")) or 0) then
+    redis.call("SET", meta .. "clock", number(past), "PX", WEEK)
+  end
+end
+
 local remembering = meta .. "remembering"
 
 -- By which a request knows the ends that it made itself: OWN_KEPT of base.py.
@@ -305,22 +319,26 @@ local function settle(owner)
   end
 end
 
--- List a record with the end of its life, unless the index is near enough to the truth.
-local function list(sid, record, life, idle)
-  local owner, ends, lag = record.owner, listed_end(record.deadline, life), math.floor(idle / 20)
+-- Enter a session in the indexes with the end of its life, which may lag by so much.
+local function enter(sid, owner, ends, lag)
   local everyone = owner == "" and anonymous or signed_in
-  local index = owner == "" and anonymous or of_user(owner)
-  if is_near(redis.call("ZSCORE", index, sid), ends, idle) then
-    return
-  end
   local outlived = ends + lag + MINUTE
   redis.call("ZADD", everyone, ends, sid)
   outlast(everyone, ends + lag + WEEK)
   if owner ~= "" then
-    redis.call("ZADD", index, ends, sid)
-    outlast(index, outlived)
+    redis.call("ZADD", of_user(owner), ends, sid)
+    outlast(of_user(owner), outlived)
     settle(owner)
     outlast(users, outlived)
+  end
+end
+
+-- The same with the life of a record, unless the index is near enough to the truth.
+local function list(sid, record, life, idle)
+  local index = record.owner == "" and anonymous or of_user(record.owner)
+  local ends = listed_end(record.deadline, life)
+  if not is_near(redis.call("ZSCORE", index, sid), ends, idle) then
+    enter(sid, record.owner, ends, math.floor(idle / 20))
   end
 end
 
@@ -433,7 +451,10 @@ local function put_away(one, limit, tells)
           expire(index, sid, tonumber(entries[i + 1]))
         end
       else
+        -- Filed after that moment, which is past: the end was told late.
         redis.call("ZREM", index, sid)
+        local left = redis.call("PTTL", prefix .. sid)
+        enter(sid, record.owner, tonumber(entries[i + 1]), math.floor(left / 20))
       end
     end
     if away[1] then
@@ -463,8 +484,10 @@ local function tidy_endings(limit)
 end
 
 -- End all of an owner's sessions ("": everyone's) but `keep`, by one moment: they are over for every
--- step from here on, and only have to be put away. How many, and the end that they wait for.
-local function end_all(owner, tombstone, idle, remember, keep, own)
+-- step from here on, and only have to be put away. How many, and the end that they wait for. `past`:
+-- the moment of an end that is told late, or again; what was filed since then is listed anew as the
+-- others are put away.
+local function end_all(owner, tombstone, idle, remember, keep, own, past)
   local kept, record = false, nil
   if keep ~= "" then
     kept, record = record_of(keep)
@@ -477,7 +500,11 @@ local function end_all(owner, tombstone, idle, remember, keep, own)
     above = math.max(above, text and tonumber(string.sub(text, 1, 16)) or 0)
   end
   redis.call("DEL", ended_at(owner))
-  local one = { moment = moment(nil, above), owner = owner, tombstone = tombstone, idle = idle }
+  if past then
+    pass_by(past)
+  end
+  local one = { owner = owner, tombstone = tombstone, idle = idle }
+  one.moment = past or moment(nil, above)
   local at = number(one.moment)
   if own ~= "" then
     redis.call("SET", meta .. "mark:" .. own, at, "PX", OWN_KEPT)
@@ -491,8 +518,8 @@ local function end_all(owner, tombstone, idle, remember, keep, own)
   end
   last_ends = {}
   -- The second moment is the clock's, for logins under way: they know no other.
-  local clocks = remember > 0 and number(exact) or "0"
-  if known > 0 then
+  local clocks = remember > 0 and number(math.min(exact, past or exact)) or "0"
+  if known > 0 or past then
     known = math.max(known, idle, OWN_KEPT)
     redis.call("SET", ended_at(owner), at .. " " .. clocks, "PX", number(known))
   end
@@ -633,6 +660,7 @@ local function recall(id)
     cookie.owner
     and redis.call("ZSCORE", remembered_of(cookie.owner), id)
     and redis.call("GET", remembering) == cookie.name
+    and (tonumber(cookie.filed) or 0) >= last_end(cookie.owner)
   then
     return cookie
   end
@@ -653,11 +681,20 @@ lapse(sid)
 if redis.call("EXISTS", tombstone_of(sid)) == 1 then
   return gone(sid)
 end
-local record = head(data)
+local record, filed = head(data), tonumber(ARGV[6])
 if life_of(record, idle) <= 0 then
   return answer("missing")
 end
-return file(sid, data, record, idle)
+if filed then
+  -- It is restored.
+  record.filed = filed
+  if is_over(record) then
+    fall(sid, record)
+    return gone(sid)
+  end
+  pass_by(filed)
+end
+return file(sid, data, record, idle, filed)
 
 ---- fetch
 local sid, secret, mark, idle = ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
@@ -820,53 +857,40 @@ return answer("done")
 
 ---- end_user
 local owner, tombstone, idle = ARGV[3], ARGV[4], tonumber(ARGV[5])
-local remember, keep = tonumber(ARGV[6]), ARGV[7]
+local remember, keep, past = tonumber(ARGV[6]), ARGV[7], tonumber(ARGV[9])
+if past and is_known_to_end(owner, past) then
+  return answer("done")
+end
 -- Of another type it holds no cookie: each is worth something only by its place in there.
 for _, id in ipairs(redis.pcall("ZRANGE", remembered_of(owner), 0, -1)) do
-  redis.call("DEL", remember_of(id))
+  local filed = past and tonumber(redis.call("HGET", remember_of(id), "filed"))
+  if not filed or filed < past then
+    forget(id, owner)
+  end
 end
-redis.call("DEL", remembered_of(owner))
+if not past then
+  redis.call("DEL", remembered_of(owner))
+end
 if owner == "" then
   return answer("done") -- nobody's are everyone's
 end
-local _, one = end_all(owner, tombstone, idle, remember, keep, ARGV[8])
+local _, one = end_all(owner, tombstone, idle, remember, keep, ARGV[8], past)
 local through = put_away(one, PIECE, true) < PIECE
 tidy_all(TIDIED)
 -- Its moment, in the place of the life that is left.
 return answer(through and "done" or "more", "", one.moment)
 
----- end_before
--- What an end has ended is over again, where a server has lost that end. That one gave no moment
--- later than the end, if its clock is behind.
-local owner, at, life, keep = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
-local kept, record = false, nil
-if keep ~= "" then
-  kept, record = record_of(keep)
-end
-local text = redis.call("GET", ended_at(owner))
-if at <= moment_in(text) then
+---- end_everyone
+local past = tonumber(ARGV[8])
+if not past then
+  redis.call("DEL", remembering)
+elseif is_known_to_end("", past) then
   return answer("done")
 end
-local known = math.max(life, redis.call("PTTL", ended_at(owner)), OWN_KEPT)
-redis.call("DEL", ended_at(owner))
-redis.call("SET", ended_at(owner), number(at) .. " " .. number(exact), "PX", number(known))
-if at > (tonumber(redis.pcall("GET", meta .. "clock")) or 0) then
-  redis.call("SET", meta .. "clock", number(at), "PX", WEEK)
-end
-if kept and record.owner == owner and record.filed < at then
-  local left = redis.call("PTTL", prefix .. keep)
-  redis.call("SET", prefix .. keep, with_filed(kept, moment()), "PX", number(left))
-end
-return answer("done")
-
----- end_everyone
-redis.call("DEL", remembering)
+local number_of, one =
+  end_all("", ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], ARGV[7], past)
 -- How many, in the place of the life that is left.
-return answer(
-  "done",
-  "",
-  (end_all("", ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], ARGV[7]))
-)
+return answer("done", number(one.moment), number_of)
 
 ---- put_away
 -- Go on with an owner's end, or with everyone's.
@@ -995,7 +1019,7 @@ if not name then
   redis.call("SET", remembering, name, "PX", number(life))
 end
 redis.call("HSET", key, "user", user, "owner", owner, "secret", secret, "mark", mark)
-redis.call("HSET", key, "filed", number(now), "sid", sid, "begun", "", "name", name)
+redis.call("HSET", key, "filed", number(moment(owner)), "sid", sid, "begun", "", "name", name)
 redis.call("PEXPIRE", key, number(life))
 redis.call("ZREMRANGEBYSCORE", index, "-inf", now)
 redis.call("ZADD", index, ends, id)
@@ -1019,7 +1043,7 @@ return {
   cookie.owner,
   cookie.secret,
   cookie.mark,
-  number(now - cookie.filed),
+  cookie.filed,
   cookie.sid,
   begun,
   data or "",

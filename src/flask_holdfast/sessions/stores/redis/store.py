@@ -32,6 +32,7 @@ from ..base import (
     OWN,
     Answer,
     Counts,
+    EndedNumber,
     EndedSids,
     Limit,
     Listed,
@@ -46,6 +47,7 @@ from .asking import AskingStore, giving_way
 from .clocks import Since
 from .hash_tags import Keyspace
 from .replies import (
+    Reply,
     as_given,
     entries,
     listed,
@@ -88,6 +90,9 @@ class RedisStore(AskingStore):
 
     def create(self, sid: str, data: bytes, *, idle: int) -> Answer:
         return self._answer("create", self._home(sid, data), sid, data, idle)
+
+    def restore(self, sid: str, data: bytes, *, idle: int, filed: int) -> Answer:
+        return self._answer("create", self._home(sid, data), sid, data, idle, filed)
 
     def fetch(self, sid: str, *, slide: Proof | None = None, idle: int = 0) -> Answer:
         at = self._only or self._at(sid)
@@ -195,11 +200,13 @@ class RedisStore(AskingStore):
         """One script ends them all, and puts the first away; others do that with the rest, some
         seconds long. What is left then goes with the writes that come, and with `sweep`.
         """
-        at, tombstone = self._of(owner), msgspec.json.encode(ended)
+        how = (msgspec.json.encode(ended), idle, remember, keep or "", own)
+        return self._end_user(owner, *how)
+
+    def _end_user(self, owner: str, *how: object) -> EndedSids:
+        at = self._of(owner)
         key = at.of_user(owner)
-        reply = self._reply(
-            *("end_user", at, key, owner, tombstone, idle, remember, keep or "", own)
-        )
+        reply = self._reply("end_user", at, key, owner, *how)
         gone, until = EndedSids(reply.ended), time.monotonic() + _PATIENCE
         gone.moment = reply.idle_left
         with suppress(StoreUnavailable):  # they have ended, whoever puts them away
@@ -210,11 +217,21 @@ class RedisStore(AskingStore):
         return gone
 
     def end_before(
-        self, owner: str, moment: int, *, idle: int, remember: int, keep: str | None = None
+        self,
+        owner: str,
+        moment: int,
+        *,
+        ended: Tombstone,
+        idle: int,
+        remember: int,
+        keep: str | None = None,
+        own: str = "",
     ) -> None:
-        at = self._of(owner)
-        how = owner, moment, max(idle, remember), keep or ""
-        self._reply("end_before", at, at.of_user(owner), *how)
+        how = (msgspec.json.encode(ended), idle, remember)
+        if owner:
+            self._end_user(owner, *how, keep or "", own, moment)
+        else:
+            self._end_everyone(keep or "", *how, own=(own, moment))
 
     def sessions_of(
         self, owner: str, *, cursor: Cursor | None = None, limit: int = 50
@@ -272,20 +289,21 @@ class RedisStore(AskingStore):
         In a Cluster that is one script for each keyspace. Where one of them does not answer, the
         others' sessions have ended, and `StoreUnavailable` says that not all have.
         """
-        kept = self._at(keep) if keep else None
         how = (msgspec.json.encode(ended), idle, remember)
+        return self._end_everyone(keep or "", *how, own=(own,))
+
+    def _end_everyone(self, keep: str, *how: object, own: tuple[object, ...]) -> EndedNumber:
+        kept = self._at(keep) if keep else None
         keys = {tag: (at.ended_at(""),) for tag, at in self._keyspaces.items()}
-        ask = {
-            tag: (*how, (keep or "") if at is kept else "", own)
-            for tag, at in self._keyspaces.items()
-        }
-        sent, number = clocks.present(), 0
+        ask = {tag: (*how, keep if at is kept else "", *own) for tag, at in self._keyspaces.items()}
+        sent, replies = clocks.present(), list[Reply]()
         for tag, text in self._everywhere("end_everyone", keys, ask).items():
-            reply = self._read(text)
-            number += reply.idle_left
+            replies.append(reply := self._read(text))
             self._learn(self._keyspaces[tag], reply, sent, end=True)
         with suppress(StoreUnavailable):  # they have ended, whoever puts them away
             self._in_pieces("put_away", "", for_at_most=_PATIENCE)
+        number = EndedNumber(sum(reply.idle_left for reply in replies))
+        number.moment = max(int(reply.body or 0) for reply in replies)
         return number
 
     def page(self, *, cursor: Cursor | None = None, limit: int = 50) -> Sequence[Listed]:

@@ -227,17 +227,17 @@ class Step:
 
     def recall(self, remember: str) -> Remembered | None:
         row = self.run(
-            "SELECT user, owner, secret, mark, ? - filed, sid, ? - begun FROM remembered"
+            "SELECT user, owner, secret, mark, filed * 1000, sid, ? - begun FROM remembered"
             " WHERE id = ? AND expires > ?",
-            (self.now, self.now, remember, self.now),
+            (self.now, remember, self.now),
         ).fetchone()
         if row is None:
             return None
         there = self.look(row[5])
         lives = there is not None and there.outcome is Outcome.FOUND
         session = Listed(row[5], there.data, there.idle_left) if there and lives else None
-        user, owner, secret, mark, age, sid, begun = row
-        return Remembered(user, owner, secret, mark, age, sid, begun, session)
+        user, owner, secret, mark, filed, sid, begun = row
+        return Remembered(user, owner, secret, mark, filed, sid, begun, session)
 
     def redeem(self, redeems: Redeems, sid: str) -> None:
         """The remember cookie's session is `sid` from now on."""
