@@ -19,6 +19,7 @@ from typing import Any, cast
 
 import redis
 
+from flask_holdfast.sessions.cursor import Cursor
 from tests.services import LOOPBACK, redis_process
 
 from .contenders import Place
@@ -175,6 +176,8 @@ class _City:
         self._new_pairs = itertools.filterfalse(is_anonymous, itertools.count(size // 2))
         self._new_people = itertools.count()
         self._random = random.Random(size)
+        self._check()
+        middle = self._middle()
         self.operations: Mapping[str, Operation] = {
             "login": self._login,
             "read": lambda: self._reads(first=False),
@@ -182,10 +185,9 @@ class _City:
             "revoke": self._revoke,
             "end user": self._end_user,
             "stats": self._stats,
-            "page": lambda: self._page(0),
-            "middle": lambda: self._page(size // 2),
+            "page": self._page,
+            "middle": lambda: self._page(middle),
         }
-        self._check()
 
     def _check(self) -> None:
         stats = self._manager.get_session_stats()
@@ -236,10 +238,18 @@ class _City:
     def _stats(self) -> Iterator[Callable[[], Any]]:
         yield self._manager.get_session_stats
 
-    def _page(self, offset: int) -> Iterator[Callable[[], Any]]:
+    def _page(self, cursor: str | None = None) -> Iterator[Callable[[], Any]]:
         yield lambda: self._expect(
-            len(self._manager.get_active_sessions(limit=PAGE, offset=offset)), PAGE
+            len(self._manager.get_active_sessions(limit=PAGE, cursor=cursor)), PAGE
         )
+
+    def _middle(self) -> str:
+        """A place in the list with about half of all before it: they end evenly over some minutes."""
+        nobodys = sid_of(-1, 0)
+        places = Cursor(1, nobodys, newer=True).dumps(), None
+        edges = [self._manager.get_active_sessions(limit=1, cursor=place) for place in places]
+        ends = [info.expires_at.timestamp() for page in edges for info in page.values()]
+        return Cursor(1000 * statistics.mean(ends), nobodys).dumps()
 
     def _expect(self, found: int, wanted: int) -> None:
         if found != wanted:

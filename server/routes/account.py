@@ -13,7 +13,7 @@ from server.forms import TokenForm
 from server.login import login_required, me
 from server.middleware import wants_json
 from server.models import MAX_ID, add_token, revoke_token, tokens_of
-from server.routes.paging import page_number, page_of
+from server.routes.paging import page_of
 from server.session_manager import current_sid, session_manager
 
 if TYPE_CHECKING:
@@ -28,8 +28,7 @@ blueprint = Blueprint("account", __name__, url_prefix="/account")
 @blueprint.get("/sessions")
 @login_required
 def sessions() -> ResponseReturnValue:
-    page = page_of(page_number(), user_id=me().get_id())
-    return render_template("account/sessions.html", page=page)
+    return render_template("account/sessions.html", page=page_of(me().get_id()))
 
 
 @blueprint.post("/sessions/<uuid:sid>/end")

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 
+from flask_holdfast import SessionPage
 from server.ended import administrator
 from server.login import admin_required, me
 from server.models import MAX_ID, find_user, usernames
-from server.routes.paging import Page, page_number, page_of
+from server.routes.paging import cursor, page_of
 from server.session_manager import current_sid, session_manager
 
 if TYPE_CHECKING:
@@ -27,20 +28,20 @@ blueprint = Blueprint("admin", __name__, url_prefix="/admin")
 def sessions() -> ResponseReturnValue:
     wanted = wanted_user()
     user = find_user(wanted) if wanted else None
-    stats = session_manager().get_session_stats()
     if user is not None:
-        page = page_of(page_number(), user_id=user.get_id())
+        page = page_of(user.get_id())
     elif wanted:
-        page = Page(1, [], has_next=False)
+        page = SessionPage()
     else:
-        page = page_of(page_number(), total=stats["total_sessions"])
+        page = page_of()
     return render_template(
         "admin/sessions.html",
         page=page,
+        here=cursor(),
         wanted=wanted,
         user=user,
-        names=usernames({info.user_id for info in page.sessions if info.user_id}),
-        stats=stats,
+        names=usernames({info.user_id for info in page.values() if info.user_id}),
+        stats=session_manager().get_session_stats(),
         condition=session_manager().store.condition(),
     )
 
@@ -52,9 +53,7 @@ def end_session(sid: UUID) -> ResponseReturnValue:
     ended = session_manager().revoke_session(str(sid), by=administrator(me()))
     log.info("administrator %s ended session %s", me().id, sid)
     flash("That session has ended." if ended else "That session had ended already.")
-    number = page_number()
-    page = number if number > 1 else None
-    return redirect(url_for("admin.sessions", user=wanted_user() or None, page=page), 303)
+    return redirect(url_for("admin.sessions", cursor=cursor(), user=wanted_user() or None), 303)
 
 
 @blueprint.post(f"/users/<int(max={MAX_ID}):user_id>/end-sessions")

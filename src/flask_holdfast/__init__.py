@@ -14,7 +14,7 @@ from .exceptions import (
 )
 from .extension import Holdfast, require_durable_session, session_passive
 from .sessions.interface import SessionInterface
-from .sessions.manager import SessionInfo, SessionManager
+from .sessions.manager import SessionInfo, SessionManager, SessionPage
 from .sessions.session import Session
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "SessionInterface",
     "SessionLimitReached",
     "SessionManager",
+    "SessionPage",
     "SessionTooLarge",
     "SessionValueError",
     "SettingError",

@@ -43,9 +43,13 @@ def _say_if_owed(manager: SessionManager) -> None:
 @click.option(
     "--limit", type=click.IntRange(min=1), default=50, show_default=True, help="How many at most."
 )
-def list_sessions(user_id: str | None, limit: int) -> None:
+@click.option("--cursor", help="Go on from there, as the page before says.")
+def list_sessions(user_id: str | None, limit: int, cursor: str | None) -> None:
     """Live sessions, the most recently used first."""
-    found = _manager().get_active_sessions(user_id, limit=limit)
+    try:
+        found = _manager().get_active_sessions(user_id, limit=limit, cursor=cursor)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--cursor") from None
     for info in found.values():
         who = printable(info.user_id or "(anonymous)", 30)
         when = info.last_activity.strftime("%Y-%m-%d %H:%M:%SZ")
@@ -55,6 +59,8 @@ def list_sessions(user_id: str | None, limit: int) -> None:
         )
     if not found:
         click.echo("No sessions.")
+    if found.next:
+        click.echo(f"There are more: --cursor {found.next}", err=True)
 
 
 @sessions.command("stats")

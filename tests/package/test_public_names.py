@@ -27,6 +27,7 @@ PUBLIC = {
     "SessionInterface",
     "SessionLimitReached",
     "SessionManager",
+    "SessionPage",
     "SessionTooLarge",
     "SessionValueError",
     "SettingError",

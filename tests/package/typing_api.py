@@ -21,6 +21,7 @@ from flask_holdfast import (
     SessionInterface,
     SessionLimitReached,
     SessionManager,
+    SessionPage,
     SessionTooLarge,
     SettingError,
     StoreUnavailable,
@@ -54,8 +55,12 @@ def manage(sessions: SessionManager, sid: str) -> None:
     assert_type(sessions.delete_session(sid), bool)
     assert_type(sessions.delete_user_sessions("42"), int)
     assert_type(sessions.delete_user_sessions("42", keep=sid), int)
-    assert_type(sessions.get_active_sessions(), dict[str, SessionInfo])
-    assert_type(sessions.get_active_sessions(user_id="42"), dict[str, SessionInfo])
+    listed: dict[str, SessionInfo] = sessions.get_active_sessions()
+    assert_type(listed[sid], SessionInfo)
+    page = sessions.get_active_sessions(user_id="42", limit=10)
+    assert_type(page, SessionPage)
+    assert_type(sessions.get_active_sessions(user_id="42", cursor=page.next), SessionPage)
+    assert_type(page.previous, str | None)
     assert_type(sessions.delete_all_sessions(), int)
     assert_type(sessions.delete_all_sessions(keep=sid, by="admin"), int)
     assert_type(sessions.get_session_stats()["total_sessions"], int)

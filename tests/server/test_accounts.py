@@ -168,7 +168,7 @@ def test_an_odd_name_or_password_is_only_a_refusal(anyone: Visitor, odd: str) ->
 
 
 def test_a_page_that_asks_for_a_login_is_reached_after_it(bob: Visitor, anyone: Visitor) -> None:
-    asked = anyone.get("/account/sessions?page=2")
+    asked = anyone.get("/account/sessions?cursor=2")
     assert asked.status_code == 303
     page = anyone.get(asked.location)
 
@@ -176,7 +176,7 @@ def test_a_page_that_asks_for_a_login_is_reached_after_it(bob: Visitor, anyone: 
         asked.location, csrf_token=token_in(page.text), username="bob", password=PASSWORD
     )
 
-    assert answer.location == "/account/sessions?page=2"
+    assert answer.location == "/account/sessions?cursor=2"
 
 
 @pytest.mark.parametrize("target", ELSEWHERE)

@@ -12,7 +12,7 @@ does costs a few more, and as many with a million sessions as with ten.
     end a user's       +1  and one for each further 100 sessions, to put them away
     change a password  +5  end the others before it is set, and all after it, then sign in anew
     end everyone's     +2  and one for each further 100 sessions, to put them away
-    a page of the list +1  wherever it is in the list; the figures above it +1
+    a page of the list +2  wherever it is in the list; the figures above it +1
     a notice           +1  "That session has ended.", kept for the next page
 """
 
@@ -68,7 +68,7 @@ POST /api/notes                                             401 0     201 1    2
 GET /api/notes [Bearer]                                     401 0     200 0    200 0
 POST /api/notes [Bearer]                                    401 0     201 0    201 0
 
-GET /account/sessions                                       303 0     200 2    200 2
+GET /account/sessions                                       303 0     200 3    200 3
 POST /account/sessions/<uuid:sid>/end                       303 0     303 6    303 6
 POST /account/sessions/<uuid:sid>/end [somebody else's]     303 0     404 2    404 2
 POST /account/sessions/end-others                           303 0     303 3    303 3
@@ -76,9 +76,10 @@ GET /account/tokens                                         303 0     200 1    2
 POST /account/tokens                                        303 0     201 1    201 1
 POST /account/tokens/<int(max=9223372036854775807):token_id>/revoke   303 0   303 2   303 2
 
-GET /admin/sessions                                         303 0     403 1    200 3
-GET /admin/sessions [the last page]                         303 0     403 1    200 3
-GET /admin/sessions [of one user]                           303 0     403 1    200 3
+GET /admin/sessions                                         303 0     403 1    200 4
+GET /admin/sessions [the last page]                         303 0     403 1    200 4
+GET /admin/sessions [no cursor of ours]                     303 0     403 1    200 4
+GET /admin/sessions [of one user]                           303 0     403 1    200 4
 POST /admin/sessions/<uuid:sid>/end                         303 0     403 1    303 5
 POST /admin/users/<int(max=9223372036854775807):user_id>/end-sessions   303 0   403 1   303 3
 POST /admin/sessions/end-all                                303 0     403 1    303 4
@@ -91,7 +92,7 @@ GET /session/static/<path:filename>                         200 0     200 0    2
 
 # The extension's `flask sessions`. Each first asks whether the store itself answers.
 PROMISED_AT_THE_TERMINAL = {
-    "list": 2,
+    "list": 3,
     "stats": 2,
     "revoke": 4,
     "revoke-user": 2,
@@ -196,7 +197,11 @@ REQUESTS: dict[str, Callable[[Scene], TestResponse]] = {
     f"POST /account/tokens/<int(max={models.MAX_ID}):token_id>/revoke": lambda s: s.form(
         f"/account/tokens/{s.api_token_id}/revoke"
     ),
-    "GET /admin/sessions [the last page]": lambda s: s.visitor.get("/admin/sessions?page=1000000"),
+    # What ended latest is the last of the list: all others are newer.
+    "GET /admin/sessions [the last page]": lambda s: s.visitor.get(
+        f"/admin/sessions?cursor=newer-1-{s.theirs}"
+    ),
+    "GET /admin/sessions [no cursor of ours]": lambda s: s.visitor.get("/admin/sessions?cursor=7"),
     "GET /admin/sessions [of one user]": lambda s: s.visitor.get("/admin/sessions?user=carol"),
     "POST /admin/sessions/<uuid:sid>/end": lambda s: s.form(f"/admin/sessions/{s.theirs}/end"),
     f"POST /admin/users/<int(max={models.MAX_ID}):user_id>/end-sessions": lambda s: s.form(

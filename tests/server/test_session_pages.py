@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from server import models
+from server.routes import paging
 from server.session_manager import session_manager
 from tests.server.visitor import Visitor
 
@@ -86,9 +87,68 @@ def test_a_session_that_does_not_exist_is_not_found(bob: Visitor, name: str) -> 
     assert answer.status_code == 404
 
 
-@pytest.mark.parametrize("page", ["0", "-1", "x", "9" * 400, "", "٣", "1.5", "%00"])
-def test_any_page_number_is_a_page(bob: Visitor, page: str) -> None:
-    assert bob.get(f"/account/sessions?page={page}").status_code == 200
+@pytest.mark.parametrize(
+    "cursor", ["", "0", "x", "older-9", "9" * 4000, "٣", "%00", "older-9-%27%20or%201=1--"]
+)
+def test_what_is_no_cursor_is_the_first_page(bob: Visitor, admin: Visitor, cursor: str) -> None:
+    answer = bob.get(f"/account/sessions?cursor={cursor}")
+
+    assert (answer.status_code, answer.text.count('class="mark">this one')) == (200, 1)
+    page = admin.get(f"/admin/sessions?cursor={cursor}").text
+    assert len(ends(page)) == 2
+    assert "cursor" not in page
+
+
+#: A sid that no session has.
+NOBODYS = "0b6b1ba6-5f3a-4e0c-9d4e-2f1c5a7d9e10"
+
+
+def test_a_cursor_shows_nobody_the_sessions_of_another(bob: Visitor, admin: Visitor) -> None:
+    for cursor in (f"newer-1-{NOBODYS}", f"older-{'9' * 15}-{NOBODYS}"):
+        page = bob.get(f"/account/sessions?cursor={cursor}").text
+        assert page.count('class="mark">this one') == page.count("Last active") == 1
+
+
+def linked(page: str, name: str) -> str | None:
+    found = re.search(rf'href="([^"]+)">{name}</a>', page)
+    return unescape(found[1]) if found else None
+
+
+def shown(page: str) -> list[str]:
+    return re.findall(r"/admin/sessions/([0-9a-f-]{36})/end", page)
+
+
+def test_an_administrator_turns_pages_and_comes_back_to_the_one_that_a_session_ended_on(
+    bob: Visitor, admin: Visitor, app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paging, "PAGE_SIZE", 2)
+    for _ in range(4):
+        Visitor(app).login("bob")
+    start = "/admin/sessions?user=bob"
+    first = admin.get(start).text
+    older = linked(first, "Older")
+    assert older
+    second = admin.get(older).text
+    oldest = linked(second, "Older")
+    assert oldest
+    last = admin.get(oldest).text
+
+    assert [len(shown(page)) for page in (first, second, last)] == [2, 2, 1]
+    assert len({*shown(first), *shown(second), *shown(last)}) == 5
+    assert (linked(first, "Newer"), linked(first, "Newest"), linked(last, "Older")) == (None,) * 3
+    assert linked(second, "Newest") == linked(last, "Newest") == start
+    for page, before in ((last, second), (second, first)):
+        newer = linked(page, "Newer")
+        assert newer
+        assert shown(admin.get(newer).text) == shown(before)
+
+    answer = admin.submit(ends(second)[0], older)
+    assert answer.location == older
+    assert shown(admin.get(older).text) == [*shown(second)[1:], *shown(last)]
+    # Where no session is left on a page, the one before comes.
+    answer = admin.submit(ends(last)[0], oldest)
+    assert answer.location == oldest
+    assert shown(admin.get(oldest).text)
 
 
 def test_an_administrator_sees_whose_sessions_live(bob: Visitor, admin: Visitor) -> None:
@@ -226,12 +286,13 @@ def test_ending_a_session_leads_back_to_where_it_was_in_the_list(
     [end] = ends(admin.get("/admin/sessions?user=bob").text)
 
     assert admin.submit(end, "/admin/sessions").location == "/admin/sessions?user=bob"
-    answer = admin.submit(end.replace("user=bob", "page=7"), "/admin/sessions")
-    assert answer.location == "/admin/sessions?page=7"
+    there = f"cursor=older-9-{NOBODYS}"
+    answer = admin.submit(end.replace("user=bob", there), "/admin/sessions")
+    assert answer.location == f"/admin/sessions?{there}"
 
 
 def test_a_page_beyond_the_last_is_the_last(bob: Visitor, admin: Visitor) -> None:
-    page = admin.get("/admin/sessions?page=20000").text
+    page = admin.get(f"/admin/sessions?cursor=older-9-{NOBODYS}").text
 
     assert len(ends(page)) == 2
 

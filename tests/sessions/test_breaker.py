@@ -9,7 +9,7 @@ import pytest
 from flask_holdfast.sessions.stores.failover.breaker import Breaker, Circuit
 from tests.sessions.outages import PAUSE, Outage
 from tests.sessions.stores.clock import Clock
-from tests.sessions.stores.contract import IDLE, SECOND, filed, sid
+from tests.sessions.stores.contract import IDLE, SECOND, filed, sid, walk
 
 
 class TestByItself:
@@ -207,10 +207,7 @@ class TestBeforeAStore:
         outage.clock.advance(1)
         after = filed(outage.store)
 
-        pages = [outage.store.page(offset=at, limit=1)[0].sid for at in range(3)]
-
-        assert pages == [after, during, before]
-        assert outage.store.page(offset=3) == []
+        assert walk(outage.store.page, 1) == [[after], [during], [before]]
         assert outage.store.counts().anonymous == 3
         outage.clock.advance(IDLE / SECOND)
         assert outage.store.sweep() == 3

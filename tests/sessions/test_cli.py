@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 #: A sid that no session has. It is in the names of tests, so it is always the same.
 NOBODYS = "0b6b1ba6-5f3a-4e0c-9d4e-2f1c5a7d9e10"
+NASTY = "\x1b]0;owned\x07\x1b[2J\r\x9bforged\u202e\u00e9"
 
 
 def flask(site: Site, *arguments: str) -> Result:
@@ -28,7 +29,7 @@ def flask(site: Site, *arguments: str) -> Result:
 
 def lines(result: Result) -> list[str]:
     assert result.exit_code == 0, result.output
-    return result.output.splitlines()
+    return result.stdout.splitlines()
 
 
 def test_the_list_says_who_is_where_the_last_used_first(site: Site) -> None:
@@ -74,6 +75,30 @@ def test_the_list_is_no_longer_than_asked(site: Site) -> None:
     assert len(lines(flask(site, "list", "--limit", "2"))) == 2
 
 
+def test_the_list_goes_on_from_where_it_says(site: Site) -> None:
+    for _ in range(5):
+        site.tab().set(a=1)
+    pages = [flask(site, "list", "--limit", "2")]
+    while pages[-1].stderr:
+        found = re.fullmatch(r"There are more: --cursor (\S+)\n", pages[-1].stderr)
+        assert found
+        pages.append(flask(site, "list", "--limit", "2", "--cursor", found[1]))
+
+    listed = [[line.split()[0] for line in lines(page)] for page in pages]
+    assert [len(page) for page in listed] == [2, 2, 1]
+    assert {sid for page in listed for sid in page} == {*site.manager.get_active_sessions()}
+
+
+@pytest.mark.parametrize("cursor", ["", "x", NASTY])
+def test_what_is_no_cursor_is_an_error_at_the_terminal_too(site: Site, cursor: str) -> None:
+    result = flask(site, "list", "--cursor", cursor)
+
+    assert result.exit_code == 2
+    assert "That is no cursor" in result.stderr
+    assert result.stdout == ""
+    assert result.stderr.isascii()
+
+
 @pytest.mark.parametrize("limit", ["0", "-1", "many"])
 def test_a_limit_that_is_no_count_is_an_error_and_not_everything(site: Site, limit: str) -> None:
     site.tab().set(a=1)
@@ -90,9 +115,6 @@ def test_a_visitor_is_listed_as_anonymous(site: Site) -> None:
 def test_an_empty_store_says_so(site: Site) -> None:
     assert lines(flask(site, "list")) == ["No sessions."]
     assert flask(site, "stats").output.split()[1] == "0"
-
-
-NASTY = "\x1b]0;owned\x07\x1b[2J\r\x9bforged\u202e\u00e9"
 
 
 @pytest.mark.parametrize("user_id", ["ada", NASTY], ids=["a name", "a name that is an attack"])

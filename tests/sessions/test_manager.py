@@ -39,11 +39,107 @@ def test_everyone_is_listed_a_page_at_a_time(site: Site) -> None:
         site.tab().log_in(name)
     site.tab().set(cart=1)
 
-    pages = [site.manager.get_active_sessions(limit=3, offset=offset) for offset in (0, 3, 6)]
+    first = site.manager.get_active_sessions(limit=3)
+    second = site.manager.get_active_sessions(limit=3, cursor=first.next)
+    again = site.manager.get_active_sessions(limit=3, cursor=second.previous)
 
-    assert [len(page) for page in pages] == [3, 1, 0]
-    users = {info.user_id for page in pages for info in page.values()}
+    assert [len(page) for page in (first, second, again)] == [3, 1, 3]
+    users = {info.user_id for page in (first, second) for info in page.values()}
     assert users == {"ada", "bob", "eve", None}
+    assert (first.previous, second.next) == (None, None)
+    assert ([*again], again.previous, again.next) == ([*first], None, first.next)
+
+
+def test_the_pages_of_one_user_are_theirs_alone(site: Site) -> None:
+    for _ in range(5):
+        site.tab().log_in("ada")
+        site.tab().log_in("bob")
+    bobs = site.manager.get_active_sessions("bob", limit=5)
+    pages = [site.manager.get_active_sessions("ada", limit=2)]
+    while pages[-1].next:
+        pages.append(site.manager.get_active_sessions("ada", limit=2, cursor=pages[-1].next))
+
+    assert [len(page) for page in pages] == [2, 2, 1]
+    assert {info.user_id for page in pages for info in page.values()} == {"ada"}
+    assert len({sid for page in pages for sid in page}) == 5
+    assert (len(bobs), bobs.next, bobs.previous) == (5, None, None)
+
+
+def test_whatever_ends_while_pages_are_turned_there_is_a_way_back(site: Site) -> None:
+    for _ in range(4):
+        site.tab().set(cart=1)
+    first = site.manager.get_active_sessions(limit=2)
+    last = site.manager.get_active_sessions(limit=2, cursor=first.next)
+    assert last.previous
+
+    for sid in last:
+        site.manager.revoke_session(sid)
+    empty = site.manager.get_active_sessions(limit=2, cursor=first.next)
+    assert (empty, empty.next) == ({}, None)
+    back = site.manager.get_active_sessions(limit=2, cursor=empty.previous)
+    # The cursor stands at the last of that page, which is so the first of the next.
+    assert [*back] == [*first][:1]
+    assert [*site.manager.get_active_sessions(limit=2, cursor=back.next)] == [*first][1:]
+
+    for sid in first:
+        site.manager.revoke_session(sid)
+    new = site.tab()
+    new.set(cart=1)
+    # Nothing is newer than it: that is the first page.
+    (only,) = site.manager.get_active_sessions(limit=2)
+    assert only == new.sid()
+    top = site.manager.get_active_sessions(limit=2, cursor=f"newer-{'9' * 15}-{only}")
+    assert ([*top], top.previous, top.next) == ([only], None, None)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "x", "1", "older", "older--", "older-1764500000000", "newest-35290000-{sid}"),
+        *(
+            "older-0-{sid}",
+            "older-01-{sid}",
+            "older--1-{sid}",
+            "older-1e9-{sid}",
+            "older-1.5-{sid}",
+        ),
+        *("older-1000000000000000-{sid}", "older-٣-{sid}", "older-inf-{sid}", "older-nan-{sid}"),
+        *(" older-9-{sid}", "older-9-{sid}\n", "older-9-{sid} ", "OLDER-9-{sid}", "older-9-{SID}"),
+        "older-9-00000000-0000-0000-0000-000000000000",
+        "older-9-') or ('1'='1' or 'aaaaaaaaaaaaaaaaa",
+        "older-9-{sid}'; DROP TABLE sessions; --",
+        "older-9-{sid}\x00",
+        "x" * 100_000,
+    ],
+)
+def test_what_is_no_cursor_is_an_error_that_does_not_repeat_it(site: Site, text: str) -> None:
+    """It comes from the address bar of anybody who may see a list."""
+    sid = "0b6b1ba6-5f3a-4e0c-9d4e-2f1c5a7d9e1f"
+    text = text.replace("{sid}", sid).replace("{SID}", sid.upper())
+
+    for user in (None, "ada"):
+        with pytest.raises(ValueError, match="no cursor") as caught:
+            site.manager.get_active_sessions(user, cursor=text)
+        assert sid not in str(caught.value)
+        assert len(str(caught.value)) < 80
+
+
+def test_a_cursor_that_somebody_makes_up_is_only_another_place(site: Site) -> None:
+    tabs = [site.tab() for _ in range(3)]
+    for tab in tabs:
+        tab.log_in("ada")
+    site.tab().log_in("bob")
+    nobodys = "0b6b1ba6-5f3a-4e0c-9d4e-2f1c5a7d9e1f"
+
+    for text in (f"newer-1-{nobodys}", f"older-{'9' * 15}-{nobodys}"):
+        page = site.manager.get_active_sessions("ada", cursor=text)
+        assert page.keys() == {tab.sid() for tab in tabs}
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+def test_a_page_of_nothing_is_an_error_and_not_everything(site: Site, limit: int) -> None:
+    with pytest.raises(ValueError, match="limit"):
+        site.manager.get_active_sessions(limit=limit)
 
 
 def test_stats_count_what_lives(site: Site) -> None:

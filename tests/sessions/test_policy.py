@@ -123,7 +123,7 @@ def test_a_lifetime_that_the_view_sets_is_that_of_the_session_it_writes(app: Fla
     app.test_client().post("/login", data={"user": "bob"})
 
     lives = {}
-    for each in interface.store.page(offset=0, limit=9):
+    for each in interface.store.page(limit=9):
         found = decode(each.data)
         assert found is not None
         lives[found.user] = round(each.idle_left / HOUR)

@@ -18,6 +18,7 @@ from flask import session as current_session
 from .. import signals
 from ..exceptions import HoldfastError, LoginWithoutSession, StoreUnavailable
 from . import codec, record
+from .cursor import Cursor, loads
 from .ending import end, follow, forget
 from .events import tell
 from .http_errors import answered_by_flask
@@ -51,6 +52,15 @@ class SessionInfo:
     current: bool = False
     #: Whether a fallback tells of it, as its store is away: it may have been ended elsewhere.
     degraded: bool = False
+
+
+class SessionPage(dict[str, SessionInfo]):
+    """Sessions by sid, the most recently used first: a page of `get_active_sessions`."""
+
+    #: The cursors of the pages with sessions that were used less, and more, recently; None where there
+    #: is none. Texts of letters, digits and "-", good in a URL; what they say is nobody's business.
+    next: str | None = None
+    previous: str | None = None
 
 
 class SessionManager:
@@ -197,21 +207,47 @@ class SessionManager:
 
     @answered_by_flask
     def get_active_sessions(
-        self, user_id: object | None = None, *, limit: int = 50, offset: int = 0
-    ) -> dict[str, SessionInfo]:
-        """Live sessions by sid, the most recently used first, a page at a time.
+        self, user_id: object | None = None, *, limit: int = 50, cursor: str | None = None
+    ) -> SessionPage:
+        """Live sessions by sid, the most recently used first: a page of at most `limit`, at least 1.
 
-        Of one user, or of everyone, anonymous sessions included.
+        Of one user, or of everyone, anonymous sessions included. `cursor` is the `next` or `previous`
+        of another page; `ValueError` for what is none, so that it may come from a client. What begins,
+        is used or ends meanwhile moves no other session to another page.
+
+        Not for what must be complete: sessions in use move up while pages are turned.
         """
-        listed: Sequence[Listed]
-        if user_id is None:
-            listed = self.store.page(offset=offset, limit=limit)
-        else:
-            owner = record.owner_of(str(user_id))
-            listed = self.store.sessions_of(owner, offset=max(0, offset), limit=max(0, limit))
+        if limit < 1:
+            raise ValueError("A page has at least one session: limit must be 1 or more.")
+        place = None if cursor is None else loads(cursor)
+        listed = self._listed(user_id, place, limit + 1)
+        if place is not None and place.newer and not listed:
+            place, listed = None, self._listed(user_id, None, limit + 1)
+        newer, more = place is not None and place.newer, len(listed) > limit
+        listed = listed[-limit:] if newer else listed[:limit]
+        found = SessionPage()
+        edges = [Cursor(one.ends, one.sid) for one in listed if is_sid(one.sid)]
+        if place is not None and not edges:
+            edges = [place]
+        if edges and (more if newer else place is not None):
+            found.previous = edges[0]._replace(newer=True).dumps()
+        if edges and (newer or more):
+            found.next = edges[-1]._replace(newer=False).dumps()
         here = _current_sid()
-        infos = (self._info(item, here) for item in listed)
-        return {info.session_id: info for info in infos if info is not None}
+        # The index may lag; the life that is left does not.
+        for one in sorted(listed, key=lambda one: one.idle_left, reverse=True):
+            info = self._info(one, here)
+            if info is not None:
+                found[info.session_id] = info
+        return found
+
+    def _listed(
+        self, user_id: object | None, cursor: Cursor | None, limit: int
+    ) -> Sequence[Listed]:
+        if user_id is None:
+            return self.store.page(cursor=cursor, limit=limit)
+        owner = record.owner_of(str(user_id))
+        return self.store.sessions_of(owner, cursor=cursor, limit=limit)
 
     @answered_by_flask
     def get_session_stats(self) -> dict[str, int]:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from werkzeug.test import TestResponse
 
+    from flask_holdfast.sessions.cursor import Cursor
     from flask_holdfast.sessions.stores.base import Limit, Tombstone
     from tests.sessions.races.turns import Turns
     from tests.sessions.stores.clock import Clock
@@ -411,12 +412,12 @@ class SteppedStore(Store):
         return self._inner.forget(remember)
 
     def sessions_of(
-        self, owner: str, *, offset: int = 0, limit: int | None = None
+        self, owner: str, *, cursor: Cursor | None = None, limit: int = 50
     ) -> Sequence[Listed]:
-        return self._inner.sessions_of(owner, offset=offset, limit=limit)
+        return self._inner.sessions_of(owner, cursor=cursor, limit=limit)
 
-    def page(self, *, offset: int = 0, limit: int = 50) -> Sequence[Listed]:
-        return self._inner.page(offset=offset, limit=limit)
+    def page(self, *, cursor: Cursor | None = None, limit: int = 50) -> Sequence[Listed]:
+        return self._inner.page(cursor=cursor, limit=limit)
 
     def counts(self) -> Counts:
         return self._inner.counts()

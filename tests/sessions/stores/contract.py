@@ -10,11 +10,13 @@ import functools
 import json
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from random import Random
 from threading import Barrier
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
+from flask_holdfast.sessions.cursor import Cursor
 from flask_holdfast.sessions.ids import placed
 from flask_holdfast.sessions.record import NO_DEADLINE, head
 from flask_holdfast.sessions.stores import base
@@ -28,6 +30,7 @@ from flask_holdfast.sessions.stores.base import (
     Answer,
     Counts,
     Limit,
+    Listed,
     Outcome,
     Proof,
     Redeems,
@@ -37,7 +40,7 @@ from flask_holdfast.sessions.stores.base import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     Told = list[tuple[str, str]]
 
@@ -114,7 +117,27 @@ def touch(store: Store, name: str, *, idle: int = IDLE) -> None:
 
 
 def sids(store: Store, owner: str) -> list[str]:
-    return [one.sid for one in store.sessions_of(owner)]
+    return [one.sid for one in store.sessions_of(owner, limit=1_000)]
+
+
+def after(page: Sequence[Listed]) -> Cursor:
+    """Where the list goes on."""
+    return Cursor(page[-1].ends, page[-1].sid)
+
+
+def ahead(page: Sequence[Listed]) -> Cursor:
+    """What comes before it in the list."""
+    return Cursor(page[0].ends, page[0].sid, newer=True)
+
+
+def walk(read: Callable[..., Sequence[Listed]], limit: int) -> list[list[str]]:
+    """The sids of each page, from the first to the last."""
+    pages, page = [], read(limit=limit)
+    while page:
+        pages.append([one.sid for one in page])
+        assert len(pages) < 1_000, "the list has no end"
+        page = read(cursor=after(page), limit=limit)
+    return pages
 
 
 def ago(store: Store, milliseconds: int) -> int:
@@ -1087,14 +1110,125 @@ class StoreContract:
         gone = filed(store, "alice")
         store.delete(gone, ended=LOGGED_OUT, idle=IDLE)
 
-        def page(offset: int, limit: int | None) -> list[str]:
-            return [one.sid for one in store.sessions_of("alice", offset=offset, limit=limit)]
+        read = functools.partial(store.sessions_of, "alice")
 
-        assert [page(0, 3), page(3, 3), page(6, 3), page(9, 3)] == [
-            *(names[:3], names[3:6], names[6:], [])
-        ]
-        assert page(2, None) == names[2:]
-        assert page(0, 0) == []
+        assert walk(read, 3) == [names[:3], names[3:6], names[6:]]
+        assert walk(read, 50) == [names]
+        last = read(cursor=after(read(limit=5)), limit=2)
+        assert [one.sid for one in last] == names[5:]
+        assert [one.sid for one in read(cursor=ahead(last), limit=3)] == names[2:5]
+        assert [one.sid for one in read(cursor=ahead(last), limit=50)] == names[:5]
+        assert [*read(limit=0)] == [*read(limit=-1)] == [*store.sessions_of("nobody")] == []
+
+    @pytest.mark.parametrize("whose", ["", "alice"])
+    def test_who_moves_begins_or_ends_between_two_pages_moves_nobody_else(
+        self, store: Store, advance: Advance, whose: str
+    ) -> None:
+        """By numbers of places the next page left one out for each that ended, and repeated one
+        for each that came.
+        """
+        names: list[str] = []
+        for _ in range(12):
+            names.insert(0, filed(store, whose))
+            advance(100)
+        read = functools.partial(store.sessions_of, whose) if whose else store.page
+        first = read(limit=4)
+        assert [one.sid for one in first] == names[:4]
+
+        for gone in (names[0], names[3], names[5]):  # the last of the page, too
+            store.delete(gone, ended=LOGGED_OUT, idle=IDLE)
+        touch(store, names[6])
+        new = filed(store, whose)
+
+        second = read(cursor=after(first), limit=4)
+        assert [one.sid for one in second] == [names[4], *names[7:10]]
+        third = read(cursor=after(second), limit=4)
+        assert [one.sid for one in third] == names[10:]
+        assert [one.sid for one in read(cursor=ahead(third), limit=4)] == [names[4], *names[7:10]]
+        before = read(cursor=ahead(second), limit=9)
+        assert {one.sid for one in before} == {new, names[6], *names[1:3]}
+        assert [one.sid for one in before[2:]] == names[1:3]
+
+    @pytest.mark.parametrize("newer", [False, True], ids=["older", "newer"])
+    def test_whatever_happens_while_pages_are_turned_who_stayed_is_on_one_of_them(
+        self, store: Store, advance: Advance, newer: bool
+    ) -> None:
+        chance = Random(13)
+        for read, whose in ((store.page, ""), (functools.partial(store.sessions_of, "amy"), "amy")):
+            names = []
+            for number in range(40):
+                names.append(filed(store, whose or chance.choice(["", "bob"])))
+                advance(100 if number % 20 == 19 else 0)
+            stayed, seen = {*names}, list[str]()
+            cursor = Cursor(1, sid(), newer=True) if newer else None
+            while page := read(cursor=cursor, limit=chance.randrange(1, 7)):
+                seen += [one.sid for one in page]
+                assert len(seen) < 200, "the list has no end"
+                cursor = ahead(page) if newer else after(page)
+                # Anybody, on this page or on another, is used or ends, and somebody comes.
+                for name in chance.sample(names, 3) if len(stayed) > 12 else ():
+                    if name not in stayed:
+                        continue
+                    stayed.discard(name)
+                    if chance.random() < 0.5:
+                        store.delete(name, ended=LOGGED_OUT, idle=IDLE)
+                    else:
+                        touch(store, name)
+                if len(seen) < 60:
+                    filed(store, whose)
+
+            assert 10 <= len(stayed) <= 30
+            assert {seen.count(name) for name in stayed} == {1}
+            end_everyone(store)
+
+    def test_sessions_of_one_moment_are_on_one_page_each(self, store: Store, now: Now) -> None:
+        """They have one deadline, so that one end of life is that of all."""
+        ends = now() + DAY
+        names = [filed(store, data=record("alice", deadline=ends), idle=2 * DAY) for _ in range(9)]
+        names += [filed(store, data=record(deadline=ends), idle=2 * DAY) for _ in range(4)]
+        names.sort(reverse=True)
+
+        for limit in (1, 2, 5, 13, 50):
+            pages = walk(store.page, limit)
+            assert [name for page in pages for name in page] == names
+            assert {len(page) for page in pages[:-1]} <= {limit}
+        for place in (names[0], names[6], names[-1], "0", "g"):
+            (end,) = {one.ends for one in store.page()}
+            later = store.page(cursor=Cursor(end, place), limit=3)
+            assert [one.sid for one in later] == [name for name in names if name < place][:3]
+            sooner = store.page(cursor=Cursor(end, place, newer=True), limit=3)
+            assert [one.sid for one in sooner] == [name for name in names if name > place][-3:]
+
+    def test_the_last_page_is_full_though_many_have_expired(
+        self, store: Store, advance: Advance
+    ) -> None:
+        """They stand between the place and those that live, and nobody has tidied up."""
+        whose = ("", "alice")
+        live = {owner: {filed(store, owner) for _ in range(3)} for owner in whose}
+        for owner in whose:
+            for _ in range(15):
+                filed(store, owner, idle=MINUTE)
+        advance(120)
+        last = Cursor(1, sid(), newer=True)
+
+        assert {one.sid for one in store.page(cursor=last, limit=6)} == live[""] | live["alice"]
+        for limit in (1, 3, 50):
+            hers = [one.sid for one in store.sessions_of("alice", cursor=last, limit=limit)]
+            assert len(hers) == min(limit, 3)
+            assert {*hers} <= live["alice"]
+
+    def test_a_place_long_past_or_far_off_is_a_place(self, store: Store, now: Now) -> None:
+        """A page stands open for days; or somebody makes a cursor up."""
+        names = {filed(store), filed(store, "alice")}
+        for read in (store.page, functools.partial(store.sessions_of, "alice")):
+            live = {one.sid for one in read()}
+            assert live <= names
+            for ends in (0.5, 1, now() - DAY, now() - 0.5):
+                assert {one.sid for one in read(cursor=Cursor(ends, sid(), newer=True))} == live
+                assert [*read(cursor=Cursor(ends, sid()))] == []
+            for ends in (now() + DAY, 499_999_999_999_999.5):
+                assert {one.sid for one in read(cursor=Cursor(ends, sid()))} == live
+                assert [*read(cursor=Cursor(ends, sid(), newer=True))] == []
 
     # A limit for each user
 
@@ -1362,10 +1496,13 @@ class StoreContract:
 
         assert [one.sid for one in store.page()] == names
         for limit in range(1, 6):
-            pages = [store.page(offset=start, limit=limit) for start in range(0, 11, limit)]
-            assert [one.sid for page in pages for one in page] == names
-        assert list(store.page(offset=11)) == list(store.page(offset=500)) == []
-        assert list(store.page(limit=0)) == []
+            pages = walk(store.page, limit)
+            assert [name for page in pages for name in page] == names
+            assert {len(page) for page in pages[:-1]} == {limit}
+            last = store.page(cursor=after(store.page(limit=9)), limit=limit)
+            back = store.page(cursor=ahead(last), limit=limit)
+            assert [one.sid for one in back] == names[9 - limit : 9]
+        assert list(store.page(limit=0)) == list(store.page(limit=-1)) == []
 
     def test_colons_in_names_mix_nothing_up(self, store: Store) -> None:
         owners = ["aa", "aa:b", "aa:b:c", "a_:", "user:aa"]

@@ -12,6 +12,7 @@ import pytest
 import redis
 
 from flask_holdfast.exceptions import StoreUnavailable
+from flask_holdfast.sessions.cursor import Cursor
 from flask_holdfast.sessions.ids import placed
 from flask_holdfast.sessions.record import owner_of
 from flask_holdfast.sessions.stores.base import IDLE as IDLE_END
@@ -27,12 +28,14 @@ from tests.sessions.stores.contract import (
     DAY,
     IDLE,
     TURNED,
+    after,
     ago,
     etag,
     filed,
     record,
     sid,
     sids,
+    walk,
 )
 from tests.sessions.stores.restorable_contract import RestorableContract
 from tests.sessions.stores.test_redis import milliseconds, shift
@@ -231,39 +234,45 @@ def test_a_page_at_any_offset_holds_what_the_whole_list_has_there(
         lines.setdefault(name[:2], []).append((name, owner, ends, record(owner).decode()))
     for tag, there in lines.items():
         for name, owner, ends, data in there:
-            store._link.ask(tag, "SET", f"session:{{{tag}}}:{name}", data, "PX", IDLE)
+            left = max(1, int(ends) - milliseconds(masters[0]))
+            store._link.ask(tag, "SET", f"session:{{{tag}}}:{name}", data, "PX", left)
             index = "signed-in" if owner else "anonymous"
             store._link.ask(tag, "ZADD", f"holdfast:session:{{{tag}}}:{index}", str(ends), name)
 
-    in_order = sorted(scores, key=lambda name: (-scores[name], name))
-    for offset in (0, 1, 49, 50, 700, number // 2, number - 60, number - 1):
-        page = store.page(offset=offset, limit=50)
-        assert [one.sid for one in page] == in_order[offset : offset + 50]
-        assert all(abs(one.idle_left - (scores[one.sid] - now)) < 20_000 for one in page)
-    assert store.page(offset=number) == store.page(limit=0) == []
+    in_order = sorted(scores, key=lambda name: (scores[name], name), reverse=True)
+    pages = walk(store.page, 250)
+    assert [name for page in pages for name in page] == in_order
+    assert {len(page) for page in pages[:-1]} == {250}
+    for at in (0, 1, 49, 50, 700, number // 2, number - 60, number - 1):
+        cursor = Cursor(scores[in_order[at]], in_order[at])
+        page = store.page(cursor=cursor, limit=50)
+        assert [one.sid for one in page] == in_order[at + 1 : at + 51]
+        before = store.page(cursor=cursor._replace(newer=True), limit=50)
+        assert [one.sid for one in before] == in_order[max(0, at - 50) : at]
+        for one in (*page, *before):
+            assert one.ends == scores[one.sid]
+            assert abs(one.idle_left - (one.ends - now)) < 20_000
+    assert store.page(limit=0) == []
     assert store.counts().signed_in + store.counts().anonymous == number
 
 
-def test_a_late_page_costs_what_the_first_does(
-    store: RedisStore, masters: Sequence[redis.Redis]
-) -> None:
-    for owner in [owner_of(str(n)) for n in range(900)]:
-        filed(store, owner)
+def test_a_page_is_two_questions_wherever_it_is(store: RedisStore) -> None:
+    names = [filed(store, owner_of(str(n))) for n in range(300)]
+    in_order = [name for page in walk(store.page, 100) for name in page]
+    assert {*in_order} == {*names}
+    asked: list[str] = []
+    everywhere = store._everywhere
 
-    def round_trips(offset: int) -> int:
-        asked: list[str] = []
-        in_each = store._in_each
+    def counted(verb: str, keys: Any, arguments: Any) -> Any:
+        asked.append(verb)
+        return everywhere(verb, keys, arguments)
 
-        def counted(verb: str, arguments: Any) -> Any:
-            asked.append(verb)
-            return in_each(verb, arguments)
-
-        store._in_each = counted  # type: ignore[method-assign]
-        store.page(offset=offset, limit=10)
-        del store._in_each
-        return len(asked)
-
-    assert max(round_trips(0), round_trips(450), round_trips(890)) <= 25
+    store._everywhere = counted  # type: ignore[method-assign]
+    page = store.page(limit=10)
+    for _ in range(29):
+        page = store.page(cursor=after(page), limit=10)
+    assert [one.sid for one in page] == in_order[-10:]
+    assert asked == ["entries", "records"] * 30
 
 
 def test_ending_everyone_s_sessions_raises_while_a_master_is_away(

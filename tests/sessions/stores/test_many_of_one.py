@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from flask_holdfast.exceptions import StoreUnavailable
+from flask_holdfast.sessions.cursor import Cursor
 from flask_holdfast.sessions.stores.base import Counts, Limit, Outcome
 from flask_holdfast.sessions.stores.redis.store import RedisStore
 from tests.sessions.stores.contract import (
@@ -16,6 +17,7 @@ from tests.sessions.stores.contract import (
     DAY,
     IDLE,
     LOGGED_OUT,
+    after,
     end_everyone,
     end_hers,
     etag,
@@ -60,21 +62,23 @@ def test_a_page_of_one_s_own_sessions_reads_no_more_than_a_page(
 ) -> None:
     for _ in range(MANY):
         filed(store, "alice")
+    cursor = after(store.sessions_of("alice", limit=1_000))
     client.config_resetstat()
 
-    page = store.sessions_of("alice", offset=1_000, limit=51)
+    page = store.sessions_of("alice", cursor=cursor, limit=51)
 
     assert len(page) == 51
     assert reads(client, "get") == 51
 
 
-def test_a_list_of_all_is_read_in_pieces(store: RedisStore, client: redis.Redis) -> None:
+def test_a_long_list_is_read_in_pieces(store: RedisStore, client: redis.Redis) -> None:
     names = {filed(store, "alice") for _ in range(MANY)}
     client.config_resetstat()
 
-    assert {one.sid for one in store.sessions_of("alice")} == names
+    assert {one.sid for one in store.sessions_of("alice", limit=2 * MANY)} == names
 
-    assert reads(client, "evalsha") + reads(client, "eval") == 3
+    # Of each piece, where its entries stand, and their records.
+    assert reads(client, "evalsha") + reads(client, "eval") == 2 * 3
 
 
 def test_a_page_is_full_though_redis_let_many_expire(
@@ -131,6 +135,10 @@ def test_all_of_many_sessions_are_over_at_one_moment_though_their_records_go_in_
     assert store.counts() == Counts(2, 0, 2)
     assert [one.sid for one in store.sessions_of("alice")] == [kept]
     assert {one.sid for one in store.page(limit=500)} == {his, kept}
+    client.config_resetstat()
+    last = Cursor(1, his, newer=True)
+    assert {one.sid for one in store.page(cursor=last, limit=2)} == {his, kept}
+    assert reads(client, "evalsha") + reads(client, "eval") <= 4
     assert client.zcard("holdfast:session:signed-in") == 152
     for name in hers:
         written = store.replace(name, data, etag=etag(data), idle=IDLE)
@@ -346,7 +354,7 @@ def test_between_two_pieces_redis_serves_others_for_as_long_as_a_piece_took(
     for _ in range(MANY):
         filed(store, "alice")
 
-    store.sessions_of("alice")
+    store.sessions_of("alice", limit=MANY + 1)
     assert len(rests) == 2
     store.end_user("alice", ended=BY_ADMIN, idle=IDLE, remember=DAY)
     assert len(rests) == 2 + 12

@@ -175,7 +175,9 @@ def sent_by(verb: Callable[[], object], client: redis.Redis) -> list[str]:
 class TestRedisStore(RestorableContract):
     # What a request costs
 
-    def test_each_verb_is_one_command(self, store: RedisStore, client: redis.Redis) -> None:
+    def test_each_verb_is_one_command_and_a_list_two(
+        self, store: RedisStore, client: redis.Redis
+    ) -> None:
         for verb in everything(store, client).values():
             verb()  # now the server knows every script
         client.flushdb()
@@ -183,9 +185,43 @@ class TestRedisStore(RestorableContract):
         for name, verb in everything(store, client).items():
             sent[name] = sent_by(verb, client)
 
-        assert {name: [line.split()[0] for line in lines] for name, lines in sent.items()} == {
-            name: ["PING" if name == "ping" else "EVALSHA"] for name in sent
-        }
+        expected = {name: ["PING" if name == "ping" else "EVALSHA"] for name in sent}
+        # Where the entries stand, then the records that they name.
+        expected |= {name: ["EVALSHA", "EVALSHA"] for name in ("sessions_of", "page")}
+        assert {
+            name: [line.split()[0] for line in lines] for name, lines in sent.items()
+        } == expected
+
+    @pytest.mark.parametrize("whose", ["alice's", "everyone's"])
+    def test_a_list_touches_no_key_that_it_does_not_name(
+        self, store: RedisStore, client: redis.Redis, whose: str
+    ) -> None:
+        """Managed and compatible servers refuse others. One is left: of everyone's sessions only the
+        records say whose they are, and so which ends of all they may have been before.
+        """
+        names = [filed(store, owner) for owner in ("alice", "alice", "bob", "")]
+        client.delete(f"session:{names[0]}")
+        touched: set[str] = set()
+        named: set[str] = set()
+        with client.monitor() as monitor:  # type: ignore[no-untyped-call]
+            client.echo("from here")
+            listed = store.sessions_of("alice") if whose == "alice's" else store.page()
+            client.echo("to here")
+            for line in monitor.listen():
+                command = line["command"].split()
+                if line["command"] == "ECHO to here":
+                    break
+                if line["client_type"] != "lua" and command[0] == "EVALSHA":
+                    named |= {*command[3 : 3 + int(command[2])]}
+                elif line["client_type"] == "lua" and command[0] in ("EXISTS", "MGET"):
+                    touched |= {*command[1:]}
+                elif line["client_type"] == "lua" and command[0] != "TIME":
+                    touched.add(command[1])
+
+        assert len(listed) == (1 if whose == "alice's" else 3)
+        assert len(named & touched) > 3
+        ends = {f"holdfast:session:ended-at:{owner}" for owner in ("alice", "bob")}
+        assert touched - named <= (set() if whose == "alice's" else ends)
 
     def test_many_requests_within_a_second_slide_the_idle_time_once(
         self, redis_url: str, client: redis.Redis

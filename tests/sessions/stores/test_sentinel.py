@@ -27,6 +27,9 @@ from tests.topologies import SERVICE, Sentinels, told, until, until_copied
 if TYPE_CHECKING:
     from tests.sessions.stores.contract import Advance, Now
 
+#: Seconds in which the replica that is there answers, whatever else the machine has to do.
+ENOUGH = 1.5
+
 
 @pytest.fixture
 def client(sentinels: Sentinels) -> Iterator[redis.Redis]:
@@ -229,7 +232,7 @@ def test_an_end_that_too_few_replicas_have_is_reported_and_holds(
     name = filed(store, data=data)
     frozen = next(each for each in sentinels.servers if each is not sentinels.master())
     frozen.freeze()
-    with links.Stopwatch() as took, Budget(BUDGET):
+    with links.Stopwatch() as took, Budget(ENOUGH):
         steps: dict[str, Callable[[], object]] = {
             "delete": lambda: store.delete(name, ended=BY_ADMIN, idle=IDLE),
             "end_user": lambda: store.end_user("alice", ended=BY_ADMIN, idle=IDLE, remember=DAY),
@@ -241,7 +244,7 @@ def test_an_end_that_too_few_replicas_have_is_reported_and_holds(
         }
         ended = steps[verb]()
 
-    assert took.seconds < BUDGET + SLACK
+    assert took.seconds < ENOUGH + SLACK
     assert missing == [(2, 1)]
     assert "replicas_missing wanted=2 reached=1" in caplog.text
     if verb == "mark":

@@ -7,16 +7,19 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from flask_holdfast.exceptions import StoreUnavailable
+from flask_holdfast.sessions.cursor import Cursor
 from flask_holdfast.sessions.ids import new_secret, secret_hash
 from flask_holdfast.sessions.record import VERSION, Record, encode, new_etag, owner_of
 from flask_holdfast.sessions.stores.base import Counts, Outcome
 from flask_holdfast.sessions.stores.sqlite.store import SQLiteStore
+from flask_holdfast.sessions.stores.sqlite.transaction import Step, prepare
 from tests import links
 from tests.sessions.stores.clock import Clock
 from tests.sessions.stores.contract import (
@@ -330,6 +333,7 @@ COUNTER = """
 import json, sys, uuid
 from flask_holdfast.sessions.stores.base import Outcome
 from flask_holdfast.sessions.stores.sqlite.store import SQLiteStore
+from flask_holdfast.sessions.stores.sqlite.transaction import Step, prepare
 
 store, sid = SQLiteStore(sys.argv[1], lambda: 1_800_000_000.0), sys.argv[2]
 data, done = store.fetch(sid).data, 0
@@ -348,6 +352,7 @@ FIRST_USE = """
 import sys
 from flask_holdfast.sessions.stores.base import Outcome
 from flask_holdfast.sessions.stores.sqlite.store import SQLiteStore
+from flask_holdfast.sessions.stores.sqlite.transaction import Step, prepare
 
 _, path, sid, data = sys.argv
 assert SQLiteStore(path).create(sid, data.encode(), idle=60_000).outcome is Outcome.DONE
@@ -356,6 +361,7 @@ assert SQLiteStore(path).create(sid, data.encode(), idle=60_000).outcome is Outc
 FORKED = """
 import os, sys
 from flask_holdfast.sessions.stores.sqlite.store import SQLiteStore
+from flask_holdfast.sessions.stores.sqlite.transaction import Step, prepare
 
 _, path, data = sys.argv
 store = SQLiteStore(path)
@@ -465,3 +471,25 @@ def test_the_end_of_many_is_two_statements(store: SQLiteStore) -> None:
 
     writes = "INSERT OR REPLACE INTO tombstones", "DELETE FROM sessions"
     assert len({each for each in statements if each.startswith(writes)}) == 2
+
+
+@pytest.mark.parametrize("newer", [False, True], ids=["older", "newer"])
+@pytest.mark.parametrize("owner", [None, "alice"], ids=["everyone's", "of one user"])
+def test_a_page_costs_the_same_wherever_it_is(owner: str | None, newer: bool) -> None:
+    """Counted in steps of SQLite's machine: by a cursor that no index knows, it read all before it."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        prepare(connection, 1)
+        connection.executemany(
+            "INSERT INTO sessions (sid, owner, expires, data) VALUES (?, 'alice', ?, ?)",
+            ((f"{number:08}", 10_000 + number, b"") for number in range(5_000)),
+        )
+        step, costs = Step(connection, 1_000, 0), list[int]()
+        for place in (12_000, 13_000, 14_900):
+            steps: list[None] = []
+            connection.set_progress_handler(lambda steps=steps: steps.append(None), 1)  # type: ignore[misc]
+            page = step.page(owner, Cursor(place, "", newer), 50)
+            connection.set_progress_handler(None, 1)
+            assert len(page) == 50
+            costs.append(len(steps))
+
+    assert max(costs) < 1.2 * min(costs), costs

@@ -7,8 +7,8 @@ for the head that `record.head` reads: etag, secret hash, deadline, owner and cl
 Rules that hold for every store:
 
 - Each method is one step: it happens entirely or not at all, whatever runs beside it in
-  other threads and processes, and costs one round trip where there is a network. Only what goes
-  over very many sessions takes more, a piece at a time.
+  other threads and processes, and costs one round trip where there is a network. A list takes two,
+  and only what goes over very many sessions takes more, a piece at a time.
 - A sid that is unknown, expired or ended is an answer, not an error. The one exception
   that any method may raise is `StoreUnavailable`.
 - A record lives until its idle time has passed without a touch, or until its deadline,
@@ -30,7 +30,7 @@ Rules that hold for every store:
 Index: every record is listed under its owner (if it has one) and among all sessions.
 A listed expiry may lag behind the true one by at most a twentieth of the idle time, so
 that a touch need not write it each time. `end_user` and `sessions_of` go by membership
-and never by that lagging time; `counts` may go by it.
+and never by that lagging time; `counts` and `page` may go by it.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ import msgspec
 from ..record import NO_DEADLINE, Head
 
 if TYPE_CHECKING:
+    from ..cursor import Cursor
     from .news import Listener
 
 
@@ -160,6 +161,8 @@ class Listed(msgspec.Struct, frozen=True):
     sid: str
     data: bytes
     idle_left: int
+    #: Where it stands in a list (`Cursor.ends`).
+    ends: float = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,17 +357,21 @@ class Store(ABC):
 
     @abstractmethod
     def sessions_of(
-        self, owner: str, *, offset: int = 0, limit: int | None = None
+        self, owner: str, *, cursor: Cursor | None = None, limit: int = 50
     ) -> Sequence[Listed]:
-        """An owner's live sessions, the most recently used first; a page costs by its own length.
+        """An owner's live sessions, the most recently used first: the first of them, or those next
+        to `cursor`, at most `limit`. Fewer: there are no more that way.
 
-        That is, by the furthest end of life; where idle times differ or a deadline is near,
-        the order is no more than that.
+        The order is that of `Listed.ends`, within the index's lag, and by the sid where that is the
+        same. Where idle times differ or a deadline is near, it is no more than that. A page costs by
+        its own length, wherever it is.
+
+        Not for what must be complete: who moves up between two pages is missed by those that follow.
         """
 
     @abstractmethod
-    def page(self, *, offset: int = 0, limit: int = 50) -> Sequence[Listed]:
-        """Everyone's live sessions, the most recently used first (within the index's lag)."""
+    def page(self, *, cursor: Cursor | None = None, limit: int = 50) -> Sequence[Listed]:
+        """The same of everyone's live sessions, as far as they are live by the index."""
 
     @abstractmethod
     def counts(self) -> Counts:

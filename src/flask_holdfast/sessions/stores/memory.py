@@ -43,7 +43,9 @@ from .moments import Moments
 from .timed_dict import TimedDict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from ..cursor import Cursor
 
 #: How many outlived entries of each table one ordinary step removes on its way. More than
 #: the one that a step adds, so garbage shrinks wherever there is traffic.
@@ -268,15 +270,17 @@ class MemoryStore(RestorableStore):
         return present, present
 
     def sessions_of(
-        self, owner: str, *, offset: int = 0, limit: int | None = None
+        self, owner: str, *, cursor: Cursor | None = None, limit: int = 50
     ) -> Sequence[Listed]:
         with self._step() as now:
-            return self._of(owner, now)[offset:][:limit]
+            return _next_to(cursor, self._of(owner, now), limit)
 
-    def page(self, *, offset: int = 0, limit: int = 50) -> Sequence[Listed]:
+    def page(self, *, cursor: Cursor | None = None, limit: int = 50) -> Sequence[Listed]:
         with self._step() as now:
-            listed = (Listed(sid, row.data, ends - now) for sid, row, ends in self._rows.items(now))
-            return heapq.nsmallest(offset + limit, listed, key=_last_used)[offset:]
+            rows = self._rows.items(now)
+            return _next_to(
+                cursor, (_listed(sid, (row, ends), now) for sid, row, ends in rows), limit
+            )
 
     def counts(self) -> Counts:
         with self._step(limit=None):
@@ -423,13 +427,13 @@ class MemoryStore(RestorableStore):
 
     def _of(self, owner: str, now: int) -> list[Listed]:
         found = [(sid, self._live(sid, now)) for sid in [*self._owners.get(owner, ())]]
-        listed = [Listed(sid, at[0].data, at[1] - now) for sid, at in found if at]
-        return sorted(listed, key=_last_used)
+        listed = [_listed(sid, at, now) for sid, at in found if at]
+        return sorted(listed, key=_place, reverse=True)
 
     def _listed(self, sid: str, now: int) -> list[Listed]:
         """The session, if it lives."""
         found = self._live(sid, now)
-        return [Listed(sid, found[0].data, found[1] - now)] if found else []
+        return [_listed(sid, found, now)] if found else []
 
     def _forget(self, remember: str) -> None:
         found = self._cookies.pop(remember)
@@ -516,5 +520,19 @@ def _goes_on(before: bytes, after: bytes) -> bool:
     return (old.owner, old.authenticated) == (new.owner, new.authenticated)
 
 
-def _last_used(listed: Listed) -> tuple[int, str]:
-    return -listed.idle_left, listed.sid
+def _listed(sid: str, found: tuple[_Row, int], now: int) -> Listed:
+    return Listed(sid, found[0].data, found[1] - now, found[1])
+
+
+def _place(listed: Listed) -> tuple[float, str]:
+    return listed.ends, listed.sid
+
+
+def _next_to(cursor: Cursor | None, listed: Iterable[Listed], limit: int) -> list[Listed]:
+    """Of those the ones next to the cursor, the most recently used first."""
+    if cursor is None:
+        return heapq.nlargest(limit, listed, key=_place)
+    if cursor.newer:
+        those = (one for one in listed if _place(one) > cursor.place)
+        return heapq.nsmallest(limit, those, key=_place)[::-1]
+    return heapq.nlargest(limit, (one for one in listed if _place(one) < cursor.place), key=_place)

@@ -43,6 +43,7 @@ from .host import Availability
 from .resync import Resync
 
 if TYPE_CHECKING:
+    from ...cursor import Cursor
     from .replica import Replica
 
 T = TypeVar("T")
@@ -310,24 +311,24 @@ class ResilientStore(Store):
         return msgspec.structs.replace(ending, present=self.primary.present(), boot=boot())
 
     def sessions_of(
-        self, owner: str, *, offset: int = 0, limit: int | None = None
+        self, owner: str, *, cursor: Cursor | None = None, limit: int = 50
     ) -> Sequence[Listed]:
         def stand() -> Sequence[Listed]:
             self.replica.adopt_those_of(owner)
-            return self.replica.sessions_of(owner, offset=offset, limit=limit)
+            return self.replica.sessions_of(owner, cursor=cursor, limit=limit)
 
         def ask() -> Sequence[Listed]:
             self._give_back_those_of(owner)
-            return self.primary.sessions_of(owner, offset=offset, limit=limit)
+            return self.primary.sessions_of(owner, cursor=cursor, limit=limit)
 
         return self._many(ask, stand)
 
-    def page(self, *, offset: int = 0, limit: int = 50) -> Sequence[Listed]:
+    def page(self, *, cursor: Cursor | None = None, limit: int = 50) -> Sequence[Listed]:
         def stand() -> Sequence[Listed]:
             self.replica.adopt_those_of(None)
-            return self.replica.page(offset=offset, limit=limit)
+            return self.replica.page(cursor=cursor, limit=limit)
 
-        return self._many(lambda: self.primary.page(offset=offset, limit=limit), stand)
+        return self._many(lambda: self.primary.page(cursor=cursor, limit=limit), stand)
 
     def counts(self) -> Counts:
         def stand() -> Counts:

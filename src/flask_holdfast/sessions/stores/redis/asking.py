@@ -297,14 +297,16 @@ class AskingStore(RestorableStore):
 
     def _in_each(self, verb: str, arguments: Mapping[str, Sequence[object]]) -> dict[str, Any]:
         """A script in each of those keyspaces, on the key of an index there."""
-        on_index = {
-            tag: (self._keyspaces[tag].meta + b"signed-in", *each)
-            for tag, each in arguments.items()
-        }
-        return self._everywhere(verb, on_index)
+        keys = {tag: (self._keyspaces[tag].meta + b"signed-in",) for tag in arguments}
+        return self._everywhere(verb, keys, arguments)
 
-    def _everywhere(self, verb: str, ask: Mapping[str, Sequence[object]]) -> dict[str, Any]:
-        """The replies by tag; each of `ask` begins with the key. Where one is missing
+    def _everywhere(
+        self,
+        verb: str,
+        keys: Mapping[str, Sequence[bytes]],
+        arguments: Mapping[str, Sequence[object]],
+    ) -> dict[str, Any]:
+        """A script in each keyspace of `keys`; the replies by tag. Where one is missing
         `StoreUnavailable` is raised, but not before all were asked.
         """
         script, keyspaces = SCRIPTS[verb], self._keyspaces
@@ -312,18 +314,14 @@ class AskingStore(RestorableStore):
         def commands(tags: Iterable[str], *call: str) -> dict[str, Command]:
             return {
                 tag: (
-                    *call,
-                    1,
-                    ask[tag][0],
-                    keyspaces[tag].prefix,
-                    keyspaces[tag].meta,
-                    *ask[tag][1:],
+                    *(*call, len(keys[tag]), *keys[tag]),
+                    *(keyspaces[tag].prefix, keyspaces[tag].meta, *arguments[tag]),
                 )
                 for tag in tags
             }
 
         with waiting(self._timeout):
-            replies = self._ask_all(verb, commands(ask, "EVALSHA", script.sha))
+            replies = self._ask_all(verb, commands(keys, "EVALSHA", script.sha))
             unknown = [tag for tag, reply in replies.items() if isinstance(reply, NoScriptError)]
             if unknown:
                 # Each server learns it from one keyspace, and runs it for the others.
@@ -336,7 +334,8 @@ class AskingStore(RestorableStore):
                 error = unavailable(reply)
                 error.__cause__ = reply
                 if not error.outage:
-                    self._name_what_is_broken(verb, keyspaces[tag], b"", (), error)
+                    at, about = keyspaces[tag], arguments[tag]
+                    self._name_what_is_broken(verb, at, keys[tag][0], about, error)
                 raise error
         return replies
 

@@ -28,7 +28,7 @@ in one of 256 keyspaces of which each is all of the above:
 
     session:{3f}:<sid>   holdfast:session:{3f}:user:<owner>   ...{3f}:signed-in   and so on
 
-What goes over everyone asks all keyspaces (pages.py). Only a session whose owner changes leaves its
+What goes over everyone asks all keyspaces. Only a session whose owner changes leaves its
 own: there the old sid ends first, then the new one is filed.
 """
 

@@ -12,7 +12,7 @@ from ..base import EVICTED, Answer, Listed, Outcome, Redeems, Remembered, Tombst
 from .errors import REPLY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 OUTCOMES = {outcome.value.encode(): outcome for outcome in Outcome}
 _tombstones = msgspec.json.Decoder(Tombstone)
@@ -27,7 +27,7 @@ _SESSIONS = {
     "delete": 0,
     "remember": 1,
 }
-_OWNERS = {"end_user": 0, "sessions_of": 0, "marked": 0}
+_OWNERS = {"end_user": 0, "entries": 0, "records": 0, "marked": 0}
 #: The member of a record's head before the one that the store adds; and the length of that.
 _MARK, _FILED = b',"b":"', 21
 _RECORDS = {"create": 1, "replace": 1, "rotate": 2}
@@ -98,10 +98,19 @@ def tombstone(text: bytes) -> Tombstone | None:
         return None
 
 
-def listed(flat: Sequence[Any]) -> list[Listed]:
+def entries(text: bytes) -> list[tuple[float, str]]:
+    """The answer to "entries": where each stands in a list, and its sid."""
+    pairs = (line.split(b" ", 1) for line in text.split(b"\n") if line)
+    return [(float(ends), sid.decode("utf-8", "replace")) for ends, sid in pairs]
+
+
+def listed(flat: Sequence[Any], ends: Mapping[str, float]) -> list[Listed]:
+    """The answer to "records", of sessions that stand there in the list."""
+    threes = zip(flat[::3], flat[1::3], flat[2::3], strict=True)
     return [
-        Listed(sid.decode("utf-8", "replace"), as_given(data)[0], idle_left)
-        for sid, data, idle_left in zip(flat[::3], flat[1::3], flat[2::3], strict=True)
+        Listed(name, as_given(data)[0], idle_left, ends[name])
+        for sid, data, idle_left in threes
+        if (name := sid.decode("utf-8", "replace")) in ends
     ]
 
 

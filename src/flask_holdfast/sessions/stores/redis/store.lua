@@ -661,16 +661,6 @@ local function left(sid, old, idle, tombstone)
   end
 end
 
--- Add a live session to what is listed: sid, data, idle left, and so on.
-local function add(listed, sid, left)
-  local data = record_of(sid)
-  if data then
-    listed[#listed + 1] = sid
-    listed[#listed + 1] = data
-    listed[#listed + 1] = left or redis.call("PTTL", prefix .. sid)
-  end
-end
-
 -- A remember cookie as it was filed, or nil.
 local function recall(id)
   local fields = { "user", "owner", "secret", "mark", "filed", "sid", "begun", "name" }
@@ -933,45 +923,42 @@ end
 local through = not first or put_away(first, PIECE, true) < PIECE
 return answer(through and not others and "done" or "more")
 
----- sessions_of
--- A page, from the rank `offset` on. What is over leaves the index, and is not counted; so many
--- and a piece more of those are looked at, at most.
-local owner, offset, limit = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
-local listed, found, over_by = {}, 0, 0
-while found < limit and over_by < limit + PIECE do
-  local from = offset + found
-  local sids = redis.call("ZRANGE", of_user(owner), from, offset + limit - 1, "REV")
-  for _, sid in ipairs(sids) do
-    local before = #listed
-    add(listed, sid)
-    if #listed > before then
-      found = found + 1
-    else
-      redis.call("ZREM", of_user(owner), sid)
-      over_by = over_by + 1
+---- entries
+-- What stands next to a place in the indexes that KEYS are, the nearest first, so many of each: a line
+-- with the end and the sid for each entry. Without an owner only what is live by the index.
+local owner, limit, newer, ends, sid = ARGV[3], tonumber(ARGV[4]), ARGV[5] ~= "", ARGV[6], ARGV[7]
+local range = newer and "ZRANGE" or "ZREVRANGE"
+if newer and owner == "" and tonumber(ends) <= now then
+  ends, sid = number(now), string.char(255)
+end
+
+-- As an index compares them: by their bytes, where `>` goes by the language of the server.
+local function is_above(one, other)
+  for i = 1, math.min(#one, #other) do
+    local a, b = string.byte(one, i), string.byte(other, i)
+    if a ~= b then
+      return a > b
     end
   end
-  if #sids == 0 then
-    break
+  return #one > #other
+end
+
+-- How many entries come before those next to the place. Among those with its end, that is found by
+-- halving.
+local function rank(index)
+  if ends == "" then
+    return 0
   end
-end
-return listed
-
----- page
-local offset, limit = tonumber(ARGV[3]), tonumber(ARGV[4])
-
-local function ends(index, rank)
-  return tonumber(redis.call("ZRANGE", index, rank, rank, "REV", "WITHSCORES")[2])
-end
-
--- How many of the first `offset` entries of both indexes together are signed in, found by
--- halving: a late page costs as little as the first.
-local function signed_in_before()
-  local low = math.max(0, offset - redis.call("ZCARD", anonymous))
-  local high = math.min(offset, redis.call("ZCARD", signed_in))
+  local from, to = "(" .. ends, "+inf"
+  if newer then
+    from, to = "-inf", "(" .. ends
+  end
+  local low = redis.call("ZCOUNT", index, from, to)
+  local high = low + redis.call("ZCOUNT", index, ends, ends)
   while low < high do
     local middle = math.floor((low + high) / 2)
-    if ends(signed_in, middle) >= ends(anonymous, offset - middle - 1) then
+    local one = redis.call(range, index, middle, middle)[1]
+    if one == sid or is_above(one, sid) ~= newer then
       low = middle + 1
     else
       high = middle
@@ -980,63 +967,34 @@ local function signed_in_before()
   return low
 end
 
-local first = signed_in_before()
-local function from(index, rank)
-  return redis.call("ZRANGE", index, rank, rank + limit - 1, "REV", "WITHSCORES")
-end
-local these, those = from(signed_in, first), from(anonymous, offset - first)
--- The life that is left is the index's, too: asking for that of each would take longest here.
-local listed, i, j = {}, 1, 1
-for _ = 1, limit do
-  if these[i] and (not those[j] or tonumber(these[i + 1]) >= tonumber(those[j + 1])) then
-    add(listed, these[i], math.floor(these[i + 1]) - now)
-    i = i + 2
-  elseif those[j] then
-    add(listed, those[j], math.floor(those[j + 1]) - now)
-    j = j + 2
+local lines = {}
+for _, index in ipairs(KEYS) do
+  local first = rank(index)
+  local found = redis.call(range, index, first, first + limit - 1, "WITHSCORES")
+  for i = 1, #found, 2 do
+    if owner ~= "" or tonumber(found[i + 1]) > now then
+      lines[#lines + 1] = found[i + 1] .. " " .. string.gsub(found[i], "\n", "?")
+    end
   end
 end
-return listed
+return table.concat(lines, "\n")
 
----- edges
--- How many entries both indexes have, and the last and the first end of life in them.
-local number_of, last, first = 0, 0, math.huge
-for _, index in ipairs({ signed_in, anonymous }) do
-  local top = redis.call("ZRANGE", index, 0, 0, "REV", "WITHSCORES")[2]
-  if top then
-    number_of = number_of + redis.call("ZCARD", index)
-    last = math.max(last, math.ceil(top))
-    first = math.min(first, math.floor(redis.call("ZRANGE", index, 0, 0, "WITHSCORES")[2]))
+---- records
+-- Of some entries of an index: those whose session lives and is the owner's, if there is one, as sid,
+-- record, life that is left, and so on. What is not leaves the owner's index. KEYS are the index, the last
+-- ends of the owner's and of everyone's, and the records. Without an owner the last ends of those whose
+-- the records are, are read too: only the records say which.
+local owner, listed = ARGV[3], {}
+for i = 4, #KEYS do
+  local sid, data = string.sub(KEYS[i], #prefix + 1), record_at(KEYS[i])
+  local record = data and head(data)
+  if record and not is_over(record) and (owner == "" or record.owner == owner) then
+    listed[#listed + 1] = sid
+    listed[#listed + 1] = data
+    listed[#listed + 1] = redis.call("PTTL", KEYS[i])
+  elseif owner ~= "" then
+    redis.call("ZREM", KEYS[1], sid)
   end
-end
-return { number_of, last, number_of > 0 and first or 0 }
-
----- above
--- How many entries end after each of the given moments.
-local counts = {}
-for i = 3, #ARGV do
-  local after = "(" .. ARGV[i]
-  counts[#counts + 1] = redis.call("ZCOUNT", signed_in, after, "+inf")
-    + redis.call("ZCOUNT", anonymous, after, "+inf")
-end
-return counts
-
----- between
--- The entries that end after the one moment and not after the other: sid, end, and so on.
-local entries = {}
-for _, index in ipairs({ signed_in, anonymous }) do
-  local found = redis.call("ZRANGEBYSCORE", index, "(" .. ARGV[3], ARGV[4], "WITHSCORES")
-  for i = 1, #found do
-    entries[#entries + 1] = found[i]
-  end
-end
-return entries
-
----- shown
--- Those of the given sids that live, with the life left that goes with the end beside each.
-local listed = {}
-for i = 3, #ARGV, 2 do
-  add(listed, ARGV[i], math.floor(ARGV[i + 1]) - now)
 end
 return listed
 

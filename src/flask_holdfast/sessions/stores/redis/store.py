@@ -1,7 +1,8 @@
 """Sessions in Redis or Valkey (6.2 or later): one server, one behind Sentinels, or a Cluster.
 
-Every verb is one script and one round trip; `sweep`, `end_everyone` and an `end_user` of more
-than a hundred sessions go on in pieces. See store.lua. A `fetch` that need not slide is one plain command. No command goes over all keys.
+Every verb is one script and one round trip. A list is two: where its entries stand, then their
+records; and `sweep`, `end_everyone` and an `end_user` of more than a hundred sessions go on in pieces.
+See store.lua. A `fetch` that need not slide is one plain command. No command goes over all keys.
 
 Index entries are removed with their session; those of sessions that Redis let expire, by
 the writes that come after. The ends of life in the indexes may lag by a twentieth of the
@@ -20,12 +21,12 @@ from __future__ import annotations
 import time
 from contextlib import nullcontext, suppress
 from functools import partial
-from math import inf
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from ....exceptions import StoreUnavailable
+from ...cursor import Cursor
 from ..base import (
     EVICTED,
     OWN,
@@ -41,13 +42,14 @@ from ..base import (
     Remembered,
     Tombstone,
 )
-from . import clocks, pages
+from . import clocks
 from .asking import AskingStore, giving_way
 from .clocks import Since
 from .hash_tags import Keyspace
 from .replies import (
     Reply,
     as_given,
+    entries,
     listed,
     moment,
     owner_in,
@@ -56,7 +58,8 @@ from .replies import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
 
 #: Records that one script of many lists, and entries that one of a sweep looks at. Redis serves
@@ -231,18 +234,10 @@ class RedisStore(AskingStore):
             self._end_everyone(keep or "", *how, own=(own, moment))
 
     def sessions_of(
-        self, owner: str, *, offset: int = 0, limit: int | None = None
+        self, owner: str, *, cursor: Cursor | None = None, limit: int = 50
     ) -> Sequence[Listed]:
-        at, found, most = self._of(owner), list[Listed](), inf if limit is None else limit
-        while (piece := min(_PIECE, most - len(found))) > 0:
-            part = (owner, offset + len(found), int(piece))
-            with giving_way() if found else nullcontext():
-                these = listed(self._run("sessions_of", at, at.of_user(owner), *part))
-            found += these
-            if len(these) < piece:
-                break
-        # The index may lag; the life that is left does not.
-        return sorted(found, key=lambda one: one.idle_left, reverse=True)
+        at = self._of(owner)
+        return self._listed({at.tag: (at.of_user(owner),)}, owner, cursor, limit)
 
     def mark(self, name: str, *, life: int) -> None:
         at = self._named(name)
@@ -299,12 +294,10 @@ class RedisStore(AskingStore):
 
     def _end_everyone(self, keep: str, *how: object, own: tuple[object, ...]) -> EndedNumber:
         kept = self._at(keep) if keep else None
-        ask = {
-            tag: (at.ended_at(""), *how, keep if at is kept else "", *own)
-            for tag, at in self._keyspaces.items()
-        }
+        keys = {tag: (at.ended_at(""),) for tag, at in self._keyspaces.items()}
+        ask = {tag: (*how, keep if at is kept else "", *own) for tag, at in self._keyspaces.items()}
         sent, replies = clocks.present(), list[Reply]()
-        for tag, text in self._everywhere("end_everyone", ask).items():
+        for tag, text in self._everywhere("end_everyone", keys, ask).items():
             replies.append(reply := self._read(text))
             self._learn(self._keyspaces[tag], reply, sent, end=True)
         with suppress(StoreUnavailable):  # they have ended, whoever puts them away
@@ -313,11 +306,67 @@ class RedisStore(AskingStore):
         number.moment = max(int(reply.body or 0) for reply in replies)
         return number
 
-    def page(self, *, offset: int = 0, limit: int = 50) -> Sequence[Listed]:
-        if self._only:
-            key = self._only.meta + b"signed-in"
-            return listed(self._run("page", self._only, key, offset, limit))
-        return listed(pages.page(self._in_each, [*self._keyspaces], offset, limit))
+    def page(self, *, cursor: Cursor | None = None, limit: int = 50) -> Sequence[Listed]:
+        indexes = {
+            tag: (at.meta + b"signed-in", at.meta + b"anonymous")
+            for tag, at in self._keyspaces.items()
+        }
+        return self._listed(indexes, "", cursor, limit)
+
+    def _listed(
+        self, indexes: Mapping[str, Sequence[bytes]], owner: str, cursor: Cursor | None, limit: int
+    ) -> list[Listed]:
+        """What lives of those indexes' entries next to the cursor: first where they stand, in each
+        keyspace, then the records of those that are next of all.
+        """
+        found, newer = list[Listed](), cursor is not None and cursor.newer
+        piece = min(_PIECE, limit)
+        way: Callable[[], AbstractContextManager[None]] = nullcontext
+        while len(found) < limit:
+            with way():
+                these = self._entries(indexes, owner, cursor, piece)
+                living = self._records(indexes, owner, these)
+            found += living
+            if len(these) < piece:
+                break
+            cursor, way = Cursor(*these[-1][:2], newer), giving_way
+            # Among many that are over, as after an end of all, a page is found sooner by more of them.
+            piece = min(_PIECE, limit - len(found)) if len(living) == len(these) else _PIECE
+        found = found[:limit]
+        return found[::-1] if newer else found
+
+    def _entries(
+        self, indexes: Mapping[str, Sequence[bytes]], owner: str, cursor: Cursor | None, limit: int
+    ) -> list[tuple[float, str, str]]:
+        """The entries next to the cursor, the nearest first: the end, the sid, and the tag."""
+        newer, place = False, ("", "", "")
+        if cursor is not None:
+            newer = cursor.newer
+            place = "newer" if newer else "", f"{cursor.ends:.1f}", cursor.sid
+        asked = dict.fromkeys(indexes, (owner, limit, *place))
+        found = [
+            (*entry, tag)
+            for tag, text in self._everywhere("entries", indexes, asked).items()
+            for entry in entries(text)
+        ]
+        return sorted(found, reverse=not newer)[:limit]
+
+    def _records(
+        self,
+        indexes: Mapping[str, Sequence[bytes]],
+        owner: str,
+        these: Sequence[tuple[float, str, str]],
+    ) -> list[Listed]:
+        """Those of these entries that live, in their order."""
+        keys: dict[str, list[bytes]] = {}
+        for _, sid, tag in these:
+            at = self._keyspaces[tag]
+            first = [indexes[tag][0], at.ended_at(owner), at.ended_at("")]
+            keys.setdefault(tag, first).append(at.prefix + sid.encode())
+        replies = self._everywhere("records", keys, dict.fromkeys(keys, (owner,))) if keys else {}
+        ends = {sid: end for end, sid, _ in these}
+        found = {one.sid: one for flat in replies.values() for one in listed(flat, ends)}
+        return [found[sid] for sid in ends if sid in found]
 
     def counts(self) -> Counts:
         counts = self._in_each("counts", dict.fromkeys(self._keyspaces, ())).values()

@@ -43,6 +43,8 @@ from .transaction import BUSY_TIMEOUT, Step, patiently, prepare
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from ...cursor import Cursor
+
 #: How many outlived rows of each table one write removes on its way, and one of `sweep`.
 _CLEANED_PER_WRITE = 8
 _CLEANED_PER_SWEEP = 500
@@ -203,14 +205,14 @@ class SQLiteStore(Store):
             return step.end_all(ended, idle, keep)
 
     def sessions_of(
-        self, owner: str, *, offset: int = 0, limit: int | None = None
+        self, owner: str, *, cursor: Cursor | None = None, limit: int = 50
     ) -> Sequence[Listed]:
         with self._read() as step:
-            return step.sessions_of(owner, offset, limit)
+            return step.page(owner, cursor, max(0, limit))
 
-    def page(self, *, offset: int = 0, limit: int = 50) -> Sequence[Listed]:
+    def page(self, *, cursor: Cursor | None = None, limit: int = 50) -> Sequence[Listed]:
         with self._read() as step:
-            return step.page(offset, limit)
+            return step.page(None, cursor, max(0, limit))
 
     def counts(self) -> Counts:
         with self._read() as step:

@@ -33,6 +33,8 @@ from ..base import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from ...cursor import Cursor
+
     _Values = Sequence[object] | Mapping[str, object]
 
 #: Seconds to wait for another process, or another thread, to finish its write.
@@ -168,19 +170,27 @@ class Step:
         )
         return self.run(f"DELETE FROM sessions WHERE {which}", those).rowcount  # noqa: S608  # as above
 
-    def sessions_of(self, owner: str, offset: int = 0, limit: int | None = None) -> list[Listed]:
-        return self._listed(
-            "SELECT sid, data, expires FROM sessions WHERE owner = ? AND expires > ?"
-            " ORDER BY expires DESC LIMIT ? OFFSET ?",
-            (owner, self.now, -1 if limit is None else limit, offset),
-        )
+    def sessions_of(self, owner: str) -> list[Listed]:
+        """All of an owner's, the most recently used first."""
+        return self.page(owner, None, -1)
 
-    def page(self, offset: int, limit: int) -> list[Listed]:
-        return self._listed(
-            "SELECT sid, data, expires FROM sessions WHERE expires > ?"
-            " ORDER BY expires DESC LIMIT ? OFFSET ?",
-            (self.now, limit, offset),
-        )
+    def page(self, owner: str | None, cursor: Cursor | None, limit: int) -> list[Listed]:
+        """Those of an owner, or everyone's, next to the cursor; a `limit` of -1 is none."""
+        newer = cursor is not None and cursor.newer
+        ends, sid = (0.0, "") if cursor is None else cursor.place
+        which = "" if owner is None else " AND owner = :owner"
+        if cursor is not None:
+            which += f" AND (expires, sid) {'>' if newer else '<'} (:ends, :sid)"
+        order = "ASC" if newer else "DESC"
+        # Of two lower bounds SQLite takes one to the index: so there is one, the greater.
+        least = max(self.now + 1, ends) if newer else self.now + 1
+        rows = self.run(
+            f"""SELECT sid, data, expires FROM sessions WHERE expires >= :least{which}
+            ORDER BY expires {order}, sid {order} LIMIT :limit""",  # noqa: S608  # constants of ours
+            {"least": least, "owner": owner, "ends": ends, "sid": sid, "limit": limit},
+        ).fetchall()
+        listed = [Listed(sid, data, expires - self.now, expires) for sid, data, expires in rows]
+        return listed[::-1] if newer else listed
 
     def counts(self) -> Counts:
         """The totals, less what has expired and waits to be removed."""
@@ -336,10 +346,6 @@ class Step:
 
     def _remove(self, sid: str) -> None:
         self.run("DELETE FROM sessions WHERE sid = ?", (sid,))
-
-    def _listed(self, query: str, arguments: tuple[str | int, ...]) -> list[Listed]:
-        rows = self.run(query, arguments)
-        return [Listed(sid, data, expires - self.now) for sid, data, expires in rows]
 
 
 def prepare(connection: sqlite3.Connection, patience: float) -> None:
