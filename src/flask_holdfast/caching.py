@@ -9,7 +9,7 @@ other. No call makes a header less strict than it was.
 from __future__ import annotations
 
 import functools
-from enum import Enum
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.request import parse_http_list
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from werkzeug.datastructures import Headers
 
 
-class Promise(Enum):
+class Promise(StrEnum):
     """What the part of this package that asks has promised of responses for one person."""
 
     #: `SessionInterface` alone: caches learn that the response goes by the cookie, as with Flask's.
@@ -93,7 +93,7 @@ def restrict(headers: Headers, known: Known, promise: Promise) -> None:
         said = [value for name, value in there if name == "vary"]
         if not said:
             headers.add("Vary", ", ".join(decided.vary))
-        elif missing := _missing(decided.vary, ", ".join(said)):
+        elif missing := _missing(decided.vary, said):
             headers.set("Vary", ", ".join([*said, *missing]))
     if decided.private:
         for name, _ in there:
@@ -137,7 +137,9 @@ def _directives(lines: list[str]) -> list[tuple[str, str]]:
     return [(part.partition("=")[0].strip(" \t").lower(), part) for part in said if part]
 
 
-def _missing(names: tuple[str, ...], said: str) -> list[str]:
+def _missing(names: tuple[str, ...], said: list[str]) -> list[str]:
     """Those of `names` that are not among those that are `said`."""
-    there = {name.strip(" \t").lower() for name in said.split(",")}
+    if said == [*names]:
+        return []
+    there = {name.strip(" \t").lower() for name in ", ".join(said).split(",")}
     return [name for name in names if name.lower() not in there]

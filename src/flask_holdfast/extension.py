@@ -125,9 +125,13 @@ def _is_passive(endpoints: Container[str], request: Request) -> bool:
     if _is_speculative(request):
         return True
     endpoint = request.endpoint or ""
-    # A test's `session_transaction` reads the session when no application is current.
-    view = current_app.view_functions.get(endpoint) if current_app else None
-    return endpoint in endpoints or getattr(view, _PASSIVE, False)
+    if endpoint in endpoints:
+        return True
+    try:
+        view = current_app.view_functions.get(endpoint)
+    except RuntimeError:  # a test's `session_transaction`, when no application is current
+        return False
+    return getattr(view, _PASSIVE, False)
 
 
 #: What browsers say of a page that they fetch before its person asks for it, and may never show:

@@ -103,10 +103,7 @@ class ResilientStore(Store):
         def ask() -> Answer:
             asked = self.replica.now()
             answer = self.primary.fetch(sid, slide=slide, idle=idle)
-            if answer.outcome is Outcome.FOUND:
-                self._copies.confirm(sid, answer.data, answer.idle_left, asked)
-            else:
-                self._copies.drop(sid, ended=answer.outcome is Outcome.ENDED)
+            self._copies.learn(sid, answer, asked)
             return answer
 
         return self._one(sid, ask, stand)

@@ -59,11 +59,16 @@ def owner_in(data: bytes) -> str:
 
 def as_given(stored: bytes) -> tuple[bytes, int]:
     """A record as it was given to the store, and when (us) it was filed; 0: it does not say."""
-    begin = stored.find(b'"', stored.find(_MARK, 86) + len(_MARK)) + 1
+    begin = head_length(stored)
     end = begin + _FILED
     if stored[begin : begin + 5] != b',"f":' or not stored[begin + 5 : end].isdigit():
         return stored, 0
     return stored[:begin] + stored[end:], int(stored[begin + 5 : end])
+
+
+def head_length(data: bytes) -> int:
+    """How many bytes a record's head has, up to the member that the store adds."""
+    return data.find(b'"', data.find(_MARK, 86) + len(_MARK)) + 1
 
 
 def read(text: bytes) -> Reply:

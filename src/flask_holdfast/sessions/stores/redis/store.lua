@@ -1,6 +1,6 @@
 -- What the Redis store does on the server: one script for each verb of the contract, each
--- made of the part before the first heading, of what is done at once for that verb, of the
--- part for all, and of its own section.
+-- made of what is done first for that verb, of the part before the first heading, of what is done
+-- at once for that verb, of the part for all, and of its own section.
 --
 -- A script runs alone: nothing else is served between its first command and its last. Its
 -- clock is the server's, so that the hosts of an application need not agree on the time.
@@ -126,6 +126,26 @@ if type(present) == "string" then
       redis.call("SET", KEYS[1], new, "PX", number(life))
       return "done " .. number(life) .. " 0\n"
     end
+  end
+end
+
+---- replace first
+-- The ordinary write: the session slid a moment ago, so its life (ARGV[8], as the client knows it) and
+-- its place in the indexes stay as they are. Nothing but the etag changes in the head, whose length is
+-- ARGV[9]. Whatever stands against it, the rest of the script says.
+if ARGV[8] ~= "" then
+  local length, owner = tonumber(ARGV[9]), string.match(ARGV[4], '"k":"([^"]*)"', 93)
+  local present = redis.pcall("GETRANGE", KEYS[1], 0, length + 20)
+  local filed = type(present) == "string" and string.match(present, '^,"f":(%d+)$', length + 1)
+  if
+    filed
+    and string.sub(present, 7, 22) == ARGV[5]
+    and string.sub(present, 23, length) == string.sub(ARGV[4], 23, length)
+    and redis.call("EXISTS", ARGV[2] .. "ended-at:" .. owner, ARGV[2] .. "ended-at:") == 0
+  then
+    local head, tail = string.sub(ARGV[4], 1, length), string.sub(ARGV[4], length + 1)
+    redis.call("SET", KEYS[1], head .. ',"f":' .. filed .. tail, "KEEPTTL")
+    return "done " .. ARGV[8] .. " 0\n"
   end
 end
 

@@ -46,6 +46,7 @@ from .clocks import Since
 from .hash_tags import Keyspace
 from .replies import (
     as_given,
+    head_length,
     listed,
     moment,
     owner_in,
@@ -110,12 +111,16 @@ class RedisStore(AskingStore):
         if stored is None:
             return None
         data, filed = as_given(stored)
-        over = any(filed < (moment(each) or 0) for each in ended)
-        return None if over or owner_in(data) != owner else data
+        for each in ended:
+            if each is not None and filed < (moment(each) or 0):
+                return None
+        return data if owner_in(data) == owner else None
 
     def replace(self, sid: str, data: bytes, *, etag: str, idle: int, slide: bool = True) -> Answer:
         at = self._home(sid, data)
-        return self._answer("replace", at, sid, data, etag, idle, "slide" if slide else "")
+        left = self._slides.left_of(sid, idle) if slide else 0
+        how = ("slide" if slide else "", left or "", head_length(data))
+        return self._answer("replace", at, sid, data, etag, idle, *how)
 
     def rotate(
         self,

@@ -32,6 +32,11 @@ class Slides:
         since = int((self._clock() - known[2]) * 1000)
         return known[3] - since if 0 <= since < min(LAG, idle // 20) else 0
 
+    def left_of(self, sid: str, idle: int) -> int:
+        """The same, whoever proved then that it is theirs."""
+        known = self._known.get(sid)
+        return 0 if known is None else self.left(sid, known[0], idle)
+
     def owner(self, sid: str) -> str:
         """Whose session it was then."""
         known = self._known.get(sid)
