@@ -61,6 +61,11 @@ class Decision(NamedTuple):
     instead: str | None = None
 
 
+#: What is decided for an ordinary page of `SessionInterface`, and the header that says it.
+_COOKIE, _COOKIE_SAID = Decision(("Cookie",)), ("Vary", "Cookie")
+_NOTHING = Decision()
+
+
 @functools.lru_cache(maxsize=256)
 def decide(known: Known, promise: Promise) -> Decision:
     """The decision about a response of which this is `known`."""
@@ -85,9 +90,10 @@ def decide(known: Known, promise: Promise) -> Decision:
 
 def restrict(headers: Headers, known: Known, promise: Promise) -> None:
     """Make the caching headers as strict as `decide` says, and leave what is as strict already."""
-    if not any(known):  # most responses of most sites
+    # Most responses of most sites; and those to which this was done before.
+    decided = decide(known, promise) if any(known) else _NOTHING
+    if decided == _NOTHING or (decided == _COOKIE and _COOKIE_SAID in [*headers]):
         return
-    decided = decide(known, promise)
     there = [(name.lower(), value) for name, value in headers]
     if decided.vary:
         said = [value for name, value in there if name == "vary"]

@@ -167,11 +167,11 @@ def _string(text: bytes, at: int) -> tuple[Any, int]:
     anything else, and where not all of it is there.
     """
     line = text.index(b"\r\n", at)
-    begin = line + 2
-    if text[at:line] in (b"_", b"$-1"):
+    begin, size = line + 2, text[at:line]
+    if size == b"_" or size == b"$-1":  # noqa: PLR1714  # twice as fast
         return None, begin
-    end = begin + int(text[at + 1 : line])
-    if text[at : at + 1] != b"$" or end < begin or text[end : end + 2] != b"\r\n":
+    end = begin + int(size[1:])
+    if size[:1] != b"$" or end < begin or text[end : end + 2] != b"\r\n":
         raise ValueError("not a string")
     return text[begin:end], end + 2
 
@@ -240,8 +240,9 @@ class _Bounded:
 
     def ask(self, command: bytes) -> Any:
         """Send a packed command, and read its answer; of a connection that is quiet."""
-        self.send_packed_command([command], check_health=False)  # type: ignore[attr-defined]
-        reply = cast(_Socket, self._sock).answer()
+        connected = cast(_Socket, self._sock)
+        connected.sendall(command)
+        reply = connected.answer()
         if reply is not LATER:
             return reply
         return self.read_response(disable_decoding=True)  # type: ignore[attr-defined]
