@@ -1,17 +1,20 @@
 """Time that passes between two requests of a visitor, without waiting for it.
 
-What this process and this host know of the session is forgotten where it would not count any more,
-and in Redis the ends of its life in the indexes are moved back.
+The clock by which this process lets sessions slide is set forward, the copies that this host has
+are forgotten where they would not count any more, and in Redis the ends of lives in the indexes are
+moved back.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import redis
 
 from flask_holdfast.sessions import record
+from flask_holdfast.sessions.stores.redis.touches import steady
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -28,9 +31,12 @@ def between(app: Flask, place: Place, seconds: int) -> Callable[[], None]:
     holdfast = app.extensions["holdfast"]
     store, copies, replica = holdfast.store, holdfast.store._copies, holdfast.store.replica  # noqa: SLF001
     client = redis.Redis.from_url(place.redis_url)
+    passed = itertools.count(seconds, seconds)
+    slides = store.primary._slides  # noqa: SLF001
 
     def pause() -> None:
-        store.primary._slides.forget()  # noqa: SLF001
+        later = next(passed)
+        slides._clock = lambda: steady() + later  # noqa: SLF001
         if seconds < _COPY:
             return
         for sid, (etag, _) in copies._known.items():  # noqa: SLF001

@@ -64,6 +64,20 @@ local function is_near(listed, ends, idle)
   return listed and math.abs(ends - listed) <= math.floor(idle / 20) and ends % 1 == listed % 1
 end
 
+-- How much longer than the idle time a life may be: a process that lets a session slide again and
+-- again does it ahead, for the next of its requests as well (touches.py).
+local function ahead(idle)
+  return math.floor(idle / 20)
+end
+
+-- A slide. What another process has done ahead is not taken back.
+local function slide(key, life, idle, deadline)
+  local left = redis.call("PTTL", key)
+  if left < life or left > math.min(life + ahead(idle), deadline - now) then
+    redis.call("PEXPIRE", key, number(life))
+  end
+end
+
 -- In a Cluster: a slot that is being moved has only a part of its keys here. One that is
 -- nowhere then counts as moved, and asking for it ends the script before it writes.
 if string.sub(meta, -2) == "}:" then
@@ -105,7 +119,7 @@ if data then
     local index = meta .. (owner == "" and "anonymous" or "user:" .. owner)
     local listed = redis.call("ZSCORE", index, ARGV[3])
     if life > 0 and is_near(listed, listed_end(deadline, life), idle) then
-      redis.call("PEXPIRE", KEYS[1], number(life))
+      slide(KEYS[1], life, idle, deadline)
       return "found " .. number(life) .. " 0\n" .. data
     end
   end
@@ -123,7 +137,8 @@ if type(present) == "string" then
     local listed = redis.call("ZSCORE", index, ARGV[3])
     if life > 0 and is_near(listed, listed_end(deadline, life), idle) then
       local new = string.sub(ARGV[4], 1, rest - 1) .. ',"f":' .. filed .. string.sub(ARGV[4], rest)
-      redis.call("SET", KEYS[1], new, "PX", number(life))
+      redis.call("SET", KEYS[1], new, "KEEPTTL")
+      slide(KEYS[1], life, idle, deadline)
       return "done " .. number(life) .. " 0\n"
     end
   end
@@ -707,7 +722,7 @@ local life = life_of(record, idle)
 if life <= 0 then
   return run_out(sid, record)
 end
-redis.call("PEXPIRE", KEYS[1], number(life))
+slide(KEYS[1], life, idle, record.deadline)
 list(sid, record, life, idle)
 return answer("found", data, life)
 
@@ -722,8 +737,11 @@ local new = head(data)
 if old.etag ~= etag then
   return there("conflict", KEYS[1], present)
 end
-if ARGV[7] == "" then
-  idle = math.min(idle, redis.call("PTTL", KEYS[1]))
+local left = redis.call("PTTL", KEYS[1])
+if left > idle and left <= idle + ahead(idle) then
+  idle = left
+elseif ARGV[7] == "" then
+  idle = math.min(idle, left)
 end
 if life_of(new, idle) <= 0 then
   new.owner = old.owner

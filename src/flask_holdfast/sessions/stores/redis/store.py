@@ -90,16 +90,18 @@ class RedisStore(AskingStore):
     def fetch(self, sid: str, *, slide: Proof | None = None, idle: int = 0) -> Answer:
         at = self._only or self._at(sid)
         if slide is None:
-            return self._answer("fetch", at, sid, "", "", idle)
+            return _within(idle, self._answer("fetch", at, sid, "", "", idle))
         left = self._slides.left(sid, slide, idle)
         if left > 0:
             found = self._glance(at, sid)
             if found is not None:
                 return Answer(Outcome.FOUND, found, left)
-        answer = self._answer("fetch", at, sid, slide.secret, slide.mark, idle)
+        life = self._slides.life(sid, slide, idle)
+        answer = self._answer("fetch", at, sid, slide.secret, slide.mark, life)
         if answer.outcome is Outcome.FOUND:
-            self._slides.note(sid, slide, idle, answer.idle_left, owner_in(answer.data))
-        return answer
+            owner = owner_in(answer.data)
+            self._slides.note(sid, slide, idle, life, answer.idle_left, owner)
+        return _within(idle, answer)
 
     def _glance(self, at: Keyspace, sid: str) -> bytes | None:
         """The record by a plain command, which costs half of a script. None: ask the script,
@@ -120,7 +122,7 @@ class RedisStore(AskingStore):
         at = self._home(sid, data)
         left = self._slides.left_of(sid, idle) if slide else 0
         how = ("slide" if slide else "", left or "", head_length(data))
-        return self._answer("replace", at, sid, data, etag, idle, *how)
+        return _within(idle, self._answer("replace", at, sid, data, etag, idle, *how))
 
     def rotate(
         self,
@@ -309,6 +311,13 @@ class RedisStore(AskingStore):
 
     def sweep(self) -> int:
         return self._in_pieces("sweep", _SWEPT)
+
+
+def _within(idle: int, answer: Answer) -> Answer:
+    """The answer, where a session may live longer than its idle time: see touches.py."""
+    if 0 < idle < answer.idle_left:
+        return msgspec.structs.replace(answer, idle_left=idle)
+    return answer
 
 
 def _milliseconds(moment: int | None) -> int | None:
