@@ -1,7 +1,8 @@
 """Sessions in Redis or Valkey (6.2 or later): one server, one behind Sentinels, or a Cluster.
 
 Every verb is one script and one round trip; `sweep`, `end_everyone` and an `end_user` of more
-than a hundred sessions go on in pieces. See store.lua. A `fetch` that need not slide is one plain command. No command goes over all keys.
+than a hundred sessions go on in pieces. See store.lua. A `fetch` that need not slide
+(touches.py) is one plain command. No command goes over all keys.
 
 Index entries are removed with their session; those of sessions that Redis let expire, by
 the writes that come after. The ends of life in the indexes may lag by a twentieth of the
