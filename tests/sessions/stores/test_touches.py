@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from flask_holdfast.exceptions import StoreUnavailable
-from flask_holdfast.sessions.stores.base import Outcome, Proof
+from flask_holdfast.sessions.stores.base import Answer, Outcome, Proof
 from flask_holdfast.sessions.stores.redis.store import RedisStore
 from tests.sessions.stores.clock import Clock
 from tests.sessions.stores.contract import IDLE, PROOF, etag, filed, record
@@ -57,7 +57,7 @@ class Site:
             self.passes(1_100)
         assert self.asks(process) == "MGET"
 
-    def writes(self, process: int = 0, *, slide: bool = True, idle: int = IDLE) -> None:
+    def writes(self, process: int = 0, *, slide: bool = True, idle: int = IDLE) -> Answer:
         new = record("alice")
         answer = self.stores[process].replace(
             self.name, new, etag=etag(self.data), idle=idle, slide=slide
@@ -65,6 +65,7 @@ class Site:
         assert answer.outcome is Outcome.DONE
         assert 0 < answer.idle_left <= idle
         self.data = new
+        return answer
 
     @property
     def left(self) -> int:

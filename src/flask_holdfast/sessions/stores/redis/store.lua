@@ -136,7 +136,8 @@ if type(present) == "string" then
     local index = meta .. (owner == "" and "anonymous" or "user:" .. owner)
     local listed = redis.call("ZSCORE", index, ARGV[3])
     if life > 0 and is_near(listed, listed_end(deadline, life), idle) then
-      local new = string.sub(ARGV[4], 1, rest - 1) .. ',"f":' .. filed .. string.sub(ARGV[4], rest)
+      local tail = string.match(ARGV[4], '^,"f":%d+()', rest) or rest
+      local new = string.sub(ARGV[4], 1, rest - 1) .. ',"f":' .. filed .. string.sub(ARGV[4], tail)
       redis.call("SET", KEYS[1], new, "KEEPTTL")
       slide(KEYS[1], life, idle, deadline)
       return "done " .. number(life) .. " 0\n"
@@ -146,20 +147,18 @@ end
 
 ---- replace first
 -- The ordinary write: the session slid a moment ago, so its life (ARGV[8], as the client knows it) and
--- its place in the indexes stay as they are. Nothing but the etag changes in the head, whose length is
--- ARGV[9]. Whatever stands against it, the rest of the script says.
+-- its place in the indexes stay as they are. Nothing but the etag changes in the head, which comes as
+-- it is stored and is ARGV[9] bytes long. Whatever stands against it, the rest of the script says.
 if ARGV[8] ~= "" then
   local length, owner = tonumber(ARGV[9]), string.match(ARGV[4], '"k":"([^"]*)"', 93)
-  local present = redis.pcall("GETRANGE", KEYS[1], 0, length + 20)
-  local filed = type(present) == "string" and string.match(present, '^,"f":(%d+)$', length + 1)
+  local present = redis.pcall("GETRANGE", KEYS[1], 0, length - 1)
   if
-    filed
+    type(present) == "string"
     and string.sub(present, 7, 22) == ARGV[5]
-    and string.sub(present, 23, length) == string.sub(ARGV[4], 23, length)
+    and string.sub(present, 23) == string.sub(ARGV[4], 23, length)
     and redis.call("EXISTS", ARGV[2] .. "ended-at:" .. owner, ARGV[2] .. "ended-at:") == 0
   then
-    local head, tail = string.sub(ARGV[4], 1, length), string.sub(ARGV[4], length + 1)
-    redis.call("SET", KEYS[1], head .. ',"f":' .. filed .. tail, "KEEPTTL")
+    redis.call("SET", KEYS[1], ARGV[4], "KEEPTTL")
     return "done " .. ARGV[8] .. " 0\n"
   end
 end

@@ -41,13 +41,13 @@ from ..base import (
     Remembered,
     Tombstone,
 )
-from . import clocks, pages
+from . import clocks, pages, replies
 from .asking import AskingStore, giving_way
 from .clocks import Since
 from .hash_tags import Keyspace
 from .replies import (
     as_given,
-    head_length,
+    as_stored,
     listed,
     moment,
     owner_in,
@@ -98,11 +98,14 @@ class RedisStore(AskingStore):
             if found is not None:
                 return Answer(Outcome.FOUND, found, left)
         life = self._slides.life(sid, slide, idle)
-        answer = self._answer("fetch", at, sid, slide.secret, slide.mark, life)
-        if answer.outcome is Outcome.FOUND:
-            owner = owner_in(answer.data)
-            self._slides.note(sid, slide, idle, life, answer.idle_left, owner)
-        return _within(idle, answer)
+        key = at.prefix + sid.encode()
+        reply = self._reply("fetch", at, key, sid, slide.secret, slide.mark, life)
+        slid = replies.answer(reply)
+        if slid.outcome is Outcome.FOUND:
+            _, filed = as_given(reply.body)
+            owner, left = owner_in(slid.data), slid.idle_left
+            self._slides.note(sid, slide, idle, gave=life, left=left, owner=owner, filed=filed)
+        return _within(idle, slid)
 
     def _glance(self, at: Keyspace, sid: str) -> bytes | None:
         """The record by a plain command, which costs half of a script. None: ask the script,
@@ -121,8 +124,11 @@ class RedisStore(AskingStore):
 
     def replace(self, sid: str, data: bytes, *, etag: str, idle: int, slide: bool = True) -> Answer:
         at = self._home(sid, data)
-        left = self._slides.left_of(sid, idle) if slide else 0
-        how = ("slide" if slide else "", left or "", head_length(data))
+        left, filed = self._slides.left_of(sid, idle) if slide else (0, 0)
+        how: tuple[object, ...] = ("slide" if slide else "", "", "")
+        if left > 0:
+            data, length = as_stored(data, filed)
+            how = "slide", left, length
         return _within(idle, self._answer("replace", at, sid, data, etag, idle, *how))
 
     def rotate(

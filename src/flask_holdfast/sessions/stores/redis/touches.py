@@ -34,7 +34,8 @@ def steady() -> float:
 
 class _Slide(NamedTuple):
     """`at`: when, by our clock. `left`: the life (ms) that it gave. `lasts`: for so long (ms) the
-    session need not slide again. `before`: how many came soon before it.
+    session need not slide again. `before`: how many came soon before it. `filed`: when the record was
+    (us), 0 for one that does not say.
     """
 
     proof: Proof
@@ -44,6 +45,7 @@ class _Slide(NamedTuple):
     owner: str
     lasts: int
     before: int
+    filed: int
 
 
 class Slides:
@@ -61,10 +63,12 @@ class Slides:
         since = self._since(known)
         return min(idle, known.left - since) if 0 <= since < known.lasts else 0
 
-    def left_of(self, sid: str, idle: int) -> int:
-        """The same, whoever proved then that it is theirs."""
+    def left_of(self, sid: str, idle: int) -> tuple[int, int]:
+        """The same, whoever proved then that it is theirs; and when the record was filed (us)."""
         known = self._known.get(sid)
-        return 0 if known is None else self.left(sid, known.proof, idle)
+        if known is None or not known.filed:
+            return 0, 0
+        return self.left(sid, known.proof, idle), known.filed
 
     def owner(self, sid: str) -> str:
         """Whose session it was then."""
@@ -75,7 +79,9 @@ class Slides:
         """The life (ms) to give it by the slide that is due."""
         return idle + _ahead(idle) if self._before(sid, proof, idle) >= _BEFORE else idle
 
-    def note(self, sid: str, proof: Proof, idle: int, gave: int, left: int, owner: str) -> None:
+    def note(
+        self, sid: str, proof: Proof, idle: int, *, gave: int, left: int, owner: str, filed: int
+    ) -> None:
         """A slide that `gave` so much life, of which so much is `left` before the deadline."""
         before = self._before(sid, proof, idle)
         lasts = min(LAG, _ahead(idle))
@@ -83,7 +89,7 @@ class Slides:
             lasts = max(lasts, _ahead(idle) * 9 // 10)
         if len(self._known) >= _KNOWN:
             self._known.clear()
-        self._known[sid] = _Slide(proof, idle, self._clock(), left, owner, lasts, before)
+        self._known[sid] = _Slide(proof, idle, self._clock(), left, owner, lasts, before, filed)
 
     def forget(self) -> None:
         self._known.clear()
