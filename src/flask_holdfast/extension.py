@@ -144,8 +144,11 @@ def _is_speculative(request: Request) -> bool:
     """Whether a browser asks ahead. It only makes the request count for less, so a client that
     makes it up gains nothing.
     """
-    said = (request.environ.get(name) for name in _SPECULATIVE)
-    return any(not _AHEAD.isdisjoint(re.findall(r"[a-z]+", text.lower())) for text in said if text)
+    environ = request.environ
+    said = [environ[name] for name in _SPECULATIVE if environ.get(name)]
+    return bool(said) and any(
+        not _AHEAD.isdisjoint(re.findall(r"[a-z]+", text.lower())) for text in said
+    )
 
 
 def _isolates(request: Request) -> bool:
