@@ -190,10 +190,14 @@ _MAX_LENGTH = 2048
 _MAX_HOST = 253
 
 
-@functools.lru_cache(maxsize=256)  # the same few come again and again
 def parse_origin(text: str | None) -> Origin | None:
     """The origin that `text` is, or None: nothing but scheme, host and port may be in it."""
-    match = _ORIGIN.fullmatch(text) if text and len(text) <= _MAX_LENGTH else None
+    return _parsed(text) if text and len(text) <= _MAX_LENGTH else None
+
+
+@functools.lru_cache(maxsize=256)  # the same few come again and again
+def _parsed(text: str) -> Origin | None:
+    match = _ORIGIN.fullmatch(text)
     return _normal(match) if match else None
 
 
