@@ -1,7 +1,7 @@
 """`make bench`: measure, print the tables, write RESULTS.md and the plots beside this file.
 
 `HOLDFAST_BENCH=quick make bench` measures little, and writes to .bench/ what it found.
-`python -m bench --ordinary` measures ordinary requests alone, and only prints what it found.
+`python -m bench --ordinary 60` measures ordinary requests alone, and only prints what it found.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`python -m bench --ordinary`: only what an ordinary request costs, beside the assembled stack."""
+"""`python -m bench --ordinary 60`: only what an ordinary request costs, beside the assembled stack."""
 
 from __future__ import annotations
 
