@@ -55,34 +55,48 @@ class FallbackStore(ResilientStore):
     # While all is well, what almost every request asks goes straight to the store: `_many` does the
     # same for all steps and all states.
 
-    def fetch(self, sid: str, *, slide: Proof | None = None, idle: int = 0) -> Answer:
+    def fetch(
+        self, sid: str, *, slide: Proof | None = None, idle: int = 0, is_away: bool = False
+    ) -> Answer:
         if self.replica.state() is Availability.UP:
             asked, heard = self.replica.now(), self._resync.heard
             try:
                 answer = self.primary.fetch(sid, slide=slide, idle=idle)
             except StoreUnavailable as error:
                 self._failed(error)
+                is_away = True
             else:
                 self._answered()
                 if answer.outcome is not Outcome.MISSING or heard == self._resync.heard:
                     self._copies.learn(sid, answer, asked)
                     return answer
-        return super().fetch(sid, slide=slide, idle=idle)
+        return super().fetch(sid, slide=slide, idle=idle, is_away=is_away)
 
-    def replace(self, sid: str, data: bytes, *, etag: str, idle: int, slide: bool = True) -> Answer:
+    def replace(
+        self,
+        sid: str,
+        data: bytes,
+        *,
+        etag: str,
+        idle: int,
+        slide: bool = True,
+        is_away: bool = False,
+    ) -> Answer:
         if self.replica.state() is Availability.UP:
             asked, heard = self.replica.now(), self._resync.heard
             try:
                 answer = self.primary.replace(sid, data, etag=etag, idle=idle, slide=slide)
             except StoreUnavailable as error:
                 self._failed(error)
+                is_away = True
             else:
                 self._answered()
                 if answer.outcome is Outcome.DONE:
                     self._copies.keep(sid, data, answer.idle_left, asked, was=etag)
                 if answer.outcome is not Outcome.MISSING or heard == self._resync.heard:
                     return answer
-        return super().replace(sid, data, etag=etag, idle=idle, slide=slide)
+        how = {"slide": slide, "is_away": is_away}
+        return super().replace(sid, data, etag=etag, idle=idle, **how)
 
     @property
     def owes_durably(self) -> bool:  # type: ignore[override]  # a plain attribute in the others
@@ -95,13 +109,16 @@ class FallbackStore(ResilientStore):
         *,
         ends: bool = False,
         unsure: Sequence[Ending] = (),
+        is_away: bool = False,
     ) -> T:
-        for _ in range(_TURNS):
+        for turn in range(_TURNS):
             state, heard = self.replica.state(), self._resync.heard
-            if state is Availability.DOWN:
+            # Whoever has waited in vain has no time left to ask again.
+            may_ask = turn > 0 or not is_away
+            if state is Availability.DOWN and may_ask:
                 self._try_to_return()
                 state = self.replica.state()
-            if state is not Availability.DOWN:
+            if state is not Availability.DOWN and may_ask:
                 try:
                     answer = ask()
                 except StoreUnavailable as error:
