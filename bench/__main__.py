@@ -1,10 +1,12 @@
 """`make bench`: measure, print the tables, write RESULTS.md and the plots beside this file.
 
 `HOLDFAST_BENCH=quick make bench` measures little, and writes to .bench/ what it found.
+`python -m bench --ordinary 60` measures ordinary requests alone, and only prints what it found.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import signal
@@ -16,12 +18,12 @@ from pathlib import Path
 
 from tests.services import RedisServer, redis_process
 
-from . import browser, growth, machine, peers, plot, redis_costs, rounds, throughput
+from . import browser, growth, machine, ordinary, peers, plot, redis_costs, rounds, throughput
 from .contenders import CONTENDERS, ROUTES, Place
 from .extent import FULL, QUICK, Extent
 from .page import page
 from .progress import Progress
-from .results import SLOW, Results
+from .results import Results
 from .tasks import tasks_of
 from .workers import Worker, WorkerFailed
 
@@ -38,11 +40,25 @@ ROUND_TRIPS = [
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure everything.")
+    parser.add_argument(
+        "--ordinary",
+        metavar="SECONDS",
+        type=float,
+        help="only ordinary requests, for so many seconds: print the tables, write nothing",
+    )
+    asked = parser.parse_args()
     if not shutil.which("redis-server"):
         sys.exit("bench: redis-server is missing. On Debian: apt-get install redis-server")
     # Leave by way of every `with`, so that what was started ends.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, frame: sys.exit(128 + number))
+    if asked.ordinary:
+        if not peers.install():
+            sys.exit("bench: the stack to compare with could not be installed")
+        with redis_process() as server:
+            print(ordinary.measure(server, asked.ordinary))
+        return 0
     quick = os.environ.get("HOLDFAST_BENCH") == "quick"
     extent, folder = (QUICK, peers.WORK) if quick else (FULL, HERE)
     began = datetime.now(UTC)
@@ -115,7 +131,7 @@ def measure(
                                 workers[name].do(route, 0, 1)
                             commands[name, route] = seen
                     # Last, as it empties Redis.
-                    storing = [name for name in counted if name != SLOW]  # it stores the same
+                    storing = [name for name in counted if not CONTENDERS[name].pause]
                     for number, name in enumerate(storing):
                         kept[name] = redis_costs.kept(workers[name], client, extent.people)
                         progress.within((number + 1) / len(storing))

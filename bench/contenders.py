@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 #: The name under which the visitor comes.
 HOST = "bench.example"
 SECRET_KEY = "for measuring only: 8d1f0c5be97a4263"
+#: Seconds to wait for Redis.
+PATIENCE = 5
 
 #: What somebody who signed in has in the session: who, what for, and a cart of five lines.
 ROLES = ["customer", "reviewer"]
@@ -52,16 +54,18 @@ class Place:
 
     @property
     def redis_url(self) -> str:
-        """With redis-py's own timeout in seconds for all: a machine that stalls for a moment
-        is no outage, and must not change what is measured.
+        """With a timeout of `PATIENCE` seconds, as Holdfast has it here: a machine that stalls for
+        a moment is no outage, and must not change what is measured.
         """
-        return f"redis://127.0.0.1:{self.port}/0?socket_timeout=5"
+        return f"redis://127.0.0.1:{self.port}/0?socket_timeout={PATIENCE}"
 
 
 class Contender(NamedTuple):
     title: str
     build: Callable[[Place], WSGIApplication]
     needs_peers: bool = False
+    #: Seconds that pass between two requests of a visitor; see `pauses`.
+    pause: int = 0
 
 
 def _bare(place: Place) -> Flask:
@@ -114,24 +118,23 @@ def _django(place: Place) -> WSGIApplication:
     return django_app.build(place.redis_url, HOST)
 
 
-def _holdfast(place: Place, store_url: str) -> Flask:
+def _holdfast(place: Place, store_url: str, **settings: Any) -> Flask:
     from flask_holdfast import Holdfast
 
     app = _app(place)
-    app.config["SESSION_STORE_URL"] = store_url
+    app.config.update(SESSION_STORE_URL=store_url, REDIS_TIMEOUT=PATIENCE, **settings)
     Holdfast(app)
     add_views(app, session)
     return app
 
 
-def _a_second_apart(place: Place) -> Flask:
-    """As for somebody whose requests come slowly: each lets the session slide. One that comes
-    within a second after another in the same process does not, and is cheaper.
-    """
-    from flask_holdfast.sessions.stores.redis import touches
-
-    touches.LAG = 0  # in this process alone
+def _on_redis(place: Place) -> Flask:
+    """With the default settings, so with the fallback for the time that Redis is away."""
     return _holdfast(place, place.redis_url)
+
+
+def _redis_required(place: Place) -> Flask:
+    return _holdfast(place, place.redis_url, REDIS_REQUIRED=True)
 
 
 CONTENDERS: Mapping[str, Contender] = {
@@ -145,8 +148,13 @@ CONTENDERS: Mapping[str, Contender] = {
         "Holdfast, SQLite",
         lambda place: _holdfast(place, f"sqlite:///{place.folder / 'sessions.sqlite'}"),
     ),
-    "redis": Contender("Holdfast, Redis", lambda place: _holdfast(place, place.redis_url)),
-    "apart": Contender("Holdfast, Redis, requests a second apart", _a_second_apart),
+    "redis": Contender("Holdfast, Redis", _on_redis),
+    "apart": Contender("Holdfast, Redis, requests a second apart", _on_redis, pause=1),
+    "minutes": Contender("Holdfast, Redis, requests 100 seconds apart", _on_redis, pause=100),
+    "required": Contender("Holdfast, Redis required", _redis_required),
+    "required apart": Contender(
+        "Holdfast, Redis required, requests a second apart", _redis_required, pause=1
+    ),
 }
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from . import browser, clients, targets, throughput
 from .contenders import CONTENDERS, ROUTES
 from .growth import OPERATIONS
-from .results import OURS, SLOW, STACK, STACKS, Results
+from .results import LATER, OURS, STACK, STACKS, Results
 from .rounds import COUNT, Spread, quotient, ratio
 
 INTRODUCTION = f"""\
@@ -96,9 +96,10 @@ def _targets(results: Results) -> str:
         for route, target in targets.ADDED.items():
             spread = ratio(results.samples, OURS, stack, route)
             add(target, spread.median, part(spread), of)
-            if route != "untouched":
-                spread = ratio(results.samples, SLOW, stack, route)
-                add(target, spread.median, part(spread), f"{of}, requests a second apart")
+            for later in LATER if route != "untouched" else ():
+                spread = ratio(results.samples, later, stack, route)
+                pause = CONTENDERS[later].title.removeprefix(CONTENDERS[OURS].title)
+                add(target, spread.median, part(spread), of + pause)
         for route, target in targets.SERVED.items():
             if (stack, route) in results.loads:
                 spread = results.served(OURS, stack, route)
@@ -157,7 +158,9 @@ def _ratios(results: Results) -> str:
         "writes at each request, as it comes: that is also how its sessions slide. Django's do "
         "not slide: it writes where the session was changed. Holdfast's slide once a second in "
         "each process: a request that comes sooner asks by a plain command, one that comes later "
-        "by a script. Here requests follow each other at once; the last row is for later ones.\n"
+        "by a script. Where no pause is named, requests follow each other at once. After 100 seconds "
+        "the session's place in the indexes and its copy for an outage are due as well. Where Redis "
+        "is required there is no fallback, and no copy.\n"
     )
     return table(["", *ROUTES.values()], rows) + "\n" + text
 

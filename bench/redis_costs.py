@@ -57,6 +57,18 @@ def commands(client: redis.Redis) -> Iterator[list[str]]:
                 seen.append(name)
 
 
+def processor(worker: Worker, client: redis.Redis, route: str, count: int = 400) -> float:
+    """Seconds of the server's own processor for one such request, system calls included."""
+    before = _busy(client)
+    worker.do(route, 0, count)
+    return (_busy(client) - before) / count
+
+
+def _busy(client: redis.Redis) -> float:
+    found = client.info("cpu")
+    return float(found["used_cpu_user"]) + float(found["used_cpu_sys"])
+
+
 @dataclass
 class Kept:
     """Bytes for each session, keys and Redis's own bookkeeping included."""

@@ -15,8 +15,8 @@ from .throughput import Loads
 
 #: The contender that is meant where a target says Holdfast, and what it is compared with.
 OURS, STACK, STACKS = "redis", "paranoid", ("paranoid", "stack")
-#: The same where no request is spared a slide.
-SLOW = "apart"
+#: The same with time between a visitor's requests.
+LATER = ("apart", "minutes")
 
 
 @dataclass

@@ -11,35 +11,42 @@ import itertools
 import socket
 import statistics
 import time
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 import redis
 from flask import Flask, g
 from flask_wtf import csrf as flask_wtf_csrf
 
+from . import pauses
 from .contenders import CONTENDERS, Place
 from .visitor import Visitor, WrongAnswer, call
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
+#: How many people come in turn where time passes between two requests of one of them: as many as
+#: the calls of a round, so that nothing else is done between those.
+PEOPLE = 15
+
 Task = Callable[[int, int], float]  # uncounted calls, counted calls
 
 
 def tasks_of(contender: str, place: Place) -> Mapping[str, Task]:
     """Build a contender, sign somebody in, see that it works, and list what it can do."""
-    app = CONTENDERS[contender].build(place)
-    visitor = Visitor(app, f"ada-{contender}")
-    visitor.sign_in()
-    visitor.check()
+    app, pause = CONTENDERS[contender].build(place), CONTENDERS[contender].pause
+    visitors = [Visitor(app, f"ada-{contender}-{n}") for n in range(PEOPLE if pause else 1)]
+    for each in visitors:
+        each.sign_in()
+        each.check()
+    visitor, between = visitors[0], _nothing
+    if pause and isinstance(app, Flask):
+        between = pauses.between(app, place, pause)
     tasks: dict[str, Task] = {
-        "untouched": _request(visitor, "untouched"),
-        "read": _request(visitor, "read"),
-        "write": _request(visitor, "write"),
-        "form": _request(visitor, "form"),
-        "sign in": _sign_in(app),
+        route: _request(visitors, route, between)
+        for route in ("untouched", "read", "write", "form")
     }
+    tasks["sign in"] = _sign_in(app)
     if contender == "cookie" and isinstance(app, Flask):
         tasks |= _flask_wtf_tokens(app, visitor)
     if contender == "memory" and isinstance(app, Flask):
@@ -47,6 +54,10 @@ def tasks_of(contender: str, place: Place) -> Mapping[str, Task]:
     if contender == "redis" and isinstance(app, Flask):
         tasks |= _one_round_trip(app, place)
     return tasks
+
+
+def _nothing() -> None:
+    pass
 
 
 def _median_of(calls: Iterable[Callable[[], Any]], uncounted: int) -> float:
@@ -65,13 +76,21 @@ def _repeat(one: Callable[[], Any]) -> Task:
 # -- requests --------------------------------------------------------------------------
 
 
-def _request(visitor: Visitor, route: str) -> Task:
+def _request(visitors: Sequence[Visitor], route: str, between: Callable[[], None]) -> Task:
+    """The visitors come in turn, and time passes before the first of them comes again."""
+    app = visitors[0].app
+
     def run(uncounted: int, count: int) -> float:
-        environs = [visitor.environ(route) for _ in range(uncounted + count)]
-        took = []
-        for environ in environs:
+        took: list[float] = []
+        environs = [
+            visitor.environ(route)
+            for visitor, _ in zip(itertools.cycle(visitors), range(uncounted + count), strict=False)
+        ]
+        for number, environ in enumerate(environs):
+            if number % len(visitors) == 0:
+                between()
             begin = time.perf_counter()
-            status, _, body = call(visitor.app, environ)
+            status, _, body = call(app, environ)
             took.append(time.perf_counter() - begin)
             if status != "200 OK":
                 raise WrongAnswer(f"{route} gave {status}: {body[:200]!r}")
@@ -158,7 +177,8 @@ def _one_round_trip(app: Flask, place: Place) -> dict[str, Task]:
     client = redis.Redis.from_url(place.redis_url)
     line = socket.create_connection(("127.0.0.1", place.port))
     line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    question, whole = f"GET {key}\r\n".encode(), len(b"$%d\r\n%b\r\n" % (len(data), data))
+    stored = cast("bytes", client.get(key))  # with what the store adds
+    question, whole = f"GET {key}\r\n".encode(), len(b"$%d\r\n%b\r\n" % (len(stored), stored))
 
     def plain() -> None:
         line.sendall(question)

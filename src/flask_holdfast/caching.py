@@ -9,7 +9,7 @@ other. No call makes a header less strict than it was.
 from __future__ import annotations
 
 import functools
-from enum import Enum
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.request import parse_http_list
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from werkzeug.datastructures import Headers
 
 
-class Promise(Enum):
+class Promise(StrEnum):
     """What the part of this package that asks has promised of responses for one person."""
 
     #: `SessionInterface` alone: caches learn that the response goes by the cookie, as with Flask's.
@@ -61,6 +61,11 @@ class Decision(NamedTuple):
     instead: str | None = None
 
 
+#: What is decided for an ordinary page of `SessionInterface`, and the header that says it.
+_COOKIE, _COOKIE_SAID = Decision(("Cookie",)), ("Vary", "Cookie")
+_NOTHING = Decision()
+
+
 @functools.lru_cache(maxsize=256)
 def decide(known: Known, promise: Promise) -> Decision:
     """The decision about a response of which this is `known`."""
@@ -85,15 +90,16 @@ def decide(known: Known, promise: Promise) -> Decision:
 
 def restrict(headers: Headers, known: Known, promise: Promise) -> None:
     """Make the caching headers as strict as `decide` says, and leave what is as strict already."""
-    if not any(known):  # most responses of most sites
+    # Most responses of most sites; and those to which this was done before.
+    decided = decide(known, promise) if any(known) else _NOTHING
+    if decided == _NOTHING or (decided == _COOKIE and _COOKIE_SAID in [*headers]):
         return
-    decided = decide(known, promise)
     there = [(name.lower(), value) for name, value in headers]
     if decided.vary:
         said = [value for name, value in there if name == "vary"]
         if not said:
             headers.add("Vary", ", ".join(decided.vary))
-        elif missing := _missing(decided.vary, ", ".join(said)):
+        elif missing := _missing(decided.vary, said):
             headers.set("Vary", ", ".join([*said, *missing]))
     if decided.private:
         for name, _ in there:
@@ -137,7 +143,9 @@ def _directives(lines: list[str]) -> list[tuple[str, str]]:
     return [(part.partition("=")[0].strip(" \t").lower(), part) for part in said if part]
 
 
-def _missing(names: tuple[str, ...], said: str) -> list[str]:
+def _missing(names: tuple[str, ...], said: list[str]) -> list[str]:
     """Those of `names` that are not among those that are `said`."""
-    there = {name.strip(" \t").lower() for name in said.split(",")}
+    if said == [*names]:
+        return []
+    there = {name.strip(" \t").lower() for name in ", ".join(said).split(",")}
     return [name for name in names if name.lower() not in there]

@@ -125,9 +125,13 @@ def _is_passive(endpoints: Container[str], request: Request) -> bool:
     if _is_speculative(request):
         return True
     endpoint = request.endpoint or ""
-    # A test's `session_transaction` reads the session when no application is current.
-    view = current_app.view_functions.get(endpoint) if current_app else None
-    return endpoint in endpoints or getattr(view, _PASSIVE, False)
+    if endpoint in endpoints:
+        return True
+    try:
+        view = current_app.view_functions.get(endpoint)
+    except RuntimeError:  # a test's `session_transaction`, when no application is current
+        return False
+    return getattr(view, _PASSIVE, False)
 
 
 #: What browsers say of a page that they fetch before its person asks for it, and may never show:
@@ -140,8 +144,11 @@ def _is_speculative(request: Request) -> bool:
     """Whether a browser asks ahead. It only makes the request count for less, so a client that
     makes it up gains nothing.
     """
-    said = (request.environ.get(name) for name in _SPECULATIVE)
-    return any(not _AHEAD.isdisjoint(re.findall(r"[a-z]+", text.lower())) for text in said if text)
+    environ = request.environ
+    said = [environ[name] for name in _SPECULATIVE if environ.get(name)]
+    return bool(said) and any(
+        not _AHEAD.isdisjoint(re.findall(r"[a-z]+", text.lower())) for text in said
+    )
 
 
 def _isolates(request: Request) -> bool:

@@ -14,6 +14,7 @@ not replace the token: old browsers and plain http send less, and other programs
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 from collections.abc import Mapping
@@ -66,7 +67,7 @@ class Proof(Enum):
         """Whether the browser itself vouched for same origin. A Referer alone does not count:
         it is the header that privacy tools and proxies rewrite.
         """
-        return self in {Proof.SEC_FETCH_SITE, Proof.ORIGIN}
+        return self is Proof.SEC_FETCH_SITE or self is Proof.ORIGIN
 
 
 def check(
@@ -191,7 +192,12 @@ _MAX_HOST = 253
 
 def parse_origin(text: str | None) -> Origin | None:
     """The origin that `text` is, or None: nothing but scheme, host and port may be in it."""
-    match = _ORIGIN.fullmatch(text) if text and len(text) <= _MAX_LENGTH else None
+    return _parsed(text) if text and len(text) <= _MAX_LENGTH else None
+
+
+@functools.lru_cache(maxsize=256)  # the same few come again and again
+def _parsed(text: str) -> Origin | None:
+    match = _ORIGIN.fullmatch(text)
     return _normal(match) if match else None
 
 

@@ -13,8 +13,8 @@ from __future__ import annotations
 import functools
 import secrets
 from collections.abc import Callable, Mapping
-from enum import Enum
-from typing import Any, ParamSpec
+from enum import StrEnum
+from typing import Any, ParamSpec, cast
 
 from flask import Flask, Response, current_app, request
 from flask.globals import request_ctx
@@ -144,28 +144,30 @@ def security_headers(
 
 
 def _add(response: Response) -> Response:
-    config = current_app.config
+    # Looked up once: each look through one of Flask's proxies costs more than what is found there.
+    context = cast("Any", request_ctx)._get_current_object()
+    config, environ = context.app.config, context.request.environ
     view_headers, view_csp = getattr(response, _FOR_VIEW, _NOTHING)
-    nonce = request.environ.get(_NONCE)
+    nonce = environ.get(_NONCE)
     headers = response.headers
     kind = _kind(tuple(headers.getlist("Content-Type")))
     over = {**_for_kind(kind, settings.get(config, "HOLDFAST_CSP")), **view_csp}
     more = {**settings.get(config, "HOLDFAST_HEADERS"), **view_headers}
     if "Cache-Control" not in more:
-        session = request_ctx._session  # noqa: SLF001 - `flask.session` would mark it as used
+        session = context._session  # noqa: SLF001 - `flask.session` would mark it as used
         known = caching.Known(
             session=caching.was_read(session),
-            isolated=credentials.ISOLATED in request.environ,
+            isolated=credentials.ISOLATED in environ,
             nonce=bool(nonce),
         )
         caching.restrict(headers, known, caching.Promise.NO_STORE)
     if not (nonce or over or more):
-        names, usual = _usual(kind, request.is_secure)
+        names, usual = _usual(kind, context.request.is_secure)
         if names.isdisjoint([name.lower() for name, _ in headers]):
             # Each was checked when it was written down above: that costs as much again.
             headers._list.extend(usual)  # noqa: SLF001
             return response
-    chosen = {**_chosen(kind, request.is_secure, nonce, over), **more}
+    chosen = {**_chosen(kind, context.request.is_secure, nonce, over), **more}
     there = {name.lower() for name, _ in headers}
     headers.extend(
         [(name, value) for name, value in chosen.items() if value and name.lower() not in there]
@@ -173,7 +175,7 @@ def _add(response: Response) -> Response:
     return response
 
 
-class _Kind(Enum):
+class _Kind(StrEnum):
     PAGE = "page"
     DATA = "data"
     DOCUMENT = "document"
@@ -220,7 +222,7 @@ def _for_kind(kind: _Kind, csp: Mapping[str, str | None]) -> Mapping[str, str | 
     """Of HOLDFAST_CSP what is for this kind: it is the policy of pages, and loosens no other; but
     who may frame the site's pages may frame the rest of it.
     """
-    if kind in {_Kind.PAGE, _Kind.DATA} or not csp:
+    if not csp or kind is _Kind.PAGE or kind is _Kind.DATA:
         return csp
     return {name: value for name, value in csp.items() if name == "frame-ancestors"}
 

@@ -19,7 +19,11 @@ HOUR = 3_600_000
 
 
 def policy(app: Flask, *, use_signer: bool | None = None) -> Policy:
-    return Policies(use_signer=use_signer, default_lifetime=None).of(app)
+    """As the requests of one application ask for it: always the same `Policies`."""
+    kept: Policies = app.extensions.setdefault(
+        f"policies {use_signer}", Policies(use_signer=use_signer, default_lifetime=None)
+    )
+    return kept.of(app)
 
 
 @pytest.fixture

@@ -64,6 +64,28 @@ def test_all_is_the_primarys_while_it_is_there(outage: Outage) -> None:
     assert outage.store.news == []
 
 
+@pytest.mark.parametrize("verb", ["a read", "a write"])
+def test_who_waited_in_vain_does_not_ask_again_when_the_store_is_back(
+    outage: Outage, verb: str
+) -> None:
+    """Their time is over: a second question would end in an error, where there is a copy."""
+    store, data = outage.store, record(ADA)
+    name = filed(store, data=data)
+
+    def back(*_change: object) -> None:
+        outage.clock.advance(PAUSE)
+        store.primary.deaf = False
+
+    store.breaker.on_change, store.primary.deaf = back, True
+    if verb == "a read":
+        answer = store.fetch(name, slide=Proof(SECRET), idle=IDLE)
+    else:
+        answer = store.replace(name, record(ADA), etag=etag(data), idle=IDLE)
+
+    assert answer.degraded
+    assert answer.outcome in (Outcome.FOUND, Outcome.DONE)
+
+
 class TestBeforeTheOutage:
     """Sessions that this host saw lately: it has copies of them."""
 

@@ -160,7 +160,7 @@ class CSRFProtect(flask_wtf.csrf.CSRFProtect):
             if settings.get(current_app.config, "CSRF_REPORT_ONLY"):
                 return None  # a form of Flask-WTF's still checks its own token, as it always did
             raise error
-        if decision.outcome not in {Outcome.SAFE_METHOD, Outcome.EXEMPT}:
+        if decision.outcome is not Outcome.SAFE_METHOD and decision.outcome is not Outcome.EXEMPT:
             g.csrf_valid = True  # so that no form asks again
         return None
 
@@ -248,7 +248,8 @@ class CSRFProtect(flask_wtf.csrf.CSRFProtect):
         """Before the first hook of each request, once: list what is exempt, and check. Raises
         `CSRFError`.
         """
-        asked, app = request_ctx.request, current_app
+        context = cast("Any", request_ctx)._get_current_object()
+        asked, app = context.request, context.app
         if getattr(asked, _BEGUN, False):
             return
         setattr(asked, _BEGUN, True)
@@ -281,9 +282,11 @@ class CSRFProtect(flask_wtf.csrf.CSRFProtect):
             isolation.isolate_open_session(asked, current_app, always=True)
 
     def _isolate(self) -> None:
-        asked = request_ctx.request  # not the proxy, which is looked up at each use
-        always = bool(self._sessionless) and self._covers(self._sessionless)
-        isolation.isolate_open_session(asked, current_app, always=always)
+        # Not the proxies, which are looked up at each use.
+        context = cast("Any", request_ctx)._get_current_object()
+        asked = context.request
+        always = self._covers(self._sessionless)
+        isolation.isolate_open_session(asked, context.app, always=always)
         if isolation.is_isolated(asked):
             g.csrf_valid = True
 
@@ -291,6 +294,8 @@ class CSRFProtect(flask_wtf.csrf.CSRFProtect):
         return self._covers(self._exempt_all)
 
     def _covers(self, chosen: Named) -> bool:
+        if not chosen:
+            return False
         app = current_app
         return chosen.covers(request_ctx.request.endpoint, app.view_functions, app.blueprints)
 

@@ -30,8 +30,10 @@ _STOPPED = "_holdfast_redirect_stopped"
 
 def leak(response: Response) -> TokenWouldLeak | None:
     """The error to raise if `response` would carry the current request's token away, else None."""
+    if response.status_code not in _REDIRECTS:
+        return None
     location = response.headers.get("Location")
-    if response.status_code not in _REDIRECTS or location is None:
+    if location is None:
         return None
     here = request_origin.target(request)
     if not leads_elsewhere(here, location):

@@ -204,7 +204,7 @@ def objection() -> Reason | None:
     None for every other request. To be asked after a token in the form was found good, and before
     the view.
     """
-    if not _may_be_by_page() or TICKET not in request.form:
+    if TICKET not in request.form or not _may_be_by_page():  # most forms have none
         return None
     ticket = _ticket()
     if ticket is not None and subject.is_author(ticket.author.tag):

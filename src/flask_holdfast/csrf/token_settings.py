@@ -65,10 +65,11 @@ def secrets() -> list[Any]:
     """The secrets of the app that tokens are signed with: the current one first, then those still
     accepted.
     """
-    if own := config().get("WTF_CSRF_SECRET_KEY"):
+    app = current_app._get_current_object()  # type: ignore[attr-defined]  # a proxy
+    if own := app.config.get("WTF_CSRF_SECRET_KEY"):
         return [own]
     # Not from the config: a subclass of Flask may have it as a constant.
-    return keys.counting(current_app.secret_key, config().get("SECRET_KEY_FALLBACKS"))
+    return keys.counting(app.secret_key, app.config.get("SECRET_KEY_FALLBACKS"))
 
 
 def serializer(salt: str, **signer: Any) -> URLSafeTimedSerializer:

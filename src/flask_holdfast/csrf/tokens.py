@@ -266,6 +266,7 @@ def purpose(method: str, path: str) -> str:
     return f"{method.upper()} {path}"
 
 
+@functools.lru_cache(maxsize=64)  # a request looks at its token several times
 def _parts(token: str) -> tuple[bytes, bytes, bytes]:
     """Nonce, masked stamp and authentication code of a well-formed token."""
     raw = base64.urlsafe_b64decode(token[1:])

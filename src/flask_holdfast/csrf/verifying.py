@@ -30,9 +30,10 @@ def verdict(token: str, time_limit: float | None) -> Reason | None:
     if scope is None:
         return Reason.SESSION_MISSING
     reason = _check(scope, token, time_limit)
-    for sid in view.other_sids():
-        if reason is Reason.TOKEN_MISMATCH:
-            reason = _check(Scope(sid, signed_in=False), token, time_limit)
+    if reason is Reason.TOKEN_MISMATCH:
+        for sid in view.other_sids():
+            if reason is Reason.TOKEN_MISMATCH:
+                reason = _check(Scope(sid, signed_in=False), token, time_limit)
     if reason is Reason.TOKEN_MALFORMED:
         return _stock_verdict(token, scope if view.keeps_secret else None, time_limit)
     if reason is not Reason.TOKEN_MISMATCH and _is_of_another(view, token):
@@ -90,13 +91,16 @@ def _is_worthless(view: SessionView, token: str) -> bool:
     """Whether `token` is certainly good for no session that this request may have. Asks no store;
     False with sessions of another package, which have to be asked.
     """
-    if view.sid_in_cookie() is None:
+    sid = view.sid_in_cookie()
+    if sid is None:
         return False
     if not tokens.is_well_formed(token):
         return True
     keys = token_settings.accepted_keys()
     if not tokens.may_be_ours(keys, token):
         return True
+    if tokens.is_authentic(keys, sid, token, ""):  # as most are that come
+        return False
     sids = view.sids_in_cookies()
     if sids is None:
         return False

@@ -18,6 +18,7 @@ so it has 118 characters (75 without the signer).
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import hmac
 import secrets
@@ -86,6 +87,7 @@ def replacement(cookie: Cookie) -> str:
     return f"replaced:{_b64(hashlib.sha256(_REPLACED + cookie.secret).digest()[:16])}"
 
 
+@functools.lru_cache(maxsize=_MOST_KNOWN)  # a visitor comes with the same one again and again
 def secret_hash(secret: bytes) -> str:
     """What a record keeps of the secret: its SHA-256 in base64url, 43 characters."""
     return _b64(hashlib.sha256(secret).digest())

@@ -39,7 +39,7 @@ from .plan import CookieAction, CookieFacts, CookiePlan, decide_cookies
 from .policy import Policies, Policy
 from .remembering import Redeemer, RememberCookie
 from .request_facts import RequestFacts
-from .saving import save
+from .saving import is_only_read, save
 from .session import Session
 from .state import State
 from .stores.base import Store
@@ -137,6 +137,10 @@ class SessionInterface(FlaskSessionInterface):
         if not (session.was_asked_for or app.config["SESSION_REFRESH_EACH_REQUEST"]):
             return
         if session.state is State.ISOLATED:
+            return
+        if is_only_read(session, app.config):
+            known = caching.Known(session=session.touched or session.token_rendered)
+            caching.restrict(response.headers, known, caching.Promise.VARY)
             return
         loader = session.loader or self._loader(app, request)
         # The request may have changed the settings since its session was read: Flask's do count.

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import functools
 import hmac
 import logging
 from collections.abc import Callable
@@ -71,14 +70,22 @@ class Loader:
         self._rules = rules
         self._reported = reported
 
-    @functools.cached_property
-    def policy(self) -> Policy:
-        return self._policies.of(self._app)
+    # Not `functools.cached_property`: before Python 3.12 it takes a lock.
+    _policy: Policy | None = None
+    _budget: Budget | None = None
 
-    @functools.cached_property
+    @property
+    def policy(self) -> Policy:
+        if self._policy is None:
+            self._policy = self._policies.of(self._app)
+        return self._policy
+
+    @property
     def budget(self) -> Budget:
         """What this request may wait for its session, from the first question to the last."""
-        return Budget(self.policy.timeout)
+        if self._budget is None:
+            self._budget = Budget(self.policy.timeout)
+        return self._budget
 
     # -- which cookie counts -----------------------------------------------------------
 

@@ -77,10 +77,26 @@ class Policies:
     def __init__(self, *, use_signer: bool | None, default_lifetime: float | None) -> None:
         self._use_signer = use_signer
         self.default_lifetime = default_lifetime
+        #: The values that were looked at last, and what was worked out from them.
+        self._last: tuple[list[Any], Policy] | None = None
 
     def of(self, app: Flask) -> Policy:
         config = app.config
-        return _policy(
+        values = [
+            app.secret_key,
+            _as_now(config.get("SECRET_KEY_FALLBACKS")),
+            _as_now(config.get("SESSION_USER_KEYS")),
+            hasattr(app, "login_manager"),
+            app.permanent_session_lifetime,
+            config.get("SESSION_CACHE_TIMEOUT", self.default_lifetime),
+            config.get("SESSION_USE_SIGNER", True),
+            config["SESSION_REFRESH_EACH_REQUEST"],
+            *[config.get(name, default) for name, default in _DEFAULTS],
+        ]
+        last = self._last
+        if last is not None and last[0] == values:
+            return last[1]
+        policy = _policy(
             app.permanent_session_lifetime,
             config.get("SESSION_CACHE_TIMEOUT", self.default_lifetime),
             signer_of(app, use_signer=self._use_signer),
@@ -88,6 +104,13 @@ class Policies:
             bool(config["SESSION_REFRESH_EACH_REQUEST"]),
             *[config.get(name, default) for name, default in _DEFAULTS],
         )
+        self._last = values, policy
+        return policy
+
+
+def _as_now(value: Any) -> Any:
+    """The value as it is now: a list may be changed later, and would still be equal to itself."""
+    return tuple(value) if isinstance(value, list | set | dict) else value
 
 
 @functools.lru_cache(maxsize=16)

@@ -127,13 +127,17 @@ def head(data: bytes) -> Head:
 
 def _is_ours(found: Head) -> bool:
     """Whether comparing and showing it raises nothing: hashes are ASCII, moments are dates."""
-    words = (found.secret, found.previous or "")
-    moments: tuple[int | None, ...] = (found.deadline, found.until)
-    if isinstance(found, Record):
-        moments += (found.created, found.authenticated, found.renewed)
-    return all(map(str.isascii, words)) and all(
-        each is None or 0 <= each <= NO_DEADLINE for each in moments
+    if not (found.secret.isascii() and (found.previous is None or found.previous.isascii())):
+        return False
+    if not (_is_moment(found.deadline) and _is_moment(found.until)):
+        return False
+    return not isinstance(found, Record) or (
+        _is_moment(found.created) and _is_moment(found.authenticated) and _is_moment(found.renewed)
     )
+
+
+def _is_moment(value: int | None) -> bool:
+    return value is None or 0 <= value <= NO_DEADLINE
 
 
 #: What stands for a head in bytes that are none of ours.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator
 
 from flask import Request
@@ -16,17 +15,25 @@ from .stores.base import OWN
 class RequestFacts:
     """Facts about one request. `is_passive` judges whether no person asked for it."""
 
+    # Not `functools.cached_property`: before Python 3.12 it takes a lock.
+    _client: Client | None = None
+    _passive: bool | None = None
+
     def __init__(self, request: Request, is_passive: Callable[[Request], bool]) -> None:
         self.request = request
         self._is_passive = is_passive
 
-    @functools.cached_property
+    @property
     def client(self) -> Client:
-        return client_of(self.request)
+        if self._client is None:
+            self._client = client_of(self.request)
+        return self._client
 
-    @functools.cached_property
+    @property
     def is_passive(self) -> bool:
-        return self._is_passive(self.request)
+        if self._passive is None:
+            self._passive = self._is_passive(self.request)
+        return self._passive
 
     def cookies_named(self, name: str) -> Iterator[str]:
         """The values of all cookies of that name: ours are never quoted, and need no more

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import hmac
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from flask import Request
 
@@ -26,6 +26,19 @@ class Saved(NamedTuple):
     result: Result
     #: Whether the session ended that is challenged from this client.
     challenged_ended: bool = False
+
+
+def is_only_read(session: Session, config: Mapping[str, Any]) -> bool:
+    """Whether there is certainly nothing to do, as after most requests: a live session that nothing
+    was done to, where no cookie is sent again and no secret renewed. Raises `SessionValueError`.
+    """
+    return (
+        session.state is State.LIVE
+        and not (session.modified or session.challenged or session.is_redeemed or session.grant)
+        and not config["SESSION_REFRESH_EACH_REQUEST"]
+        and config.get("SESSION_RENEW_SECRET_AFTER") is None
+        and session.is_as_it_came(session.changes())
+    )
 
 
 def save(

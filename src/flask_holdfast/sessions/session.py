@@ -154,7 +154,8 @@ class Session(TokenScope, SessionMixin, MutableMapping[str, Any]):
 
     def _peek(self, key: str, default: Any) -> Any:
         """The value that is there now, without a touch. Asks the store."""
-        self.load()
+        if self.state is State.UNASKED:
+            self.load()
         if key in self._overlay:
             return self._overlay[key]
         if key not in self._values:

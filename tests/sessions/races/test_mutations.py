@@ -164,6 +164,12 @@ SCRIPTS = {
         INDEX,
     ),
     "no not-before mark": ("rotate", "if since and", "if false and", OVER),
+    "no etag check in the ordinary write": (
+        "replace",
+        "string.sub(present, 7, 22) == ARGV[5]",
+        "true",
+        ALIVE,
+    ),
 }
 
 

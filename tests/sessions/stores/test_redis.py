@@ -29,6 +29,7 @@ from tests.sessions.stores.contract import (
     PROOF,
     SECRET,
     TURNED,
+    about,
     etag,
     filed,
     record,
@@ -172,6 +173,13 @@ def sent_by(verb: Callable[[], object], client: redis.Redis) -> list[str]:
     raise AssertionError("the monitor ended")
 
 
+def until_echo(monitor: Any) -> Iterator[dict[str, str]]:
+    for line in monitor.listen():
+        if line["command"] == "ECHO to here":
+            return
+        yield line
+
+
 class TestRedisStore(RestorableContract):
     # What a request costs
 
@@ -274,6 +282,40 @@ class TestRedisStore(RestorableContract):
         assert [
             store.fetch(name, slide=PROOF, idle=IDLE).tombstone for name in (revoked, with_all)
         ] == [BY_ADMIN, TURNED]
+
+    def test_what_was_slid_a_moment_ago_and_ended_since_is_not_written(
+        self, store: RedisStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        before, new = record("alice"), record("alice")
+        name = filed(store, "alice", data=before)
+        touch(store, name)
+        monkeypatch.setattr(RedisStore, "_in_pieces", lambda *of, **more: 0)
+        store.end_everyone(ended=TURNED, idle=IDLE, remember=DAY)
+
+        assert store.replace(name, new, etag=etag(before), idle=IDLE).outcome is Outcome.ENDED
+
+    def test_an_ordinary_write_does_three_things_in_redis(
+        self, store: RedisStore, client: redis.Redis
+    ) -> None:
+        """And one that follows no slide, or changes whose session it is, does more."""
+        before, new, theirs = record("alice"), record("alice"), record("bob")
+        name = filed(store, "alice", data=before)
+        touch(store, name)
+
+        def done(data: bytes, over: bytes) -> list[str]:
+            with client.monitor() as monitor:  # type: ignore[no-untyped-call]
+                answer = store.replace(name, data, etag=etag(over), idle=IDLE)
+                assert (answer.outcome, answer.idle_left) == (Outcome.DONE, about(IDLE))
+                client.echo("to here")
+                seen = [*until_echo(monitor)]
+            inside = [each["command"] for each in seen if each["client_type"] == "lua"]
+            return [command.split()[0].upper() for command in inside]
+
+        assert done(new, before) == ["GETRANGE", "EXISTS", "SET"]
+        assert len(done(theirs, new)) > 3
+        assert [sids(store, each) for each in ("alice", "bob")] == [[], [name]]
+        store._slides.forget()
+        assert len(done(record("bob"), theirs)) > 3
 
     def test_no_command_goes_over_all_keys(self, store: RedisStore, client: redis.Redis) -> None:
         client.config_resetstat()

@@ -16,7 +16,10 @@ Rules that hold for every store:
   that has expired. A life of zero or less is no life: the answer is MISSING, and a record
   that was there has expired.
 - A touch may be left out that comes within a second after another (a twentieth of the idle
-  time, if that is less): a page of many requests is one touch.
+  time, if that is less): a page of many requests is one touch. More may be left out after a
+  touch that gave a life longer than the idle time, by a twentieth of it at most: no record
+  ends before its idle time has passed since the last of them. Answers say no more than the
+  idle time then.
 - A sid belongs to one owner for ever: only `create` and `rotate` file a sid, and only
   where neither a record nor a tombstone has it. What has ended never comes back.
 - A signed-in session that expires leaves a tombstone too: IDLE or ABSOLUTE, `at` its end,

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 
 from ....exceptions import StoreUnavailable, printable
 from .. import budget
+from ..base import Outcome
 from .host import Availability
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
+    from ..base import Answer
     from .endings import Ending
     from .replica import Replica
 
@@ -59,6 +61,13 @@ class Copies:
         paying = budget.current()
         left = seconds if paying is None else max(0.0, min(seconds, paying.left))
         return self._replica.soon(left)
+
+    def learn(self, sid: str, answer: Answer, asked: int) -> None:
+        """What the store said of a session when it was `asked` (ms)."""
+        if answer.outcome is Outcome.FOUND:
+            self.confirm(sid, answer.data, answer.idle_left, asked)
+        else:
+            self.drop(sid, ended=answer.outcome is Outcome.ENDED)
 
     def confirm(self, sid: str, data: bytes, idle_left: int, asked: int) -> None:
         """The store had this when it was `asked` (ms)."""

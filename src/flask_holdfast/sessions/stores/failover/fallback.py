@@ -27,6 +27,7 @@ from .host import Availability
 from .store import ResilientStore
 
 if TYPE_CHECKING:
+    from ..base import Proof
     from .endings import Ending
 
 T = TypeVar("T")
@@ -51,6 +52,52 @@ class FallbackStore(ResilientStore):
     #: Late answers in a row, with none in time between them.
     _late = 0
 
+    # While all is well, what almost every request asks goes straight to the store: `_many` does the
+    # same for all steps and all states.
+
+    def fetch(
+        self, sid: str, *, slide: Proof | None = None, idle: int = 0, is_away: bool = False
+    ) -> Answer:
+        if self.replica.state() is Availability.UP:
+            asked, heard = self.replica.now(), self._resync.heard
+            try:
+                answer = self.primary.fetch(sid, slide=slide, idle=idle)
+            except StoreUnavailable as error:
+                self._failed(error)
+                is_away = True
+            else:
+                self._answered()
+                if answer.outcome is not Outcome.MISSING or heard == self._resync.heard:
+                    self._copies.learn(sid, answer, asked)
+                    return answer
+        return super().fetch(sid, slide=slide, idle=idle, is_away=is_away)
+
+    def replace(
+        self,
+        sid: str,
+        data: bytes,
+        *,
+        etag: str,
+        idle: int,
+        slide: bool = True,
+        is_away: bool = False,
+    ) -> Answer:
+        if self.replica.state() is Availability.UP:
+            asked, heard = self.replica.now(), self._resync.heard
+            try:
+                answer = self.primary.replace(sid, data, etag=etag, idle=idle, slide=slide)
+            except StoreUnavailable as error:
+                self._failed(error)
+                is_away = True
+            else:
+                self._answered()
+                if answer.outcome is Outcome.DONE:
+                    self._copies.keep(sid, data, answer.idle_left, asked, was=etag)
+                if answer.outcome is not Outcome.MISSING or heard == self._resync.heard:
+                    return answer
+        how = {"slide": slide, "is_away": is_away}
+        return super().replace(sid, data, etag=etag, idle=idle, **how)
+
     @property
     def owes_durably(self) -> bool:  # type: ignore[override]  # a plain attribute in the others
         return self.replica.shared
@@ -62,29 +109,22 @@ class FallbackStore(ResilientStore):
         *,
         ends: bool = False,
         unsure: Sequence[Ending] = (),
+        is_away: bool = False,
     ) -> T:
-        for _ in range(_TURNS):
+        for turn in range(_TURNS):
             state, heard = self.replica.state(), self._resync.heard
-            if state is Availability.DOWN:
+            # Whoever has waited in vain has no time left to ask again.
+            may_ask = turn > 0 or not is_away
+            if state is Availability.DOWN and may_ask:
                 self._try_to_return()
                 state = self.replica.state()
-            if state is not Availability.DOWN:
+            if state is not Availability.DOWN and may_ask:
                 try:
                     answer = ask()
                 except StoreUnavailable as error:
-                    if not error.outage:
-                        # The store is there. What is broken is one person's, whose trouble it is.
-                        self.breaker.succeeded()
-                        raise
-                    if self._is_only_late(error):
-                        # The store may have done it: no copy may outlive that.
-                        if unsure:
-                            self._copies.end(unsure)
-                        raise
-                    self._went_away(error)
+                    self._failed(error, unsure)
                 else:
-                    self._late = 0
-                    self.breaker.succeeded()
+                    self._answered()
                     # Its server was found to have lost its data on the way: what it did not find
                     # may be here.
                     if heard != self._resync.heard and _found_nothing(answer):
@@ -97,6 +137,25 @@ class FallbackStore(ResilientStore):
                 if self.replica.state() is Availability.DOWN:
                     return _degraded(stand())
         raise StoreUnavailable("the session store comes and goes")
+
+    def _answered(self) -> None:
+        self._late = 0
+        self.breaker.succeeded()
+
+    def _failed(self, error: StoreUnavailable, unsure: Sequence[Ending] = ()) -> None:
+        """The store has not answered a step. Raises the error where the store is there all the same;
+        where this returns it is away.
+        """
+        if not error.outage:
+            # The store is there. What is broken is one person's, whose trouble it is.
+            self.breaker.succeeded()
+            raise error
+        if self._is_only_late(error):
+            # The store may have done it: no copy may outlive that.
+            if unsure:
+                self._copies.end(unsure)
+            raise error
+        self._went_away(error)
 
     def _try_to_return(self) -> None:
         """One request asks the store, once in a while; if it answers, it is told what has ended."""

@@ -98,7 +98,9 @@ class ResilientStore(Store):
 
         return self._one(sid, ask, stand)
 
-    def fetch(self, sid: str, *, slide: Proof | None = None, idle: int = 0) -> Answer:
+    def fetch(
+        self, sid: str, *, slide: Proof | None = None, idle: int = 0, is_away: bool = False
+    ) -> Answer:
         def stand() -> Answer:
             known = self.replica.adopt(sid)
             return self.replica.fetch(sid, slide=slide, idle=idle) if known else _AWAY
@@ -106,15 +108,21 @@ class ResilientStore(Store):
         def ask() -> Answer:
             asked = self.replica.now()
             answer = self.primary.fetch(sid, slide=slide, idle=idle)
-            if answer.outcome is Outcome.FOUND:
-                self._copies.confirm(sid, answer.data, answer.idle_left, asked)
-            else:
-                self._copies.drop(sid, ended=answer.outcome is Outcome.ENDED)
+            self._copies.learn(sid, answer, asked)
             return answer
 
-        return self._one(sid, ask, stand)
+        return self._one(sid, ask, stand, is_away=is_away)
 
-    def replace(self, sid: str, data: bytes, *, etag: str, idle: int, slide: bool = True) -> Answer:
+    def replace(
+        self,
+        sid: str,
+        data: bytes,
+        *,
+        etag: str,
+        idle: int,
+        slide: bool = True,
+        is_away: bool = False,
+    ) -> Answer:
         def on(store: Store) -> Answer:
             return store.replace(sid, data, etag=etag, idle=idle, slide=slide)
 
@@ -128,7 +136,7 @@ class ResilientStore(Store):
                 self._copies.keep(sid, data, answer.idle_left, asked, was=etag)
             return answer
 
-        return self._one(sid, ask, stand)
+        return self._one(sid, ask, stand, is_away=is_away)
 
     def rotate(
         self,
@@ -428,23 +436,15 @@ class ResilientStore(Store):
 
     # -- which of the two --------------------------------------------------------------
 
-    def _one(
-        self,
-        sid: str,
-        ask: Callable[[], T],
-        stand: Callable[[], T],
-        *,
-        ends: bool = False,
-        unsure: Sequence[Ending] = (),
-    ) -> T:
-        """A step on one session."""
+    def _one(self, sid: str, ask: Callable[[], T], stand: Callable[[], T], **how: Any) -> T:
+        """A step on one session; `how`: see `_many`."""
 
         def ask_after_its_return() -> T:
             if self.replica.state() is not Availability.UP:
                 self._resync.give_back_one(sid)
             return ask()
 
-        return self._many(ask_after_its_return, stand, ends=ends, unsure=unsure)
+        return self._many(ask_after_its_return, stand, **how)
 
     def _many(
         self,
@@ -453,10 +453,11 @@ class ResilientStore(Store):
         *,
         ends: bool = False,  # noqa: ARG002
         unsure: Sequence[Ending] = (),  # noqa: ARG002
+        is_away: bool = False,  # noqa: ARG002
     ) -> T:
         """A step: `ask` asks the store, `stand` answers without it, and `ends` says whether it
-        ends something. `unsure` is what may have ended where no answer comes. Here the store
-        answers, or nobody.
+        ends something. `unsure` is what may have ended where no answer comes; `is_away`: the
+        store was just asked, in vain. Here the store answers, or nobody.
         """
         if not self.breaker.allows():
             error = StoreUnavailable("the session store is away, and left alone for a moment")

@@ -25,7 +25,7 @@ from .errors import unavailable
 from .hash_tags import Keyspace, keyspace_of, tag_of
 from .replies import Reply, answer, broken, policies, read
 from .scripts import SCRIPTS
-from .touches import Slides
+from .touches import Slides, steady
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -70,7 +70,7 @@ class AskingStore(RestorableStore):
         *,
         timeout: float = TIMEOUT,
         wait_replicas: int = 0,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = steady,
     ) -> None:
         place = client if isinstance(client, servers.Place) else servers.of_client(client)
         if f"holdfast:{prefix}".startswith(prefix):
@@ -266,6 +266,7 @@ class AskingStore(RestorableStore):
         except NoScriptError:
             raise
         except (RedisError, OSError) as cause:
+            self._slides.forget()  # whoever stands in for the server knows nothing of them
             raise unavailable(cause) from cause
 
     def _ask_and_wait(self, at: Keyspace, *command: object) -> Any:

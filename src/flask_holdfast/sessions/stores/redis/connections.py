@@ -85,8 +85,7 @@ class Connections:
         try:
             connection = self.take(until)
             try:
-                connection.send_packed_command([pack(command)], check_health=False)
-                reply = connection.read_response(disable_decoding=True)
+                reply = connection.ask(pack(command))
             except ResponseError as answer:
                 error = as_told_since_redis_7(answer)
                 self.give(connection, error)

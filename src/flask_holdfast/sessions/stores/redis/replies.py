@@ -59,11 +59,21 @@ def owner_in(data: bytes) -> str:
 
 def as_given(stored: bytes) -> tuple[bytes, int]:
     """A record as it was given to the store, and when (us) it was filed; 0: it does not say."""
-    begin = stored.find(b'"', stored.find(_MARK, 86) + len(_MARK)) + 1
+    begin = _head_length(stored)
     end = begin + _FILED
     if stored[begin : begin + 5] != b',"f":' or not stored[begin + 5 : end].isdigit():
         return stored, 0
     return stored[:begin] + stored[end:], int(stored[begin + 5 : end])
+
+
+def _head_length(data: bytes) -> int:
+    return data.find(b'"', data.find(_MARK, 86) + len(_MARK)) + 1
+
+
+def as_stored(data: bytes, filed: int) -> tuple[bytes, int]:
+    """A record as it is kept that was filed then (us), and how many bytes its head has so."""
+    end = _head_length(data)
+    return b'%b,"f":%016d%b' % (data[:end], filed, data[end:]), end + _FILED
 
 
 def read(text: bytes) -> Reply:

@@ -20,7 +20,15 @@ def _scripts() -> dict[str, Script]:
     sections = dict(zip(parts[::2], parts[1::2], strict=True))
     for_all = sections.pop("for all")
     sources = {
-        verb: begin + sections.get(f"{verb} at once", "") + for_all + body
+        verb: "".join(
+            (
+                sections.get(f"{verb} first", ""),
+                begin,
+                sections.get(f"{verb} at once", ""),
+                for_all,
+                body,
+            )
+        )
         for verb, body in sections.items()
         if " " not in verb
     }

@@ -1,6 +1,6 @@
 -- What the Redis store does on the server: one script for each verb of the contract, each
--- made of the part before the first heading, of what is done at once for that verb, of the
--- part for all, and of its own section.
+-- made of what is done first for that verb, of the part before the first heading, of what is done
+-- at once for that verb, of the part for all, and of its own section.
 --
 -- A script runs alone: nothing else is served between its first command and its last. Its
 -- clock is the server's, so that the hosts of an application need not agree on the time.
@@ -64,6 +64,20 @@ local function is_near(listed, ends, idle)
   return listed and math.abs(ends - listed) <= math.floor(idle / 20) and ends % 1 == listed % 1
 end
 
+-- How much longer than the idle time a life may be: a process that lets a session slide again and
+-- again does it ahead, for the next of its requests as well (touches.py).
+local function ahead(idle)
+  return math.floor(idle / 20)
+end
+
+-- A slide. What another process has done ahead is not taken back.
+local function slide(key, life, idle, deadline)
+  local left = redis.call("PTTL", key)
+  if left < life or left > math.min(life + ahead(idle), deadline - now) then
+    redis.call("PEXPIRE", key, number(life))
+  end
+end
+
 -- In a Cluster: a slot that is being moved has only a part of its keys here. One that is
 -- nowhere then counts as moved, and asking for it ends the script before it writes.
 if string.sub(meta, -2) == "}:" then
@@ -105,7 +119,7 @@ if data then
     local index = meta .. (owner == "" and "anonymous" or "user:" .. owner)
     local listed = redis.call("ZSCORE", index, ARGV[3])
     if life > 0 and is_near(listed, listed_end(deadline, life), idle) then
-      redis.call("PEXPIRE", KEYS[1], number(life))
+      slide(KEYS[1], life, idle, deadline)
       return "found " .. number(life) .. " 0\n" .. data
     end
   end
@@ -122,10 +136,30 @@ if type(present) == "string" then
     local index = meta .. (owner == "" and "anonymous" or "user:" .. owner)
     local listed = redis.call("ZSCORE", index, ARGV[3])
     if life > 0 and is_near(listed, listed_end(deadline, life), idle) then
-      local new = string.sub(ARGV[4], 1, rest - 1) .. ',"f":' .. filed .. string.sub(ARGV[4], rest)
-      redis.call("SET", KEYS[1], new, "PX", number(life))
+      local tail = string.match(ARGV[4], '^,"f":%d+()', rest) or rest
+      local new = string.sub(ARGV[4], 1, rest - 1) .. ',"f":' .. filed .. string.sub(ARGV[4], tail)
+      redis.call("SET", KEYS[1], new, "KEEPTTL")
+      slide(KEYS[1], life, idle, deadline)
       return "done " .. number(life) .. " 0\n"
     end
+  end
+end
+
+---- replace first
+-- The ordinary write: the session slid a moment ago, so its life (ARGV[8], as the client knows it) and
+-- its place in the indexes stay as they are. Nothing but the etag changes in the head, which comes as
+-- it is stored and is ARGV[9] bytes long. Whatever stands against it, the rest of the script says.
+if ARGV[8] ~= "" then
+  local length, owner = tonumber(ARGV[9]), string.match(ARGV[4], '"k":"([^"]*)"', 93)
+  local present = redis.pcall("GETRANGE", KEYS[1], 0, length - 1)
+  if
+    type(present) == "string"
+    and string.sub(present, 7, 22) == ARGV[5]
+    and string.sub(present, 23) == string.sub(ARGV[4], 23, length)
+    and redis.call("EXISTS", ARGV[2] .. "ended-at:" .. owner, ARGV[2] .. "ended-at:") == 0
+  then
+    redis.call("SET", KEYS[1], ARGV[4], "KEEPTTL")
+    return "done " .. ARGV[8] .. " 0\n"
   end
 end
 
@@ -727,7 +761,7 @@ local life = life_of(record, idle)
 if life <= 0 then
   return run_out(sid, record)
 end
-redis.call("PEXPIRE", KEYS[1], number(life))
+slide(KEYS[1], life, idle, record.deadline)
 list(sid, record, life, idle)
 return answer("found", data, life)
 
@@ -742,8 +776,11 @@ local new = head(data)
 if old.etag ~= etag then
   return there("conflict", KEYS[1], present)
 end
-if ARGV[7] == "" then
-  idle = math.min(idle, redis.call("PTTL", KEYS[1]))
+local left = redis.call("PTTL", KEYS[1])
+if left > idle and left <= idle + ahead(idle) then
+  idle = left
+elseif ARGV[7] == "" then
+  idle = math.min(idle, left)
 end
 if life_of(new, idle) <= 0 then
   new.owner = old.owner

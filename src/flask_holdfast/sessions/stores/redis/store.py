@@ -2,7 +2,8 @@
 
 Every verb is one script and one round trip. A list is two: where its entries stand, then their
 records; and `sweep`, `end_everyone` and an `end_user` of more than a hundred sessions go on in pieces.
-See store.lua. A `fetch` that need not slide is one plain command. No command goes over all keys.
+See store.lua. A `fetch` that need not slide (touches.py) is one plain command. No command goes over
+all keys.
 
 Index entries are removed with their session; those of sessions that Redis let expire, by
 the writes that come after. The ends of life in the indexes may lag by a twentieth of the
@@ -42,13 +43,14 @@ from ..base import (
     Remembered,
     Tombstone,
 )
-from . import clocks
+from . import clocks, replies
 from .asking import AskingStore, giving_way
 from .clocks import Since
 from .hash_tags import Keyspace
 from .replies import (
     Reply,
     as_given,
+    as_stored,
     entries,
     listed,
     moment,
@@ -97,16 +99,21 @@ class RedisStore(AskingStore):
     def fetch(self, sid: str, *, slide: Proof | None = None, idle: int = 0) -> Answer:
         at = self._only or self._at(sid)
         if slide is None:
-            return self._answer("fetch", at, sid, "", "", idle)
+            return _within(idle, self._answer("fetch", at, sid, "", "", idle))
         left = self._slides.left(sid, slide, idle)
         if left > 0:
             found = self._glance(at, sid)
             if found is not None:
                 return Answer(Outcome.FOUND, found, left)
-        answer = self._answer("fetch", at, sid, slide.secret, slide.mark, idle)
-        if answer.outcome is Outcome.FOUND:
-            self._slides.note(sid, slide, idle, answer.idle_left, owner_in(answer.data))
-        return answer
+        life = self._slides.life(sid, slide, idle)
+        key = at.prefix + sid.encode()
+        reply = self._reply("fetch", at, key, sid, slide.secret, slide.mark, life)
+        slid = replies.answer(reply)
+        if slid.outcome is Outcome.FOUND:
+            _, filed = as_given(reply.body)
+            owner, left = owner_in(slid.data), slid.idle_left
+            self._slides.note(sid, slide, idle, gave=life, left=left, owner=owner, filed=filed)
+        return _within(idle, slid)
 
     def _glance(self, at: Keyspace, sid: str) -> bytes | None:
         """The record by a plain command, which costs half of a script. None: ask the script,
@@ -118,12 +125,19 @@ class RedisStore(AskingStore):
         if stored is None:
             return None
         data, filed = as_given(stored)
-        over = any(filed < (moment(each) or 0) for each in ended)
-        return None if over or owner_in(data) != owner else data
+        for each in ended:
+            if each is not None and filed < (moment(each) or 0):
+                return None
+        return data if owner_in(data) == owner else None
 
     def replace(self, sid: str, data: bytes, *, etag: str, idle: int, slide: bool = True) -> Answer:
         at = self._home(sid, data)
-        return self._answer("replace", at, sid, data, etag, idle, "slide" if slide else "")
+        left, filed = self._slides.left_of(sid, idle) if slide else (0, 0)
+        how: tuple[object, ...] = ("slide" if slide else "", "", "")
+        if left > 0:
+            data, length = as_stored(data, filed)
+            how = "slide", left, length
+        return _within(idle, self._answer("replace", at, sid, data, etag, idle, *how))
 
     def rotate(
         self,
@@ -374,6 +388,13 @@ class RedisStore(AskingStore):
 
     def sweep(self) -> int:
         return self._in_pieces("sweep", _SWEPT)
+
+
+def _within(idle: int, answer: Answer) -> Answer:
+    """The answer, where a session may live longer than its idle time: see touches.py."""
+    if 0 < idle < answer.idle_left:
+        return msgspec.structs.replace(answer, idle_left=idle)
+    return answer
 
 
 def _milliseconds(moment: int | None) -> int | None:
