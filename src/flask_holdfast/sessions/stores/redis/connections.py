@@ -85,7 +85,8 @@ class Connections:
         try:
             connection = self.take(until)
             try:
-                reply = connection.ask(pack(command))
+                connection.send_packed_command([pack(command)], check_health=False)
+                reply = connection.read_response(disable_decoding=True)
             except ResponseError as answer:
                 error = as_told_since_redis_7(answer)
                 self.give(connection, error)

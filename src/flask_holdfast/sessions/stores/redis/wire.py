@@ -21,12 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-#: In the place of an answer that is still to be read.
-LATER = object()
-#: Bytes that are read at once.
-_PIECE = 16_384
-
-
 class Limit:
     """Until when, by the monotonic clock, one connection may wait."""
 
@@ -56,7 +50,6 @@ class Connection(Protocol):
     def disconnect(self) -> None: ...
     def is_quiet(self) -> bool: ...
     def fileno(self) -> int: ...
-    def ask(self, command: bytes) -> Any: ...
     def send_packed_command(self, command: list[bytes], check_health: bool) -> None: ...
     def read_response(self, disable_decoding: bool) -> Any: ...
 
@@ -64,51 +57,24 @@ class Connection(Protocol):
 class _Socket:
     """A connected socket that waits until the limit and no longer."""
 
-    __slots__ = ("_ahead", "_at_once", "_limit", "_poll", "_socket", "is_read_out")
+    __slots__ = ("_at_once", "_limit", "_poll", "_socket")
 
     def __init__(self, connected: socket.socket, limit: Limit) -> None:
         self._socket = connected
         self._limit = limit
         self._at_once = False
-        #: What was read of the present answer, and is still to be read by redis-py.
-        self._ahead = b""
-        #: Whether redis-py has read nothing since its buffer was found empty.
-        self.is_read_out = False
         self._poll = select.poll()
         self._poll.register(connected, select.POLLIN)
 
-    def answer(self) -> Any:
-        """The answer, where one piece brings the whole of it and it is a string or a list of
-        strings, as nearly all are. `LATER` for any other: then redis-py is to read it.
-        """
-        was_read_out = self.is_read_out
-        piece = self.recv(_PIECE)
-        reply = _whole(piece)
-        if reply is LATER:
-            self._ahead = piece
-        else:
-            self.is_read_out = was_read_out
-        return reply
-
     def recv(self, size: int) -> bytes:
-        if self._ahead:
-            piece, self._ahead = self._ahead[:size], self._ahead[size:]
-            return piece
-        self.is_read_out = False
         if not self._at_once:
             self._socket.settimeout(self._limit.left())
         return self._socket.recv(size)
 
-    def recv_into(self, buffer: Any, *how: int) -> int:
-        if self._ahead:
-            with memoryview(buffer) as view:
-                piece = self.recv(how[0] if how and how[0] else len(view))
-                view[: len(piece)] = piece
-            return len(piece)
-        self.is_read_out = False
+    def recv_into(self, *into: Any) -> int:
         if not self._at_once:
             self._socket.settimeout(self._limit.left())
-        return self._socket.recv_into(buffer, *how)
+        return self._socket.recv_into(*into)
 
     def sendall(self, data: bytes) -> None:
         self._socket.settimeout(self._limit.left())  # for all of it: Python 3.5
@@ -121,7 +87,7 @@ class _Socket:
 
     def is_silent(self) -> bool:
         """Whether there is nothing to be read, and no end either, without waiting for it."""
-        return not self._ahead and not self._poll.poll(0)
+        return not self._poll.poll(0)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._socket, name)
@@ -138,42 +104,7 @@ class _TLSSocket(_Socket):
             left = left[self._socket.send(left) :]
 
     def is_silent(self) -> bool:
-        return super().is_silent() and not cast(ssl.SSLSocket, self._socket).pending()
-
-
-def _whole(text: bytes) -> Any:
-    """The answer in `text`, if that is a string or a list of strings and nothing besides (RESP 2 and
-    3); else `LATER`. Redis-py's own reader, without hiredis, takes half as long as the round trip.
-    """
-    try:
-        if text[:1] == b"$":
-            found, end = _string(text, 0)
-        elif text[:1] == b"*":
-            line = text.index(b"\r\n")
-            strings, end = [], line + 2
-            for _ in range(int(text[1:line])):
-                found, end = _string(text, end)
-                strings.append(found)
-            found = strings
-        else:
-            return LATER
-    except ValueError:
-        return LATER
-    return found if end == len(text) else LATER
-
-
-def _string(text: bytes, at: int) -> tuple[Any, int]:
-    """The string, or None for a missing one, that begins there, and where it ends. `ValueError` for
-    anything else, and where not all of it is there.
-    """
-    line = text.index(b"\r\n", at)
-    begin, size = line + 2, text[at:line]
-    if size == b"_" or size == b"$-1":  # noqa: PLR1714  # twice as fast
-        return None, begin
-    end = begin + int(size[1:])
-    if size[:1] != b"$" or end < begin or text[end : end + 2] != b"\r\n":
-        raise ValueError("not a string")
-    return text[begin:end], end + 2
+        return not cast(ssl.SSLSocket, self._socket).pending() and not self._poll.poll(0)
 
 
 class _Timed(socket.socket):
@@ -238,22 +169,10 @@ class _Bounded:
         """For `select`; of a connection that is made."""
         return cast(int, cast(_Socket, self._sock).fileno())
 
-    def ask(self, command: bytes) -> Any:
-        """Send a packed command, and read its answer; of a connection that is quiet."""
-        connected = cast(_Socket, self._sock)
-        connected.sendall(command)
-        reply = connected.answer()
-        if reply is not LATER:
-            return reply
-        return self.read_response(disable_decoding=True)  # type: ignore[attr-defined]
-
     def is_quiet(self) -> bool:
         """Whether the server has neither closed it nor said anything that nobody asked for."""
         connected = self._sock
-        if connected is None or not connected.is_silent():
-            return False
-        connected.is_read_out = connected.is_read_out or self._has_read_all()
-        return connected.is_read_out
+        return connected is not None and connected.is_silent() and self._has_read_all()
 
     def _has_read_all(self) -> bool:
         """Whether nothing came behind the last answer: it would be taken for the next one, which
