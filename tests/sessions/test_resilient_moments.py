@@ -107,6 +107,30 @@ def test_a_server_that_lost_the_end_is_told_and_spares_who_has_signed_in_there_s
     assert read(outage.store, since) is not None
 
 
+@pytest.mark.xfail(
+    strict=True,
+    reason="A session that is spared is filed anew, after the end that spares it. An earlier end that is "
+    "told later takes it for one that began since. Its first moment has to be kept, and each end to name "
+    "the session that it spares.",
+)
+@ENDS
+def test_a_session_that_another_host_spared_later_ends_with_the_earlier_end(
+    outage: Outage, end: Callable[[Process], object]
+) -> None:
+    """This host, cut off, ended all of hers. Then she ended all others from one of them elsewhere."""
+    elsewhere = outage.elsewhere()
+    name = filed(elsewhere, ADA)
+    later(outage)
+    outage.store.primary.cut = True
+    end(outage.store)
+    later(outage)
+    end_user(elsewhere, keep=name)
+
+    back(outage)
+
+    assert read(elsewhere, name) is None
+
+
 def test_a_session_that_another_host_ended_is_not_spared_by_a_later_end_of_this_host(
     outage: Outage,
 ) -> None:
