@@ -125,6 +125,14 @@ def head(data: bytes) -> Head:
     return found if _is_ours(found) else _NOBODYS
 
 
+def goes_on(before: bytes, after: bytes) -> bool:
+    """Whether `after` is the session of `before`, its user not proved anew: no login."""
+    old, new = decode(before), decode(after)
+    if old is None or new is None:
+        return False
+    return (old.owner, old.authenticated) == (new.owner, new.authenticated)
+
+
 def _is_ours(found: Head) -> bool:
     """Whether comparing and showing it raises nothing: hashes are ASCII, moments are dates."""
     if not (found.secret.isascii() and (found.previous is None or found.previous.isascii())):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ..record import Head, decode, head
+from ..record import Head, goes_on, head
 from .base import (
     ABSOLUTE,
     EVICTED,
@@ -421,7 +421,7 @@ class MemoryStore(RestorableStore):
         begins now.
         """
         old = self._live(sid, now)
-        if old is not None and _goes_on(old[0].data, data):
+        if old is not None and goes_on(old[0].data, data):
             return old[0].filed
         return 0 if cookie is None else cookie.filed
 
@@ -510,14 +510,6 @@ class MemoryStore(RestorableStore):
         ended = self._ended_at(owner, now) if owner else None  # nobody's is no login
         mine = self._marks.get(own, now)
         return ended is not None and ended > since and (mine is None or ended > mine[0])
-
-
-def _goes_on(before: bytes, after: bytes) -> bool:
-    """Whether it is the session from before: nobody has proved anything."""
-    old, new = decode(before), decode(after)
-    if old is None or new is None:
-        return False
-    return (old.owner, old.authenticated) == (new.owner, new.authenticated)
 
 
 def _listed(sid: str, found: tuple[_Row, int], now: int) -> Listed:

@@ -1,7 +1,8 @@
 -- What a replica has beside the tables of the SQLite store, one statement after each blank line.
 
 -- Sessions as the store had them when this host saw them last, at `seen`. `noted`: when that was
--- written down (ns, by the monotonic clock). `was`: the etag that they had before. `lost`: the server that had it lost its data since then.
+-- written down (ns, by the monotonic clock). `was`: the etag that they had before. `lost`: the
+-- server that had it lost its data since then.
 CREATE TABLE IF NOT EXISTS copies (
     sid TEXT PRIMARY KEY, owner TEXT NOT NULL, expires INTEGER NOT NULL, seen INTEGER NOT NULL,
     noted INTEGER NOT NULL, was TEXT NOT NULL, lost INTEGER NOT NULL, data BLOB NOT NULL

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from ....exceptions import StoreUnavailable
-from ...record import decode, head
+from ...record import goes_on, head
 from ..base import (
     EVICTED,
     UNAVAILABLE,
@@ -185,7 +185,7 @@ class ResilientStore(Store):
             # as what is written now.
             answer = on(self.replica, etag if known else None, self._began_here(began))
             if answer.outcome is Outcome.DONE:
-                if there.outcome is Outcome.FOUND and _is_no_login(there.data, data):
+                if there.outcome is Outcome.FOUND and goes_on(there.data, data):
                     self.replica.inherits(new_sid, sid)
                 self.replica.end(endings(answer), owed=True)
                 self.replica.began(new_sid)
@@ -500,14 +500,6 @@ class ResilientStore(Store):
     def _give_back_those_of(self, owner: str) -> None:
         if self.replica.state() is not Availability.UP:
             self._resync.give_back_those_of(owner)
-
-
-def _is_no_login(before: bytes, after: bytes) -> bool:
-    """Whether it is the session from before under another sid: nobody has proved anything."""
-    old, new = decode(before), decode(after)
-    if old is None or new is None:
-        return False
-    return (old.owner, old.authenticated) == (new.owner, new.authenticated)
 
 
 def _ending(sid: str, ended: Tombstone, idle: int, deadline: int) -> Ending:
