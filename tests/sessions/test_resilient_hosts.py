@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from flask_holdfast import StoreUnavailable
-from flask_holdfast.sessions.stores.base import Outcome
+from flask_holdfast.sessions.stores.base import EndAll, Outcome
 from flask_holdfast.sessions.stores.failover.host import Availability
 from tests.sessions.outages import (
     ADA,
@@ -411,11 +411,11 @@ def test_the_end_of_everyones_misses_nothing_between_the_store_and_the_host(
     outage.store._try_to_return()
     end_what_waits = outage.store._end_what_waits
 
-    def away_again(end: Any) -> int:
+    def away_again(how: EndAll) -> int:
         outage.store._end_what_waits = end_what_waits  # type: ignore[method-assign]
         other.primary.cut = True
         other.fetch(sid())
-        return end_what_waits(end)
+        return end_what_waits(how)
 
     outage.store._end_what_waits = away_again  # type: ignore[method-assign]
     end_everyone(outage.store)
