@@ -64,7 +64,7 @@ class Client(MemoryStore):
 
     _STEPS = ("create", "fetch", "replace", "rotate", "delete", "end_user", "end_everyone")
     _LATE = ("restore", "end_before")
-    _MORE = ("sessions_of", "page", "counts", "mark", "marked", "sweep", "ping")
+    _MORE = ("sessions_of", "page", "counts", "mark", "is_marked", "sweep", "ping")
     _COOKIES = ("remember", "recall", "forget")
 
     def __init__(self, server: Server) -> None:

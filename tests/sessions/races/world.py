@@ -348,9 +348,9 @@ class SteppedStore(Store):
         self._turn("mark")
         self._inner.mark(name, life=life)
 
-    def marked(self, name: str, owner: str) -> tuple[int | None, int | None]:
-        self._turn("marked")
-        return self._inner.marked(name, owner)
+    def is_marked(self, name: str) -> bool:
+        self._turn("is_marked")
+        return self._inner.is_marked(name)
 
     def remember(
         self, remember: str, sid: str, *, user: str, secret: str, mark: str, life: int, again: bool

@@ -176,6 +176,11 @@ def log_in(
     return new, answer
 
 
+def is_refused(store: Store, owner: str, *, waited: int) -> bool:
+    """Whether a login is refused whose request began so long (ms) ago."""
+    return log_in(store, owner, waited=waited)[1].outcome is Outcome.REFUSED
+
+
 def remembered(store: Store, name: str, *, life: int = DAY) -> str:
     """The id of a remember cookie that is given out with the session `name`."""
     cookie = sid(head(store.fetch(name).data).owner)
@@ -942,9 +947,6 @@ class StoreContract:
         for name, outcome in (("", Outcome.REFUSED), ("own:one", Outcome.DONE)):
             _, login = log_in(store, "alice", waited=10_000, own=name)
             assert login.outcome is outcome
-        mine, at = store.marked("own:one", "alice")
-        assert mine is not None
-        assert mine == at
 
     @pytest.mark.parametrize("theirs", [end_hers, end_everyone])
     @pytest.mark.parametrize("mine", [end_hers, end_everyone])
@@ -965,10 +967,6 @@ class StoreContract:
         _, login = log_in(store, "alice", waited=10_000, own="own:one")
 
         assert login.outcome is Outcome.REFUSED
-        marked, at = store.marked("own:one", "alice")
-        assert marked is not None
-        assert at is not None
-        assert marked < at
 
     # Revoking everyone's
 
@@ -1562,59 +1560,62 @@ class StoreContract:
         left = [owner for owner in owners if sids(store, owner) == [names[owner]]]
         assert left == ["aa", "aa:b:c", "a_:", "user:aa"]
         assert store.fetch(odd).tombstone == BY_ADMIN
-        assert store.marked("x", "aa") == (None, None)
+        assert not is_refused(store, "aa", waited=10_000)
 
     # Marks
 
-    def test_a_mark_is_the_stores_own_time_and_is_forgotten(
-        self, store: Store, advance: Advance, now: Now
+    def test_a_mark_is_known_for_its_life_and_no_longer(
+        self, store: Store, advance: Advance
     ) -> None:
-        assert store.marked("everyone", "alice") == (None, None)
-        began = now()
-        store.mark("everyone", life=DAY)
-        advance(60)
-        store.end_user("alice", EndAll(ended=BY_ADMIN, idle=IDLE, remember=2 * DAY))
+        assert not store.is_marked("here")
 
-        marked, ended = store.marked("everyone", "alice")
+        store.mark("here", life=DAY)
 
-        assert marked is not None
-        assert ended is not None
-        assert (now() - marked, now() - ended) == (about(61 * SECOND), about(SECOND))
-        assert began - 60 * SECOND <= marked
-        assert store.marked("other", "bob") == (None, None)
-        advance(24 * 3600)
-        assert store.marked("everyone", "alice")[0] is None
-        assert store.marked("everyone", "alice")[1] is not None
-        advance(24 * 3600)
-        assert store.marked("everyone", "alice") == (None, None)
+        advance(24 * 3600 - 60)
+        assert store.is_marked("here")
+        assert not store.is_marked("there")
+        advance(120)
+        assert not store.is_marked("here")
 
     def test_a_mark_with_a_life_of_zero_is_not_kept(self, store: Store) -> None:
-        store.mark("everyone", life=0)
+        store.mark("here", life=0)
+
+        assert not store.is_marked("here")
+
+    def test_an_end_is_known_to_logins_under_way_for_as_long_as_was_asked(
+        self, store: Store, advance: Advance
+    ) -> None:
+        store.end_user("alice", EndAll(ended=BY_ADMIN, idle=IDLE, remember=2 * DAY))
+
+        advance(47 * 3600)
+        assert is_refused(store, "alice", waited=2 * DAY)
+        advance(2 * 3600)
+        assert not is_refused(store, "alice", waited=3 * DAY)
+
+    def test_an_end_that_nobody_has_to_remember_refuses_no_login(self, store: Store) -> None:
         store.end_user("alice", EndAll(ended=BY_ADMIN, idle=IDLE, remember=0))
         store.end_everyone(EndAll(ended=BY_ADMIN, idle=IDLE, remember=0))
 
-        assert store.marked("everyone", "alice") == (None, None)
+        assert not is_refused(store, "alice", waited=10_000)
 
     def test_of_the_ends_of_a_user_s_and_of_everyone_s_sessions_the_later_counts(
-        self, store: Store, advance: Advance, now: Now
+        self, store: Store, advance: Advance
     ) -> None:
-        def ago(owner: str) -> int:
-            ended_at = store.marked("x", owner)[1]
-            assert ended_at is not None
-            return now() - ended_at
-
         end_hers(store)
         advance(60)
         end_everyone(store)
         advance(60)
-        assert [ago("alice"), ago("bob"), ago("")] == [about(61 * SECOND)] * 3
+        for owner in ("alice", "bob"):
+            assert is_refused(store, owner, waited=62_000)
+            assert not is_refused(store, owner, waited=58_000)
 
         end_hers(store)
 
-        assert [ago("alice"), ago("bob")] == [about(SECOND), about(61 * SECOND)]
+        assert is_refused(store, "alice", waited=10_000)
+        assert not is_refused(store, "bob", waited=58_000)
         advance(24 * 3600 - 60)
-        assert ago("alice") == about(24 * 3600 * SECOND - 59 * SECOND)
-        assert store.marked("x", "bob") == (None, None)
+        assert is_refused(store, "alice", waited=DAY)
+        assert not is_refused(store, "bob", waited=2 * DAY)
 
     # Remember cookies
 

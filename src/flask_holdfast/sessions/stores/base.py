@@ -378,13 +378,11 @@ class Store(ABC):
 
     @abstractmethod
     def mark(self, name: str, *, life: int) -> None:
-        """Remember this moment, by the store's clock, under `name` for `life`."""
+        """Remember `name` for `life`."""
 
     @abstractmethod
-    def marked(self, name: str, owner: str) -> tuple[int | None, int | None]:
-        """When `name` was marked, and when `end_user(owner)` or `end_everyone` last ran; None
-        for never. An `own` mark (its name begins with `OWN`) is the one beside that owner's.
-        """
+    def is_marked(self, name: str) -> bool:
+        """Whether `name` was marked, and its life is not over."""
 
     @abstractmethod
     def remember(

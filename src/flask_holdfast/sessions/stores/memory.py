@@ -249,10 +249,9 @@ class MemoryStore(RestorableStore):
         with self._step() as now:
             self._marks.put(name, self.present(), now + life)
 
-    def marked(self, name: str, owner: str) -> tuple[int | None, int | None]:
+    def is_marked(self, name: str) -> bool:
         with self._step() as now:
-            marked, ended = self._marks.get(name, now), self._ended_at(owner, now)
-            return marked[0] // 1000 if marked else None, None if ended is None else ended // 1000
+            return self._marks.get(name, now) is not None
 
     def remember(
         self, remember: str, sid: str, *, user: str, secret: str, mark: str, life: int, again: bool

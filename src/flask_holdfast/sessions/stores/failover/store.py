@@ -315,13 +315,13 @@ class ResilientStore(Store):
 
         self._many(ask, stand, ends=True)
 
-    def marked(self, name: str, owner: str) -> tuple[int | None, int | None]:
+    def is_marked(self, name: str) -> bool:
         """Raises while the store is away: what it has marked cannot be guessed."""
 
-        def away() -> tuple[int | None, int | None]:
-            raise StoreUnavailable("what has ended cannot be asked for while the store is away")
+        def away() -> bool:
+            raise StoreUnavailable("marks cannot be asked for while the store is away")
 
-        return self._many(lambda: self.primary.marked(name, owner), away)
+        return self._many(lambda: self.primary.is_marked(name), away)
 
     # -- remember cookies --------------------------------------------------------------
 

@@ -27,7 +27,7 @@ _SESSIONS = {
     "delete": 0,
     "remember": 1,
 }
-_OWNERS = {"end_user": 0, "entries": 0, "records": 0, "marked": 0}
+_OWNERS = {"end_user": 0, "entries": 0, "records": 0}
 #: The member of a record's head before the one that the store adds; and the length of that.
 _MARK, _FILED = b',"b":"', 21
 _RECORDS = {"create": 1, "replace": 1, "rotate": 2}

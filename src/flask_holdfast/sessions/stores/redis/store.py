@@ -30,7 +30,6 @@ from ....exceptions import StoreUnavailable
 from ...cursor import Cursor
 from ..base import (
     EVICTED,
-    OWN,
     Answer,
     Counts,
     EndAll,
@@ -223,15 +222,9 @@ class RedisStore(AskingStore):
         at = self._named(name)
         self._run("mark", at, at.meta + b"mark:" + name.encode(), life)
 
-    def marked(self, name: str, owner: str) -> tuple[int | None, int | None]:
-        at = self._of(owner)
-        there = at if name.startswith(OWN) else self._named(name)
-        key = there.meta + b"mark:" + name.encode()
-        marked, *ended = self._run("marked", there, key, owner)
-        if there is not at:
-            ended = self._run("marked", at, at.meta + b"mark:", owner)[1:]
-        last = max(filter(None, map(moment, ended)), default=None)
-        return _milliseconds(moment(marked)), _milliseconds(last)
+    def is_marked(self, name: str) -> bool:
+        at = self._named(name)
+        return bool(self._ask(at, "EXISTS", at.meta + b"mark:" + name.encode()))
 
     # -- remember cookies ------------------------------------------------------------------
 
@@ -355,7 +348,3 @@ def _within(idle: int, answer: Answer) -> Answer:
     if 0 < idle < answer.idle_left:
         return msgspec.structs.replace(answer, idle_left=idle)
     return answer
-
-
-def _milliseconds(moment: int | None) -> int | None:
-    return None if moment is None else moment // 1000

@@ -193,10 +193,9 @@ class SQLiteStore(Store):
         with self._write(durable=True) as step:
             step.note("mark", name, life)
 
-    def marked(self, name: str, owner: str) -> tuple[int | None, int | None]:
+    def is_marked(self, name: str) -> bool:
         with self._read() as step:
-            marked = step.moment("mark", name)
-            return None if marked is None else marked // 1000, step.ended_at(owner)
+            return step.moment("mark", name) is not None
 
     def remember(
         self, remember: str, sid: str, *, user: str, secret: str, mark: str, life: int, again: bool
