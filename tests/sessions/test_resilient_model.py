@@ -78,8 +78,6 @@ class Day:
         self.processes = [self.outage.store, self.outage.process()]
         for process in self.processes:
             process.primary.meanwhile = self._meanwhile
-            # Who is waited for is this very thread, in an outer act.
-            process._resync.patience = 0
         self._depth = 0
         self._keys = 0
 

@@ -54,17 +54,15 @@ class Ending(msgspec.Struct, frozen=True, omit_defaults=True):
     moment: int = 0
 
 
-def with_moment(ending: Ending, store: RestorableStore) -> Ending:
-    """The ending with its moment by the store's clock, or a little later. What ended in an earlier
-    start of this host, or may have, counts as ending now. Asks the store where it has to.
+def moment_of(ending: Ending, store: RestorableStore) -> int:
+    """When all ended, by the store's clock, or a little later. What ended in an earlier start of this
+    host, or may have, counts as ending now. Asks the store where it has to.
     """
-    if ending.what is not Ended.ALL or ending.moment:
-        return ending
     present, known = store.present(), ending.boot == boot() != ""
     if known:
         present = min(present, ending.present)
     _, moment = store.moments_of(present, ending.name)
-    return msgspec.structs.replace(ending, moment=moment)
+    return moment
 
 
 def tell(ending: Ending, store: RestorableStore, now: int) -> None:
