@@ -14,10 +14,33 @@ from werkzeug.exceptions import HTTPException
 
 from flask_holdfast import CSRFError, Holdfast, SettingError
 from flask_holdfast.csrf.reasons import Reason
-from tests.csrf.conftest import FOREIGN, KEY, OWN, browser, make_app, token_of
+from tests.csrf.conftest import FOREIGN, KEY, OWN, SITE, browser, make_app, token_of
 
 JSON, PROBLEM = "application/json", "application/problem+json"
 TEMPLATES = Path(__file__).parents[2] / "src/flask_holdfast/web/templates/holdfast"
+
+
+class TestThePageItCameFrom:
+    """The page of a refusal links to the form's page, if that is one of ours."""
+
+    def page(self, client: FlaskClient, referrer: str, **kwargs: Any) -> str:
+        headers = OWN | {"Referer": referrer, "Accept": "text/html"}
+        return str(client.post("/write", headers=headers, **kwargs).text)
+
+    def test_our_own_page_is_linked(self, client: FlaskClient) -> None:
+        assert f'href="{SITE}/form"' in self.page(client, f"{SITE}/form")
+
+    def test_our_own_page_is_linked_behind_a_proxy_that_hides_its_name(
+        self, client: FlaskClient
+    ) -> None:
+        page = self.page(client, f"{SITE}/form", base_url="http://127.0.0.1:8000")
+        assert f'href="{SITE}/form"' in page
+
+    def test_no_page_of_another_site_is(self, client: FlaskClient) -> None:
+        client.application.config["CSRF_TRUSTED_ORIGINS"] = ["https://app.example"]
+        for address in ("https://evil.example/", "https://app.example/", "javascript:alert(1)"):
+            headers = {"Origin": SITE, "Referer": address, "Accept": "text/html"}
+            assert address not in client.post("/write", headers=headers).text
 
 
 class TestProblemDetails:

@@ -243,4 +243,4 @@ def _page_it_came_from(proof: Proof | None) -> str | None:
     if proof is None or proof is Proof.TRUSTED or request.referrer is None:
         return None
     page = origin_of(request.referrer)
-    return request.referrer if page is not None and page == request_origin.target(request) else None
+    return request.referrer if page in request_origin.names(request) else None

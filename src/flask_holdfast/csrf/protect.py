@@ -41,10 +41,11 @@ from . import (
     minting,
     redirects,
     refill,
+    request_origin,
     templating,
 )
 from .decision import Decision, Outcome, Place, decide
-from .decision_facts import RequestFacts, trusted_origins
+from .decision_facts import RequestFacts
 from .exemptions import Named
 from .reasons import Reason
 
@@ -108,7 +109,7 @@ class CSRFProtect(flask_wtf.csrf.CSRFProtect):
                 "This app is protected against CSRF already: keep one CSRFProtect, "
                 'and find it in app.extensions["csrf"].'
             )
-        trusted_origins(app.config)
+        request_origin.trusted_origins(app.config)
         app.config.setdefault("WTF_CSRF_METHODS", UNSAFE_METHODS)
         methods = app.config["WTF_CSRF_METHODS"]
         super().init_app(app)
@@ -204,7 +205,7 @@ class CSRFProtect(flask_wtf.csrf.CSRFProtect):
         config: Mapping[str, Any] = known.config if known else {}
         reason = handshake.check(
             environ,
-            trusted_origins(config),
+            request_origin.trusted_origins(config),
             cookies_without_origin=cookies_without_origin,
         )
         if reason is None:

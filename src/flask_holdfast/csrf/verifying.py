@@ -50,6 +50,18 @@ def form_token() -> str | None:
     return next(named, None)
 
 
+def may_be_genuine(token: str) -> bool:
+    """Whether this application may have made `token`, for whatever session or purpose. Asks no
+    store, so a made-up token of the right form passes once in thousands.
+    """
+    if not token_settings.has_key():
+        return False
+    if tokens.is_well_formed(token):
+        return tokens.may_be_ours(token_settings.accepted_keys(), token)
+    # One of Flask-WTF's has two dots, or three where itsdangerous compressed its content.
+    return token.count(".") in {2, 3} and _stock_verdict(token, None, None) is Reason.TOKEN_MISMATCH
+
+
 def kind_of(token: str) -> PageKind | None:
     """What `token` says of itself if it is authentic for the session that the cookie names, else
     None. Asks no store; with sessions of another package, which have to be asked, always None.
