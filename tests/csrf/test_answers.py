@@ -24,7 +24,7 @@ class TestThePageItCameFrom:
     """The page of a refusal links to the form's page, if that is one of ours."""
 
     def page(self, client: FlaskClient, referrer: str, **kwargs: Any) -> str:
-        headers = OWN | {"Referer": referrer, "Accept": "text/html"}
+        headers = OWN | {"Origin": SITE, "Referer": referrer, "Accept": "text/html"}
         return str(client.post("/write", headers=headers, **kwargs).text)
 
     def test_our_own_page_is_linked(self, client: FlaskClient) -> None:

@@ -13,7 +13,7 @@ from werkzeug.exceptions import SecurityError
 from .. import fetch_metadata, settings
 from ..credentials import BLANKS
 from ..exceptions import SettingError
-from ..fetch_metadata import Origin, Proof, Refusal, origin_of, parse_origin
+from ..fetch_metadata import SAFE_METHODS, Origin, Proof, Refusal, origin_of, parse_origin
 from .reasons import Reason
 
 
@@ -38,10 +38,12 @@ def _page(request: Request) -> Origin | None:
     headers = request.headers
     if headers.get("Sec-Fetch-Site", "").strip(BLANKS) != "same-origin":
         return None
-    # Browsers send no Origin with a GET to the page's own origin. A page can make up a Referer only
-    # of its own origin (Fetch), and that is ours here.
     sender = headers.get("Origin", "").strip(BLANKS)
-    return parse_origin(sender) if sender else origin_of(headers.get("Referer"))
+    if sender or request.method not in SAFE_METHODS:
+        return parse_origin(sender)
+    # With a GET to the page's own origin browsers send no Origin. A page can make up a Referer only
+    # of its own origin (Fetch), and that is ours here.
+    return origin_of(headers.get("Referer"))
 
 
 def trusted_origins(config: Mapping[str, Any]) -> frozenset[Origin]:
