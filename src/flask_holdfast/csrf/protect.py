@@ -91,7 +91,8 @@ class CSRFProtect(flask_wtf.csrf.CSRFProtect):
     """Protects every view of an app that changes something, with any session interface.
 
     Takes the place of `flask_wtf.CSRFProtect` by changing one import. An app has one of
-    them: a second is an error, as it would ask for tokens of its own.
+    them, and a second is an error. What a `flask_wtf.CSRFProtect` of the app exempts counts, and
+    nothing else of it does.
     """
 
     def __init__(self, app: Flask | None = None) -> None:
@@ -104,11 +105,7 @@ class CSRFProtect(flask_wtf.csrf.CSRFProtect):
 
     def init_app(self, app: Flask) -> None:
         """Install the protection. Raises `SettingError` for an origin that is none."""
-        if "csrf" in app.extensions:
-            raise RuntimeError(
-                "This app is protected against CSRF already: keep one CSRFProtect, "
-                'and find it in app.extensions["csrf"].'
-            )
+        other = flask_wtf_compat.displace(app)
         request_origin.trusted_origins(app.config)
         app.config.setdefault("WTF_CSRF_METHODS", UNSAFE_METHODS)
         methods = app.config["WTF_CSRF_METHODS"]
@@ -121,7 +118,9 @@ class CSRFProtect(flask_wtf.csrf.CSRFProtect):
         hooks.pop()
         hooks.insert(0, self._begin)
         request_started.connect(_on_request_started)
-        flask_wtf_compat.adopt(app)
+        flask_wtf_compat.adopt(app, self)
+        if other is not None:
+            flask_wtf_compat.take(app, other)
         templating.install(app)
         app.register_blueprint(_pages())
         # Flask runs the first of them last: nothing that the app does to a response comes after.
@@ -292,7 +291,8 @@ class CSRFProtect(flask_wtf.csrf.CSRFProtect):
             g.csrf_valid = True
 
     def _is_exempt(self) -> bool:
-        return self._covers(self._exempt_all)
+        endpoint = request_ctx.request.endpoint
+        return self._covers(self._exempt_all) or flask_wtf_compat.exempts(current_app, endpoint)
 
     def _covers(self, chosen: Named) -> bool:
         if not chosen:
@@ -319,7 +319,9 @@ class CSRFProtect(flask_wtf.csrf.CSRFProtect):
         for endpoint in sorted(app.view_functions):
             if self._sessionless.covers(endpoint, *views):
                 yield f"CSRF exempt: {printable(endpoint)} (runs without its session)"
-            elif endpoint in unsafe and self._exempt_all.covers(endpoint, *views):
+            elif endpoint in unsafe and (
+                self._exempt_all.covers(endpoint, *views) or flask_wtf_compat.exempts(app, endpoint)
+            ):
                 yield f"CSRF exempt: {printable(endpoint)}"
 
     def _checked(self, view: Any) -> Any:
