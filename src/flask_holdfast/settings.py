@@ -180,7 +180,8 @@ _TABLE = (
     Setting(
         "CSRF_TRUSTED_ORIGINS",
         (),
-        'Other origins whose forms are accepted, with scheme: "https://app.example".',
+        "Other origins whose pages may act for the person: they may get a token and post with it. "
+        'Each with its scheme: "https://app.example".',
         checks.origins,
     ),
     Setting(

@@ -63,6 +63,17 @@ def by_browser(request: Request) -> Reason | Proof:
     return _checked(request, None, frozenset(), False)
 
 
+def trusted_page(request: Request, trusted: AbstractSet[Origin]) -> Origin | None:
+    """The origin in `trusted` whose page sent `request`, if that page may have a token of this site;
+    else None. The browser has to name it by Origin.
+    """
+    if _checked(request, None, trusted, False) is not Proof.TRUSTED:
+        return None
+    sender = parse_origin(request.headers.get("Origin", "").strip(BLANKS))
+    may = sender is not None and fetch_metadata.may_have_token(sender, names(request), trusted)
+    return sender if may else None
+
+
 def vouched(request: Request) -> Proof | None:
     """The browser's word that one of our own pages sent `request`; None without it."""
     proof = by_browser(request)
