@@ -39,7 +39,7 @@ class RequestFacts:
 
     def tokens(self, place: Place) -> Iterator[str]:
         if place is Place.HEADER:
-            named = map(self._request.headers.get, self._config["WTF_CSRF_HEADERS"])
+            named = map(self._request.headers.get, token_settings.header_names())
             yield from filter(None, named)
         elif token := verifying.form_token():
             yield token

@@ -43,6 +43,7 @@ from . import (
     refill,
     request_origin,
     templating,
+    token_cookie,
 )
 from .decision import Decision, Outcome, Place, decide
 from .decision_facts import RequestFacts
@@ -441,11 +442,11 @@ def _finish(response: Response) -> Response:
             return redirects.stopped(response, error)
         logger.warning("%s", error)
     asked = cast("Any", request_ctx)._get_current_object()
-    known = caching.Known(
-        session=caching.was_read(asked._session),  # noqa: SLF001 - `flask.session` would mark it as read
-        isolated=isolation.is_isolated(asked.request),
-        token=minting.was_issued(),
-    )
+    read = caching.was_read(asked._session)  # noqa: SLF001 - `flask.session` would mark it as read
+    isolated = isolation.is_isolated(asked.request)
+    if (read or minting.was_issued()) and not isolated and current_app.config["WTF_CSRF_ENABLED"]:
+        token_cookie.refresh(response, asked.request)
+    known = caching.Known(session=read, isolated=isolated, token=minting.was_issued())
     caching.restrict(response.headers, known, caching.Promise.PRIVATE)
     late_tokens.watch(response)
     return response

@@ -86,7 +86,7 @@ def _as_browsers_read(target: Origin | None, location: str) -> str:
 
 def _carrier(request: Request, status: int) -> str | None:
     """Where a browser would find a token of ours to send along: "header", "body" or None."""
-    named = (request.headers.get(name, "") for name in current_app.config["WTF_CSRF_HEADERS"])
+    named = (request.headers.get(name, "") for name in token_settings.header_names())
     # A header that is sent twice arrives as one, with a comma.
     if any(verifying.may_be_genuine(part) for text in named for part in re.split(r"[,\s]+", text)):
         return "header"

@@ -227,8 +227,8 @@ def is_form_of_ended_login() -> bool:
 
 def _is_form() -> bool:
     """Whether this is the form of a page, with its token in it."""
-    headers = current_app.config["WTF_CSRF_HEADERS"]
-    return _may_be_by_page() and not any(request.headers.get(name) for name in headers)
+    names = token_settings.header_names()
+    return _may_be_by_page() and not any(request.headers.get(name) for name in names)
 
 
 def _may_be_by_page() -> bool:

@@ -36,7 +36,7 @@ def verdict(token: str, time_limit: float | None) -> Reason | None:
                 reason = _check(Scope(sid, signed_in=False), token, time_limit)
     if reason is Reason.TOKEN_MALFORMED:
         return _stock_verdict(token, scope if view.keeps_secret else None, time_limit)
-    if reason is not Reason.TOKEN_MISMATCH and _is_of_another(view, token):
+    if reason is not Reason.TOKEN_MISMATCH and is_of_another(view, token):
         return Reason.SUBJECT_CHANGED
     return reason
 
@@ -137,7 +137,7 @@ def _kind_for(sid: str, token: str) -> PageKind | None:
     return tokens.kind_of(token_settings.accepted_keys(), sid, token, time.time())
 
 
-def _is_of_another(view: SessionView, token: str) -> bool:
+def is_of_another(view: SessionView, token: str) -> bool:
     """Whether an authentic token was made for somebody who is not the user that is signed in.
 
     A token of a session that rotates would be no good then; another session keeps its secret

@@ -23,7 +23,7 @@ from flask import Blueprint, Response, current_app, g, json, request
 from werkzeug.datastructures import Headers
 
 from .. import caching
-from ..csrf import CSRFProtect, minting, request_origin, session_view, subject
+from ..csrf import CSRFProtect, minting, request_origin, session_view, subject, token_settings
 from ..csrf.reasons import Reason
 from .files import FOLDER, FilesBlueprint
 
@@ -114,7 +114,7 @@ def _preflight_sharing() -> dict[str, str]:
     if not sharing:
         return {}
     # What libraries send with each request. No Authorization: such a request has no session.
-    names = ("Content-Type", "X-Requested-With", *current_app.config["WTF_CSRF_HEADERS"])
+    names = ("Content-Type", "X-Requested-With", *token_settings.header_names())
     return sharing | {
         "Access-Control-Allow-Methods": "GET",
         "Access-Control-Allow-Headers": ", ".join(names),
