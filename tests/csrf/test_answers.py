@@ -155,7 +155,7 @@ class TestTranslation:
         program = client.post("/write", headers=OWN, json={}).json
 
         assert 'lang="de"' in page
-        assert "&lt;THIS PAGE WAS OUT OF DATE&gt;" in page
+        assert "&lt;THIS COULD NOT BE SENT&gt;" in page
         assert "&lt;THE CSRF TOKEN IS MISSING.&gt; (token_missing)" in page
         assert program is not None
         assert program["error"] == "<THE CSRF TOKEN IS MISSING.>"
@@ -183,15 +183,24 @@ class TestPage:
         ("headers", "said"),
         [
             (FOREIGN, "This came from another website"),
-            (OWN, "This page was out of date"),
+            (OWN, "This could not be sent"),
             (OWN | {"X-CSRFToken": "1" * 73}, "Your session has ended"),
         ],
     )
     def test_the_page_says_what_happened_and_what_to_do(
         self, client: FlaskClient, headers: dict[str, str], said: str
     ) -> None:
-        page = client.post("/write", headers=headers).text
+        self.look(client.post("/write", headers=headers).text, said)
 
+    def test_the_page_of_an_old_token_says_what_happened_and_what_to_do(
+        self, client: FlaskClient
+    ) -> None:
+        token_of(client)
+        page = client.post("/write", headers=OWN | {"X-CSRFToken": "1" * 73}).text
+
+        self.look(page, "This page was out of date")
+
+    def look(self, page: str, said: str) -> None:
         assert said in page
         assert page.count("<h1>") == 1
         # What Firefox does there: `test_csrf_manager_life.py`.
@@ -228,7 +237,7 @@ class TestPage:
         page = browser(foreign).post("/write", headers=OWN).text
 
         assert page.startswith("ours:")
-        assert "This page was out of date" in page
+        assert "This could not be sent" in page
 
     @pytest.mark.parametrize("headers", [OWN, FOREIGN])
     def test_an_applications_own_page_may_extend_its_base(

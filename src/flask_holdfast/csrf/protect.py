@@ -31,11 +31,12 @@ from werkzeug.exceptions import HTTPException
 
 from .. import caching, settings, signals
 from ..exceptions import StoreUnavailable, printable
-from ..fetch_metadata import SAFE_METHODS, Proof, only_the_scheme_differs, parse_origin
+from ..fetch_metadata import SAFE_METHODS, Proof, parse_origin
 from . import (
     answer,
     flask_wtf_compat,
     handshake,
+    hints,
     isolation,
     late_tokens,
     minting,
@@ -64,8 +65,9 @@ class CSRFError(flask_wtf.csrf.CSRFError):
     """A request was refused. An `errorhandler(CSRFError)`, Flask-WTF's too, may answer it.
 
     `reason` is the stable code and `description` its sentence. `proof` says what the origin
-    gate let through, None if it was the gate that refused. `hint` names a mistake in the
-    set-up, where one shows. Without a handler the answer is JSON or a page.
+    gate let through, None if it was the gate that refused. `hint` names the likely cause, where one
+    shows, for whoever runs the site: show it to nobody else. Without a handler the answer is JSON
+    or a page.
     """
 
     def __init__(self, reason: Reason, proof: Proof | None = None, hint: str | None = None) -> None:
@@ -211,8 +213,7 @@ class CSRFProtect(flask_wtf.csrf.CSRFProtect):
         if reason is None:
             return None
         sender = parse_origin(environ.get("HTTP_ORIGIN"))
-        untold = only_the_scheme_differs(handshake.target(environ), sender)
-        hint = answer.UNTOLD_PROXY if untold else None
+        hint = hints.of_origins(handshake.target(environ), sender, is_certain=False)
         _report(known, reason, None, "WEBSOCKET", environ.get("REMOTE_ADDR"), hint)
         return None if settings.get(config, "CSRF_REPORT_ONLY") else reason
 
@@ -385,7 +386,7 @@ def _is_good(asked: Request) -> bool:
 
 def _refused(decision: Decision, reason: Reason) -> CSRFError:
     """Report a refusal, and make the error that answers it."""
-    hint = answer.hint(reason)
+    hint = hints.likely_cause(reason)
     flask_wtf.csrf.logger.info(reason.sentence)  # where applications look for it
     _report(current_app, reason, request.endpoint, request.method, request.remote_addr, hint)
     return CSRFError(reason, decision.proof, hint)
