@@ -130,7 +130,7 @@ def _with_preflight(view: Callable[[], Response], method: str) -> Callable[[], R
     def answered() -> Response:
         if request.method != "OPTIONS":
             return view()
-        response = _json(None, 204, sharing=_preflight_sharing() if view is csrf_token else {})
+        response = _json(None, sharing=_preflight_sharing() if view is csrf_token else {})
         response.headers["Allow"] = "GET, HEAD, OPTIONS" if method == "GET" else "POST, OPTIONS"
         return response
 
