@@ -9,6 +9,7 @@ from flask_holdfast.fetch_metadata import (
     Proof,
     Refusal,
     check,
+    may_have_token,
     only_the_scheme_differs,
     origin_of,
     parse_origin,
@@ -237,3 +238,60 @@ def test_a_proxy_that_hides_https_is_told_from_an_attack(
     ours: str, theirs: str, expected: bool
 ) -> None:
     assert only_the_scheme_differs(parse_origin(ours), parse_origin(theirs)) is expected
+
+
+@pytest.mark.parametrize(
+    ("ours", "there", "expected"),
+    [
+        pytest.param([SELF], SELF, True, id="our own"),
+        pytest.param(["http://web:8000", SELF], "http://web:8000", True, id="another name of ours"),
+        pytest.param([SELF], EVIL, False, id="another"),
+        pytest.param([SELF], "https://a.shop.example", False, id="a sibling"),
+        pytest.param([SELF], f"{SELF}:8443", False, id="another port"),
+        pytest.param(["http://shop.example"], SELF, True, id="our own over https"),
+        pytest.param(["http://shop.example:80"], f"{SELF}:443", True, id="with its ports"),
+        pytest.param(["http://shop.example:8000"], SELF, False, id="another port over https"),
+        pytest.param([SELF], "http://shop.example", False, id="our own over plain http"),
+        pytest.param([SELF], "https://app.example", True, id="trusted"),
+        pytest.param(["http://shop.example"], "https://app.example", True, id="trusted, from http"),
+        pytest.param(["http://shop.example"], "http://app.example", True, id="both over http"),
+        pytest.param([SELF], "http://app.example", False, id="trusted over http, from https"),
+        pytest.param(
+            ["http://web:8000", SELF], "http://app.example", False, id="where one name has https"
+        ),
+        pytest.param([SELF], "http://localhost:5173", True, id="trusted, on this computer"),
+        pytest.param([SELF], "http://127.0.0.1:5173", True, id="by its address"),
+        pytest.param([SELF], "http://[::1]:5173", True, id="by its address of IPv6"),
+        pytest.param([SELF], "http://localhost.example", False, id="not what is called like it"),
+        pytest.param([SELF], "http://localhost:5174", False, id="not trusted, on this computer"),
+        pytest.param([], "https://app.example", True, id="trusted, by a site without a name"),
+        pytest.param([], "http://app.example", False, id="over http, by a site without a name"),
+    ],
+)
+def test_where_a_token_may_go(ours: list[str], there: str, expected: bool) -> None:
+    trusted = [
+        *("https://app.example", "http://app.example", "http://localhost.example"),
+        *("http://localhost:5173", "http://127.0.0.1:5173", "http://[::1]:5173"),
+    ]
+    names, known = [origin(name) for name in ours], frozenset(origin(name) for name in trusted)
+
+    assert may_have_token(origin(there), names, known) is expected
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("HTTPS://Shop.Example:443", "https://shop.example"),
+        ("http://shop.example:8000", "http://shop.example:8000"),
+        ("https://bücher.example", "https://xn--bcher-kva.example"),
+        ("http://[::0:1]:80", "http://[::1]"),
+    ],
+)
+def test_an_origin_is_written_as_browsers_write_it(text: str, written: str) -> None:
+    assert str(parse_origin(text)) == written
+
+
+def origin(text: str) -> Origin:
+    known = parse_origin(text)
+    assert known is not None
+    return known

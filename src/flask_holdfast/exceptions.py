@@ -111,10 +111,11 @@ class TokenWouldLeak(HoldfastError):
     """A view answered a request that carries a CSRF token with a redirect to another origin,
     and a browser would send the token there. Raised in place of the answer: a 500.
 
-    `endpoint` is the view, `carrier` where the token is ("header" or "body").
+    `endpoint` is the view, `carrier` where the token is ("header" or "body"), `own` the origin
+    that the application takes itself for.
     """
 
-    def __init__(self, endpoint: str | None, carrier: str, destination: str) -> None:
+    def __init__(self, endpoint: str | None, carrier: str, destination: str, own: str) -> None:
         self.endpoint = endpoint
         self.carrier = carrier
         fix = (
@@ -125,7 +126,9 @@ class TokenWouldLeak(HoldfastError):
         super().__init__(
             f"The view {printable(repr(endpoint))} redirects to another origin "
             f"({printable(destination)}) where a browser would send the CSRF token in the "
-            f"{carrier} of the request. {fix}"
+            f"{carrier} of the request. {fix} The application takes itself for {printable(own)}: if "
+            "that is not its address in the browser, a proxy hides it (see "
+            "werkzeug.middleware.proxy_fix.ProxyFix)."
         )
 
 

@@ -1,8 +1,9 @@
 """The origin of a request, as browsers tell it. Pure: no Flask.
 
-Two questions are answered here, for CSRF protection and for sessions:
+Three questions are answered here, for CSRF protection and for sessions:
 
 - `check`, the origin gate: did the request start on one of our own pages?
+- `may_have_token`: may a CSRF token go to an origin?
 - `cookie_withheld`: may the browser hold a session cookie that it did not send along?
 
 Browsers send these headers, and no page can forge them. Sec-Fetch-Site (W3C Fetch Metadata) goes
@@ -17,7 +18,7 @@ from __future__ import annotations
 import functools
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import Enum, StrEnum
@@ -40,6 +41,11 @@ class Origin:
     scheme: str
     host: str
     port: int | None
+
+    def __str__(self) -> str:
+        """As browsers write it (RFC 6454 section 6.2): without the default port."""
+        default = self.port is None or self.port == _DEFAULT_PORTS.get(self.scheme)
+        return f"{self.scheme}://{self.host}" + ("" if default else f":{self.port}")
 
 
 class Refusal(StrEnum):
@@ -127,6 +133,32 @@ def only_the_scheme_differs(target: Origin | None, sender: Origin | None) -> boo
     return sender.host == target.host and (
         sender.port == target.port or ports <= set(_DEFAULT_PORTS.items())
     )
+
+
+def may_have_token(
+    there: Origin, ours: Collection[Origin], trusted: AbstractSet[Origin] = frozenset()
+) -> bool:
+    """Whether a CSRF token of the site with the names `ours` may go to the origin `there`: one of
+    these names, the same host over https, or a trusted origin.
+
+    A trusted origin over plain http may have none of a site over https, as whoever sits between
+    would read it. On this computer (`localhost`) nobody does.
+    """
+    if there in ours:
+        return True
+    if there.scheme == "https":
+        return there in trusted or any(only_the_scheme_differs(own, there) for own in ours)
+    is_plain = bool(ours) and all(own.scheme == "http" for own in ours)
+    return there in trusted and (is_plain or _is_loopback(there.host))
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):  # RFC 6761 section 6.3
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 def cookie_withheld(environ: Mapping[str, Any], samesite: str | None) -> bool:

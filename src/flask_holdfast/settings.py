@@ -180,8 +180,16 @@ _TABLE = (
     Setting(
         "CSRF_TRUSTED_ORIGINS",
         (),
-        'Other origins whose forms are accepted, with scheme: "https://app.example".',
+        "Other origins whose pages may act for the person: they may get a token and post with it. "
+        'Each with its scheme: "https://app.example".',
         checks.origins,
+    ),
+    Setting(
+        "CSRF_COOKIE_NAME",
+        None,
+        'A cookie that scripts read the token from, such as "XSRF-TOKEN", which axios and Angular '
+        "send back in X-XSRF-TOKEN. None: no such cookie.",
+        checks.optional(checks.cookie_name),
     ),
     Setting(
         "CSRF_EXPIRED_POLICY",
@@ -341,15 +349,21 @@ def check(config: Mapping[str, Any]) -> None:
             raise SettingError(key, config[key], fix)
     _check_secret_keys(config)
     _check_cookie(config)
+    _check_token_cookie(config)
     _check_lifetimes(config)
 
 
 def _host_prefix_fits(config: Mapping[str, Any]) -> bool:
     """RFC 6265bis section 4.1.3.2: Secure, Path=/ and no Domain."""
-    path = config.get("SESSION_COOKIE_PATH") or config.get("APPLICATION_ROOT") or "/"
     return bool(
-        config["SESSION_COOKIE_SECURE"] and path == "/" and not config.get("SESSION_COOKIE_DOMAIN")
+        config["SESSION_COOKIE_SECURE"]
+        and _cookie_path(config) == "/"
+        and not config.get("SESSION_COOKIE_DOMAIN")
     )
+
+
+def _cookie_path(config: Mapping[str, Any]) -> str:
+    return str(config.get("SESSION_COOKIE_PATH") or config.get("APPLICATION_ROOT") or "/")
 
 
 #: At least 128 bits (OWASP ASVS 11.2.3), if every byte is random.
@@ -422,6 +436,23 @@ def _check_cookie(config: Mapping[str, Any]) -> None:
             name,
             "A __Host- cookie needs SESSION_COOKIE_SECURE = True and the path /.",
         )
+
+
+def _check_token_cookie(config: Mapping[str, Any]) -> None:
+    name, session = get(config, "CSRF_COOKIE_NAME"), config["SESSION_COOKIE_NAME"]
+    if name is None:
+        return
+    remember = config.get("REMEMBER_COOKIE_NAME", "remember_token")
+    fix = None
+    if name in {session, f"{session}-interim", f"{session}-csrf", remember}:
+        fix = 'Another cookie has this name. Write one of its own, such as "XSRF-TOKEN".'
+    prefix = name.lower()  # browsers compare without regard to case
+    if prefix.startswith(("__secure-", "__host-")) and not config["SESSION_COOKIE_SECURE"]:
+        fix = "This prefix needs SESSION_COOKIE_SECURE = True."
+    elif prefix.startswith("__host-") and _cookie_path(config) != "/":
+        fix = "A __Host- cookie needs the path /."
+    if fix:
+        raise SettingError("CSRF_COOKIE_NAME", name, fix)
 
 
 def _check_lifetimes(config: Mapping[str, Any]) -> None:

@@ -14,10 +14,33 @@ from werkzeug.exceptions import HTTPException
 
 from flask_holdfast import CSRFError, Holdfast, SettingError
 from flask_holdfast.csrf.reasons import Reason
-from tests.csrf.conftest import FOREIGN, KEY, OWN, browser, make_app, token_of
+from tests.csrf.conftest import FOREIGN, KEY, OWN, SITE, browser, make_app, token_of
 
 JSON, PROBLEM = "application/json", "application/problem+json"
 TEMPLATES = Path(__file__).parents[2] / "src/flask_holdfast/web/templates/holdfast"
+
+
+class TestThePageItCameFrom:
+    """The page of a refusal links to the form's page, if that is one of ours."""
+
+    def page(self, client: FlaskClient, referrer: str, **kwargs: Any) -> str:
+        headers = OWN | {"Origin": SITE, "Referer": referrer, "Accept": "text/html"}
+        return str(client.post("/write", headers=headers, **kwargs).text)
+
+    def test_our_own_page_is_linked(self, client: FlaskClient) -> None:
+        assert f'href="{SITE}/form"' in self.page(client, f"{SITE}/form")
+
+    def test_our_own_page_is_linked_behind_a_proxy_that_hides_its_name(
+        self, client: FlaskClient
+    ) -> None:
+        page = self.page(client, f"{SITE}/form", base_url="http://127.0.0.1:8000")
+        assert f'href="{SITE}/form"' in page
+
+    def test_no_page_of_another_site_is(self, client: FlaskClient) -> None:
+        client.application.config["CSRF_TRUSTED_ORIGINS"] = ["https://app.example"]
+        for address in ("https://evil.example/", "https://app.example/", "javascript:alert(1)"):
+            headers = {"Origin": SITE, "Referer": address, "Accept": "text/html"}
+            assert address not in client.post("/write", headers=headers).text
 
 
 class TestProblemDetails:
@@ -132,7 +155,7 @@ class TestTranslation:
         program = client.post("/write", headers=OWN, json={}).json
 
         assert 'lang="de"' in page
-        assert "&lt;THIS PAGE WAS OUT OF DATE&gt;" in page
+        assert "&lt;THIS COULD NOT BE SENT&gt;" in page
         assert "&lt;THE CSRF TOKEN IS MISSING.&gt; (token_missing)" in page
         assert program is not None
         assert program["error"] == "<THE CSRF TOKEN IS MISSING.>"
@@ -160,15 +183,24 @@ class TestPage:
         ("headers", "said"),
         [
             (FOREIGN, "This came from another website"),
-            (OWN, "This page was out of date"),
+            (OWN, "This could not be sent"),
             (OWN | {"X-CSRFToken": "1" * 73}, "Your session has ended"),
         ],
     )
     def test_the_page_says_what_happened_and_what_to_do(
         self, client: FlaskClient, headers: dict[str, str], said: str
     ) -> None:
-        page = client.post("/write", headers=headers).text
+        self.look(client.post("/write", headers=headers).text, said)
 
+    def test_the_page_of_an_old_token_says_what_happened_and_what_to_do(
+        self, client: FlaskClient
+    ) -> None:
+        token_of(client)
+        page = client.post("/write", headers=OWN | {"X-CSRFToken": "1" * 73}).text
+
+        self.look(page, "This page was out of date")
+
+    def look(self, page: str, said: str) -> None:
         assert said in page
         assert page.count("<h1>") == 1
         # What Firefox does there: `test_csrf_manager_life.py`.
@@ -205,7 +237,7 @@ class TestPage:
         page = browser(foreign).post("/write", headers=OWN).text
 
         assert page.startswith("ours:")
-        assert "This page was out of date" in page
+        assert "This could not be sent" in page
 
     @pytest.mark.parametrize("headers", [OWN, FOREIGN])
     def test_an_applications_own_page_may_extend_its_base(

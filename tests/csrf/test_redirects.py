@@ -6,10 +6,13 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from flask import Flask, Response, redirect, request
+from flask import Flask, Response, redirect, render_template_string, request
+from flask_wtf.csrf import generate_csrf
+from itsdangerous import URLSafeTimedSerializer
+from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import InternalServerError
 from werkzeug.test import create_environ
 from werkzeug.wrappers import Response as BaseResponse
@@ -19,7 +22,7 @@ from flask_holdfast.csrf.redirects import leads_elsewhere
 from flask_holdfast.exceptions import TokenWouldLeak
 from flask_holdfast.fetch_metadata import Origin
 from tests import services
-from tests.csrf.conftest import OWN, SITE, Browser, browser, make_app, token_of
+from tests.csrf.conftest import KEY, OWN, SITE, Browser, browser, make_app, token_of
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -107,10 +110,229 @@ def test_a_body_that_is_too_large_to_look_into_stays(client: Browser) -> None:
     assert sent(client, 307, where="body") == 500
 
 
-def test_a_trusted_origin_gets_no_token_either(client: Browser) -> None:
-    client.application.config["CSRF_TRUSTED_ORIGINS"] = ["https://evil.example"]
+APP = "https://app.example"
 
-    assert sent(client, 307, where="body") == 500
+
+@pytest.mark.parametrize("code", [302, 307])
+@pytest.mark.parametrize("where", ["header", "body"])
+def test_an_origin_that_may_have_a_token_may_be_redirected_to(
+    client: Browser, where: str, code: int
+) -> None:
+    client.application.config["CSRF_TRUSTED_ORIGINS"] = [APP]
+
+    assert sent(client, code, f"{APP}/done", where=where) == code
+    assert sent(client, code, "//app.example/done", where=where) == code
+    assert sent(client, 307, "https://app.example.evil.example/", where=where) == 500
+    assert sent(client, 307, f"{APP}:8443/", where=where) == 500
+
+
+def test_a_trusted_origin_over_plain_http_gets_no_token_of_a_page_over_https(
+    client: Browser,
+) -> None:
+    """Whoever sits between reads what is sent there. Only this computer has nobody between."""
+    trusted = ["http://app.example", "http://localhost:5173"]
+    client.application.config["CSRF_TRUSTED_ORIGINS"] = trusted
+
+    assert sent(client, 302, "http://app.example/", where="header") == 500
+    assert sent(client, 302, "http://localhost:5173/", where="header") == 302
+
+
+def test_our_own_host_over_plain_http_gets_none(client: Browser) -> None:
+    assert sent(client, 302, "http://shop.example/", where="header") == 500
+    assert sent(client, 307, "http://shop.example/", where="body") == 500
+
+
+NO_TOKENS = {
+    "null": "null",
+    "undefined": "undefined",
+    "another extension's": "4a8f2c1e-9d3b-4f7a-8c6e-1b2d3f4a5c6e",
+    "a word of the length of a token": "1" + "A" * 72,
+    "of Flask-WTF, under another key": (
+        "IjQ5MmQ3YzQ2NmQ5YjA3Y2QwYzQ5ZTZkYzA5ZTQ1Yzc2YjQyMTZhYmEi.aSwxyA.KfGJRl0GtDkAYcXOYHvNBzNRxkE"
+    ),
+}
+
+
+@pytest.mark.parametrize("word", NO_TOKENS.values(), ids=NO_TOKENS)
+@pytest.mark.parametrize("method", ["GET", "PUT"])
+def test_what_is_no_token_of_ours_may_go_anywhere(client: Browser, word: str, method: str) -> None:
+    """A library sends the header with every request: a view that saved must not be a 500."""
+    client.application.extensions["csrf"].exempt("go")
+    headers = OWN | {"X-CSRFToken": word}
+    query = {"code": 307, "to": EVIL}
+
+    answer = client.open("/go", method=method, headers=headers, query_string=query)
+    assert answer.status_code == 307
+    form = {"csrf_token": word}
+    answer = client.open("/go", method="PUT", headers=OWN, data=form, query_string=query)
+    assert answer.status_code == 307
+
+
+@pytest.mark.parametrize(
+    "carried",
+    [
+        pytest.param(lambda token: {"headers": {"X-CSRFToken": f"null, {token}"}}, id="sent twice"),
+        pytest.param(
+            lambda token: {"headers": {"X-CSRFToken": "null", "X-CSRF-Token": token}},
+            id="in the other header",
+        ),
+        pytest.param(
+            lambda token: {"data": {"csrf_token": "null", "login-csrf_token": token}},
+            id="in another field",
+        ),
+        pytest.param(
+            lambda token: {"data": MultiDict([("csrf_token", "a"), ("csrf_token", token)])},
+            id="in the second field of that name",
+        ),
+    ],
+)
+def test_a_token_beside_what_is_none_stays(
+    client: Browser, carried: Callable[[str], dict[str, Any]]
+) -> None:
+    client.application.extensions["csrf"].exempt("go")
+    token = token_of(client)
+
+    answer = client.post("/go", query_string={"code": 307, "to": EVIL}, **carried(token))
+    assert answer.status_code == 500
+
+
+def test_a_token_of_another_session_or_for_one_form_alone_stays(client: Browser) -> None:
+    app = client.application
+    app.extensions["csrf"].exempt("go")
+    page = "{{ csrf_token.for_('POST', '/go') }}"
+    app.get("/for-go", endpoint="for")(lambda: render_template_string(page))
+    query = {"code": 307, "to": EVIL}
+
+    for token in (token_of(browser(app)), client.get("/for-go").text):
+        answer = client.post("/go", headers={"X-CSRFToken": token}, query_string=query)
+        assert answer.status_code == 500
+
+
+@pytest.mark.parametrize(
+    "secret", ["0" * 40, "6f1c" * 9 + "a2e7", "5d0c8e1b7f3a9246e8b1d7c4a0f35926be8173cd"]
+)
+def test_a_token_that_flask_wtf_made_with_our_key_stays(foreign: Flask, secret: str) -> None:
+    foreign.add_url_rule("/go", "go", lambda: redirect(EVIL, 307), methods=["POST"])
+    stock = URLSafeTimedSerializer(KEY, salt="wtf-csrf-token").dumps(secret)
+
+    foreign.extensions["csrf"].exempt("go")
+    assert browser(foreign).post("/go", headers={"X-CSRFToken": stock}).status_code == 500
+
+
+#: What the application takes itself for, and what the browser calls it.
+PROXIES = {
+    "TLS ends at the proxy, which does not say so": ("http://shop.example", SITE),
+    "nginx without proxy_set_header Host": ("http://127.0.0.1:8000", SITE),
+    "nginx with $host, which lacks the port": ("https://shop.example", "https://shop.example:8443"),
+    "Vite with changeOrigin": ("http://localhost:5000", "http://localhost:5173"),
+    "a container under another port": ("http://localhost:8080", "http://localhost:49153"),
+    "a name of the inner network": ("http://web:8000", SITE),
+}
+
+
+@pytest.mark.parametrize(("inner", "outer"), PROXIES.values(), ids=PROXIES)
+class TestBehindAProxyThatHidesTheName:
+    """Where the browser says same origin, what it calls the page's origin is ours."""
+
+    @pytest.fixture
+    def client(self, app: Flask, inner: str, outer: str) -> Browser:
+        @app.route("/go", methods=["GET", "POST", "PUT"])
+        def go() -> BaseResponse:
+            return redirect(request.args.get("to") or request.referrer or "/", 307)
+
+        client = browser(app)
+        client.environ_base |= {"HTTP_REFERER": f"{outer}/page?a=b"}
+        return client
+
+    def own(self, client: Browser, inner: str, outer: str) -> dict[str, str]:
+        token = client.get("/token", base_url=inner).text
+        return OWN | {"Origin": outer, "X-CSRFToken": token}
+
+    def test_a_fetch_goes_back_to_its_page(self, client: Browser, inner: str, outer: str) -> None:
+        headers = self.own(client, inner, outer)
+
+        answer = client.post("/go", base_url=inner, headers=headers)
+        assert answer.status_code == 307
+        assert answer.location == f"{outer}/page?a=b"
+
+    def test_a_form_goes_back_to_its_page(self, client: Browser, inner: str, outer: str) -> None:
+        headers = self.own(client, inner, outer)
+        form = {"csrf_token": headers.pop("X-CSRFToken")}
+
+        answer = client.post("/go", base_url=inner, headers=headers, data=form)
+        assert answer.status_code == 307
+
+    def test_a_fetch_that_reads_goes_back_to_its_page(
+        self, client: Browser, inner: str, outer: str
+    ) -> None:
+        """Browsers send no Origin with a GET to the page's own origin, but a Referer."""
+        headers = self.own(client, inner, outer)
+        del headers["Origin"]
+
+        assert client.get("/go", base_url=inner, headers=headers).status_code == 307
+
+    @pytest.mark.parametrize("to", ["{outer}/a", "{inner}/a", "//{host}/a", "/a"])
+    def test_both_names_are_ours(self, client: Browser, inner: str, outer: str, to: str) -> None:
+        to = to.format(outer=outer, inner=inner, host=outer.partition("//")[2])
+        headers = self.own(client, inner, outer)
+
+        answer = client.post("/go", base_url=inner, headers=headers, query_string={"to": to})
+        assert answer.status_code == 307
+
+    @pytest.mark.parametrize(
+        "to", [EVIL, "//evil.example", "https://a.shop.example/", "https://shop.example:1/"]
+    )
+    def test_no_other_is(self, client: Browser, inner: str, outer: str, to: str) -> None:
+        headers = self.own(client, inner, outer)
+
+        answer = client.post("/go", base_url=inner, headers=headers, query_string={"to": to})
+        assert answer.status_code == 500
+
+    @pytest.mark.parametrize("site", ["cross-site", "same-site", "none", None])
+    def test_a_page_speaks_for_nobody_where_the_browser_does_not_say_same_origin(
+        self, client: Browser, inner: str, outer: str, site: str | None
+    ) -> None:
+        client.application.extensions["csrf"].exempt("go")
+        evil = {"Origin": "https://evil.example", "Referer": "https://evil.example/"}
+        headers = self.own(client, inner, outer) | evil
+        del headers["Sec-Fetch-Site"]
+        if site:
+            headers["Sec-Fetch-Site"] = site
+
+        for method in ("POST", "GET"):
+            answer = client.open("/go", method=method, base_url=inner, headers=headers)
+            assert answer.status_code == 500
+
+
+@pytest.mark.parametrize(
+    ("here", "there"),
+    [
+        ("http://shop.example", "https://shop.example/x"),
+        ("http://shop.example:8080", "https://shop.example:8080/x"),
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_redirect_to_https_of_the_same_host_leaks_nothing(
+    client: Browser, here: str, there: str, method: str
+) -> None:
+    """As Flask-Talisman makes it, or `url_for` with `_scheme="https"`."""
+    headers = {"X-CSRFToken": client.get("/token", base_url=here).text, "Origin": here}
+    query = {"code": 302, "to": there}
+
+    answer = client.open("/go", method=method, base_url=here, headers=headers, query_string=query)
+    assert answer.status_code == 302
+
+
+def test_the_error_names_both_origins_and_the_proxy(client: Browser) -> None:
+    client.application.testing = True
+
+    with pytest.raises(TokenWouldLeak) as caught:
+        sent(client, 307, "https://shop.example:8443/x?key=hush", where="header")
+    told = str(caught.value)
+    assert "https://shop.example:8443" in told
+    assert f"takes itself for {SITE}:" in told
+    assert "ProxyFix" in told
+    assert "hush" not in told
 
 
 def test_the_log_names_the_view_and_no_token(
@@ -157,7 +379,10 @@ def test_a_redirect_that_a_hook_of_the_application_makes_is_seen() -> None:
     CSRFProtect(app)
     app.add_url_rule("/write", "write", lambda: "ok", methods=["POST"])
 
-    answer = browser(app).post("/write", headers=OWN | {"X-CSRFToken": "x"})
+    app.add_url_rule("/token", "token", generate_csrf)
+
+    client = browser(app)
+    answer = client.post("/write", headers=OWN | {"X-CSRFToken": token_of(client)})
     assert answer.status_code == 500
 
 

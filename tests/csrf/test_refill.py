@@ -552,6 +552,71 @@ class TestAttacker:
         assert "what I wrote" not in send(tab, first).text
 
 
+class TestClocksThatDiffer:
+    """One host makes the page, another takes its form; both go by clocks of their own."""
+
+    @pytest.fixture
+    def host_clock(self, clock: Clock) -> Clock:
+        """The clock of the host that answers. The store goes by the real one."""
+        clock.now = time.clock_gettime(time.CLOCK_REALTIME)
+        return clock
+
+    @pytest.mark.parametrize("behind", [61, 600, 1200])
+    def test_a_host_whose_clock_is_behind_takes_the_form_of_another_host(
+        self, host_clock: Clock, behind: int
+    ) -> None:
+        site = Site()
+        tab, form = site.written_by("anna")
+        host_clock.advance(-behind)
+
+        assert send(tab, form).text == "saved"
+        assert site.saved == [("anna", TEXT)]
+
+    @pytest.mark.parametrize("behind", [61, 600, 1200])
+    def test_a_host_whose_clock_is_behind_gives_the_form_back_where_young_tokens_are_wanted(
+        self, host_clock: Clock, behind: int
+    ) -> None:
+        site = Site(CSRF_EXPIRED_POLICY="refuse")
+        tab, form = site.written_by("anna")
+        host_clock.advance(-behind)
+
+        refused = send(tab, form)
+
+        assert "token_expired" in refused.text
+        assert SEND in refused.text
+        assert send(tab, filled(refused)).text == "saved"
+
+    @pytest.mark.parametrize("behind", [1, 61, 600])
+    def test_a_form_that_came_back_may_be_sent_to_a_host_whose_clock_is_behind(
+        self, host_clock: Clock, behind: int
+    ) -> None:
+        site = Site()
+        tab, form = site.written_by("anna")
+        site.end("anna")
+        refused = send(tab, form)
+        tab.get("/sign-in/anna")
+        back = {**filled(refused), "csrf_token": token_of(tab)}
+        host_clock.advance(-behind)
+
+        assert send(tab, back).text == "saved"
+
+    def test_the_page_of_a_host_whose_clock_is_ahead_is_still_its_authors(
+        self, host_clock: Clock
+    ) -> None:
+        site = Site()
+        tab, form = site.written_by("anna")
+        host_clock.advance(600)
+        form["csrf_token"] = token_of(tab)
+        host_clock.advance(-600)
+        site.end("anna")
+        tab.get("/sign-in/anna")
+
+        refused = send(tab, form)
+
+        assert SEND in refused.text
+        assert send(tab, filled(refused)).text == "saved"
+
+
 HOSTILE = [
     "<script>alert(1)</script>",
     '"><img src=x onerror=alert(1)>',

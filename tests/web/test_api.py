@@ -136,9 +136,6 @@ def test_keeping_alive_answers_like_status(client: FlaskClient) -> None:
         pytest.param({"Sec-Fetch-Site": "same-site"}, id="a sibling subdomain"),
         pytest.param({"Origin": "https://evil.example"}, id="another site, old browser"),
         pytest.param({"Origin": "null"}, id="a sandboxed frame, old browser"),
-        pytest.param(
-            {"Origin": "https://pay.example", "Sec-Fetch-Site": "cross-site"}, id="a trusted site"
-        ),
     ],
 )
 def test_another_origin_gets_nothing(path: str, headers: dict[str, str]) -> None:
@@ -149,6 +146,135 @@ def test_another_origin_gets_nothing(path: str, headers: dict[str, str]) -> None
     assert response.status_code == 403
     assert response.json is not None
     assert set(response.json) == {"error", "reason"}
+    assert not shared(response)
+
+
+APP = "https://app.example"
+SPA = {"Origin": APP, "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors"}
+PREFLIGHT = {
+    "Access-Control-Request-Method": "GET",
+    "Access-Control-Request-Headers": "x-requested-with",
+}
+
+
+class TestAnApplicationOnAnotherOrigin:
+    """A single-page application on an origin in CSRF_TRUSTED_ORIGINS gets a token, and may read it."""
+
+    @pytest.fixture
+    def client(self) -> FlaskClient:
+        # The hooks of `make_app` share every response with everybody.
+        return browser(make_app(CSRF_TRUSTED_ORIGINS=[APP, "http://app.example"]))
+
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            pytest.param(SPA, id="of another site"),
+            pytest.param(SPA | {"Sec-Fetch-Site": "same-site"}, id="of a sibling subdomain"),
+            pytest.param({"Origin": APP}, id="in a browser without Fetch Metadata"),
+        ],
+    )
+    def test_its_token_is_for_its_persons_session(
+        self, client: FlaskClient, headers: dict[str, str]
+    ) -> None:
+        client.post("/sign-in")
+        own = get(client, "/session/csrf-token")
+
+        response = client.get("/session/csrf-token", headers=headers)
+
+        assert response.json is not None
+        assert response.json["subject"] == own["subject"]
+        sent = headers | {"X-CSRFToken": response.json["csrf_token"]}
+        assert client.post("/session/keep-alive", headers=sent).status_code == 200
+
+    def test_it_alone_may_read_the_answer(self, client: FlaskClient) -> None:
+        response = client.get("/session/csrf-token", headers=SPA)
+
+        assert response.headers.getlist("Access-Control-Allow-Origin") == [APP]
+        assert response.headers.getlist("Access-Control-Allow-Credentials") == ["true"]
+        assert len(shared(response)) == 2
+        assert "Origin" in response.vary
+        assert response.headers["Cache-Control"] == "no-store"
+
+    def test_its_preflight_is_answered_for_what_libraries_send(self, client: FlaskClient) -> None:
+        response = client.options("/session/csrf-token", headers=SPA | PREFLIGHT)
+
+        assert response.status_code == 200
+        assert response.data == b""
+        assert response.headers.getlist("Access-Control-Allow-Origin") == [APP]
+        assert response.headers.getlist("Access-Control-Allow-Credentials") == ["true"]
+        assert response.headers["Access-Control-Allow-Methods"] == "GET"
+        allowed = response.headers["Access-Control-Allow-Headers"].lower().split(", ")
+        assert {"content-type", "x-requested-with", "x-csrftoken"} <= {*allowed}
+        assert not {"authorization", "*"} & {*allowed}
+        assert "Origin" in response.vary
+        assert response.headers["Cache-Control"] == "no-store"
+        assert "Set-Cookie" not in response.headers
+
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            pytest.param(FOREIGN, id="another site"),
+            pytest.param(SPA | {"Origin": "null"}, id="a sandboxed frame"),
+            pytest.param(SPA | {"Origin": f"{APP}.evil.example"}, id="a longer name"),
+            pytest.param(SPA | {"Origin": f"{APP}:8443"}, id="another port"),
+            pytest.param(SPA | {"Origin": "https://a.app.example"}, id="a subdomain of it"),
+            pytest.param(SPA | {"Origin": f"{APP}, https://evil.example"}, id="two origins"),
+            pytest.param(SPA | {"Origin": f"{APP}/"}, id="an address"),
+            pytest.param(SPA | {"Origin": "http://app.example"}, id="trusted, but over plain http"),
+            pytest.param(
+                {"Sec-Fetch-Site": "cross-site", "Referer": f"{APP}/"}, id="by its Referer alone"
+            ),
+            pytest.param(SPA | {"Sec-Fetch-Site": "same-origin"}, id="our own page"),
+            pytest.param(SPA | {"Sec-Fetch-Site": "none"}, id="no page at all"),
+            pytest.param({}, id="a program"),
+        ],
+    )
+    @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
+    def test_nobody_else_may_read_an_answer(
+        self, client: FlaskClient, method: str, headers: dict[str, str]
+    ) -> None:
+        sent = headers | (PREFLIGHT if method == "OPTIONS" else {})
+
+        response = client.open("/session/csrf-token", method=method, headers=sent)
+
+        assert not shared(response)
+        assert "Origin" in response.vary
+
+    def test_the_origin_is_written_as_browsers_write_it(self) -> None:
+        client = browser(make_app(CSRF_TRUSTED_ORIGINS=["HTTPS://App.Example:443"]))
+
+        response = client.get("/session/csrf-token", headers=SPA)
+
+        assert response.headers["Access-Control-Allow-Origin"] == APP
+
+    def test_the_state_of_the_session_is_for_our_own_pages(self, client: FlaskClient) -> None:
+        response = client.get("/session/status", headers=SPA)
+
+        assert response.status_code == 403
+        assert not shared(response)
+        assert not shared(client.options("/session/status", headers=SPA | PREFLIGHT))
+
+    def test_it_keeps_no_session_alive(self, client: FlaskClient) -> None:
+        app = client.application
+        interface: Any = app.session_interface
+        with app.test_request_context("/session/csrf-token", headers=SPA) as context:
+            assert interface.is_passive(context.request)
+
+    def test_on_this_computer_it_may_be_over_plain_http(self) -> None:
+        client = browser(make_app(CSRF_TRUSTED_ORIGINS=["http://localhost:5173"]))
+        headers = SPA | {"Origin": "http://localhost:5173"}
+
+        response = client.get("/session/csrf-token", headers=headers)
+
+        assert response.headers["Access-Control-Allow-Origin"] == "http://localhost:5173"
+
+    def test_a_refusal_holds_no_token(self, client: FlaskClient) -> None:
+        client.get("/session/csrf-token", headers=SPA)
+
+        refused = client.post("/session/keep-alive", headers=SPA, json={})
+
+        assert refused.json is not None
+        assert refused.json["csrf_token"] is None
 
 
 @pytest.mark.parametrize("path", READ)

@@ -20,8 +20,8 @@ from werkzeug.routing import BuildError
 
 from .. import caching, settings
 from ..exceptions import StoreUnavailable
-from ..fetch_metadata import Proof, only_the_scheme_differs, origin_of
-from . import minting, refill, request_origin, subject, verifying
+from ..fetch_metadata import Proof, origin_of
+from . import hints, minting, refill, request_origin, subject, verifying
 from .reasons import Reason
 
 TEMPLATE = "holdfast/csrf_error.html"
@@ -35,27 +35,17 @@ _DECIDES = (
     *("Sec-Fetch-Mode", "Sec-Fetch-Site", "X-Requested-With"),
 )
 
-_FOREIGN = {
-    Reason.CROSS_ORIGIN,
-    Reason.ORIGIN_NULL,
-    Reason.REFERER_MISSING,
-    Reason.REFERER_MISMATCH,
+#: What the page says, by the reason; "stale" for all others.
+_KINDS = {
+    "foreign": {
+        Reason.CROSS_ORIGIN,
+        Reason.ORIGIN_NULL,
+        Reason.REFERER_MISSING,
+        Reason.REFERER_MISMATCH,
+    },
+    "ended": {Reason.SESSION_MISSING, Reason.SESSION_EXPIRED},
+    "missing": {Reason.TOKEN_MISSING},
 }
-_ENDED = {Reason.SESSION_MISSING, Reason.SESSION_EXPIRED}
-
-HTTP_WITH_SECURE = (
-    "This page came over plain http, but SESSION_COOKIE_SECURE is set, so the browser sends no "
-    "session cookie. Serve the site over https."
-)
-UNTOLD_PROXY = (
-    "The browser and this application disagree on http or https only. If a proxy stands "
-    "between them, let the application trust its X-Forwarded-Proto "
-    "(werkzeug.middleware.proxy_fix.ProxyFix)."
-)
-NO_REFERRER = (
-    'Over plain http a page with "Referrer-Policy: no-referrer" sends "Origin: null", which any '
-    'website can send too. Serve the site over https, or give its pages the policy "same-origin".'
-)
 
 
 def answer(
@@ -65,8 +55,10 @@ def answer(
     whatever the client accepts.
 
     `proof` is what the origin gate said. None: the gate itself refused the request. Then the
-    session is not asked, and the answer holds no token.
+    session is not asked, and the answer holds no token. `hint` is the likely cause, which not every
+    answer may name.
     """
+    hint = hints.shown(hint)
     response_class = current_app.response_class
     if wants_problem(request):
         body = _problem(_body(reason, proof, hint), status)
@@ -103,22 +95,6 @@ def wants_json(request: Request) -> bool:
     if request.headers.get("Sec-Fetch-Mode", "navigate") != "navigate" and accepted.accept_json:
         return True
     return accepted.best_match(("text/html", "application/json")) == "application/json"
-
-
-def hint(reason: Reason) -> str | None:
-    """The mistake in the set-up that explains a refusal for `reason`, if it looks like one."""
-    if reason in {Reason.CROSS_ORIGIN, Reason.REFERER_MISMATCH}:
-        sender = origin_of(request.headers.get("Origin") or request.referrer)
-        return (
-            UNTOLD_PROXY
-            if only_the_scheme_differs(request_origin.target(request), sender)
-            else None
-        )
-    if reason is Reason.ORIGIN_NULL:
-        return None if request.is_secure else NO_REFERRER
-    interface = current_app.session_interface
-    lost = interface.get_cookie_secure(current_app) and not request.is_secure
-    return HTTP_WITH_SECURE if reason is Reason.SESSION_MISSING and lost else None
 
 
 def _body(reason: Reason, proof: Proof | None, hint: str | None) -> dict[str, Any]:
@@ -161,7 +137,7 @@ def _page(reason: Reason, proof: Proof | None, hint: str | None) -> str:
     with suppress(StoreUnavailable):
         go_on = _page_after_signing_in_elsewhere(proof)
         filled = refill.offer(reason, proof) if go_on is None else None
-    kind = "foreign" if reason in _FOREIGN else "ended" if reason in _ENDED else "stale"
+    kind = next((kind for kind, reasons in _KINDS.items() if reason in reasons), "stale")
     return rendered(
         TEMPLATE,
         reason=reason,
@@ -243,4 +219,4 @@ def _page_it_came_from(proof: Proof | None) -> str | None:
     if proof is None or proof is Proof.TRUSTED or request.referrer is None:
         return None
     page = origin_of(request.referrer)
-    return request.referrer if page is not None and page == request_origin.target(request) else None
+    return request.referrer if page in request_origin.names(request) else None

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator
 
 from flask import Request, current_app
 
 from .. import settings
-from ..exceptions import SettingError
-from ..fetch_metadata import Origin, Proof, parse_origin
+from ..fetch_metadata import Proof
 from . import isolation, request_origin, token_settings, verifying
 from .decision import Place
 from .reasons import Reason
@@ -36,13 +33,13 @@ class RequestFacts:
     def origin(self) -> Reason | Proof:
         return request_origin.gate(
             self._request,
-            trusted_origins(self._config),
+            request_origin.trusted_origins(self._config),
             strict_referer=self._config["WTF_CSRF_SSL_STRICT"],
         )
 
     def tokens(self, place: Place) -> Iterator[str]:
         if place is Place.HEADER:
-            named = map(self._request.headers.get, self._config["WTF_CSRF_HEADERS"])
+            named = map(self._request.headers.get, token_settings.header_names())
             yield from filter(None, named)
         elif token := verifying.form_token():
             yield token
@@ -52,21 +49,3 @@ class RequestFacts:
 
     def old_tokens_pass(self) -> bool:
         return bool(settings.get(self._config, "CSRF_EXPIRED_POLICY") == "same-origin")
-
-
-def trusted_origins(config: Mapping[str, Any]) -> frozenset[Origin]:
-    """The origins in CSRF_TRUSTED_ORIGINS. Raises `SettingError` for one that is none."""
-    return _parsed(tuple(settings.get(config, "CSRF_TRUSTED_ORIGINS")))
-
-
-@functools.lru_cache(maxsize=16)
-def _parsed(configured: tuple[str, ...]) -> frozenset[Origin]:
-    parsed = {text: parse_origin(text) for text in configured}
-    for text, known in parsed.items():
-        if known is None or known.scheme not in {"http", "https"}:
-            raise SettingError(
-                "CSRF_TRUSTED_ORIGINS",
-                text,
-                'Write scheme and host, and nothing after them: "https://app.example".',
-            )
-    return frozenset(known for known in parsed.values() if known is not None)

@@ -80,10 +80,44 @@ class Named:
         view = views.get(endpoint)
         if view is None:
             return False
-        name = f"{getattr(view, '__module__', '')}.{getattr(view, '__name__', '')}"
-        return not self.names.isdisjoint({endpoint, name}) or self.objects.covers(
+        return not self.names.isdisjoint({endpoint, _name(view)}) or self.objects.covers(
             view, views.values()
         )
+
+
+def of_flask_wtf(
+    names: Collection[str],
+    exempt_blueprints: Collection[Any],
+    views: Mapping[str, Any],
+    blueprints: Mapping[str, Any],
+) -> tuple[frozenset[str], Mapping[str, list[str]]]:
+    """What Flask-WTF's own `CSRFProtect` exempts by these "module.function" names and blueprints,
+    in an app with these views and blueprints: the endpoints, and the names that count for none.
+
+    A name that several views share counts for none, as one of them was meant; each such name comes
+    with the endpoints of these views. A blueprint brings along no other that is nested in it.
+    """
+    named: dict[str, list[str]] = {}
+    for endpoint, view in views.items():
+        if (name := _name(view)) in names:
+            named.setdefault(name, []).append(endpoint)
+    shared = {
+        name: endpoints
+        for name, endpoints in named.items()
+        if len({_identity(views[endpoint]) for endpoint in endpoints}) > 1
+    }
+    alone = {each for name in named.keys() - shared.keys() for each in named[name]}
+    inside = {
+        endpoint
+        for endpoint in views
+        if "." in endpoint and blueprints.get(endpoint.rpartition(".")[0]) in exempt_blueprints
+    }
+    return frozenset(alone | inside), shared
+
+
+def _name(view: Any) -> str:
+    """The name by which Flask-WTF knows `view`."""
+    return f"{getattr(view, '__module__', '')}.{getattr(view, '__name__', '')}"
 
 
 def _identity(view: Any) -> object:

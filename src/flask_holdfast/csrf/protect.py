@@ -31,20 +31,23 @@ from werkzeug.exceptions import HTTPException
 
 from .. import caching, settings, signals
 from ..exceptions import StoreUnavailable, printable
-from ..fetch_metadata import SAFE_METHODS, Proof, only_the_scheme_differs, parse_origin
+from ..fetch_metadata import SAFE_METHODS, Proof, parse_origin
 from . import (
     answer,
     flask_wtf_compat,
     handshake,
+    hints,
     isolation,
     late_tokens,
     minting,
     redirects,
     refill,
+    request_origin,
     templating,
+    token_cookie,
 )
 from .decision import Decision, Outcome, Place, decide
-from .decision_facts import RequestFacts, trusted_origins
+from .decision_facts import RequestFacts
 from .exemptions import Named
 from .reasons import Reason
 
@@ -62,8 +65,9 @@ class CSRFError(flask_wtf.csrf.CSRFError):
     """A request was refused. An `errorhandler(CSRFError)`, Flask-WTF's too, may answer it.
 
     `reason` is the stable code and `description` its sentence. `proof` says what the origin
-    gate let through, None if it was the gate that refused. `hint` names a mistake in the
-    set-up, where one shows. Without a handler the answer is JSON or a page.
+    gate let through, None if it was the gate that refused. `hint` names the likely cause, where one
+    shows, for whoever runs the site: show it to nobody else. Without a handler the answer is JSON
+    or a page.
     """
 
     def __init__(self, reason: Reason, proof: Proof | None = None, hint: str | None = None) -> None:
@@ -90,7 +94,8 @@ class CSRFProtect(flask_wtf.csrf.CSRFProtect):
     """Protects every view of an app that changes something, with any session interface.
 
     Takes the place of `flask_wtf.CSRFProtect` by changing one import. An app has one of
-    them: a second is an error, as it would ask for tokens of its own.
+    them, and a second is an error. What a `flask_wtf.CSRFProtect` of the app exempts counts, and
+    nothing else of it does.
     """
 
     def __init__(self, app: Flask | None = None) -> None:
@@ -103,12 +108,8 @@ class CSRFProtect(flask_wtf.csrf.CSRFProtect):
 
     def init_app(self, app: Flask) -> None:
         """Install the protection. Raises `SettingError` for an origin that is none."""
-        if "csrf" in app.extensions:
-            raise RuntimeError(
-                "This app is protected against CSRF already: keep one CSRFProtect, "
-                'and find it in app.extensions["csrf"].'
-            )
-        trusted_origins(app.config)
+        other = flask_wtf_compat.displace(app)
+        request_origin.trusted_origins(app.config)
         app.config.setdefault("WTF_CSRF_METHODS", UNSAFE_METHODS)
         methods = app.config["WTF_CSRF_METHODS"]
         super().init_app(app)
@@ -120,7 +121,9 @@ class CSRFProtect(flask_wtf.csrf.CSRFProtect):
         hooks.pop()
         hooks.insert(0, self._begin)
         request_started.connect(_on_request_started)
-        flask_wtf_compat.adopt(app)
+        flask_wtf_compat.adopt(app, self)
+        if other is not None:
+            flask_wtf_compat.take(app, other)
         templating.install(app)
         app.register_blueprint(_pages())
         # Flask runs the first of them last: nothing that the app does to a response comes after.
@@ -204,14 +207,13 @@ class CSRFProtect(flask_wtf.csrf.CSRFProtect):
         config: Mapping[str, Any] = known.config if known else {}
         reason = handshake.check(
             environ,
-            trusted_origins(config),
+            request_origin.trusted_origins(config),
             cookies_without_origin=cookies_without_origin,
         )
         if reason is None:
             return None
         sender = parse_origin(environ.get("HTTP_ORIGIN"))
-        untold = only_the_scheme_differs(handshake.target(environ), sender)
-        hint = answer.UNTOLD_PROXY if untold else None
+        hint = hints.of_origins(handshake.target(environ), sender, is_certain=False)
         _report(known, reason, None, "WEBSOCKET", environ.get("REMOTE_ADDR"), hint)
         return None if settings.get(config, "CSRF_REPORT_ONLY") else reason
 
@@ -291,7 +293,8 @@ class CSRFProtect(flask_wtf.csrf.CSRFProtect):
             g.csrf_valid = True
 
     def _is_exempt(self) -> bool:
-        return self._covers(self._exempt_all)
+        endpoint = request_ctx.request.endpoint
+        return self._covers(self._exempt_all) or flask_wtf_compat.exempts(current_app, endpoint)
 
     def _covers(self, chosen: Named) -> bool:
         if not chosen:
@@ -318,7 +321,9 @@ class CSRFProtect(flask_wtf.csrf.CSRFProtect):
         for endpoint in sorted(app.view_functions):
             if self._sessionless.covers(endpoint, *views):
                 yield f"CSRF exempt: {printable(endpoint)} (runs without its session)"
-            elif endpoint in unsafe and self._exempt_all.covers(endpoint, *views):
+            elif endpoint in unsafe and (
+                self._exempt_all.covers(endpoint, *views) or flask_wtf_compat.exempts(app, endpoint)
+            ):
                 yield f"CSRF exempt: {printable(endpoint)}"
 
     def _checked(self, view: Any) -> Any:
@@ -381,7 +386,7 @@ def _is_good(asked: Request) -> bool:
 
 def _refused(decision: Decision, reason: Reason) -> CSRFError:
     """Report a refusal, and make the error that answers it."""
-    hint = answer.hint(reason)
+    hint = hints.likely_cause(reason)
     flask_wtf.csrf.logger.info(reason.sentence)  # where applications look for it
     _report(current_app, reason, request.endpoint, request.method, request.remote_addr, hint)
     return CSRFError(reason, decision.proof, hint)
@@ -438,11 +443,11 @@ def _finish(response: Response) -> Response:
             return redirects.stopped(response, error)
         logger.warning("%s", error)
     asked = cast("Any", request_ctx)._get_current_object()
-    known = caching.Known(
-        session=caching.was_read(asked._session),  # noqa: SLF001 - `flask.session` would mark it as read
-        isolated=isolation.is_isolated(asked.request),
-        token=minting.was_issued(),
-    )
+    read = caching.was_read(asked._session)  # noqa: SLF001 - `flask.session` would mark it as read
+    isolated = isolation.is_isolated(asked.request)
+    if (read or minting.was_issued()) and not isolated and current_app.config["WTF_CSRF_ENABLED"]:
+        token_cookie.refresh(response, asked.request)
+    known = caching.Known(session=read, isolated=isolated, token=minting.was_issued())
     caching.restrict(response.headers, known, caching.Promise.PRIVATE)
     late_tokens.watch(response)
     return response

@@ -8,6 +8,9 @@ the view that answers with such a redirect is stopped: the answer is an error th
 The headers of safe requests count as well: a script that follows a 303 after its POST sends the
 token along with the GET, which may be redirected in turn.
 
+Only a token that this application may have made counts: libraries send "null", or what another
+extension needs, in a header of that name. An origin in CSRF_TRUSTED_ORIGINS may have a token.
+
 Not protected: a body that the view has read as a stream, since nobody can look into it later;
 a token in a body that is no form.
 """
@@ -20,8 +23,8 @@ from flask import Request, Response, current_app, g, request
 from werkzeug.exceptions import HTTPException, InternalServerError
 
 from ..exceptions import TokenWouldLeak
-from ..fetch_metadata import SAFE_METHODS, Origin, origin_of
-from . import request_origin, verifying
+from ..fetch_metadata import SAFE_METHODS, Origin, may_have_token, origin_of
+from . import request_origin, token_settings, verifying
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _FORMS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
@@ -35,11 +38,20 @@ def leak(response: Response) -> TokenWouldLeak | None:
     location = response.headers.get("Location")
     if location is None:
         return None
-    here = request_origin.target(request)
+    ours = request_origin.names(request)
+    here = ours[0] if ours else None
     if not leads_elsewhere(here, location):
         return None
+    there = origin_of(_as_browsers_read(here, location))
+    trusted = request_origin.trusted_origins(current_app.config)
+    if there is not None and may_have_token(there, ours, trusted):
+        return None
     carrier = _carrier(request, response.status_code)
-    return TokenWouldLeak(request.endpoint, carrier, _place(here, location)) if carrier else None
+    if carrier is None:
+        return None
+    # No more of the address: path and query may hold credentials.
+    named = str(there) if there else "an address of another kind"
+    return TokenWouldLeak(request.endpoint, carrier, named, str(here or "an unknown origin"))
 
 
 def stopped(response: Response, error: TokenWouldLeak) -> Response:
@@ -72,20 +84,19 @@ def _as_browsers_read(target: Origin | None, location: str) -> str:
     return f"{target.scheme if target else 'https'}:{text}" if text.startswith("//") else text
 
 
-def _place(target: Origin | None, location: str) -> str:
-    """The part of `location` that a log may hold: path and query may hold credentials."""
-    page = origin_of(_as_browsers_read(target, location))
-    return f"{page.scheme}://{page.host}" if page else "an address of another kind"
-
-
 def _carrier(request: Request, status: int) -> str | None:
-    """Where a browser would find a token to send along: "header", "body" or None."""
-    if any(request.headers.get(name) for name in current_app.config["WTF_CSRF_HEADERS"]):
+    """Where a browser would find a token of ours to send along: "header", "body" or None."""
+    named = (request.headers.get(name, "") for name in token_settings.header_names())
+    # A header that is sent twice arrives as one, with a comma.
+    if any(verifying.may_be_genuine(part) for text in named for part in re.split(r"[,\s]+", text)):
         return "header"
     becomes_get = status == 303 or (status in {301, 302} and request.method == "POST")
     if becomes_get or request.method in SAFE_METHODS or request.mimetype not in _FORMS:
         return None
     try:
-        return "body" if verifying.form_token() else None
+        fields = list(request.form.items(multi=True))
     except HTTPException:  # too large, or cut off: a token may be in it
         return "body"
+    is_field = token_settings.is_token_field
+    found = any(is_field(name) and verifying.may_be_genuine(text) for name, text in fields)
+    return "body" if found else None

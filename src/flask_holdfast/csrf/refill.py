@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -226,8 +227,8 @@ def is_form_of_ended_login() -> bool:
 
 def _is_form() -> bool:
     """Whether this is the form of a page, with its token in it."""
-    headers = current_app.config["WTF_CSRF_HEADERS"]
-    return _may_be_by_page() and not any(request.headers.get(name) for name in headers)
+    names = token_settings.header_names()
+    return _may_be_by_page() and not any(request.headers.get(name) for name in names)
 
 
 def _may_be_by_page() -> bool:
@@ -320,10 +321,13 @@ def _ticket() -> _Ticket | None:
     if not sent or len(sent) > _MAX_TICKET or not sent.isascii():
         return None
     try:
-        tag, session, asked, target = _signer().loads(sent, max_age=TICKET_LIFE)
+        content, sealed_at = _signer().loads(sent, return_timestamp=True)
     except BadData:
         return None
-    if target != _target():
+    tag, session, asked, target = content
+    # The clock of the host that sealed the ticket may be ahead of this one. itsdangerous with
+    # `max_age` refuses a ticket from a second ahead.
+    if abs(time.time() - sealed_at.timestamp()) > TICKET_LIFE or target != _target():
         return None
     return _Ticket(Author(urlsafe_b64decode(tag), session), asked)
 

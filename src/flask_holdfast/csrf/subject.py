@@ -37,14 +37,14 @@ def author_tag() -> bytes:
 
 def is_author(tag: bytes, *, within: float | None = None) -> bool:
     """Whether `tag`, from `author_tag` or a token, was made for the user who is signed in now,
-    and within the last `within` seconds. Asks the store.
+    and not more than `within` seconds ago, nor as much ahead of this host's clock. Asks the store.
     """
     keys, now = token_settings.accepted_keys(), time.time()
     if within is None:
         return tokens.is_author(keys, tag, user_id())
     since = now - within
     # What a stranger makes up costs no store command.
-    return tokens.may_be_author_tag(keys, tag, since, now) and tokens.is_author(
+    return tokens.may_be_author_tag(keys, tag, since, now + within) and tokens.is_author(
         keys, tag, user_id(), since=since
     )
 

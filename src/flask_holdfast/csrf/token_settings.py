@@ -9,7 +9,7 @@ from typing import Any, cast
 from flask import current_app
 from itsdangerous import URLSafeTimedSerializer
 
-from .. import keys
+from .. import keys, settings
 from . import tokens
 from .tokens import Key
 
@@ -33,6 +33,21 @@ def is_token_field(name: str | None) -> bool:
 @functools.lru_cache(maxsize=16)
 def _endings(field: str) -> tuple[str, ...]:
     return tuple(f"{separator}{field}" for separator in "-_;:/.")
+
+
+#: The header in which axios and Angular send back what they found in the cookie.
+COOKIE_HEADER = "X-XSRF-TOKEN"
+
+
+def cookie_name() -> str | None:
+    """The cookie that scripts find the token in, None for no such cookie."""
+    return cast("str | None", settings.get(config(), "CSRF_COOKIE_NAME"))
+
+
+def header_names() -> tuple[str, ...]:
+    """The headers that a token may be in."""
+    named: tuple[str, ...] = tuple(config()["WTF_CSRF_HEADERS"])
+    return named if cookie_name() is None else (*named, COOKIE_HEADER)
 
 
 def time_limit() -> float | None:
