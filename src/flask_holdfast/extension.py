@@ -13,6 +13,7 @@ from flask import Flask, Request, current_app, session
 
 from . import cli, headers, login, settings
 from .csrf import CSRFProtect
+from .csrf.protect import has_begun
 from .sessions.http_errors import SessionNotDurable
 from .sessions.interface import SessionInterface
 from .sessions.manager import SessionManager
@@ -53,9 +54,10 @@ class Holdfast:
         settings.check(app.config)
         store = open_stores(app.config, Path(app.instance_path))
         lifetime = settings.SETTINGS["SESSION_CACHE_TIMEOUT"].default
-        interface = SessionInterface(store, default_lifetime=lifetime)
+        interface = SessionInterface(store, default_lifetime=lifetime, binds_clients=True)
         passive = settings.get(app.config, "SESSION_PASSIVE_ENDPOINTS")
         interface.is_passive = functools.partial(_is_passive, api.PASSIVE_ENDPOINTS.union(passive))
+        interface.is_dispatched = has_begun
         interface.isolates = _isolates
         interface.remembered = _remembered
         interface.unavailable = unavailable.page

@@ -361,6 +361,11 @@ class _UnsafeMethods(frozenset[str]):
 UNSAFE_METHODS = _UnsafeMethods({"POST", "PUT", "PATCH", "DELETE"})
 
 
+def has_begun(request: Request) -> bool:
+    """Whether Flask dispatches `request`: not so where a context alone was made for it."""
+    return getattr(request, _BEGUN, False)
+
+
 def _never() -> bool:
     return False
 

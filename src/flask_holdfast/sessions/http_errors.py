@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from flask import current_app, has_request_context
 from werkzeug.exceptions import Conflict, Forbidden, ServiceUnavailable
 
+from .. import caching
 from ..exceptions import LoginRefused, SessionLimitReached, StoreUnavailable
+from .binding import is_a_file
 
 if TYPE_CHECKING:
     from flask import Flask, Response
@@ -88,6 +90,32 @@ def answered_by_flask(method: Callable[P, R]) -> Callable[P, R]:
             raise SessionUnavailable from error
 
     return asked
+
+
+def keep_to_files(response: Response) -> None:
+    """Let `response` through if it is a file. Anything else becomes a plain 403, or keeps its status
+    if that says an error already, without a word of what the view had to say. Neither sets a cookie.
+
+    The error handlers of the application are not asked: their pages may show who is signed in.
+    """
+    headers = response.headers
+    types, disposition = headers.getlist("Content-Type"), headers.get("Content-Disposition", "")
+    if is_a_file(response.status_code, types, disposition):
+        headers.remove("Set-Cookie")
+        caching.restrict(headers, caching.Known(session=True), caching.Promise.VARY)
+        return
+    response.close()
+    response.direct_passthrough = False
+    response.status_code = max(response.status_code, 403)
+    response.response = [b"This program is given files alone. Please use the browser.\n"]
+    headers.clear()
+    headers.update(
+        {
+            "Content-Type": "text/plain; charset=utf-8",
+            "Cache-Control": "no-store",
+            "X-Content-Type-Options": "nosniff",
+        }
+    )
 
 
 #: Headers that describe the body of the answer that is not sent after all.

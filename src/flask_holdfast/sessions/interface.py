@@ -33,6 +33,7 @@ from .http_errors import (
     SessionUnavailable,
     TooManySessions,
     answer_instead,
+    keep_to_files,
 )
 from .loading import CookieRules, Loader, Reported
 from .plan import CookieAction, CookieFacts, CookiePlan, decide_cookies
@@ -69,15 +70,22 @@ class SessionInterface(FlaskSessionInterface):
         *,
         use_signer: bool | None = None,
         default_lifetime: float | None = None,
+        binds_clients: bool = False,
     ) -> None:
         """`default_lifetime`: the absolute lifetime in seconds where SESSION_CACHE_TIMEOUT is not
-        configured.
+        configured. `binds_clients`: whether signed-in sessions are bound to their client where
+        SESSION_BIND_IP and SESSION_BIND_USER_AGENT are not.
         """
         self.store = store_of(store)
-        self._policies = Policies(use_signer=use_signer, default_lifetime=default_lifetime)
+        self._policies = Policies(
+            use_signer=use_signer, default_lifetime=default_lifetime, binds_clients=binds_clients
+        )
         self._reported = Reported()
         #: Whether a request must not count as activity of a person.
         self.is_passive: Callable[[Request], bool] = lambda request: False
+        #: Whether a request's response will come to `save_session`: not so where a context is made
+        #: for something else than a response (the events of Socket.IO).
+        self.is_dispatched: Callable[[Request], bool] = lambda request: False
         #: Whether a request is authenticated otherwise, so that its cookies count for nothing.
         self.isolates: Callable[[Request], bool] = lambda request: False
         #: The ids of the genuine remember cookies that a request carries.
@@ -117,7 +125,7 @@ class SessionInterface(FlaskSessionInterface):
             self.get_cookie_samesite(app),
             self.get_cookie_partitioned(app),
         )
-        facts = RequestFacts(request, self.is_passive)
+        facts = RequestFacts(request, self.is_passive, self.is_dispatched)
         return Loader(app, self.store, self._policies, rules, facts, self._reported, self._now)
 
     def _now(self) -> int:
@@ -133,6 +141,11 @@ class SessionInterface(FlaskSessionInterface):
         `SessionValueError`, before anything is stored, for a value that cannot be.
         """
         if not isinstance(session, Session):
+            return
+        if session.loader is not None:
+            session.loader.request_facts.is_answered = True
+        if session.files_alone:
+            keep_to_files(response)
             return
         if not (session.was_asked_for or app.config["SESSION_REFRESH_EACH_REQUEST"]):
             return
