@@ -90,12 +90,12 @@ class Policies:
         self._last: tuple[list[Any], Policy] | None = None
 
     def of(self, app: Flask) -> Policy:
-        config = app.config
+        config, flask_login = app.config, settings.flask_login_of(app) is not None
         values = [
             app.secret_key,
             _as_now(config.get("SECRET_KEY_FALLBACKS")),
             _as_now(config.get("SESSION_USER_KEYS")),
-            hasattr(app, "login_manager"),
+            flask_login,
             app.permanent_session_lifetime,
             config.get("SESSION_CACHE_TIMEOUT", self.default_lifetime),
             config.get("SESSION_USE_SIGNER", True),
@@ -109,7 +109,7 @@ class Policies:
             app.permanent_session_lifetime,
             config.get("SESSION_CACHE_TIMEOUT", self.default_lifetime),
             signer_of(app, use_signer=self._use_signer),
-            settings.user_keys(config, flask_login=hasattr(app, "login_manager")),
+            settings.user_keys(config, flask_login=flask_login),
             bool(config["SESSION_REFRESH_EACH_REQUEST"]),
             *[config.get(name, default) for name, default in self._defaults],
         )
