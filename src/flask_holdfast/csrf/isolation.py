@@ -12,11 +12,11 @@ With CSRF_BEARER off a Bearer header changes nothing: the session counts, and th
 from __future__ import annotations
 
 from flask import Flask, Request, current_app, g
-from flask.globals import request_ctx
 from flask.sessions import NullSession, SecureCookieSession
 from werkzeug.datastructures import ImmutableMultiDict
 
 from .. import settings
+from ..context import request_ctx
 from ..credentials import ISOLATED, Credential, cookies_in, presented
 from ..exceptions import LoginWithoutSession
 

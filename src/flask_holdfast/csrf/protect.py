@@ -25,11 +25,11 @@ from flask import (
     request,
     request_started,
 )
-from flask.globals import request_ctx
 from flask.views import View
 from werkzeug.exceptions import HTTPException
 
 from .. import caching, settings, signals
+from ..context import request_ctx
 from ..exceptions import StoreUnavailable, printable
 from ..fetch_metadata import SAFE_METHODS, Proof, only_the_scheme_differs, parse_origin
 from . import (

@@ -7,9 +7,9 @@ from contextlib import suppress
 from typing import Any, cast
 
 from flask import current_app, g
-from flask.globals import request_ctx
 
 from .. import settings
+from ..context import request_ctx
 from ..exceptions import StoreUnavailable
 from . import session_view, token_settings, tokens
 

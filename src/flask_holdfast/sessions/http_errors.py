@@ -15,6 +15,7 @@ from flask import current_app, has_request_context
 from werkzeug.exceptions import Conflict, Forbidden, ServiceUnavailable
 
 from .. import caching
+from ..context import handle_user_exception
 from ..exceptions import LoginRefused, SessionLimitReached, StoreUnavailable
 from .binding import is_a_file
 
@@ -129,7 +130,7 @@ def answer_instead(app: Flask, response: Response, error: HTTPException, cause: 
     """Turn `response` into what the app's error handlers say of `error`, without a cookie."""
     error.__cause__ = cause.__cause__ or cause
     try:
-        answer = app.make_response(app.handle_user_exception(error))
+        answer = app.make_response(handle_user_exception(app, error))
     except Exception:
         # A handler that fails, for instance because it touches the session again.
         app.logger.exception("The error handler for a session that was not saved failed")
