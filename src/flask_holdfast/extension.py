@@ -12,6 +12,7 @@ from typing import Any, TypeVar, cast
 from flask import Flask, Request, current_app, session
 
 from . import cli, headers, login, settings
+from .context import check_is_flask
 from .csrf import CSRFProtect
 from .csrf.protect import has_begun
 from .sessions.http_errors import SessionNotDurable
@@ -49,7 +50,8 @@ class Holdfast:
             self.init_app(app)
 
     def init_app(self, app: Flask) -> None:
-        """Install everything in `app`. Raises `SettingError`."""
+        """Install everything in `app`. Raises `SettingError`, and `TypeError` for no Flask."""
+        check_is_flask(app)
         settings.harden(app.config)
         settings.check(app.config)
         store = open_stores(app.config, Path(app.instance_path))

@@ -63,7 +63,8 @@ client_changed = _signals.signal("client-changed")
 #: The breaker before the store changed. Arguments: `state` ("closed": all is well, "open": the
 #: store is away and left alone, "half-open": one request asks it), `previous`, `available` (whether
 #: it is closed now), `trouble` (one word for why it opened: "refused", "timeout", ...). Sent by
-#: each process for itself.
+#: each process for itself. `SessionInterface` alone has no breaker: it sends "open" with the first
+#: request that could not ask the store, and "closed" with the first that could again.
 store_changed = _signals.signal("store-changed")
 
 #: A request was refused by CSRF protection. Arguments: `reason`, `endpoint`, `method`,

@@ -21,6 +21,7 @@ from flask_login import (
 
 from flask_holdfast import Holdfast, SessionInterface, signals
 from flask_holdfast.sessions.stores.memory import MemoryStore
+from tests.services import RedisServer
 from tests.sessions.site import FIREFOX, SAFARI
 
 
@@ -164,3 +165,72 @@ def test_who_is_another_client_all_the_same(
 
     with transaction(client, environ_base=client_says) as kept:
         assert dict(kept) == {}
+
+
+# -- what an operator reads ------------------------------------------------------------
+
+
+@pytest.fixture
+def on_redis(own_redis: RedisServer) -> Flask:
+    app = with_views(Flask("app"))
+    app.config["REDIS_TIMEOUT"] = 2
+    app.session_interface = SessionInterface.from_url(own_redis.url)
+    LoginManager(app).user_loader(User)
+    return app
+
+
+def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [each.getMessage() for each in caplog.records if each.name.startswith("flask_holdfast")]
+
+
+def test_a_redis_that_is_away_is_logged_once_and_so_is_its_return(
+    on_redis: Flask, own_redis: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = signed_in(on_redis)
+    caplog.clear()
+    told: list[Any] = []
+    with signals.store_changed.connected_to(lambda *args, **said: told.append(said)):
+        own_redis.stop()
+        for _ in range(2):
+            assert client.get("/me").status_code == 503
+        own_redis.start()
+        assert client.get("/me").status_code == 200
+
+    assert lines(caplog)[:2] == [
+        "store-changed available=False trouble=refused state=open previous=closed",
+        "store-changed available=True trouble= state=closed previous=open",
+    ]
+    assert [said["available"] for said in told] == [False, True]
+
+
+def test_a_redis_that_goes_while_a_session_is_saved_is_logged(
+    on_redis: Flask, own_redis: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    @on_redis.post("/write")
+    def write() -> str:
+        session["list"] = [2]
+        own_redis.stop()
+        return "written"
+
+    client = signed_in(on_redis)
+    caplog.clear()
+
+    assert client.post("/write").status_code == 503
+    assert lines(caplog)[:1] == [
+        "store-changed available=False trouble=refused state=open previous=closed"
+    ]
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b"not JSON", b'{"e":1}', b"\xff"])
+def test_a_record_that_cannot_be_read_is_logged_by_its_key(
+    on_redis: Flask, own_redis: RedisServer, data: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = signed_in(on_redis)
+    with own_redis.client() as redis:
+        (key,) = redis.keys("session:*")
+        redis.set(key, data)
+    caplog.clear()
+
+    for _ in range(2):
+        assert get(client, FIREFOX)["who"] is None
+    assert len([line for line in lines(caplog) if key.decode() in line]) == 1

@@ -114,9 +114,13 @@ def _header(request: Request) -> str:
 def _take_out(request: Request, names: set[str]) -> None:
     # The header as well, for code that parses it by itself. Such code may take another name for
     # ours: `strip()` removes U+00A0, with which a cookie's name may begin.
-    request.environ["HTTP_COOKIE"] = ";".join(
+    left = ";".join(
         text for name, _, text in cookies_in(_header(request)) if name.strip() not in names
     )
+    # Not an empty one, which the request did not bring.
+    request.environ.pop("HTTP_COOKIE", None)
+    if left:
+        request.environ["HTTP_COOKIE"] = left
     vars(request).pop("cookies", None)  # parsed before, it may be
     kept = [(name, value) for name, value in request.cookies.items(multi=True) if name not in names]
     request.cookies = ImmutableMultiDict(kept)

@@ -29,7 +29,7 @@ from flask.views import View
 from werkzeug.exceptions import HTTPException
 
 from .. import caching, settings, signals
-from ..context import request_ctx
+from ..context import check_is_flask, request_ctx
 from ..exceptions import StoreUnavailable, printable
 from ..fetch_metadata import SAFE_METHODS, Proof, only_the_scheme_differs, parse_origin
 from . import (
@@ -103,6 +103,7 @@ class CSRFProtect(flask_wtf.csrf.CSRFProtect):
 
     def init_app(self, app: Flask) -> None:
         """Install the protection. Raises `SettingError` for an origin that is none."""
+        check_is_flask(app)
         if "csrf" in app.extensions:
             raise RuntimeError(
                 "This app is protected against CSRF already: keep one CSRFProtect, "

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from .. import signals
-from ..exceptions import StoreUnavailable, printable
+from ..exceptions import SessionConflict, StoreUnavailable, printable
 from ..fetch_metadata import cookie_withheld
 from . import cookies, ids, record
 from .binding import Change
@@ -31,14 +31,40 @@ if TYPE_CHECKING:
     from flask import Flask
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reported:
     """What a process has told its log already, by subject."""
 
+    #: Whether the store's outages are told here: not so where a circuit breaker tells them.
+    outages: bool = True
+    _is_away: bool = False
     clients: Once = field(default_factory=Once)
     replays: Once = field(default_factory=Once)
     duplicates: Once = field(default_factory=Once)
     unreadable: Once = field(default_factory=Once)
+
+    def failed(self, error: StoreUnavailable) -> None:
+        """A request could not ask the store: told once, until the store answers again."""
+        if self.outages and error.outage and not isinstance(error, SessionConflict):
+            self._tell(error.kind, is_away=True)
+
+    def answered(self) -> None:
+        if self._is_away:
+            self._tell("", is_away=False)
+
+    def _tell(self, trouble: str, *, is_away: bool) -> None:
+        if is_away == self._is_away:
+            return
+        self._is_away = is_away
+        before, now = ("closed", "open") if is_away else ("open", "closed")
+        tell(
+            signals.store_changed,
+            logging.WARNING,
+            available=not is_away,
+            trouble=trouble,
+            state=now,
+            previous=before,
+        )
 
 
 class CookieRules(NamedTuple):
@@ -156,8 +182,10 @@ class Loader:
         try:
             with self.budget:
                 answer = self._ask(cookie, hashed, slide=slide)
+            self._reported.answered()
             return self._judge(cookie, hashed, opened, answer)
         except StoreUnavailable as error:
+            self._reported.failed(error)
             raise SessionUnavailable from error
 
     def _ask(self, cookie: ids.Cookie, hashed: str, *, slide: bool) -> Answer:

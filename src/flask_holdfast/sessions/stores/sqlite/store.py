@@ -37,7 +37,7 @@ from ..base import (
     Tombstone,
     life,
 )
-from ..moments import Moments
+from ..moments import Moments, time_of_day
 from .transaction import BUSY_TIMEOUT, Step, patiently, prepare
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class SQLiteStore(Store):
     def __init__(
         self,
         path: str | Path,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time_of_day,
         *,
         steady: Callable[[], float] = time.monotonic,
     ) -> None:
