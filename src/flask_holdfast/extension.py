@@ -12,7 +12,9 @@ from typing import Any, TypeVar, cast
 from flask import Flask, Request, current_app, session
 
 from . import cli, headers, login, settings
+from .context import check_is_flask
 from .csrf import CSRFProtect
+from .csrf.protect import has_begun
 from .sessions.http_errors import SessionNotDurable
 from .sessions.interface import SessionInterface
 from .sessions.manager import SessionManager
@@ -48,14 +50,16 @@ class Holdfast:
             self.init_app(app)
 
     def init_app(self, app: Flask) -> None:
-        """Install everything in `app`. Raises `SettingError`."""
+        """Install everything in `app`. Raises `SettingError`, and `TypeError` for no Flask."""
+        check_is_flask(app)
         settings.harden(app.config)
         settings.check(app.config)
         store = open_stores(app.config, Path(app.instance_path))
         lifetime = settings.SETTINGS["SESSION_CACHE_TIMEOUT"].default
-        interface = SessionInterface(store, default_lifetime=lifetime)
+        interface = SessionInterface(store, default_lifetime=lifetime, binds_clients=True)
         passive = settings.get(app.config, "SESSION_PASSIVE_ENDPOINTS")
         interface.is_passive = functools.partial(_is_passive, api.PASSIVE_ENDPOINTS.union(passive))
+        interface.is_dispatched = has_begun
         interface.isolates = _isolates
         interface.remembered = _remembered
         interface.unavailable = unavailable.page

@@ -17,10 +17,10 @@ from enum import StrEnum
 from typing import Any, ParamSpec, cast
 
 from flask import Flask, Response, current_app, request
-from flask.globals import request_ctx
 from werkzeug.exceptions import HTTPException
 
 from . import caching, credentials, settings
+from .context import request_ctx
 
 _P = ParamSpec("_P")
 

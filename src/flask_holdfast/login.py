@@ -12,11 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from datetime import timedelta
+from types import FunctionType
 from typing import Any, cast
 
 from flask import Flask, Request, Response, current_app, g, request, session
 
-from . import keys
+from . import keys, settings
 from .exceptions import LoginWithoutSession, StoreUnavailable
 from .sessions import ids, remembering
 from .sessions.interface import SessionInterface
@@ -35,13 +36,14 @@ def adopt(app: Flask) -> None:
 
     Called before each session is opened, since a LoginManager may be installed after us.
     """
-    login_manager = getattr(app, "login_manager", None)
+    login_manager = settings.flask_login_of(app)
     if login_manager is None or isinstance(
         getattr(login_manager._set_cookie, "__self__", None), RememberCookies
     ):
         return
     RememberCookies(login_manager).install()
     _connect_signals()
+    _give_login_remembered_another_body()
     _load_no_user_before_a_template_asks(app)
 
 
@@ -152,7 +154,7 @@ class _Grant:
 
 def sent_remember(app: Flask, request: Request) -> Collection[str]:
     """The ids of the genuine remember cookies that `request` carries."""
-    return _sent(app, request) if "login_manager" in vars(app) else ()
+    return _sent(app, request) if settings.flask_login_of(app) is not None else ()
 
 
 def _sent(app: Flask, request: Request) -> dict[str, RememberCookie]:
@@ -216,6 +218,53 @@ def _load_no_user_before_a_template_asks(app: Flask) -> None:
 
     for processors in app.template_context_processors.values():
         processors[:] = [lazily if each is _user_context_processor else each for each in processors]
+
+
+# -- `flask_login.login_remembered` ----------------------------------------------------
+
+
+def login_remembered() -> bool:
+    """Whether the remember cookie that came along belongs to the session, and stays.
+
+    Flask-Login's function reads a cookie of its own format. It does so still in an application that
+    is not ours.
+    """
+    if "holdfast" not in current_app.extensions or _our_session() is None:
+        return bool(_stock[0]())
+    from flask_login import current_user
+
+    current_user._get_current_object()  # which lets the cookie sign in
+    ours = _our_session()
+    if ours is None or ours.state is State.ISOLATED or session.get("_remember") == "clear":
+        return False
+    ours.load()
+    return ours.remember is not None and ours.remember in sent_remember(
+        current_app._get_current_object(),  # type: ignore[attr-defined]  # a proxy
+        request,
+    )
+
+
+#: The function as Flask-Login wrote it.
+_stock: list[Callable[[], bool]] = []
+
+
+def _give_login_remembered_another_body() -> None:
+    """Callers imported the function by name, long before an app is made: so it stays, and runs
+    other code (as `csrf.flask_wtf_compat` does).
+    """
+    from flask_login import utils
+
+    function = utils.login_remembered
+    if not _stock:
+        _stock.append(FunctionType(function.__code__, function.__globals__, function.__name__))
+        function.__code__ = _login_remembered_body.__code__
+
+
+def _login_remembered_body() -> bool:
+    # Runs with the globals of Flask-Login's module.
+    from flask_holdfast import login  # noqa: PLW0406 - run from elsewhere, see above
+
+    return login.login_remembered()
 
 
 # -- signals ---------------------------------------------------------------------------

@@ -6,6 +6,7 @@ hardens what the app left at Flask's own defaults (`harden`) and checks it all (
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -299,6 +300,14 @@ def user_keys(config: Mapping[str, Any], *, flask_login: bool) -> tuple[str, ...
     if flask_login and "SESSION_USER_KEYS" not in config:
         return ("_user_id",)
     return tuple(get(config, "SESSION_USER_KEYS"))
+
+
+def flask_login_of(app: object) -> Any | None:
+    """Flask-Login's manager of `app`. None where the application has none, or `app.login_manager` is
+    that of another package, such as a renamed copy with other methods.
+    """
+    module, manager = sys.modules.get("flask_login"), getattr(app, "login_manager", None)
+    return manager if module is not None and isinstance(manager, module.LoginManager) else None
 
 
 def user_among(values: Iterable[object]) -> str | None:

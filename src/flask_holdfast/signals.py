@@ -53,8 +53,9 @@ secret_replayed = _signals.signal("secret-replayed")
 duplicate_cookies = _signals.signal("duplicate-cookies")
 
 #: A signed-in session came from another client than the one it is bound to; told once for
-#: each client by each process. Arguments: `session_id`, `user_id`, `change` ("network" or
-#: "client"), `action` ("log", "challenge" or "revoke"). Sent too where a remember cookie came from
+#: each client by each process. Arguments: `session_id`, `user_id`, `change` ("network", "client",
+#: or "file" for a player or download manager of the same platform), `action` ("log", "challenge",
+#: "revoke", or "file": it is given files alone). Sent too where a remember cookie came from
 #: another client: `session_id` is then the cookie's former session, and `action` is "refused", or
 #: "replaced" where the cookie began another session in its place.
 client_changed = _signals.signal("client-changed")
@@ -62,7 +63,8 @@ client_changed = _signals.signal("client-changed")
 #: The breaker before the store changed. Arguments: `state` ("closed": all is well, "open": the
 #: store is away and left alone, "half-open": one request asks it), `previous`, `available` (whether
 #: it is closed now), `trouble` (one word for why it opened: "refused", "timeout", ...). Sent by
-#: each process for itself.
+#: each process for itself. `SessionInterface` alone has no breaker: it sends "open" with the first
+#: request that could not ask the store, and "closed" with the first that could again.
 store_changed = _signals.signal("store-changed")
 
 #: A request was refused by CSRF protection. Arguments: `reason`, `endpoint`, `method`,

@@ -20,6 +20,7 @@ from flask.testing import FlaskClient
 from werkzeug.datastructures import Headers
 from werkzeug.test import EnvironBuilder
 
+from . import settings
 from .csrf import minting
 from .fetch_metadata import SAFE_METHODS
 
@@ -77,7 +78,7 @@ class HoldfastClient(FlaskClient):
         Raises `ValueError` for a user who may not sign in (`is_active` is false).
         """
         with self._request(base_url=base_url):
-            if hasattr(user, "get_id") and hasattr(self.application, "login_manager"):
+            if hasattr(user, "get_id") and settings.flask_login_of(self.application):
                 from flask_login import login_user  # optional: only who has it gets here
 
                 if not login_user(user, remember=remember):
@@ -97,7 +98,7 @@ class HoldfastClient(FlaskClient):
         with context:
             yield
             response = app.response_class()
-            if (login_manager := getattr(app, "login_manager", None)) is not None:
+            if (login_manager := settings.flask_login_of(app)) is not None:
                 response = login_manager._update_remember_cookie(response)  # noqa: SLF001 - its hook
             app.session_interface.save_session(app, session, response)
         self._update_cookies_from_response(

@@ -355,3 +355,12 @@ def test_no_hook_comes_before_and_a_user_that_the_router_asked_for_is_forgotten(
 )
 def test_what_an_authorization_header_presents(header: str | None, expected: Credential) -> None:
     assert presented(header) is expected
+
+
+def test_a_bearer_request_has_no_cookie_header_that_it_did_not_bring(app: Flask) -> None:
+    sender = app.test_client(use_cookies=False)
+    assert sender.get("/raw", headers=BEARER).text == "None {} {}"
+    name = app.session_interface.get_cookie_name(app)
+    assert sender.get("/raw", headers=BEARER | {"Cookie": f"{name}=x"}).text == "None {} {}"
+    kept = sender.get("/raw", headers=BEARER | {"Cookie": f"{name}=x; a=b"}).text
+    assert kept == " a=b {'a': 'b'} {}"

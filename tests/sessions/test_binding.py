@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_holdfast.sessions.binding import Binding, Change, Client, family, network
+from flask_holdfast.sessions.binding import (
+    Binding,
+    Change,
+    Client,
+    asks_for_a_file,
+    family,
+    is_a_file,
+    network,
+)
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 FIREFOX_UPDATED = FIREFOX.replace("140", "141")
@@ -157,7 +165,9 @@ def test_on_a_dual_stack_socket_a_thief_abroad_is_in_another_network() -> None:
     assert DEFAULT.compare(bound, seen) is Change.NETWORK
 
 
-clients = st.builds(Client.of, st.none() | st.ip_addresses().map(str) | st.text(), st.text())
+agents = st.text() | st.sampled_from([FIREFOX, FIREFOX_WINDOWS, CHROME])
+hints = st.none() | st.text() | st.sampled_from(['"Windows"', '"Linux"', '"Android"'])
+clients = st.builds(Client.of, st.none() | st.ip_addresses().map(str) | st.text(), agents, hints)
 bindings = st.builds(
     Binding,
     st.sampled_from(["off", "network", "exact"]),
@@ -201,3 +211,209 @@ def test_a_megabyte_of_agent_is_cut_before_it_is_kept() -> None:
     assert len(client.agent) == 256
     assert client.ip == ""
     assert Client.of("192.0.2.7", None).agent == ""
+
+
+# -- one device that changes what it says ----------------------------------------------
+
+ANDROID = (
+    "Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 (KHTML, like Gecko) "
+    "Chrome/137.0.0.0 Mobile Safari/537.36"
+)
+IPHONE = (
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like "
+    "Gecko) Version/18.5 Mobile/15E148 Safari/604.1"
+)
+MAC_SAFARI = (
+    "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) "
+    "Version/18.5 Safari/605.1.15"
+)
+CHROME_WINDOWS = CHROME.replace("X11; Linux x86_64", "Windows NT 10.0; Win64; x64")
+EDGE = CHROME_WINDOWS + " Edg/137.0.0.0"
+IE_MODE = "Mozilla/5.0 (Windows NT 10.0; WOW64; Trident/7.0; rv:11.0) like Gecko"
+
+
+@pytest.mark.parametrize(
+    ("bound", "seen", "expected"),
+    [
+        pytest.param((ANDROID,), (CHROME,), Change.NONE, id="desktop site on Android"),
+        pytest.param((CHROME,), (ANDROID,), Change.NONE, id="and back"),
+        pytest.param(
+            (ANDROID, '"Android"'), (CHROME, '"Linux"'), Change.NONE, id="which the hint says too"
+        ),
+        pytest.param((IPHONE,), (MAC_SAFARI,), Change.NONE, id="desktop site on an iPhone"),
+        pytest.param((MAC_SAFARI,), (IPHONE,), Change.NONE, id="and back on an iPad"),
+        pytest.param((EDGE, '"Windows"'), (IE_MODE,), Change.NONE, id="Internet Explorer mode"),
+        pytest.param((ANDROID,), (CHROME_WINDOWS,), Change.CLIENT, id="a phone becomes Windows"),
+        pytest.param((IPHONE,), (ANDROID,), Change.CLIENT, id="an iPhone becomes an Android"),
+        pytest.param((IPHONE,), (FIREFOX,), Change.CLIENT, id="another browser altogether"),
+        pytest.param(
+            (CHROME_WINDOWS, '"Windows"'),
+            (CHROME_WINDOWS, '"macOS"'),
+            Change.CLIENT,
+            id="a copied agent in a browser that says where it runs",
+        ),
+        pytest.param(
+            (CHROME_WINDOWS, '"Linux"'),
+            (CHROME, '"Linux"'),
+            Change.NONE,
+            id="an extension stops putting another agent in place",
+        ),
+        pytest.param(
+            (CHROME_WINDOWS, '"Windows"'),
+            (CHROME_WINDOWS,),
+            Change.NONE,
+            id="a WebSocket, for which Chromium sends no hint",
+        ),
+        pytest.param(
+            (CHROME_WINDOWS,),
+            (CHROME_WINDOWS, '"Windows"'),
+            Change.NONE,
+            id="over http first, where no hint is sent",
+        ),
+        pytest.param(
+            (CHROME_WINDOWS, '"Windows"'),
+            (CHROME_WINDOWS, '"Unknown"'),
+            Change.NONE,
+            id="a hint that says nothing",
+        ),
+        pytest.param(
+            (CHROME.replace("Linux x86_64", "CrOS x86_64 14541.0.0"), '"Chrome OS"'),
+            (CHROME.replace("Linux x86_64", "CrOS x86_64 14541.0.0"), '"Chromium OS"'),
+            Change.NONE,
+            id="a Chromebook, by either name",
+        ),
+    ],
+)
+def test_what_one_device_may_say_of_itself(
+    bound: tuple[str, ...], seen: tuple[str, ...], expected: Change
+) -> None:
+    """Each: User-Agent, and Sec-CH-UA-Platform where it is sent."""
+    before, now = Client.of(HOME, *bound), Client.of(HOME, *seen)
+
+    assert DEFAULT.compare(before, now) is expected
+    assert (DEFAULT.mark(before) == DEFAULT.mark(now)) == (expected is Change.NONE)
+
+
+# -- who asks for a file, and what is one ----------------------------------------------
+
+PLAYER = "AppleCoreMedia/1.0.0.22F76 (iPhone; U; CPU OS 18_5 like Mac OS X; en_us)"
+MAC_PLAYER = "AppleCoreMedia/1.0.0.24F74 (Macintosh; U; Intel Mac OS X 15_5; en_us)"
+STAGEFRIGHT = "stagefright/1.2 (Linux;Android 9)"
+DOWNLOADS = "AndroidDownloadManager/14 (Linux; U; Android 14; Pixel 8)"
+WORD = "Microsoft Office Word/16.0.18730 (Windows/10.0; Desktop x64; en-US)"
+OFFICE_LINK = "Mozilla/4.0 (compatible; ms-office; MSOffice 16)"
+FILM = {"HTTP_SEC_FETCH_DEST": "video", "HTTP_SEC_FETCH_MODE": "no-cors"}
+
+
+def by(agent: str, **sent: str) -> dict[str, str]:
+    return {"REQUEST_METHOD": "GET", "HTTP_USER_AGENT": agent, **sent}
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        pytest.param(by(PLAYER), True, id="the player of an iPhone"),
+        pytest.param(by(PLAYER, **FILM), True, id="the same, where the browser says what for"),
+        pytest.param(by(STAGEFRIGHT), True, id="the player of an old Android"),
+        pytest.param(by(DOWNLOADS), True, id="the downloads of Android"),
+        pytest.param(by(WORD), True, id="Word opens a document"),
+        pytest.param(by(WORD, REQUEST_METHOD="HEAD"), True, id="Word asks whether it is there"),
+        pytest.param(by(FIREFOX, **FILM), True, id="a video element of any browser"),
+        pytest.param(by("", **FILM), True, id="a video element without an agent"),
+        pytest.param(by(FIREFOX, HTTP_SEC_FETCH_DEST="audio"), True, id="an audio element"),
+        pytest.param(by(FIREFOX, HTTP_SEC_FETCH_DEST="track"), True, id="subtitles"),
+        pytest.param(
+            by(PLAYER, HTTP_SEC_FETCH_DEST="empty"), True, id="a player that says nothing"
+        ),
+        pytest.param(by(FIREFOX), False, id="a browser that does not say what for"),
+        pytest.param(by("curl/8.5.0"), False, id="a program"),
+        pytest.param(by(""), False, id="nothing said"),
+        pytest.param(by(FIREFOX, HTTP_SEC_FETCH_DEST="empty"), False, id="a fetch call"),
+        pytest.param(by(FIREFOX, HTTP_SEC_FETCH_DEST="image"), False, id="an image"),
+        pytest.param(by(PLAYER, HTTP_SEC_FETCH_DEST="document"), False, id="a player opens a page"),
+        pytest.param(by(PLAYER, HTTP_SEC_FETCH_DEST="iframe"), False, id="a player opens a frame"),
+        pytest.param(by(PLAYER, HTTP_SEC_FETCH_DEST="script"), False, id="a player runs a script"),
+        pytest.param(by(PLAYER, HTTP_SEC_FETCH_MODE="navigate"), False, id="a player navigates"),
+        pytest.param(by(PLAYER, HTTP_SEC_FETCH_USER="?1"), False, id="a person with a player"),
+        pytest.param(
+            by(FIREFOX, **FILM, HTTP_SEC_FETCH_USER="?1"), False, id="a person clicks a video"
+        ),
+        pytest.param(by(PLAYER, REQUEST_METHOD="POST"), False, id="a player sends a form"),
+        pytest.param(by(WORD, REQUEST_METHOD="PUT"), False, id="Word saves a document"),
+        pytest.param(by(WORD, REQUEST_METHOD="OPTIONS"), False, id="Word asks what there is"),
+        pytest.param(by(WORD, REQUEST_METHOD="PROPFIND"), False, id="Word lists a folder"),
+        pytest.param(by(PLAYER, HTTP_UPGRADE="websocket"), False, id="a player opens a socket"),
+        pytest.param(
+            by(FIREFOX, **FILM, HTTP_SEC_WEBSOCKET_KEY="x"), False, id="a video opens a socket"
+        ),
+        pytest.param({}, False, id="no request at all"),
+    ],
+)
+def test_which_requests_ask_for_a_file(environ: dict[str, str], expected: bool) -> None:
+    assert asks_for_a_file(environ) is expected
+
+
+@pytest.mark.parametrize(
+    ("bound", "seen", "expected"),
+    [
+        pytest.param(IPHONE, PLAYER, Change.FILE, id="the iPhone's own player"),
+        pytest.param(MAC_SAFARI, MAC_PLAYER, Change.FILE, id="the Mac's own player"),
+        pytest.param(MAC_SAFARI, PLAYER, Change.FILE, id="an iPad that shows desktop sites"),
+        pytest.param(ANDROID, STAGEFRIGHT, Change.FILE, id="the Android's own player"),
+        pytest.param(CHROME, DOWNLOADS, Change.FILE, id="downloads of an Android as a desktop"),
+        pytest.param(EDGE, WORD, Change.FILE, id="Word on the same Windows"),
+        pytest.param(EDGE, OFFICE_LINK, Change.FILE, id="an agent that names no platform"),
+        pytest.param(IPHONE, IPHONE, Change.NONE, id="a video in the browser itself"),
+        pytest.param(ANDROID, PLAYER, Change.CLIENT, id="a player of another platform"),
+        pytest.param(FIREFOX_WINDOWS, MAC_PLAYER, Change.CLIENT, id="a player of another computer"),
+        pytest.param(EDGE, DOWNLOADS, Change.CLIENT, id="downloads of another platform"),
+        pytest.param(IPHONE, CHROME, Change.CLIENT, id="a video in another platform's browser"),
+    ],
+)
+def test_whom_a_session_shows_its_files(bound: str, seen: str, expected: Change) -> None:
+    """Each of a request that asks for a file; of any other it is another client."""
+    before, now = Client.of(HOME, bound), Client.of(HOME, seen)
+
+    assert DEFAULT.compare(before, now, for_a_file=True) is expected
+    assert DEFAULT.compare(before, now) in (Change.NONE, Change.CLIENT)
+    assert EXACT.compare(before, now, for_a_file=True) is expected
+    if expected is not Change.NONE:
+        elsewhere = Client.of(ABROAD, seen)
+        assert DEFAULT.mark(before) != DEFAULT.mark(now), "nothing slides"
+        assert EXACT.compare(before, elsewhere, for_a_file=True) is Change.CLIENT
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "disposition", "expected"),
+    [
+        pytest.param(200, "video/mp4", "", True, id="a film"),
+        pytest.param(206, "Audio/MPEG", "inline", True, id="a piece of a song"),
+        pytest.param(304, "", "", True, id="nothing new"),
+        pytest.param(
+            200, "application/vnd.apple.mpegurl; charset=utf-8", "", True, id="a playlist"
+        ),
+        pytest.param(200, "application/octet-stream", "", True, id="the key of a stream"),
+        pytest.param(200, "text/vtt; charset=utf-8", "", True, id="subtitles"),
+        pytest.param(200, "application/pdf", 'attachment; filename="a.pdf"', True, id="a download"),
+        pytest.param(200, "text/csv", "Attachment", True, id="a table to keep"),
+        pytest.param(200, "application/pdf", "", False, id="a document to show"),
+        pytest.param(200, "application/pdf", "inline; filename=attachment", False, id="inline"),
+        pytest.param(200, "text/html; charset=utf-8", "", False, id="a page"),
+        pytest.param(200, "text/html", "attachment", False, id="a page as a download"),
+        pytest.param(200, "application/json", "attachment; filename=api.json", False, id="an API"),
+        pytest.param(200, "application/hal+json", "attachment", False, id="another API"),
+        pytest.param(200, "", "attachment", False, id="of no kind"),
+        pytest.param(200, "text/event-stream", "", False, id="a stream of events"),
+        pytest.param(200, "image/png", "", False, id="an image"),
+        pytest.param(302, "video/mp4", "", False, id="a redirect that calls itself a film"),
+        pytest.param(404, "video/mp4", "", False, id="an error that calls itself a film"),
+        pytest.param(101, "video/mp4", "", False, id="a socket"),
+    ],
+)
+def test_what_is_a_file(status: int, kind: str, disposition: str, expected: bool) -> None:
+    assert is_a_file(status, [kind], disposition) is expected
+
+
+def test_of_two_content_types_none_is_believed() -> None:
+    assert not is_a_file(200, ["video/mp4", "text/html"], "")
+    assert not is_a_file(200, [], "attachment")

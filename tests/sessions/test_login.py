@@ -7,8 +7,16 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from flask import render_template_string, session
-from flask_login import confirm_login, fresh_login_required, login_fresh, login_user, logout_user
+from flask import Flask, render_template_string, session
+from flask_login import (
+    LoginManager,
+    confirm_login,
+    fresh_login_required,
+    login_fresh,
+    login_remembered,
+    login_user,
+    logout_user,
+)
 from flask_login.utils import encode_cookie
 
 from flask_holdfast.sessions.stores.memory import MemoryStore
@@ -331,3 +339,55 @@ def test_all_that_ended_while_a_sign_in_waited_for_its_turn_takes_it_along(
 
     assert tab.who() is None
     assert site.manager.get_active_sessions("ada") == {}
+
+
+# -- `flask_login.login_remembered` ----------------------------------------------------
+
+
+def test_flask_login_knows_who_is_remembered(site: Site) -> None:
+    tab = site.tab()
+    tab.log_in("ada", remember=True)
+    assert tab.run(login_remembered).value is True
+    tab.cookie = None
+    assert tab.run(login_remembered).value is True, "signed in by it"
+    assert tab.who() == "ada"
+
+    def sign_out_and_ask() -> bool:
+        logout_user()
+        return bool(login_remembered())
+
+    assert tab.run(sign_out_and_ask).value is False
+    assert tab.run(login_remembered).value is False
+
+
+def test_flask_login_knows_who_is_not_remembered(site: Site) -> None:
+    tab = site.tab()
+    assert tab.run(login_remembered).value is False
+    tab.log_in("ada")
+    assert tab.run(login_remembered).value is False
+    remember = "__Host-remember_token"
+    tab.client.set_cookie(remember, "made up", secure=True)
+    assert tab.run(login_remembered).value is False
+
+    other = site.tab()
+    other.log_in("eve", remember=True)
+    cookie = other.client.get_cookie(remember)
+    assert cookie is not None
+    tab.client.set_cookie(remember, cookie.value, secure=True)
+    assert tab.run(login_remembered).value is False, "another session's cookie"
+
+
+def test_in_an_application_without_ours_login_remembered_is_flask_logins(
+    make_site: Callable[..., Site],
+) -> None:
+    make_site().tab().who()  # Flask-Login is taken over in the process
+    app = Flask("stock")
+    app.config["SECRET_KEY"] = "a test's own secret key, long enough"
+    LoginManager(app).user_loader(User)
+    app.add_url_rule("/in", "in", view_func=lambda: str(login_user(User("ada"), remember=True)))
+    app.add_url_rule("/asked", "asked", view_func=lambda: str(login_remembered()))
+    client = app.test_client()
+
+    assert client.get("/asked").text == "False"
+    assert client.get("/in").text == "True"
+    assert client.get("/asked").text == "True"

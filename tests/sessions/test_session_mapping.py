@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+import json
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import msgspec
@@ -120,6 +122,16 @@ ACTS: dict[str, Act] = {
     "update": lambda m, name, value: m.update({name: value}, e=value),
     "clear": lambda m, name, value: m.clear(),
     "append": _append,
+    "copy": lambda m, name, value: m.copy(),
+    "copy.copy": lambda m, name, value: copy.copy(m),
+    "copy.deepcopy": lambda m, name, value: copy.deepcopy(m),
+    "or": lambda m, name, value: m | {name: value},
+    "or from the left": lambda m, name, value: {name: value} | m,
+    "or in place": lambda m, name, value: m.__ior__({name: value}) is m,
+    "or in place with pairs": lambda m, name, value: m.__ior__([(name, value)]) is m,
+    "or with no mapping": lambda m, name, value: m | name,
+    "reversed": lambda m, name, value: [*reversed(m)],
+    "json": lambda m, name, value: json.dumps(dict(m)),
 }
 acts = st.lists(st.tuples(st.sampled_from(list(ACTS)), names, values), max_size=12)
 
@@ -129,6 +141,8 @@ def outcome(act: Act, mapping: Any, name: str, value: Any) -> Any:
         return act(mapping, name, value)
     except KeyError as error:
         return KeyError, error.args
+    except TypeError:
+        return TypeError
 
 
 def fresh(value: Any) -> Any:
@@ -154,7 +168,8 @@ def test_what_was_only_read_is_not_written(
     stored: dict[str, Any], steps: list[tuple[str, str, Any]]
 ) -> None:
     session = holding(**stored)
-    reading = ("get", "getitem", "in", "len", "bool", "keys", "items", "values", "equals")
+    reading = {"get", "getitem", "in", "len", "bool", "keys", "items", "values", "equals"}
+    reading |= {"copy", "copy.copy", "copy.deepcopy", "or", "or from the left", "reversed", "json"}
 
     for name, key, value in steps:
         if name in reading:
@@ -436,6 +451,40 @@ def test_modified_says_whether_this_request_wrote() -> None:
     assert not session.modified
     session["a"] = 2
     assert session.modified
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda session: session["list"].append(2), id="a list"),
+        pytest.param(lambda session: session["dict"].update(a=2), id="a dict"),
+        pytest.param(lambda session: session["dict"]["deep"].append(2), id="a list in a dict"),
+        pytest.param(lambda session: session.copy()["list"].append(2), id="by a shallow copy"),
+        pytest.param(lambda session: session["list"].append(object()), id="what cannot be kept"),
+    ],
+)
+def test_modified_says_so_of_a_change_in_place(change: Callable[[Session], object]) -> None:
+    """Flask-SocketIO saves the session of an event only where `modified` is true."""
+    session = holding(list=[1], dict={"a": 1, "deep": []}, other="text")
+    session["list"], session["dict"], session["other"]
+    assert not session.modified
+
+    change(session)
+
+    assert session.modified
+
+
+def test_a_copy_is_a_dict_of_its_own() -> None:
+    session = holding(a=[1], b=2)
+    copied, deep = session.copy(), cast("dict[str, Any]", copy.deepcopy(session))
+
+    assert [type(each) for each in (copied, deep)] == [dict, dict]
+    assert type(session | {}) is dict
+    assert type({} | session) is dict
+    copied["c"] = 3
+    deep["a"].append(2)
+    assert dict(session) == {"a": [1], "b": 2}
+    assert not session.modified
 
 
 def test_setting_modified_is_allowed_and_writes_nothing_by_itself() -> None:

@@ -14,7 +14,7 @@ from contextlib import suppress
 from http import HTTPStatus
 from typing import Any, cast
 
-from flask import Request, Response, current_app, json, request, url_for
+from flask import Request, Response, current_app, json, render_template, request, url_for
 from jinja2 import FileSystemLoader, Template
 from werkzeug.routing import BuildError
 
@@ -162,9 +162,7 @@ def rendered(name: str, **said: Any) -> str:
     if not any(_is_theirs(env.get_template(page)) for page in (name, TEMPLATE)):
         return env.get_template(name).render(said)
     with suppress(StoreUnavailable):
-        context = dict(said)
-        current_app.update_template_context(context)
-        return env.get_template(name).render(context)
+        return render_template(name, **said)
     return _our_templates().load(env, TEMPLATE, env.make_globals(None)).render(said)
 
 

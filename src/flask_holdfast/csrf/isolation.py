@@ -12,11 +12,11 @@ With CSRF_BEARER off a Bearer header changes nothing: the session counts, and th
 from __future__ import annotations
 
 from flask import Flask, Request, current_app, g
-from flask.globals import request_ctx
 from flask.sessions import NullSession, SecureCookieSession
 from werkzeug.datastructures import ImmutableMultiDict
 
 from .. import settings
+from ..context import request_ctx
 from ..credentials import ISOLATED, Credential, cookies_in, presented
 from ..exceptions import LoginWithoutSession
 
@@ -114,9 +114,13 @@ def _header(request: Request) -> str:
 def _take_out(request: Request, names: set[str]) -> None:
     # The header as well, for code that parses it by itself. Such code may take another name for
     # ours: `strip()` removes U+00A0, with which a cookie's name may begin.
-    request.environ["HTTP_COOKIE"] = ";".join(
+    left = ";".join(
         text for name, _, text in cookies_in(_header(request)) if name.strip() not in names
     )
+    # Not an empty one, which the request did not bring.
+    request.environ.pop("HTTP_COOKIE", None)
+    if left:
+        request.environ["HTTP_COOKIE"] = left
     vars(request).pop("cookies", None)  # parsed before, it may be
     kept = [(name, value) for name, value in request.cookies.items(multi=True) if name not in names]
     request.cookies = ImmutableMultiDict(kept)

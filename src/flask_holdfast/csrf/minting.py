@@ -7,8 +7,8 @@ from typing import Any, cast
 from urllib.parse import unquote, urljoin, urlsplit
 
 from flask import g, request
-from flask.globals import request_ctx
 
+from ..context import request_ctx
 from . import session_view, subject, token_settings, tokens
 from .session_view import SessionView
 from .tokens import Key, Scope

@@ -25,11 +25,11 @@ from flask import (
     request,
     request_started,
 )
-from flask.globals import request_ctx
 from flask.views import View
 from werkzeug.exceptions import HTTPException
 
 from .. import caching, settings, signals
+from ..context import check_is_flask, request_ctx
 from ..exceptions import StoreUnavailable, printable
 from ..fetch_metadata import SAFE_METHODS, Proof, parse_origin
 from . import (
@@ -108,6 +108,7 @@ class CSRFProtect(flask_wtf.csrf.CSRFProtect):
 
     def init_app(self, app: Flask) -> None:
         """Install the protection. Raises `SettingError` for an origin that is none."""
+        check_is_flask(app)
         other = flask_wtf_compat.displace(app)
         request_origin.trusted_origins(app.config)
         app.config.setdefault("WTF_CSRF_METHODS", UNSAFE_METHODS)
@@ -364,6 +365,11 @@ class _UnsafeMethods(frozenset[str]):
 
 #: `WTF_CSRF_METHODS` where the application does not set it.
 UNSAFE_METHODS = _UnsafeMethods({"POST", "PUT", "PATCH", "DELETE"})
+
+
+def has_begun(request: Request) -> bool:
+    """Whether Flask dispatches `request`: not so where a context alone was made for it."""
+    return getattr(request, _BEGUN, False)
 
 
 def _never() -> bool:

@@ -238,9 +238,8 @@ class Foreign(SessionView):
         return None
 
     def user_id(self) -> str | None:
-        keys = settings.user_keys(
-            token_settings.config(), flask_login=hasattr(current_app, "login_manager")
-        )
+        flask_login = settings.flask_login_of(current_app) is not None
+        keys = settings.user_keys(token_settings.config(), flask_login=flask_login)
         return settings.user_among(self._session.get(key) for key in keys)
 
     user_id_unnoticed = user_id

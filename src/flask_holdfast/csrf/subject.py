@@ -7,8 +7,9 @@ from contextlib import suppress
 from typing import Any, cast
 
 from flask import current_app, g
-from flask.globals import request_ctx
 
+from .. import settings
+from ..context import request_ctx
 from ..exceptions import StoreUnavailable
 from . import session_view, token_settings, tokens
 
@@ -63,7 +64,7 @@ def sign_in_remembered() -> None:
         return
     view = session_view.current()
     # A session that is not ours keeps its secret, and its tokens are good after a login, too.
-    if not (hasattr(app, "login_manager") and view.rotates_at_login):
+    if settings.flask_login_of(app) is None or not view.rotates_at_login:
         return
     if "_login_user" in g or name not in request.cookies:
         return

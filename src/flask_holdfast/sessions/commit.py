@@ -421,11 +421,12 @@ class Commit:
             version=record.VERSION,
             created=now,
             client=(client.ip, client.agent),
+            platform=client.platform,
             data=data,
         )
 
     def bind(self, after: Record, client: Client) -> None:
-        after.client = (client.ip, client.agent)
+        after.client, after.platform = (client.ip, client.agent), client.platform
         after.mark = self.policy.binding.mark(client)
 
     def _unstored(self, sid: str) -> Result:

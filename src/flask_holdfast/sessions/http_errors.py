@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from flask import current_app, has_request_context
 from werkzeug.exceptions import Conflict, Forbidden, ServiceUnavailable
 
+from .. import caching
+from ..context import handle_user_exception
 from ..exceptions import LoginRefused, SessionLimitReached, StoreUnavailable
+from .binding import is_a_file
 
 if TYPE_CHECKING:
     from flask import Flask, Response
@@ -90,6 +93,32 @@ def answered_by_flask(method: Callable[P, R]) -> Callable[P, R]:
     return asked
 
 
+def keep_to_files(response: Response) -> None:
+    """Let `response` through if it is a file. Anything else becomes a plain 403, or keeps its status
+    if that says an error already, without a word of what the view had to say. Neither sets a cookie.
+
+    The error handlers of the application are not asked: their pages may show who is signed in.
+    """
+    headers = response.headers
+    types, disposition = headers.getlist("Content-Type"), headers.get("Content-Disposition", "")
+    if is_a_file(response.status_code, types, disposition):
+        headers.remove("Set-Cookie")
+        caching.restrict(headers, caching.Known(session=True), caching.Promise.VARY)
+        return
+    response.close()
+    response.direct_passthrough = False
+    response.status_code = max(response.status_code, 403)
+    response.response = [b"This program is given files alone. Please use the browser.\n"]
+    headers.clear()
+    headers.update(
+        {
+            "Content-Type": "text/plain; charset=utf-8",
+            "Cache-Control": "no-store",
+            "X-Content-Type-Options": "nosniff",
+        }
+    )
+
+
 #: Headers that describe the body of the answer that is not sent after all.
 _OF_THE_BODY = (
     *("Set-Cookie", "Location", "Content-Location", "Refresh", "ETag", "Last-Modified"),
@@ -101,7 +130,7 @@ def answer_instead(app: Flask, response: Response, error: HTTPException, cause: 
     """Turn `response` into what the app's error handlers say of `error`, without a cookie."""
     error.__cause__ = cause.__cause__ or cause
     try:
-        answer = app.make_response(app.handle_user_exception(error))
+        answer = app.make_response(handle_user_exception(app, error))
     except Exception:
         # A handler that fails, for instance because it touches the session again.
         app.logger.exception("The error handler for a session that was not saved failed")

@@ -30,6 +30,9 @@ class SessionIdentity:
     #: Whether its cookie is the interim cookie, unless somebody signs in.
     interim: bool
 
+    #: Whether the response must be a file, and nothing of the session is saved: another program
+    #: than the one that signed in asks for one (`binding.asks_for_a_file`).
+    files_alone = False
     #: True once the save filed it, new or under another sid.
     filed = False
     #: What `still_valid` was told of a session that the request itself never touched.
@@ -98,6 +101,8 @@ class SessionIdentity:
 
     def _take(self, loaded: Loaded) -> None:
         self._loaded, self.state = loaded, loaded.state
+        if loaded.files_alone:
+            self.files_alone = True
         if loaded.record is not None:
             self.remember = loaded.record.remember
 

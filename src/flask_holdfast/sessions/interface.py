@@ -14,7 +14,6 @@ session that is not for this client, the answer sets another cookie beside it (`
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -24,6 +23,7 @@ from flask import current_app, request
 from flask.sessions import SessionInterface as FlaskSessionInterface
 
 from .. import caching
+from ..context import check_is_flask
 from ..exceptions import LoginRefused, SessionLimitReached, StoreUnavailable
 from ..fetch_metadata import cookie_withheld
 from . import cookies, ids, record
@@ -33,6 +33,7 @@ from .http_errors import (
     SessionUnavailable,
     TooManySessions,
     answer_instead,
+    keep_to_files,
 )
 from .loading import CookieRules, Loader, Reported
 from .plan import CookieAction, CookieFacts, CookiePlan, decide_cookies
@@ -43,6 +44,8 @@ from .saving import is_only_read, save
 from .session import Session
 from .state import State
 from .stores.base import Store
+from .stores.failover.store import ResilientStore
+from .stores.moments import time_of_day
 from .stores.url import open_store, store_of
 
 if TYPE_CHECKING:
@@ -69,15 +72,22 @@ class SessionInterface(FlaskSessionInterface):
         *,
         use_signer: bool | None = None,
         default_lifetime: float | None = None,
+        binds_clients: bool = False,
     ) -> None:
         """`default_lifetime`: the absolute lifetime in seconds where SESSION_CACHE_TIMEOUT is not
-        configured.
+        configured. `binds_clients`: whether signed-in sessions are bound to their client where
+        SESSION_BIND_IP and SESSION_BIND_USER_AGENT are not.
         """
         self.store = store_of(store)
-        self._policies = Policies(use_signer=use_signer, default_lifetime=default_lifetime)
-        self._reported = Reported()
+        self._policies = Policies(
+            use_signer=use_signer, default_lifetime=default_lifetime, binds_clients=binds_clients
+        )
+        self._reported = Reported(outages=not isinstance(self.store, ResilientStore))
         #: Whether a request must not count as activity of a person.
         self.is_passive: Callable[[Request], bool] = lambda request: False
+        #: Whether a request's response will come to `save_session`: not so where a context is made
+        #: for something else than a response (the events of Socket.IO).
+        self.is_dispatched: Callable[[Request], bool] = lambda request: False
         #: Whether a request is authenticated otherwise, so that its cookies count for nothing.
         self.isolates: Callable[[Request], bool] = lambda request: False
         #: The ids of the genuine remember cookies that a request carries.
@@ -85,7 +95,7 @@ class SessionInterface(FlaskSessionInterface):
         #: What answers where the store did not; None for Werkzeug's own page.
         self.unavailable: Callable[[SessionUnavailable], Response] | None = None
         #: The time of day, in seconds since 1970.
-        self.clock: Callable[[], float] = time.time
+        self.clock: Callable[[], float] = time_of_day
 
     @classmethod
     def from_url(cls, url: str, *, prefix: str = "session:", **options: Any) -> SessionInterface:
@@ -102,6 +112,7 @@ class SessionInterface(FlaskSessionInterface):
         """The session that the request's cookie names. Asks no store, and reads the cookie
         only when something of the session is asked for.
         """
+        check_is_flask(app)
         if not app.secret_key:
             return None
         return self.session_class(
@@ -117,7 +128,7 @@ class SessionInterface(FlaskSessionInterface):
             self.get_cookie_samesite(app),
             self.get_cookie_partitioned(app),
         )
-        facts = RequestFacts(request, self.is_passive)
+        facts = RequestFacts(request, self.is_passive, self.is_dispatched)
         return Loader(app, self.store, self._policies, rules, facts, self._reported, self._now)
 
     def _now(self) -> int:
@@ -133,6 +144,11 @@ class SessionInterface(FlaskSessionInterface):
         `SessionValueError`, before anything is stored, for a value that cannot be.
         """
         if not isinstance(session, Session):
+            return
+        if session.loader is not None:
+            session.loader.request_facts.is_answered = True
+        if session.files_alone:
+            keep_to_files(response)
             return
         if not (session.was_asked_for or app.config["SESSION_REFRESH_EACH_REQUEST"]):
             return
@@ -152,6 +168,7 @@ class SessionInterface(FlaskSessionInterface):
                 if session.grant is not None:
                     session.grant(response)
         except StoreUnavailable as error:
+            self._reported.failed(error)
             answer_instead(app, response, SessionUnavailable(late=True), error)
             return
         except SessionLimitReached as error:
@@ -226,11 +243,17 @@ class SessionInterface(FlaskSessionInterface):
             return None
         expires = self.get_expiration_time(app, session)
         if cookie.permanent != session.permanent:  # another request has changed that
-            life = app.permanent_session_lifetime
-            expires = datetime.now(UTC) + life if cookie.permanent else None
+            expires = self._permanently(app) if cookie.permanent else None
         if expires is None or deadline == record.NO_DEADLINE:
             return expires
         return datetime.fromtimestamp(deadline / 1000, UTC)
+
+    def get_expiration_time(self, app: Flask, session: SessionMixin) -> datetime | None:
+        """As Flask's, by `clock`."""
+        return self._permanently(app) if session.permanent else None
+
+    def _permanently(self, app: Flask) -> datetime:
+        return datetime.fromtimestamp(self.clock(), UTC) + app.permanent_session_lifetime
 
     @property
     def default_lifetime(self) -> float | None:

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from .. import signals
-from ..exceptions import StoreUnavailable, printable
+from ..exceptions import SessionConflict, StoreUnavailable, printable
 from ..fetch_metadata import cookie_withheld
 from . import cookies, ids, record
-from .binding import Change, Client
+from .binding import Change
 from .ending import end
 from .events import Once, logger, tell
 from .http_errors import SessionUnavailable
 from .policy import Policies, Policy
 from .request_facts import RequestFacts
-from .state import Found, Loaded, State
+from .state import Found, Loaded, State, bound_client
 from .stores.base import REVOKED, UNAVAILABLE, Answer, Outcome, Proof, Store, Tombstone
 from .stores.budget import Budget
 
@@ -31,14 +31,40 @@ if TYPE_CHECKING:
     from flask import Flask
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reported:
     """What a process has told its log already, by subject."""
 
+    #: Whether the store's outages are told here: not so where a circuit breaker tells them.
+    outages: bool = True
+    _is_away: bool = False
     clients: Once = field(default_factory=Once)
     replays: Once = field(default_factory=Once)
     duplicates: Once = field(default_factory=Once)
     unreadable: Once = field(default_factory=Once)
+
+    def failed(self, error: StoreUnavailable) -> None:
+        """A request could not ask the store: told once, until the store answers again."""
+        if self.outages and error.outage and not isinstance(error, SessionConflict):
+            self._tell(error.kind, is_away=True)
+
+    def answered(self) -> None:
+        if self._is_away:
+            self._tell("", is_away=False)
+
+    def _tell(self, trouble: str, *, is_away: bool) -> None:
+        if is_away == self._is_away:
+            return
+        self._is_away = is_away
+        before, now = ("closed", "open") if is_away else ("open", "closed")
+        tell(
+            signals.store_changed,
+            logging.WARNING,
+            available=not is_away,
+            trouble=trouble,
+            state=now,
+            previous=before,
+        )
 
 
 class CookieRules(NamedTuple):
@@ -156,15 +182,17 @@ class Loader:
         try:
             with self.budget:
                 answer = self._ask(cookie, hashed, slide=slide)
+            self._reported.answered()
             return self._judge(cookie, hashed, opened, answer)
         except StoreUnavailable as error:
+            self._reported.failed(error)
             raise SessionUnavailable from error
 
     def _ask(self, cookie: ids.Cookie, hashed: str, *, slide: bool) -> Answer:
         policy, facts = self.policy, self.request_facts
         proof = None
         if slide and not facts.is_passive:
-            bound = policy.binding_action != "log"
+            bound = policy.binding_action != "log" and not self._is_a_tests_own_hand
             proof = Proof(hashed, policy.binding.claim(facts.client) if bound else "")
         anonymous = cookie.kind is ids.Kind.STORED
         idle = policy.anonymous_idle if anonymous else policy.idle
@@ -196,10 +224,22 @@ class Loader:
             return loaded
         if cookie.kind is ids.Kind.STORED:  # says a cookie that nobody signs
             return Loaded(State.GONE, at=now, lives=True)
-        if found.client is None:
+        bound, facts = bound_client(found), self.request_facts
+        if bound is None or self._is_a_tests_own_hand:
             return loaded
-        change = self.policy.binding.compare(Client(*found.client), self.request_facts.client)
+        change = self.policy.binding.compare(bound, facts.client)
+        if change is Change.CLIENT and facts.is_for_a_file:
+            change = self.policy.binding.compare(bound, facts.client, for_a_file=True)
         return loaded if change is Change.NONE else self._changed_client(cookie.sid, loaded, change)
+
+    @property
+    def _is_a_tests_own_hand(self) -> bool:
+        """Whether a test reaches into the session of its client: `FlaskClient.session_transaction`
+        names neither address nor User-Agent. Under TESTING alone: behind a Unix socket a server
+        gives no address, and a thief can leave the User-Agent out.
+        """
+        client = self.request_facts.client
+        return self._app.testing and not (client.ip or client.agent)
 
     def _changed_client(self, sid: str, loaded: Loaded, change: Change) -> Loaded:
         """What becomes of a signed-in session that comes from another client than it is bound to."""
@@ -207,16 +247,22 @@ class Loader:
             return msgspec.structs.replace(loaded, rebind=self.request_facts.client)
         found = loaded.record
         assert found is not None
-        action = self.policy.binding_action
-        if self._reported.clients.is_news((sid, self.request_facts.client)):
+        action, client = self.policy.binding_action, self.request_facts.client
+        if change is Change.NETWORK:
+            action = "log"
+        elif change is Change.FILE and action != "log":
+            action = "file"
+        elif action == "revoke" and client.is_helper:
+            action = "challenge"  # it opens nothing so, and its person stays signed in
+        if self._reported.clients.is_news((sid, client, change)):
             # Once for each client, not with each of its requests.
             tell(
                 signals.client_changed,
-                logging.WARNING,
+                logging.INFO if action == "file" else logging.WARNING,
                 session_id=sid,
                 user_id=found.user,
                 change=change.value,
-                action="log" if change is Change.NETWORK else action,
+                action=action,
             )
         if change is Change.NETWORK:
             # Flask-Login's fresh_login_required then asks for the password again.
@@ -224,6 +270,9 @@ class Loader:
             return msgspec.structs.replace(loaded, overlay=overlay)
         if action == "log":
             return loaded
+        if action == "file":
+            overlay = {"_fresh": False} if "_fresh" in found.data else {}
+            return msgspec.structs.replace(loaded, overlay=overlay, files_alone=True)
         if action == "challenge":
             return msgspec.structs.replace(loaded, state=State.CHALLENGED)
         return self._ended(sid, loaded, "binding")

@@ -6,7 +6,6 @@ Works inside a request, in a terminal and in a worker alike; only `login`, `logo
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,6 +25,7 @@ from .ids import is_sid
 from .session import Session
 from .state import Rotation, State
 from .stores.base import LOGOUT, REVOKED, UNAVAILABLE, EndAll, Listed, Outcome, Store, Tombstone
+from .stores.moments import time_of_day
 
 _FLASK_IDLE = 31 * 86_400
 _REMEMBER = 365 * 86_400
@@ -76,7 +76,7 @@ class SessionManager:
         anonymous_idle: float | None = None,
         remember: float = _REMEMBER,
         user_key: str = "_user_id",
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time_of_day,
     ) -> None:
         """`idle`: the idle timeout in seconds, as the app has it, and `anonymous_idle` that
         of anonymous sessions (None: the same). `remember`: how long, in seconds, a remember

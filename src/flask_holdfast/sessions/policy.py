@@ -66,32 +66,41 @@ _NAMES = (
     "SESSION_RENEW_SECRET_AFTER",
     "REDIS_TIMEOUT",
 )
-_DEFAULTS = tuple((name, settings.SETTINGS[name].default) for name in _NAMES)
+_DEFAULTS = {name: settings.SETTINGS[name].default for name in _NAMES}
 
 
 class Policies:
     """Gives the policies of applications. `use_signer` takes the place of SESSION_USE_SIGNER, and
-    `default_lifetime` (seconds) stands in for SESSION_CACHE_TIMEOUT.
+    `default_lifetime` (seconds) stands in for SESSION_CACHE_TIMEOUT. `binds_clients` says whether
+    sessions are bound to their client where SESSION_BIND_IP and SESSION_BIND_USER_AGENT say nothing.
     """
 
-    def __init__(self, *, use_signer: bool | None, default_lifetime: float | None) -> None:
+    def __init__(
+        self,
+        *,
+        use_signer: bool | None,
+        default_lifetime: float | None,
+        binds_clients: bool = False,
+    ) -> None:
         self._use_signer = use_signer
         self.default_lifetime = default_lifetime
+        unbound = {"SESSION_BIND_IP": "off", "SESSION_BIND_USER_AGENT": "off"}
+        self._defaults = [*{**_DEFAULTS, **({} if binds_clients else unbound)}.items()]
         #: The values that were looked at last, and what was worked out from them.
         self._last: tuple[list[Any], Policy] | None = None
 
     def of(self, app: Flask) -> Policy:
-        config = app.config
+        config, flask_login = app.config, settings.flask_login_of(app) is not None
         values = [
             app.secret_key,
             _as_now(config.get("SECRET_KEY_FALLBACKS")),
             _as_now(config.get("SESSION_USER_KEYS")),
-            hasattr(app, "login_manager"),
+            flask_login,
             app.permanent_session_lifetime,
             config.get("SESSION_CACHE_TIMEOUT", self.default_lifetime),
             config.get("SESSION_USE_SIGNER", True),
             config["SESSION_REFRESH_EACH_REQUEST"],
-            *[config.get(name, default) for name, default in _DEFAULTS],
+            *[config.get(name, default) for name, default in self._defaults],
         ]
         last = self._last
         if last is not None and last[0] == values:
@@ -100,9 +109,9 @@ class Policies:
             app.permanent_session_lifetime,
             config.get("SESSION_CACHE_TIMEOUT", self.default_lifetime),
             signer_of(app, use_signer=self._use_signer),
-            settings.user_keys(config, flask_login=hasattr(app, "login_manager")),
+            settings.user_keys(config, flask_login=flask_login),
             bool(config["SESSION_REFRESH_EACH_REQUEST"]),
-            *[config.get(name, default) for name, default in _DEFAULTS],
+            *[config.get(name, default) for name, default in self._defaults],
         )
         self._last = values, policy
         return policy

@@ -30,13 +30,13 @@ from itsdangerous import BadData, URLSafeSerializer
 
 from .. import signals
 from . import codec, ids, record
-from .binding import Change, Client
+from .binding import Change
 from .commit import ATTEMPTS, LOGIN, Commit
 from .ending import made_room
 from .events import Once, tell
 from .record import Record
 from .session import Session
-from .state import Loaded, State
+from .state import Loaded, State, bound_client
 from .stores.base import ROTATED, Answer, Outcome, Redeems, Remembered, Rotate, Tombstone
 from .succession import mark_replaced
 
@@ -186,11 +186,10 @@ class Redeemer:
 
     def _change(self, before: Record | None) -> Change:
         """How this client differs from that of the cookie's live session."""
-        if before is None or before.client is None:
+        bound = bound_client(before) if before is not None else None
+        if bound is None:
             return Change.NONE
-        return self._commit.policy.binding.compare(
-            Client(*before.client), self._commit.request_facts.client
-        )
+        return self._commit.policy.binding.compare(bound, self._commit.request_facts.client)
 
     def _is_from_here(self, found: Remembered, change: Change) -> bool:
         """Whether the cookie comes from the kind of client that it was given to. Without this check

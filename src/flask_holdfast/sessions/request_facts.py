@@ -7,21 +7,31 @@ from collections.abc import Callable, Iterator
 from flask import Request
 
 from ..credentials import cookies_in
-from .binding import Client
+from .binding import Client, asks_for_a_file
 from .ids import new_sid
 from .stores.base import OWN
 
 
 class RequestFacts:
-    """Facts about one request. `is_passive` judges whether no person asked for it."""
+    """Facts about one request. `is_passive` judges whether no person asked for it, `is_dispatched`
+    whether its response will come to `SessionInterface.save_session`.
+    """
 
+    #: True once the session was saved: no response is looked at after that.
+    is_answered = False
     # Not `functools.cached_property`: before Python 3.12 it takes a lock.
     _client: Client | None = None
     _passive: bool | None = None
 
-    def __init__(self, request: Request, is_passive: Callable[[Request], bool]) -> None:
+    def __init__(
+        self,
+        request: Request,
+        is_passive: Callable[[Request], bool],
+        is_dispatched: Callable[[Request], bool],
+    ) -> None:
         self.request = request
         self._is_passive = is_passive
+        self._is_dispatched = is_dispatched
 
     @property
     def client(self) -> Client:
@@ -34,6 +44,12 @@ class RequestFacts:
         if self._passive is None:
             self._passive = self._is_passive(self.request)
         return self._passive
+
+    @property
+    def is_for_a_file(self) -> bool:
+        """Whether the request asks for a file, and its response will be looked at."""
+        asks = not self.is_answered and asks_for_a_file(self.request.environ)
+        return asks and self._is_dispatched(self.request)
 
     def cookies_named(self, name: str) -> Iterator[str]:
         """The values of all cookies of that name: ours are never quoted, and need no more
@@ -70,4 +86,6 @@ class OwnEnds:
 
 
 def client_of(request: Request) -> Client:
-    return Client.of(request.remote_addr, request.environ.get("HTTP_USER_AGENT"))
+    environ = request.environ
+    agent, hint = environ.get("HTTP_USER_AGENT"), environ.get("HTTP_SEC_CH_UA_PLATFORM")
+    return Client.of(request.remote_addr, agent, hint)

@@ -34,7 +34,7 @@ def is_only_read(session: Session, config: Mapping[str, Any]) -> bool:
     """
     return (
         session.state is State.LIVE
-        and not (session.modified or session.challenged or session.is_redeemed or session.grant)
+        and not (session.is_written or session.challenged or session.is_redeemed or session.grant)
         and not config["SESSION_REFRESH_EACH_REQUEST"]
         and config.get("SESSION_RENEW_SECRET_AFTER") is None
         and session.is_as_it_came(session.changes())

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable, Iterator, MutableMapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from typing import Any, Self
 
 from flask import Response
 from flask.sessions import SessionMixin
 
 from .. import settings
+from ..exceptions import SessionValueError
 from . import codec, ids
 from .loading import Loader
 from .merge import Changes, RawData, Update, apply
@@ -215,6 +216,30 @@ class Session(TokenScope, SessionMixin, MutableMapping[str, Any]):
             return key, self.pop(key)
         raise KeyError("popitem(): session is empty")
 
+    def __reversed__(self) -> Iterator[str]:
+        return iter([*self][::-1])
+
+    def copy(self) -> dict[str, Any]:
+        """A dict of its own, as of Flask's session, with the same values."""
+        return dict(self)
+
+    __copy__ = copy
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> dict[str, Any]:
+        return copy.deepcopy(dict(self), memo)
+
+    def __or__(self, other: object) -> dict[str, Any]:
+        return dict(self) | dict(other) if isinstance(other, Mapping) else NotImplemented
+
+    def __ror__(self, other: object) -> dict[str, Any]:
+        return dict(other) | dict(self) if isinstance(other, Mapping) else NotImplemented
+
+    def __ior__(  # type: ignore[misc]  # pairs as well, as a dict takes them
+        self, other: Mapping[str, Any] | Iterable[tuple[str, Any]]
+    ) -> Self:
+        self.update(other)
+        return self
+
     def clear(self) -> None:
         """Remove all keys, also those that were never read: left empty, a logout."""
         self._touch()
@@ -275,14 +300,30 @@ class Session(TokenScope, SessionMixin, MutableMapping[str, Any]):
 
     @property
     def modified(self) -> bool:
-        """Whether this request changed the session. Setting it is allowed, and not needed."""
-        return self._modified or bool(
-            self._cleared or self._assigned or self._removed or self._updates
+        """Whether this request changed the session, in place too. Setting it is allowed, and not
+        needed.
+        """
+        return self.is_written or any(
+            not isinstance(value, codec.IMMUTABLE) and self._differs_from_stored(key, value)
+            for key, value in self._values.items()
         )
 
     @modified.setter
     def modified(self, value: bool) -> None:
         self._modified = value
+
+    @property
+    def is_written(self) -> bool:
+        """As `modified`, but for changes in place."""
+        return self._modified or bool(
+            self._cleared or self._assigned or self._removed or self._updates
+        )
+
+    def _differs_from_stored(self, key: str, value: Any) -> bool:
+        try:
+            return self._differs(key, value)
+        except SessionValueError:
+            return True  # as the save will say
 
     def _is_seen(self, key: object) -> bool:
         """Whether what is stored under `key` is still part of this session."""

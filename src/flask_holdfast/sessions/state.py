@@ -44,6 +44,8 @@ class Loaded(msgspec.Struct, frozen=True):
     tombstone: Tombstone | None = None
     #: Values that stand in for stored ones during this request, without changing them.
     overlay: dict[str, Any] = msgspec.field(default_factory=dict)
+    #: Whether it is shown for a response that is a file, and nothing else (`binding.is_a_file`).
+    files_alone: bool = False
     #: A client to bind the session to, where it was bound to none.
     rebind: Client | None = None
     #: Whether a fallback answered in the place of a store that is away.
@@ -54,6 +56,11 @@ class Loaded(msgspec.Struct, frozen=True):
 
 #: What a session that was not found, or has nothing stored, is loaded with.
 NOTHING = Loaded(State.GONE)
+
+
+def bound_client(record: Record) -> Client | None:
+    """The client that the session is bound to."""
+    return Client(*record.client, record.platform) if record.client is not None else None
 
 
 class Found(NamedTuple):

@@ -8,7 +8,8 @@ nearly all do, would fail, and a stranger could fill the log with tracebacks.
 from __future__ import annotations
 
 from flask import Flask, request_started
-from flask.globals import request_ctx
+
+from ..context import request_ctx
 
 
 def install(app: Flask) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import heapq
 import threading
-import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -39,7 +38,7 @@ from .base import (
     life,
     remembered_until,
 )
-from .moments import Moments
+from .moments import Moments, time_of_day
 from .timed_dict import TimedDict
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ class MemoryStore(RestorableStore):
 
     name = "memory"
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, clock: Callable[[], float] = time_of_day) -> None:
         self._clock = clock
         self._moments = Moments(clock)
         self._lock = threading.Lock()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ....exceptions import StoreUnavailable
 from ...record import head
 from ..base import Answer, Outcome
-from ..moments import boot
+from ..moments import boot, time_of_day
 from .host import PAGE, TROUBLE, HostStore
 from .journal import AHEAD, FileJournal, Journal, Kind, seen_at
 from .shared_state import FileTable
@@ -43,7 +43,7 @@ class CopyTable(HostStore):
         *,
         max_age: int = 300_000,
         most: int = 64 * 1024 * 1024,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time_of_day,
         steady: Callable[[], float] = time.monotonic,
         timeout: float = 5.0,
     ) -> None:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from ....exceptions import StoreUnavailable
 from .. import budget
 from ..base import ABSOLUTE, IDLE
+from ..moments import time_of_day
 from ..sqlite.store import SQLiteStore, _inherited
 from ..sqlite.transaction import patiently, prepare
 from .shared_state import FileFlag
@@ -116,7 +117,7 @@ class HostStore(SQLiteStore):
         *,
         most: int,
         window: int,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time_of_day,
         steady: Callable[[], float] = time.monotonic,
         timeout: float = 5.0,
     ) -> None:

@@ -266,6 +266,7 @@ def merged(there: Record, base: Record | None, current: Record) -> Record:
         after.until, after.renewed = current.until, current.renewed
     if after.client is None:
         after.client, after.mark = current.client, current.mark
+        after.platform = current.platform
     return after
 
 

@@ -38,7 +38,7 @@ from ..base import (
     Tombstone,
     life,
 )
-from ..moments import Moments
+from ..moments import Moments, time_of_day
 from .transaction import BUSY_TIMEOUT, Step, patiently, prepare
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class SQLiteStore(Store):
     def __init__(
         self,
         path: str | Path,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time_of_day,
         *,
         steady: Callable[[], float] = time.monotonic,
     ) -> None:
