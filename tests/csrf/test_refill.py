@@ -241,9 +241,9 @@ class TestWorkIsKept:
     def test_a_form_with_an_old_token_comes_back_where_the_site_wants_young_ones(
         self, clock: Clock
     ) -> None:
-        site = Site(CSRF_EXPIRED_POLICY="refuse")
+        site = Site(CSRF_EXPIRED_POLICY="refuse", WTF_CSRF_TIME_LIMIT=900)
         tab, form = site.written_by("anna")
-        clock.advance(1801)
+        clock.advance(901)
 
         refused = send(tab, form)
 
