@@ -67,7 +67,7 @@ def of_origins(target: Origin | None, sender: Origin | None, *, is_certain: bool
     """The likely cause of a refusal because `sender` is not `target`. `is_certain`: the browser itself
     says that these are two origins.
     """
-    if only_the_scheme_differs(target, sender) and not is_certain:
+    if only_the_scheme_differs(target, sender):
         return UNTOLD_PROXY
     if sender is None or target is None:
         return None
