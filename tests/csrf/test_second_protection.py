@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+import flask_wtf.csrf
 import pytest
 from flask import Blueprint, Flask
 from flask.views import MethodView
@@ -245,3 +246,16 @@ def test_one_object_may_protect_another_app_of_the_process_as_ever(
     assert theirs.extensions["csrf"] is stock
     assert open_to_all(theirs) == {"hook"}
     assert exempted(ours) == {"hook"}
+
+
+def test_an_application_that_puts_our_class_in_flask_wtfs_place_is_protected(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(flask_wtf.csrf, "CSRFProtect", CSRFProtect)
+    app = Flask("shop")
+    app.config.update(SECRET_KEY=KEY)
+    csrf = flask_wtf.csrf.CSRFProtect(app)
+    add(app, "write", write)
+    add(app, "hook", csrf.exempt(webhook))
+
+    assert open_to_all(app) == {"hook"}

@@ -22,6 +22,9 @@ from typing import Any
 
 from flask import Flask, current_app
 from flask_wtf import csrf as flask_wtf_csrf
+
+# By its name, for somebody may put another class in its place.
+from flask_wtf.csrf import CSRFProtect as StockCSRFProtect
 from wtforms import ValidationError
 
 from ..exceptions import printable
@@ -42,17 +45,16 @@ _WAY_OUT = (
 )
 
 
-def adopt(app: Flask, protection: flask_wtf_csrf.CSRFProtect) -> None:
+def adopt(app: Flask, protection: StockCSRFProtect) -> None:
     """Let Flask-WTF's functions use our tokens in `app`, and its `CSRFProtect` our `protection`."""
     app.extensions[_ADOPTED] = protection
-    stock = flask_wtf_csrf.CSRFProtect
     flask_wtf_csrf.generate_csrf.__code__ = _generate_csrf_body.__code__
     flask_wtf_csrf.validate_csrf.__code__ = _validate_csrf_body.__code__
-    stock.init_app.__code__ = _init_app_body.__code__
-    stock.protect.__code__ = _protect_body.__code__
+    StockCSRFProtect.init_app.__code__ = _init_app_body.__code__
+    StockCSRFProtect.protect.__code__ = _protect_body.__code__
 
 
-def displace(app: Flask) -> flask_wtf_csrf.CSRFProtect | None:
+def displace(app: Flask) -> StockCSRFProtect | None:
     """The `flask_wtf.CSRFProtect` that `app` has so far, whose hook is taken out of it, or None.
     Raises `RuntimeError` for another class. To be called before ours is installed.
     """
@@ -68,7 +70,7 @@ def displace(app: Flask) -> flask_wtf_csrf.CSRFProtect | None:
     return other
 
 
-def take(app: Flask, other: flask_wtf_csrf.CSRFProtect) -> None:
+def take(app: Flask, other: StockCSRFProtect) -> None:
     """Let what `other` exempts count in `app`, which is ours. Raises `RuntimeError` for another
     class than Flask-WTF's own.
     """
@@ -112,7 +114,7 @@ def _resolve(app: Flask, others: list[Any]) -> frozenset[str]:
 
 
 def _check_class(other: object) -> None:
-    if type(other) is not flask_wtf_csrf.CSRFProtect:
+    if type(other) is not StockCSRFProtect:
         raise RuntimeError(
             f"This app is protected against CSRF already: keep one CSRFProtect. {_WAY_OUT}"
         )
@@ -173,8 +175,8 @@ def _copy(function: FunctionType) -> Any:
 
 _stock_generate_csrf = _copy(flask_wtf_csrf.generate_csrf)
 _stock_validate_csrf = _copy(flask_wtf_csrf.validate_csrf)
-_stock_init_app = _copy(flask_wtf_csrf.CSRFProtect.init_app)
-_stock_protect = _copy(flask_wtf_csrf.CSRFProtect.protect)
+_stock_init_app = _copy(StockCSRFProtect.init_app)
+_stock_protect = _copy(StockCSRFProtect.protect)
 
 
 # These run with the globals of Flask-WTF's module, so they import what they need.

@@ -67,7 +67,7 @@ def of_origins(target: Origin | None, sender: Origin | None, *, is_certain: bool
     """The likely cause of a refusal because `sender` is not `target`. `is_certain`: the browser itself
     says that these are two origins.
     """
-    if only_the_scheme_differs(target, sender) and not is_certain:
+    if only_the_scheme_differs(target, sender):
         return UNTOLD_PROXY
     if sender is None or target is None:
         return None
@@ -95,19 +95,18 @@ def _of_missing_token() -> str:
     if not any(headers.get(name) for name in ("Sec-Fetch-Site", "Origin", "Referer")):
         return NO_BROWSER
     scripts = "holdfast" in current_app.extensions
-    everywhere = ", or its page {{ holdfast_scripts() }} in the head" if scripts else ""
+    otherwise = ", or put {{ holdfast_scripts() }} into the head of its page" if scripts else ""
     by_script = (
         headers.get("Sec-Fetch-Mode", "navigate") != "navigate" or "X-Requested-With" in headers
     )
     if request.mimetype in _FORMS and not by_script:
         return (
-            f'The form has no field "{token_settings.field_name()}": its template needs '
-            "{% csrf_token %} inside the form (with FlaskForm {{ form.hidden_tag() }})"
-            f"{everywhere}."
+            f'The form has no field "{token_settings.field_name()}". Put {{% csrf_token %}} into it '
+            f"(with FlaskForm {{{{ form.hidden_tag() }}}}){otherwise}."
         )
     return (
-        f"A script sent this without the header {token_settings.header_names()[0]}: it needs the "
-        f"token of its page (csrf_meta_tag()) there{everywhere}."
+        f"A script sent this without the header {token_settings.header_names()[0]}. Let it send the "
+        f"token of its page (csrf_meta_tag()) there{otherwise}."
     )
 
 

@@ -451,8 +451,9 @@ def _finish(response: Response) -> Response:
     asked = cast("Any", request_ctx)._get_current_object()
     read = caching.was_read(asked._session)  # noqa: SLF001 - `flask.session` would mark it as read
     isolated = isolation.is_isolated(asked.request)
-    if (read or minting.was_issued()) and not isolated and current_app.config["WTF_CSRF_ENABLED"]:
-        token_cookie.refresh(response, asked.request)
+    cookie = settings.get(asked.app.config, "CSRF_COOKIE_NAME")
+    if cookie is not None and (read or minting.was_issued()) and not isolated:
+        token_cookie.refresh(response, asked.request, cookie)
     known = caching.Known(session=read, isolated=isolated, token=minting.was_issued())
     caching.restrict(response.headers, known, caching.Promise.PRIVATE)
     late_tokens.watch(response)

@@ -20,12 +20,11 @@ from . import minting, session_view, token_settings, tokens, verifying
 from .tokens import Scope
 
 
-def refresh(response: Response, request: Request) -> None:
-    """Let `response` set the cookie, unless `request` brought one whose token is good for some time
-    yet. To be called where the session was read, or a token made, before caches are told of it.
+def refresh(response: Response, request: Request, name: str) -> None:
+    """Let `response` set the cookie `name`, unless `request` brought one whose token is good for some
+    time yet. To be called where the session was read, or a token made, before caches are told of it.
     """
-    name = token_settings.cookie_name()
-    if name is None or not token_settings.has_key():
+    if not (current_app.config["WTF_CSRF_ENABLED"] and token_settings.has_key()):
         return
     # Without the store nobody can say whose token it would be.
     with suppress(StoreUnavailable):

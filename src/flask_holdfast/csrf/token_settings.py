@@ -39,15 +39,11 @@ def _endings(field: str) -> tuple[str, ...]:
 COOKIE_HEADER = "X-XSRF-TOKEN"
 
 
-def cookie_name() -> str | None:
-    """The cookie that scripts find the token in, None for no such cookie."""
-    return cast("str | None", settings.get(config(), "CSRF_COOKIE_NAME"))
-
-
 def header_names() -> tuple[str, ...]:
     """The headers that a token may be in."""
-    named: tuple[str, ...] = tuple(config()["WTF_CSRF_HEADERS"])
-    return named if cookie_name() is None else (*named, COOKIE_HEADER)
+    known = config()
+    named: tuple[str, ...] = tuple(known["WTF_CSRF_HEADERS"])
+    return named if settings.get(known, "CSRF_COOKIE_NAME") is None else (*named, COOKIE_HEADER)
 
 
 def time_limit() -> float | None:
