@@ -106,7 +106,6 @@ def test_nodes_that_have_gone_leave_nothing_behind(cluster: ClusterOf) -> None:
 
     there = {*masters.values(), *link._seeds}
     assert link._masters == masters
-    assert {*link._scouts} <= there
     assert link._silent <= there
     assert {*link._nodes} <= there
     store.close()

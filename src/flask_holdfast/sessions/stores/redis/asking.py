@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import redis
 
     from ..news import Listener
-    from .connections import Command
+    from .wire import Command
 
 #: Seconds that a question may take outside a request's budget, connecting included.
 TIMEOUT = 0.25

@@ -1,9 +1,8 @@
-"""Connections to one Redis, made by redis-py and used for one command at a time.
+"""A pool of connections to one Redis server.
 
-redis-py's own client and pool spend more of this process on a command than the round trip
-takes (`make bench`, "the raw limit"). They are for every command and every kind of client; a
-store sends scripts. So what connects, signs in and reads is redis-py's, and only who uses
-which connection, and for how long, is decided here.
+Not redis-py's pool: that one takes 10 microseconds of this process for each command, and this one 3,
+where a read has to cost half of the stack's (bench/targets.py); and in redis-py 6 it cannot close the
+idle connections of a server that went silent without those in use.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -24,11 +23,9 @@ from redis.exceptions import TimeoutError as TooLate
 from ..budget import current
 from ..news import Known, Seen
 from . import markers
-from .errors import REFUSED, NoneFree, as_told_since_redis_7, kind_of
-from .wire import Connection
+from .errors import REFUSED, NoneFree, kind_of
+from .wire import Command, Connection
 
-#: Whatever is no bytes is sent as its `str` when it is sent.
-Command = tuple[object, ...]
 #: A command that depends on how many seconds are left for it.
 After = Callable[[float], Command]
 
@@ -38,13 +35,10 @@ _AGAIN_AFTER = 0.005, 0.03
 
 
 class Connections:
-    """At most `most` of them, to be had from any thread; each is what `make` returns.
+    """At most `most` connections, each to what `find` says, if given, or where `make` leads.
 
-    Outside a request's budget a question has `timeout` seconds, all told. `find` says where
-    the server is, each time that a connection is made, where that may change. What is met
-    there is told to `known`, with the markers that lie under `keys()`.
-
-    A process that was forked from one that has connections makes its own.
+    Each new one asks the server who it is, by the markers under `keys()`; what is new goes to
+    `known`. A process that was forked from one that has connections makes its own.
     """
 
     def __init__(
@@ -52,17 +46,15 @@ class Connections:
         make: Callable[[], Connection],
         *,
         most: int,
-        timeout: float,
+        known: Known,
+        keys: Callable[[], Mapping[str, bytes]],
         find: Callable[[float], tuple[str, int]] | None = None,
-        known: Known | None = None,
-        keys: Callable[[], Mapping[str, bytes]] = dict,
     ) -> None:
-        self.most = most
-        self.timeout = timeout
         self._make = make
+        self._most = most
+        self._known = known
+        self._keys = keys
         self._find = find
-        self._known = known or Known()
-        self._keys = keys if known else None
         self._begin()
 
     def _begin(self) -> None:
@@ -70,121 +62,78 @@ class Connections:
         self._age = 0
         # The one that was used last is the one that is used next: the others may rest.
         self._idle: deque[Connection] = deque()
-        self._free = threading.BoundedSemaphore(self.most)
-
-    # -- questions -----------------------------------------------------------------------
-
-    def ask(self, *command: object) -> Any:
-        """The reply to one command, in bytes and integers whatever the client decodes.
-
-        Raises what redis-py raises. The command is sent once: where its answer was lost it
-        may have been done, and done twice it would look like somebody else's.
-        """
-        budget = current()
-        until = budget.begin() if budget else time.monotonic() + self.timeout
-        try:
-            connection = self.take(until)
-            try:
-                connection.send_packed_command([pack(command)], check_health=False)
-                reply = connection.read_response(disable_decoding=True)
-            except ResponseError as answer:
-                error = as_told_since_redis_7(answer)
-                self.give(connection, error)
-                raise error from None
-            except BaseException as trouble:
-                self.drop(connection, trouble)
-                raise
-            self.give(connection)
-            return reply
-        finally:
-            if budget:
-                budget.end()
-
-    def ask_then(self, command: Command, after: After) -> tuple[Any, Any]:
-        """The reply to one command, or the error that is one; and then, unless that was an
-        error, the reply to what is asked after it on the same connection (None if it is lost).
-        """
-        with waiting(self.timeout) as until:
-            return self.exchange(self.take(until), command, after)
+        self._free = threading.BoundedSemaphore(self._most)
+        #: The one that brought news, for the questions of the listener that is told.
+        self._lent: Connection | None = None
 
     def exchange(
         self, connection: Connection, command: Command, after: After | None = None
     ) -> tuple[Any, Any]:
-        """The same on a connection that was taken; it is given back, or dropped."""
-        try:
-            send(connection, [command])
-            first = receive(connection, 1)[0]
-        except BaseException as trouble:
-            self.drop(connection, trouble)
-            raise
-        if isinstance(first, ResponseError):
-            self.give(connection, first)
-            return first, None
-        second: Any = None
-        try:
-            if after is not None:
-                send(connection, [after(connection.limit.left())])
-                second = receive(connection, 1)[0]
-        except (RedisError, OSError) as trouble:
-            self.drop(connection, trouble)  # the first has been done all the same
-            return first, None
-        except BaseException as trouble:
-            self.drop(connection, trouble)
-            raise
-        self.give(connection)
+        """The reply to a command, or the error that is one; then, unless that was an error, the
+        reply to what is asked `after` it (None if that is lost). The connection is given back.
+
+        The command is sent once: where its answer was lost it may have been done, and done
+        twice it would look like somebody else's.
+        """
+        first, second = self._asked(connection, command), None
+        if after is not None and not isinstance(first, ResponseError):
+            try:
+                left = connection.until - time.monotonic()
+                second = self._asked(connection, after(left))
+            except (RedisError, OSError):
+                return first, None  # the first has been done all the same
+        self.give(connection, first)
         return first, second
 
-    # -- connections, for whoever asks more than one server --------------------------------
+    def _asked(self, connection: Connection, command: Command) -> Any:
+        try:
+            connection.send(command)
+            return connection.receive(1)[0]
+        except BaseException as trouble:
+            self.give(connection, trouble)
+            raise
 
     def take(self, until: float) -> Connection:
-        """One that nobody else uses, to be had `until` then and to wait no longer itself.
+        """A connection that nobody else uses, to be had `until` then and to wait no longer itself.
 
-        Nothing was sent where this raises. `give` or `drop` has to follow.
+        Nothing was sent where this raises. `give` has to follow.
         """
         if self._pid != os.getpid():
             self._begin()
-        free = self._free
-        while True:
-            if self._is_told_elsewhere():
-                with self._known.alone(until):
+        known = self._known
+        if known.teller is not None:
+            if known.teller != threading.get_ident():
+                with known.alone(until):
                     pass
-            if not free.acquire(False) and not free.acquire(timeout=until - time.monotonic()):
-                raise NoneFree("no connection is free")
-            try:
-                connection = self._rested(until)
-                if self._is_told_elsewhere():
-                    # Not while holding what whoever is told may need.
-                    if connection is not None:
-                        self._idle.append(connection)
-                    free.release()
-                    continue
-                if connection is not None:
-                    return connection
-                connection = self._make()
-                seen = self._connect(connection, until)
-            except BaseException:
-                free.release()
-                raise
-            if seen is None or self._meet(connection, seen, until):
-                return connection
+            elif self._lent is not None:
+                return _used(self._lent, until)
+        if not self._free.acquire(False) and not self._free.acquire(
+            timeout=until - time.monotonic()
+        ):
+            raise NoneFree("no connection is free")
+        try:
+            return self._rested(until) or self._new(until)
+        except BaseException:
+            self._free.release()
+            raise
 
-    def give(self, connection: Connection, answer: ResponseError | None = None) -> None:
-        """It was answered, if only by an error."""
-        if isinstance(answer, ReadOnlyError):
-            # A master that was made a replica: others know who is master now.
-            connection.disconnect()
+    def give(self, connection: Connection, outcome: object = None) -> None:
+        """Give it back, with the reply or with what was raised: then half an answer may be on its
+        way, and it is closed.
+        """
+        # A server that is silent on one connection is so on all, and each would be waited for; of
+        # a master that was made a replica others know who is master now.
+        if isinstance(outcome, (TimeoutError, TooLate, ReadOnlyError)):
             self.close()
-        elif connection.limit.age == self._age:
-            self._idle.append(connection)
-        else:
+        broken = isinstance(outcome, BaseException) and not isinstance(outcome, ResponseError)
+        if connection is self._lent:
+            if broken:
+                connection.disconnect()
+            return
+        if broken or connection.age != self._age:
             connection.disconnect()
-        self._free.release()
-
-    def drop(self, connection: Connection, trouble: BaseException) -> None:
-        """Half an answer may be on its way."""
-        connection.disconnect()
-        if isinstance(trouble, (TimeoutError, TooLate)):
-            self.close()  # who is silent on one is so on all, and each would be waited for
+        else:
+            self._idle.append(connection)
         self._free.release()
 
     def close(self) -> None:
@@ -196,85 +145,71 @@ class Connections:
             while True:
                 self._idle.pop().disconnect()
 
-    def _is_told_elsewhere(self) -> bool:
-        """Whether another thread deals with what is new of a server."""
-        teller = self._known.teller
-        return teller is not None and teller != threading.get_ident()
-
     def _rested(self, until: float) -> Connection | None:
-        """One that is free, and that the server has not closed meanwhile."""
+        """One that is idle, and on which the server has neither said anything nor closed it."""
         while True:
             try:
                 connection = self._idle.pop()
             except IndexError:
                 return None
-            connection.limit.at = until
-            try:
-                if connection.is_quiet():
+            connection.until = until
+            with suppress(RedisError, OSError):
+                # What came behind the last answer would be taken for the next one, which may be
+                # somebody else's.
+                if not connection.can_read(0):
                     return connection
-            except (RedisError, OSError):
-                pass
             connection.disconnect()
 
-    def _connect(self, connection: Connection, until: float) -> Seen | None:
-        """Make it, and ask who is there."""
-        connection.limit.at = until
-        connection.limit.age = self._age
+    def _new(self, until: float) -> Connection:
+        connection = self._make()
+        connection.until, connection.age = until, self._age
         try:
-            try:
-                self._reach(connection)
-            except (NoConnection, OSError) as trouble:
-                pause = random.uniform(*_AGAIN_AFTER)  # noqa: S311  # it hides nothing
-                if kind_of(trouble) != REFUSED or time.monotonic() + pause >= until:
-                    raise
-                time.sleep(pause)
-                self._reach(connection)
-            if self._keys is None:
-                return None
+            self._connect(connection)
             keys = self._keys()
             questions = markers.question(keys)
-            send(connection, questions)
-            replies = receive(connection, len(questions))
-            return markers.answer(keys, replies, master=self._find is not None)
+            connection.send(*questions)
+            replies = connection.receive(len(questions))
+            self._meet(connection, markers.answer(keys, replies, master=self._find is not None))
+            return _used(connection, until)
         except BaseException:
             connection.disconnect()
             raise
+
+    def _connect(self, connection: Connection) -> None:
+        try:
+            self._reach(connection)
+        except (NoConnection, OSError) as trouble:
+            pause = random.uniform(*_AGAIN_AFTER)  # noqa: S311  # it hides nothing
+            if kind_of(trouble) != REFUSED or time.monotonic() + pause >= connection.until:
+                raise
+            time.sleep(pause)
+            self._reach(connection)
 
     def _reach(self, connection: Connection) -> None:
         if self._find is not None:
-            connection.host, connection.port = self._find(connection.limit.at)
+            connection.host, connection.port = self._find(connection.until)
         connection.connect()
 
-    def _meet(self, connection: Connection, seen: Seen, until: float) -> bool:
-        """Tell what is new of the server. False: there was news, and now the connection lies
-        with those that are free. Where this raises it is closed, and nobody's.
-        """
-        lent = False
+    def _meet(self, connection: Connection, seen: Seen) -> None:
+        """Tell what is new of the server, before anybody is answered by it."""
+        with self._known.alone(connection.until):
+            news = self._known.news(seen)
+            if news:
+                self.close()  # those to another server, or of a life that is over
+                connection.age = self._age
+                # The listener's questions go by this very connection: it may be the only one.
+                self._lent = connection
+                try:
+                    self._known.tell(seen, news)
+                finally:
+                    self._lent = None
 
-        @contextmanager
-        def lend() -> Iterator[None]:
-            # Whoever is told may ask on this very connection: it may be the only one. The
-            # others are of another server, or of a life that is over.
-            nonlocal lent
-            self.close()
-            connection.limit.age = self._age
-            self._idle.append(connection)
-            self._free.release()
-            lent = True
-            try:
-                yield
-            except BaseException:
-                self.close()
-                raise
 
-        try:
-            with self._known.alone(until):
-                return not self._known.note(seen, lend)
-        except BaseException:
-            if not lent:
-                connection.disconnect()
-                self._free.release()
-            raise
+def _used(connection: Connection, until: float) -> Connection:
+    if not connection.is_open():
+        raise NoConnection("it was lost while what is new of the server was told")
+    connection.until = until
+    return connection
 
 
 @contextmanager
@@ -289,27 +224,3 @@ def waiting(timeout: float) -> Iterator[float]:
         yield until
     finally:
         budget.end()
-
-
-def send(connection: Connection, commands: Sequence[Command]) -> None:
-    connection.send_packed_command([b"".join(map(pack, commands))], check_health=False)
-
-
-def receive(connection: Connection, number: int) -> list[Any]:
-    """So many replies; errors that are answers are among them."""
-    replies: list[Any] = []
-    for _ in range(number):
-        try:
-            replies.append(connection.read_response(disable_decoding=True))
-        except ResponseError as answer:
-            replies.append(as_told_since_redis_7(answer))
-    return replies
-
-
-def pack(command: Command) -> bytes:
-    """A command as it is sent: an array of strings (the Redis serialization protocol)."""
-    parts = [b"*%d\r\n" % len(command)]
-    for each in command:
-        part = each if isinstance(each, bytes) else str(each).encode()
-        parts.append(b"$%d\r\n%b\r\n" % (len(part), part))
-    return b"".join(parts)
