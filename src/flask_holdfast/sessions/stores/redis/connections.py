@@ -17,13 +17,13 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from redis.exceptions import ConnectionError as NoConnection
-from redis.exceptions import ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import MaxConnectionsError, ReadOnlyError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as TooLate
 
 from ..budget import current
 from ..news import Known, Seen
 from . import markers
-from .errors import REFUSED, NoneFree, kind_of
+from .errors import REFUSED, kind_of
 from .wire import Command, Connection
 
 #: A command that depends on how many seconds are left for it.
@@ -110,7 +110,7 @@ class Connections:
         if not self._free.acquire(False) and not self._free.acquire(
             timeout=until - time.monotonic()
         ):
-            raise NoneFree("no connection is free")
+            raise MaxConnectionsError("no connection is free")
         try:
             return self._rested(until) or self._new(until)
         except BaseException:

@@ -1,32 +1,70 @@
-"""How a store asks the master of a tag, or all masters at once, whatever is at the other end."""
+"""How a store asks the master of a tag, or all masters at once.
+
+Nothing is sent twice unless the answer says that it was not done (MOVED, ASK, TRYAGAIN,
+CLUSTERDOWN), or nothing was sent. A slot that is being moved is away until it has moved, which is told
+by ASK or TRYAGAIN: it is waited for, and nobody is asked by ASKING; a script that finds itself there
+ends before it writes (store.lua).
+"""
 
 from __future__ import annotations
 
+import random
 import selectors
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import (
+    AskError,
+    ClusterDownError,
+    MovedError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
 
 from ..news import Known
+from .cluster import Address, Topology
 from .connections import After, Connections, waiting
 from .wire import Command, Connection
 
+#: Seconds to wait, at least and at most, before a server is asked again that said "not now",
+#: and how many must be left then for it to be worth asking.
+_PAUSE = 0.005, 0.02
+_WORTH = 0.02
+#: What a script says that met a key that is elsewhere.
+_IS_MOVING = "non local key"
 
-class Link(ABC):
-    """What a store asks. Errors are redis-py's, and OSError.
 
-    A question has `timeout` seconds outside a request's budget.
+class Link:
+    """Asks the masters that `topology` tells of. Errors are redis-py's, and OSError.
+
+    At most `most` connections to each, made by `to`, where `find` says if given. `markers` are the
+    keys by which data are known again, by tag. A question has `timeout` seconds outside a request's
+    budget.
     """
 
-    def __init__(self, timeout: float) -> None:
+    def __init__(
+        self,
+        topology: Topology,
+        to: Callable[[Address], Connection],
+        *,
+        most: int,
+        timeout: float,
+        markers: Mapping[str, bytes],
+        find: Callable[[float], Address] | None = None,
+    ) -> None:
         self.known = Known()
+        self._topology = topology
+        self._to = to
+        self._most = most
         self._timeout = timeout
-        #: Whether a tag may have another master than is known.
-        self._stale = True
+        self._markers = markers
+        self._find = find
+        self._nodes: dict[Address, Connections] = {}
 
     def ask(self, tag: str, /, *command: object) -> Any:
         """The reply of the tag's master, in bytes and integers whatever the client decodes."""
@@ -51,7 +89,7 @@ class Link(ABC):
                 try:
                     replies = node.exchange(connection, command, after)
                 except (RedisError, OSError):
-                    self._stale = True
+                    self._topology.is_stale = True
                     raise
                 if not self._may_again(tag, replies[0], until):
                     return replies
@@ -142,77 +180,80 @@ class Link(ABC):
             except (RedisError, OSError) as trouble:
                 self._failed(each, trouble, replies)
         for each in _as_they_answer(waited_for, until):
+            reply = None
             try:
                 (reply,) = each.connection.receive(1)
                 each.outcome = reply
-            except (RedisError, OSError) as trouble:
-                each.outcome, reply = (
-                    trouble,
-                    None,
-                )  # what came before it has been done all the same
+            except (RedisError, OSError) as trouble:  # what came before it has been done
+                each.outcome = trouble
             afters.append(reply)
 
     def _failed(self, asked: _Asked, trouble: Exception, replies: dict[str, Any]) -> None:
-        self._stale = True
+        self._topology.is_stale = True
         asked.outcome = trouble
         replies |= dict.fromkeys(asked.tags, trouble)
 
-    @abstractmethod
     def together(self, tags: Iterable[str]) -> list[list[str]]:
         """The tags by their masters, as far as those are known."""
+        groups: dict[Address | None, list[str]] = {}
+        for tag in tags:
+            groups.setdefault(self._topology.masters.get(tag), []).append(tag)
+        return [*groups.values()]
 
-    @abstractmethod
     def ping(self) -> None:
         """Raises unless every master answers."""
-
-    @abstractmethod
-    def close(self) -> None: ...
-
-    @abstractmethod
-    def _master(self, tag: str, until: float) -> Connections: ...
-
-    @abstractmethod
-    def _has_moved(self, tag: str, node: Connections, until: float) -> bool:
-        """Whether a tag has another master than that one now, which may be asked instead."""
-
-    @abstractmethod
-    def _may_again(self, tag: str, reply: Any, until: float) -> bool:
-        """Whether the answer is that it was not done there, or not now, and there is time."""
-
-
-class One(Link):
-    """One server, which has all tags: where `make` leads, or the master that `find` names."""
-
-    def __init__(
-        self,
-        make: Callable[[], Connection],
-        *,
-        most: int,
-        timeout: float,
-        markers: Mapping[str, bytes],
-        find: Callable[[float], tuple[str, int]] | None,
-    ) -> None:
-        super().__init__(timeout)
-        self._server = Connections(
-            make, most=most, known=self.known, keys=lambda: markers, find=find
-        )
-
-    def together(self, tags: Iterable[str]) -> list[list[str]]:
-        return [[*tags]]
-
-    def ping(self) -> None:
-        self.ask("", "PING")
+        with waiting(self._timeout) as until:
+            self._master(next(iter(self._markers)), until)
+            masters = self.together(self._markers)
+            replies, _ = self.ask_all({tags[0]: ("PING",) for tags in masters})
+            for reply in replies.values():
+                if isinstance(reply, Exception):
+                    raise reply
 
     def close(self) -> None:
-        self._server.close()
+        for each in [*self._nodes.values()]:
+            each.close()
 
-    def _master(self, *_: object) -> Connections:
-        return self._server
+    # -- who is asked, and whether once more -------------------------------------------------
 
-    def _has_moved(self, *_: object) -> bool:
-        return False
+    def _master(self, tag: str, until: float) -> Connections:
+        looks = self._topology.is_stale
+        address = self._topology.master(tag, until)
+        if looks:
+            for gone in {*self._nodes} - {*self._topology.masters.values()}:
+                self._nodes.pop(gone).close()
+        node = self._nodes.get(address)
+        if node is None:
+            node = Connections(
+                partial(self._to, address),
+                most=self._most,
+                known=self.known,
+                keys=partial(self._topology.of, self._markers, address),
+                find=self._find,
+            )
+            node = self._nodes.setdefault(address, node)
+        return node
 
-    def _may_again(self, *_: object) -> bool:
+    def _has_moved(self, tag: str, node: Connections, until: float) -> bool:
+        """Whether a tag has another master than that one now, which may be asked instead."""
+        self._topology.is_stale = True
+        try:
+            return self._master(tag, until) is not node and time.monotonic() < until
+        except (RedisError, OSError):
+            return False
+
+    def _may_again(self, tag: str, reply: Any, until: float) -> bool:
+        """Whether the answer is that it was not done there, or not now, and there is time."""
+        if not self._topology.moves:
+            return False
+        if isinstance(reply, MovedError):
+            self._topology.moved(tag, reply.host, reply.port)
+            return time.monotonic() < until
+        if isinstance(reply, (AskError, TryAgainError, ClusterDownError, ReadOnlyError)) or (
+            isinstance(reply, ResponseError) and _IS_MOVING in str(reply)
+        ):
+            self._topology.is_stale = True
+            return _paused(until)
         return False
 
 
@@ -243,3 +284,12 @@ def _as_they_answer(asked: Sequence[_Asked], until: float) -> Iterator[_Asked]:
             for key in ready or [*waiting_for.values()]:
                 selector.unregister(key.fileobj)
                 yield key.data
+
+
+def _paused(until: float) -> bool:
+    """Whether there was time to wait for a moment; then it has passed."""
+    pause = random.uniform(*_PAUSE)  # noqa: S311  # it hides nothing
+    if time.monotonic() + pause + _WORTH >= until:
+        return False
+    time.sleep(pause)
+    return True

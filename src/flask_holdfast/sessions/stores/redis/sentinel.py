@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable, Sequence
 
 from redis.exceptions import RedisError
+from redis.sentinel import MasterNotFoundError
 
-from .errors import NoMaster
 from .wire import Connection, ask_once
 
 
@@ -25,8 +25,8 @@ class Sentinels:
         self._service = service
 
     def __call__(self, until: float) -> tuple[str, int]:
-        """Raises what the last Sentinel did, or `NoMaster` where none knows that service."""
-        trouble: Exception = NoMaster("no Sentinel knows a master")
+        """Raises what the last Sentinel did, or `MasterNotFoundError` where none knows that service."""
+        trouble: Exception = MasterNotFoundError("no Sentinel knows a master")
         asked = [*self._sentinels]
         for number, sentinel in enumerate(asked):
             now = time.monotonic()

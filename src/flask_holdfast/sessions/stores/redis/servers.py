@@ -31,9 +31,9 @@ from redis.connection import Connection as PlainConnection
 from redis.exceptions import RedisError
 from redis.sentinel import SentinelManagedConnection
 
-from .cluster import Address, Cluster, Remap
+from .cluster import Address, Remap, Topology
 from .hash_tags import TAGS
-from .link import Link, One
+from .link import Link
 from .sentinel import Sentinels
 from .wire import Connection, connection
 
@@ -61,23 +61,16 @@ class Place:
 
 def link(place: Place, markers: Mapping[str, bytes], *, timeout: float) -> Link:
     """Not yet connected."""
-    if place.nodes:
 
-        def to(address: Address) -> Connection:
-            host, port = address
-            return connection(place.kind, {**place.options, "host": host, "port": port})
+    def to(address: Address) -> Connection:
+        at = {"host": address[0], "port": address[1]} if place.nodes else {}
+        return connection(place.kind, {**place.options, **at})
 
-        return Cluster(
-            to,
-            place.nodes,
-            most=place.most,
-            timeout=timeout,
-            markers=markers,
-            remap=place.remap,
-        )
+    masters = {} if place.nodes else dict.fromkeys(place.tags, ("", 0))
     sentinels = [partial(connection, *each) for each in place.sentinels]
-    return One(
-        partial(connection, place.kind, place.options),
+    return Link(
+        Topology(to, place.nodes, place.remap, masters),
+        to,
         most=place.most,
         timeout=timeout,
         markers=markers,

@@ -10,7 +10,7 @@ import ssl
 import time
 import weakref
 from functools import cache
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from redis.backoff import NoBackoff
 from redis.exceptions import ResponseError
@@ -20,29 +20,10 @@ from .errors import as_told_since_redis_7
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 #: The parts of a command. What is not bytes is sent as its `str` when it is sent.
 Command = tuple[object, ...]
-
-
-class Connection(Protocol):
-    """One of redis-py's connections with a deadline."""
-
-    host: str
-    port: int
-    #: Until when it may wait, by the monotonic clock.
-    until: float
-    #: Which of a pool's generations it belongs to.
-    age: int
-
-    def connect(self) -> None: ...
-    def disconnect(self) -> None: ...
-    def is_open(self) -> bool: ...
-    def can_read(self, timeout: float) -> bool: ...
-    def fileno(self) -> int: ...
-    def send(self, *commands: Command) -> None: ...
-    def receive(self, number: int) -> list[Any]: ...
 
 
 def connection(kind: type, options: Mapping[str, Any]) -> Connection:
@@ -72,20 +53,30 @@ def ask_once(connection: Connection, until: float, *command: object) -> Any:
 class _Left:
     """A timeout of redis-py's: whenever it is looked at, what is left until the deadline."""
 
-    def __get__(self, connection: _Bounded, owner: type) -> float:
+    def __get__(self, connection: Connection, owner: type) -> float:
         return connection.left()
 
-    def __set__(self, connection: _Bounded, value: object) -> None:
+    def __set__(self, connection: Connection, value: object) -> None:
         pass
 
 
-class _Bounded:
-    """Put before one of redis-py's connection classes."""
+class Connection:
+    """One of redis-py's connections, before whose class this one is put, with a deadline."""
 
+    #: Until when it may wait, by the monotonic clock.
     until = 0.0
+    #: Which of a pool's generations it belongs to.
     age = 0
     socket_timeout = _Left()
     socket_connect_timeout = _Left()
+
+    host: str
+    port: int
+    connect: Callable[[], None]
+    disconnect: Callable[[], None]
+    can_read: Callable[[float], bool]
+    send_packed_command: Callable[..., None]
+    read_response: Callable[..., Any]
     _sock: Any
 
     def left(self) -> float:
@@ -104,22 +95,21 @@ class _Bounded:
         return number
 
     def send(self, *commands: Command) -> None:
-        packed = b"".join([_pack(command) for command in commands])
-        self.send_packed_command([packed], check_health=False)  # type: ignore[attr-defined]  # redis-py's
+        self.send_packed_command([b"".join(map(_pack, commands))], check_health=False)
 
     def receive(self, number: int) -> list[Any]:
         """So many replies, in bytes and integers; errors that are replies are among them."""
         replies: list[Any] = []
         for _ in range(number):
             try:
-                replies.append(self.read_response(disable_decoding=True))  # type: ignore[attr-defined]
+                replies.append(self.read_response(disable_decoding=True))
             except ResponseError as error:
                 replies.append(as_told_since_redis_7(error))
         return replies
 
     def _connect(self) -> _Socket:
         # Without a reference cycle, so that what is let go of is closed at once.
-        return _Socket(super()._connect(), weakref.proxy(self))  # type: ignore[misc]
+        return _Socket(super()._connect(), weakref.proxy(self))  # type: ignore[misc]  # redis-py's
 
     def _wrap_socket_with_ssl(self, connected: socket.socket) -> ssl.SSLSocket:
         try:
@@ -134,7 +124,7 @@ class _Socket:
 
     __slots__ = ("_connection", "_socket")
 
-    def __init__(self, connected: socket.socket, connection: _Bounded) -> None:
+    def __init__(self, connected: socket.socket, connection: Connection) -> None:
         self._socket = connected
         self._connection = connection
 
@@ -160,7 +150,7 @@ class _Socket:
 
 @cache
 def _bounded(kind: type) -> Any:
-    return type(f"Bounded{kind.__name__}", (_Bounded, kind), {})
+    return type(f"Bounded{kind.__name__}", (Connection, kind), {})
 
 
 def _pack(command: Command) -> bytes:
