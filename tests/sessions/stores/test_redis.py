@@ -632,7 +632,7 @@ class TestRedisStore(RestorableContract):
         client.client_pause(1000)
         with ThreadPoolExecutor(1) as other:
             waiting = other.submit(store.ping)
-            while store._link._master("", 0.0)._free._value:
+            while not store._link._master("", 0.0)._free.empty():
                 pass
 
             with (

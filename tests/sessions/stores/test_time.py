@@ -435,6 +435,18 @@ def test_an_untrusted_certificate_is_reported_as_a_tls_error(
     store.close()
 
 
+@pytest.mark.parametrize("word", ["none", "None", "CERT_NONE"])
+def test_a_certificate_that_nobody_shall_check_is_not_checked(
+    tls_redis: services.RedisServer, client_tls: services.TLS, word: str
+) -> None:
+    """Heroku's certificates are self-signed, and its users write what Celery understands."""
+    own = f"ssl_certfile={client_tls.certificate}&ssl_keyfile={client_tls.key}"
+    url = f"rediss://{services.LOOPBACK}:{tls_redis.tls_port}/0?ssl_cert_reqs={word}&{own}"
+    store = RedisStore.from_url(url, timeout=5)
+    store.ping()
+    store.close()
+
+
 @pytest.mark.parametrize("file", ["ssl_ca_certs", "ssl_certfile"])
 def test_a_missing_certificate_file_is_not_reported_as_a_server_that_is_away(
     tls_redis: services.RedisServer, tmp_path: Path, file: str

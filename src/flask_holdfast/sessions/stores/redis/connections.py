@@ -8,6 +8,7 @@ idle connections of a server that went silent without those in use.
 from __future__ import annotations
 
 import os
+import queue
 import random
 import threading
 import time
@@ -29,6 +30,8 @@ from .wire import Command, Connection
 #: A command that depends on how many seconds are left for it.
 After = Callable[[float], Command]
 
+#: As many as a server takes by default, whatever a client's own pool would take.
+_MOST = 10_000
 #: Seconds to wait, at least and at most, before a connection that was refused is tried once
 #: more: a server that restarts is away for a moment, and not all clients come at once.
 _AGAIN_AFTER = 0.005, 0.03
@@ -62,7 +65,10 @@ class Connections:
         self._age = 0
         # The one that was used last is the one that is used next: the others may rest.
         self._idle: deque[Connection] = deque()
-        self._free = threading.BoundedSemaphore(self._most)
+        # Not a semaphore: of Python's own a greenlet that is killed may take a place along.
+        self._free: queue.SimpleQueue[None] = queue.SimpleQueue()
+        for _ in range(min(self._most, _MOST)):
+            self._free.put(None)
         #: The one that brought news, for the questions of the listener that is told.
         self._lent: Connection | None = None
 
@@ -107,14 +113,14 @@ class Connections:
                     pass
             elif self._lent is not None:
                 return _used(self._lent, until)
-        if not self._free.acquire(False) and not self._free.acquire(
-            timeout=until - time.monotonic()
-        ):
-            raise MaxConnectionsError("no connection is free")
+        try:
+            self._free.get(timeout=max(0.0, until - time.monotonic()))
+        except queue.Empty:
+            raise MaxConnectionsError("no connection is free") from None
         try:
             return self._rested(until) or self._new(until)
         except BaseException:
-            self._free.release()
+            self._free.put(None)
             raise
 
     def give(self, connection: Connection, outcome: object = None) -> None:
@@ -134,7 +140,7 @@ class Connections:
             connection.disconnect()
         else:
             self._idle.append(connection)
-        self._free.release()
+        self._free.put(None)
 
     def close(self) -> None:
         """Close those that nobody uses at this moment, and the others when they are given

@@ -88,6 +88,7 @@ _NOT_OURS = frozenset(
         *("maint_notifications_config", "maint_notifications_pool_handler", "client_cache"),
         *("oss_cluster_maint_notifications_handler", "cache_enabled", "cache_max_size"),
         *("cache_ttl", "cache_policy", "cache_deny_list", "cache_allow_list"),
+        *("lib_name", "lib_version"),
     }
 )
 
