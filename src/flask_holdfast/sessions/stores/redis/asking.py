@@ -275,7 +275,7 @@ class AskingStore(RestorableStore):
         except (RedisError, OSError) as cause:
             self._slides.forget()  # whoever stands in for the server knows nothing of them
             raise unavailable(cause) from cause
-        self._confirmed([reached])
+        self._confirmed(reached)
         return answer
 
     def _wait(self, left: float) -> Command:

@@ -13,8 +13,8 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from redis.exceptions import ConnectionError as NoConnection
@@ -29,9 +29,13 @@ from .wire import Command, Connection
 
 #: A command that depends on how many seconds are left for it.
 After = Callable[[float], Command]
+#: Of an exchange: its replies and, if something was asked after them, the reply to that.
+Steps = Generator[None, None, tuple[list[Any], list[Any]]]
 
 #: As many as a server takes by default, whatever a client's own pool would take.
 _MOST = 10_000
+#: Seconds for what a server has sent already.
+_GRACE = 0.001
 #: Seconds to wait, at least and at most, before a connection that was refused is tried once
 #: more: a server that restarts is away for a moment, and not all clients come at once.
 _AGAIN_AFTER = 0.005, 0.03
@@ -72,33 +76,6 @@ class Connections:
         #: The one that brought news, for the questions of the listener that is told.
         self._lent: Connection | None = None
 
-    def exchange(
-        self, connection: Connection, command: Command, after: After | None = None
-    ) -> tuple[Any, Any]:
-        """The reply to a command, or the error that is one; then, unless that was an error, the
-        reply to what is asked `after` it (None if that is lost). The connection is given back.
-
-        The command is sent once: where its answer was lost it may have been done, and done
-        twice it would look like somebody else's.
-        """
-        first, second = self._asked(connection, command), None
-        if after is not None and not isinstance(first, ResponseError):
-            try:
-                left = connection.until - time.monotonic()
-                second = self._asked(connection, after(left))
-            except (RedisError, OSError):
-                return first, None  # the first has been done all the same
-        self.give(connection, first)
-        return first, second
-
-    def _asked(self, connection: Connection, command: Command) -> Any:
-        try:
-            connection.send(command)
-            return connection.receive(1)[0]
-        except BaseException as trouble:
-            self.give(connection, trouble)
-            raise
-
     def take(self, until: float) -> Connection:
         """A connection that nobody else uses, to be had `until` then and to wait no longer itself.
 
@@ -122,6 +99,43 @@ class Connections:
         except BaseException:
             self._free.put(None)
             raise
+
+    def exchange(
+        self, connection: Connection, commands: Sequence[Command], after: After | None = None
+    ) -> Steps:
+        """Send commands; read the replies and, unless all are errors, send what is asked `after`
+        them; read the reply to that. Each is a step, so that many servers may be asked at once.
+
+        The end's value is the replies, errors among them, and a list of the reply to what was
+        asked after them, None if that is lost. However it ends, the connection is given back. A
+        command is sent once: where its answer was lost it may have been done, and done twice it
+        would look like somebody else's.
+        """
+        replies: list[Any] = []
+        afters: list[Any] = []
+        outcome: object = None
+        try:
+            connection.send(*commands)
+            yield
+            # What has come is read, though another server has taken all the time.
+            connection.until = max(connection.until, time.monotonic() + _GRACE)
+            replies = connection.receive(len(commands))
+            outcome = replies[0]
+            if after is not None and not all(isinstance(each, ResponseError) for each in replies):
+                afters.append(None)
+                connection.send(after(connection.until - time.monotonic()))
+                yield
+                afters = connection.receive(1)
+        except (RedisError, OSError) as trouble:
+            outcome = trouble
+            if not replies:
+                raise
+        except BaseException as trouble:
+            outcome = trouble
+            raise
+        finally:
+            self.give(connection, outcome)
+        return replies, afters
 
     def give(self, connection: Connection, outcome: object = None) -> None:
         """Give it back, with the reply or with what was raised: then half an answer may be on its
@@ -218,15 +232,18 @@ def _used(connection: Connection, until: float) -> Connection:
     return connection
 
 
-@contextmanager
-def waiting(timeout: float) -> Iterator[float]:
+class waiting:  # noqa: N801  # read as a word: with waiting(...)
     """A wait that is paid from the budget, or that has `timeout` seconds: until when."""
-    budget = current()
-    if budget is None:
-        yield time.monotonic() + timeout
-        return
-    until = budget.begin()
-    try:
-        yield until
-    finally:
-        budget.end()
+
+    __slots__ = ("_budget", "_timeout")
+
+    def __init__(self, timeout: float) -> None:
+        self._timeout = timeout
+
+    def __enter__(self) -> float:
+        self._budget = budget = current()
+        return budget.begin() if budget else time.monotonic() + self._timeout
+
+    def __exit__(self, *_: object) -> None:
+        if self._budget is not None:
+            self._budget.end()

@@ -9,10 +9,8 @@ ends before it writes (store.lua).
 from __future__ import annotations
 
 import random
-import selectors
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -28,7 +26,7 @@ from redis.exceptions import (
 
 from ..news import Known
 from .cluster import Address, Topology
-from .connections import After, Connections, waiting
+from .connections import After, Connections, Steps, waiting
 from .wire import Command, Connection
 
 #: Seconds to wait, at least and at most, before a server is asked again that said "not now",
@@ -73,9 +71,11 @@ class Link:
             raise reply
         return reply
 
-    def ask_then(self, tag: str, command: Command, after: After | None = None) -> tuple[Any, Any]:
-        """The reply or the error that is one, and the reply to what is asked `after` it: see
-        `Connections.exchange`.
+    def ask_then(
+        self, tag: str, command: Command, after: After | None = None
+    ) -> tuple[Any, list[Any]]:
+        """The reply, or the error that is one; and if it is none, the reply to what is asked
+        `after` it, None if that is lost.
         """
         with waiting(self._timeout) as until:
             while True:
@@ -86,13 +86,17 @@ class Link:
                     if not self._has_moved(tag, node, until):
                         raise
                     continue
+                steps = node.exchange(connection, (command,), after)
                 try:
-                    replies = node.exchange(connection, command, after)
+                    while True:
+                        next(steps)
+                except StopIteration as end:
+                    (reply,), afters = end.value
                 except (RedisError, OSError):
                     self._topology.is_stale = True
                     raise
-                if not self._may_again(tag, replies[0], until):
-                    return replies
+                if not self._may_again(tag, reply, until):
+                    return reply, afters
 
     def ask_all(
         self, commands: Mapping[str, Command], after: After | None = None
@@ -105,10 +109,7 @@ class Link:
         with waiting(self._timeout) as until:
             left = dict(commands)
             while left:
-                unsent: dict[str, Connections] = {}
-                with ExitStack() as given_back:
-                    asked = self._sent(left, until, replies, unsent, given_back)
-                    self._answered(asked, after, until, replies, afters)
+                unsent = self._round(left, after, until, replies, afters)
                 left = {
                     tag: command
                     for tag, command in left.items()
@@ -120,78 +121,70 @@ class Link:
                 }
         return replies, afters
 
-    def _sent(
+    def _round(
         self,
         commands: Mapping[str, Command],
-        until: float,
-        replies: dict[str, Any],
-        unsent: dict[str, Connections],
-        given_back: ExitStack,
-    ) -> list[_Asked]:
-        """Each master is sent its tags' commands before any is waited for. Why one could not be
-        is put in `replies`.
-        """
-        by_master: dict[Connections, list[str]] = {}
-        for tag in commands:
-            try:
-                by_master.setdefault(self._master(tag, until), []).append(tag)
-            except (RedisError, OSError) as trouble:
-                replies[tag] = trouble
-        # One that hangs takes its part of the time, and leaves one for the others' answers.
-        parts = len(by_master) + (len(by_master) > 1)
-        asked: list[_Asked] = []
-        # In one order for all threads, or two might hold what the other waits for.
-        for number, master in enumerate(sorted(by_master, key=id)):
-            tags, now = by_master[master], time.monotonic()
-            try:
-                connection = master.take(now + (until - now) / (parts - number))
-            except (RedisError, OSError) as trouble:
-                replies |= dict.fromkeys(tags, trouble)
-                unsent |= dict.fromkeys(tags, master)
-                continue
-            connection.until = until
-            each = _Asked(master, connection, tags)
-            given_back.callback(each.give_back)
-            try:
-                connection.send(*[commands[tag] for tag in tags])
-                asked.append(each)
-            except (RedisError, OSError) as trouble:
-                self._failed(each, trouble, replies)
-        return asked
-
-    def _answered(
-        self,
-        asked: Sequence[_Asked],
         after: After | None,
         until: float,
         replies: dict[str, Any],
         afters: list[Any],
-    ) -> None:
-        waited_for: list[_Asked] = []
-        for each in _as_they_answer(asked, until):
-            try:
-                got = each.connection.receive(len(each.tags))
-                replies |= zip(each.tags, got, strict=True)
-                each.outcome = got[0]
-                if after and not all(isinstance(reply, ResponseError) for reply in got):
-                    each.outcome = _LOST
-                    each.connection.send(after(until - time.monotonic()))
-                    waited_for.append(each)
-            except (RedisError, OSError) as trouble:
-                self._failed(each, trouble, replies)
-        for each in _as_they_answer(waited_for, until):
-            reply = None
-            try:
-                (reply,) = each.connection.receive(1)
-                each.outcome = reply
-            except (RedisError, OSError) as trouble:  # what came before it has been done
-                each.outcome = trouble
-            afters.append(reply)
+    ) -> dict[str, Connections]:
+        """Each master is sent its tags' commands before any is waited for. Which masters could not
+        be asked at all, by tag.
+        """
+        unsent: dict[str, Connections] = {}
+        asked: list[tuple[Sequence[str], Steps]] = []
+        masters = self._masters(commands, until, replies)
+        # One that hangs takes its part of the time, and leaves one for the others' answers.
+        parts = len(masters) + (len(masters) > 1)
+        try:
+            # In one order for all threads, or two might hold what the other waits for.
+            for number, (master, tags) in enumerate(sorted(masters.items(), key=_order)):
+                now = time.monotonic()
+                try:
+                    connection = master.take(now + (until - now) / (parts - number))
+                except (RedisError, OSError) as trouble:
+                    replies |= dict.fromkeys(tags, trouble)
+                    unsent |= dict.fromkeys(tags, master)
+                    continue
+                connection.until = until
+                steps = master.exchange(connection, [commands[tag] for tag in tags], after)
+                asked += self._step(tags, steps, replies, afters)
+            while asked:
+                asked = [more for each in asked for more in self._step(*each, replies, afters)]
+        finally:
+            for _, steps in asked:  # where this greenlet was killed
+                steps.close()
+        return unsent
 
-    def _failed(self, asked: _Asked, trouble: Exception, replies: dict[str, Any]) -> None:
-        self._topology.is_stale = True
-        asked.outcome = trouble
-        replies |= dict.fromkeys(asked.tags, trouble)
+    def _step(
+        self, tags: Sequence[str], steps: Steps, replies: dict[str, Any], afters: list[Any]
+    ) -> list[tuple[Sequence[str], Steps]]:
+        """What is left of it: one more, or nothing."""
+        try:
+            next(steps)
+        except StopIteration as end:
+            got, last = end.value
+            replies |= zip(tags, got, strict=True)
+            afters += last
+        except (RedisError, OSError) as trouble:
+            self._topology.is_stale = True
+            replies |= dict.fromkeys(tags, trouble)
+        else:
+            return [(tags, steps)]
+        return []
+
+    def _masters(
+        self, tags: Iterable[str], until: float, replies: dict[str, Any]
+    ) -> dict[Connections, list[str]]:
+        """The tags by their masters; why one is not known is put in `replies`."""
+        masters: dict[Connections, list[str]] = {}
+        for tag in tags:
+            try:
+                masters.setdefault(self._master(tag, until), []).append(tag)
+            except (RedisError, OSError) as trouble:
+                replies[tag] = trouble
+        return masters
 
     def together(self, tags: Iterable[str]) -> list[list[str]]:
         """The tags by their masters, as far as those are known."""
@@ -257,33 +250,8 @@ class Link:
         return False
 
 
-class _Asked:
-    """A connection to the master of some tags; given back at the end, with what came of it."""
-
-    def __init__(self, master: Connections, connection: Connection, tags: Sequence[str]) -> None:
-        self.connection = connection
-        self.tags = tags
-        self.outcome: object = _LOST
-        self._master = master
-
-    def give_back(self) -> None:
-        self._master.give(self.connection, self.outcome)
-
-
-#: Of whoever asked and was killed before the answer came.
-_LOST = OSError("its answer was not read")
-
-
-def _as_they_answer(asked: Sequence[_Asked], until: float) -> Iterator[_Asked]:
-    """Those that have answered first; in the end those that have not."""
-    with selectors.DefaultSelector() as selector:
-        for each in asked:
-            selector.register(each.connection, selectors.EVENT_READ, each)
-        while waiting_for := selector.get_map():
-            ready = [key for key, _ in selector.select(max(0.0, until - time.monotonic()))]
-            for key in ready or [*waiting_for.values()]:
-                selector.unregister(key.fileobj)
-                yield key.data
+def _order(master: tuple[Connections, object]) -> int:
+    return id(master[0])
 
 
 def _paused(until: float) -> bool:

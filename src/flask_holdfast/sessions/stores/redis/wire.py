@@ -89,11 +89,6 @@ class Connection:
     def is_open(self) -> bool:
         return self._sock is not None
 
-    def fileno(self) -> int:
-        """For `selectors`; of a connection that is made."""
-        number: int = self._sock.fileno()
-        return number
-
     def send(self, *commands: Command) -> None:
         self.send_packed_command([b"".join(map(_pack, commands))], check_health=False)
 
@@ -122,11 +117,12 @@ class Connection:
 class _Socket:
     """A connected socket, plain or TLS, each of whose waits ends at its connection's deadline."""
 
-    __slots__ = ("_connection", "_socket")
+    __slots__ = ("_connection", "_socket", "settimeout")
 
     def __init__(self, connected: socket.socket, connection: Connection) -> None:
         self._socket = connected
         self._connection = connection
+        self.settimeout = connected.settimeout  # asked for at each command
 
     def recv(self, size: int) -> bytes:
         self._limit()
@@ -142,7 +138,7 @@ class _Socket:
 
     def _limit(self) -> None:
         if self._socket.gettimeout() != 0:  # redis-py only looks whether there is something
-            self._socket.settimeout(self._connection.left())
+            self.settimeout(self._connection.left())
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._socket, name)
