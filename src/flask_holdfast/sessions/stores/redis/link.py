@@ -214,7 +214,8 @@ class Link:
         address = self._topology.master(tag, until)
         if looks:
             for gone in {*self._nodes} - {*self._topology.masters.values()}:
-                self._nodes.pop(gone).close()
+                if node := self._nodes.pop(gone, None):  # unless another thread was first
+                    node.close()
         node = self._nodes.get(address)
         if node is None:
             node = Connections(

@@ -6,6 +6,7 @@ docs/scaling.md, "Time", promises an end to that wait too.
 
 from __future__ import annotations
 
+import socket
 import ssl
 import time
 import weakref
@@ -19,7 +20,6 @@ from redis.retry import Retry
 from .errors import as_told_since_redis_7
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable, Mapping
 
 #: The parts of a command. What is not bytes is sent as its `str` when it is sent.
@@ -107,11 +107,25 @@ class Connection:
         return _Socket(super()._connect(), weakref.proxy(self))  # type: ignore[misc]  # redis-py's
 
     def _wrap_socket_with_ssl(self, connected: socket.socket) -> ssl.SSLSocket:
+        kind = connected.family, connected.type, connected.proto
+        timed = _Timed(*kind, fileno=connected.detach())
+        timed.until = self.until
         try:
-            return super()._wrap_socket_with_ssl(connected)  # type: ignore[misc,no-any-return]
+            return super()._wrap_socket_with_ssl(timed)  # type: ignore[misc,no-any-return]
         except (FileNotFoundError, PermissionError):
             # Of a certificate or a key. As it is, it would be taken for a server that is away.
             raise ssl.SSLError("a certificate or its key cannot be read") from None
+        finally:
+            timed.close()  # where it was not wrapped
+
+
+class _Timed(socket.socket):
+    """About to be wrapped in TLS: the handshake has what is left after the certificates were read."""
+
+    until: float
+
+    def gettimeout(self) -> float:
+        return max(0.001, self.until - time.monotonic())  # it must not raise: ssl would leak it
 
 
 class _Socket:
