@@ -51,12 +51,12 @@ def test_a_node_that_hangs_is_asked_once_and_then_last(cluster: ClusterOf) -> No
         hangs.silent = True
         seed = f"//{services.LOOPBACK}:{hangs.port},"
         store = RedisStore.from_url(cluster.url.replace("//", seed), timeout=5)
-        link: Any = store._link
+        topology: Any = store._link._topology
 
         def look() -> bool:
             """Whether it was asked. The others have time to answer on a slow machine, too."""
-            link._looked, before = 0.0, hangs.asked
-            link._look(time.monotonic() + 3)
+            topology._looked, before = 0.0, hangs.asked
+            topology.look(time.monotonic() + 3)
             return hangs.asked > before
 
         assert sum(look() for _ in range(40)) == 1
@@ -70,24 +70,24 @@ def test_a_look_that_asked_nobody_keeps_nobody_from_the_next(cluster: ClusterOf,
     """
     store = RedisStore.from_url(cluster.url, timeout=5)
     store.ping()
-    link: Any = store._link
-    was = {**link._masters}
-    link._masters = {tag: (services.LOOPBACK, services.free_port()) for tag in was}
+    topology: Any = store._link._topology
+    was = {**topology.masters}
+    topology.masters = {tag: (services.LOOPBACK, services.free_port()) for tag in was}
 
     # Later than now, as this test may be slow to come to the next line.
-    link._looked = before = time.monotonic() + 60 if late == "a moment ago" else 0.0
+    topology._looked = before = time.monotonic() + 60 if late == "a moment ago" else 0.0
     if late == "no time":
         with pytest.raises(TimeoutError):
-            link._look(time.monotonic() - 1)
+            topology.look(time.monotonic() - 1)
     else:
-        link._look(time.monotonic() + 5)
-    assert link._looked == before
-    assert link._masters != was
+        topology.look(time.monotonic() + 5)
+    assert topology._looked == before
+    assert topology.masters != was
 
-    link._looked = 0.0
-    link._look(time.monotonic() + 5)
+    topology._looked = 0.0
+    topology.look(time.monotonic() + 5)
 
-    assert link._masters == was
+    assert topology.masters == was
     store.close()
 
 
@@ -97,18 +97,17 @@ def test_nodes_that_have_gone_leave_nothing_behind(cluster: ClusterOf) -> None:
     """
     store = RedisStore.from_url(cluster.url, timeout=5)
     store.ping()
-    link: Any = store._link
-    masters = {**link._masters}
+    topology: Any = store._link._topology
+    masters = {**topology.masters}
     for _ in range(20):
-        link._masters = dict.fromkeys(masters, (services.LOOPBACK, services.free_port()))
-        link._looked = 0.0
-        link._look(time.monotonic() + 5)
+        topology.masters = dict.fromkeys(masters, (services.LOOPBACK, services.free_port()))
+        topology._looked = 0.0
+        topology.look(time.monotonic() + 5)
 
-    there = {*masters.values(), *link._seeds}
-    assert link._masters == masters
-    assert {*link._scouts} <= there
-    assert link._silent <= there
-    assert {*link._nodes} <= there
+    there = {*masters.values(), *topology._seeds}
+    assert topology.masters == masters
+    assert topology._silent <= there
+    assert {*store._link._nodes} <= there
     store.close()
 
 
@@ -116,12 +115,12 @@ def test_a_look_whose_time_is_over_says_nothing_of_a_node(cluster: ClusterOf) ->
     """It was asked last from then on, as one that hangs is."""
     store = RedisStore.from_url(cluster.url, timeout=5)
     store.ping()
-    link: Any = store._link
+    topology: Any = store._link._topology
 
     with pytest.raises(RedisError):
-        link._asked(time.monotonic() - 1)
+        topology._asked(time.monotonic() - 1)
 
-    assert link._silent == set()
+    assert topology._silent == set()
     store.close()
 
 

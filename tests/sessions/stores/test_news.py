@@ -218,7 +218,7 @@ def test_connections_to_the_server_before_are_not_used_after_the_news(
         store = RedisStore.from_url(f"redis://{services.LOOPBACK}:{moving.port}/0")
         store.on_server = told.append
         name = filed(store)
-        server = store._link._server  # type: ignore[attr-defined]
+        server = store._link._master("", 0.0)
         in_use = server.take(time.monotonic() + 1)
         moving.to = other.port
 

@@ -58,7 +58,7 @@ def test_a_child_does_not_wait_for_threads_that_are_not_there(url: str) -> None:
     store = RedisStore.from_url(url, timeout=5)
     name, held, forked = filed(store), threading.Event(), threading.Event()
     link = store._link
-    looking = getattr(link, "_looking", threading.Lock())
+    looking = link._topology._looking
 
     def hold() -> None:
         with link.known.alone(time.monotonic() + 5), looking:
@@ -70,7 +70,7 @@ def test_a_child_does_not_wait_for_threads_that_are_not_there(url: str) -> None:
     thread = threading.Thread(target=hold)
     thread.start()
     assert held.wait(5)
-    link._stale = True  # type: ignore[attr-defined]  # a Cluster's: it has to look
+    link._topology.is_stale = True  # a Cluster's: it has to look
     with links.Stopwatch() as took:
         exit_code = asked_in_a_child(store, name)
     forked.set()

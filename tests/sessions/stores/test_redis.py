@@ -651,7 +651,7 @@ class TestRedisStore(RestorableContract):
         client.client_pause(1000)
         with ThreadPoolExecutor(1) as other:
             waiting = other.submit(store.ping)
-            while store._link._server._free._value:  # type: ignore[attr-defined]
+            while not store._link._master("", 0.0)._free.empty():
                 pass
 
             with (
@@ -717,7 +717,7 @@ class TestRedisStore(RestorableContract):
             touch(store, name)
         assert caught.value.kind == errors.READONLY
         # It may go on answering what takes no write: with what was true when it was master.
-        assert not store._link._server._idle  # type: ignore[attr-defined]
+        assert not store._link._master("", 0.0)._idle
         store.close()
 
     def test_an_acl_user_needs_no_more_than_the_documents_say(

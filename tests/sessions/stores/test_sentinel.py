@@ -115,7 +115,7 @@ def test_a_server_that_is_no_master_any_more_is_not_believed(
 ) -> None:
     """A Sentinel that was cut off names the master of before."""
     replica = next(each for each in sentinels.servers if each is not sentinels.master())
-    store._link._server._find = lambda at: (services.LOOPBACK, replica.port)  # type: ignore[attr-defined]
+    store._link._find = lambda at: (services.LOOPBACK, replica.port)
 
     with pytest.raises(StoreUnavailable) as caught:
         store.ping()

@@ -18,8 +18,8 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 
@@ -97,35 +97,29 @@ class Known:
         finally:
             self._lock.release()
 
-    def note(self, seen: Seen, meanwhile: Callable[[], AbstractContextManager[None]]) -> bool:
-        """Tell the listener what is new, inside `meanwhile`; whether it was told. Only `alone`.
+    def tell(self, seen: Seen, news: Sequence[News]) -> None:
+        """Tell the listener what is new. Only `alone`.
 
         If the listener raises, it stays news, and the error goes on.
         """
-        news = self._news(seen)
-        if not news:
-            return False
         before = dict(self._run), dict(self._marker)
         for tag, (marker, _) in seen.markers.items():
             self._run[tag] = seen.run
             if marker:
                 self._marker[tag] = marker
-        if self.listener is None:
-            return False
         outer, self.teller = self.teller, threading.get_ident()
         try:
-            with meanwhile():
-                for each in news:
+            for each in news:
+                if self.listener is not None:
                     self.listener(each)
         except BaseException:
             self._run, self._marker = before
             raise
         finally:
             self.teller = outer
-        return True
 
-    def _news(self, seen: Seen) -> list[News]:
-        """One for each change, known marker and so on that the tags have in common."""
+    def news(self, seen: Seen) -> list[News]:
+        """What is new: one for each change, known marker and so on that the tags have in common."""
         found: dict[tuple[Change, str, str | None, bool], set[str]] = {}
         for tag, (marker, made) in seen.markers.items():
             known = self._marker.get(tag)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import redis
 
     from ..news import Listener
-    from .connections import Command
+    from .wire import Command
 
 #: Seconds that a question may take outside a request's budget, connecting included.
 TIMEOUT = 0.25
@@ -230,12 +230,12 @@ class AskingStore(RestorableStore):
     def _run(self, verb: str, at: Keyspace, key: bytes, *arguments: object) -> Any:
         script = SCRIPTS[verb]
         rest = (1, key, at.prefix, at.meta, *arguments)
-        ask = self._ask if not self._replicas or verb not in _CONFIRMED else self._ask_and_wait
+        confirmed = bool(self._replicas) and verb in _CONFIRMED
         try:
             try:
-                return ask(at, "EVALSHA", script.sha, *rest)
+                return self._ask(at, "EVALSHA", script.sha, *rest, confirmed=confirmed)
             except NoScriptError:  # a server that was restarted; EVAL also keeps the script
-                return ask(at, "EVAL", script.source, *rest)
+                return self._ask(at, "EVAL", script.source, *rest, confirmed=confirmed)
         except StoreUnavailable as error:
             if not error.outage:
                 self._name_what_is_broken(verb, at, key, arguments, error)
@@ -260,26 +260,22 @@ class AskingStore(RestorableStore):
             "store_error verb=%s keys=%s reply=%s", verb, shown, printable(error.__cause__)
         )
 
-    def _ask(self, at: Keyspace, *command: object) -> Any:
+    def _ask(self, at: Keyspace, *command: object, confirmed: bool = False) -> Any:
+        """The reply; if that has to be `confirmed`, replicas are waited for in what is left of the
+        time.
+        """
         try:
-            return self._link.ask(at.tag, *command)
-        except NoScriptError:
-            raise
-        except (RedisError, OSError) as cause:
-            self._slides.forget()  # whoever stands in for the server knows nothing of them
-            raise unavailable(cause) from cause
-
-    def _ask_and_wait(self, at: Keyspace, *command: object) -> Any:
-        """The same, and wait for replicas with what is left of the time."""
-        try:
+            if not confirmed:
+                return self._link.ask(at.tag, *command)
             answer, reached = self._link.ask_then(at.tag, command, self._wait)
             if isinstance(answer, Exception):
                 raise answer
         except NoScriptError:
             raise
         except (RedisError, OSError) as cause:
+            self._slides.forget()  # whoever stands in for the server knows nothing of them
             raise unavailable(cause) from cause
-        self._confirmed([reached])
+        self._confirmed(reached)
         return answer
 
     def _wait(self, left: float) -> Command:

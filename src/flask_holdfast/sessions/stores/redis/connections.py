@@ -1,50 +1,51 @@
-"""Connections to one Redis, made by redis-py and used for one command at a time.
+"""A pool of connections to one Redis server.
 
-redis-py's own client and pool spend more of this process on a command than the round trip
-takes (`make bench`, "the raw limit"). They are for every command and every kind of client; a
-store sends scripts. So what connects, signs in and reads is redis-py's, and only who uses
-which connection, and for how long, is decided here.
+Not redis-py's pool: that one takes 10 microseconds of this process for each command, and this one 3,
+where a read has to cost half of the stack's (bench/targets.py); and in redis-py 6 it cannot close the
+idle connections of a server that went silent without those in use.
 """
 
 from __future__ import annotations
 
 import os
+import queue
 import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from redis.exceptions import ConnectionError as NoConnection
-from redis.exceptions import ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import MaxConnectionsError, ReadOnlyError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as TooLate
 
 from ..budget import current
 from ..news import Known, Seen
 from . import markers
-from .errors import REFUSED, NoneFree, as_told_since_redis_7, kind_of
-from .wire import Connection
+from .errors import REFUSED, kind_of
+from .wire import Command, Connection
 
-#: Whatever is no bytes is sent as its `str` when it is sent.
-Command = tuple[object, ...]
 #: A command that depends on how many seconds are left for it.
 After = Callable[[float], Command]
+#: Of an exchange: its replies and, if something was asked after them, the reply to that.
+Steps = Generator[None, None, tuple[list[Any], list[Any]]]
 
+#: As many as a server takes by default, whatever a client's own pool would take.
+_MOST = 10_000
+#: Seconds for what a server has sent already.
+_GRACE = 0.001
 #: Seconds to wait, at least and at most, before a connection that was refused is tried once
 #: more: a server that restarts is away for a moment, and not all clients come at once.
 _AGAIN_AFTER = 0.005, 0.03
 
 
 class Connections:
-    """At most `most` of them, to be had from any thread; each is what `make` returns.
+    """At most `most` connections, each to what `find` says, if given, or where `make` leads.
 
-    Outside a request's budget a question has `timeout` seconds, all told. `find` says where
-    the server is, each time that a connection is made, where that may change. What is met
-    there is told to `known`, with the markers that lie under `keys()`.
-
-    A process that was forked from one that has connections makes its own.
+    Each new one asks the server who it is, by the markers under `keys()`; what is new goes to
+    `known`. A process that was forked from one that has connections makes its own.
     """
 
     def __init__(
@@ -52,17 +53,15 @@ class Connections:
         make: Callable[[], Connection],
         *,
         most: int,
-        timeout: float,
+        known: Known,
+        keys: Callable[[], Mapping[str, bytes]],
         find: Callable[[float], tuple[str, int]] | None = None,
-        known: Known | None = None,
-        keys: Callable[[], Mapping[str, bytes]] = dict,
     ) -> None:
-        self.most = most
-        self.timeout = timeout
         self._make = make
+        self._most = most
+        self._known = known
+        self._keys = keys
         self._find = find
-        self._known = known or Known()
-        self._keys = keys if known else None
         self._begin()
 
     def _begin(self) -> None:
@@ -70,122 +69,92 @@ class Connections:
         self._age = 0
         # The one that was used last is the one that is used next: the others may rest.
         self._idle: deque[Connection] = deque()
-        self._free = threading.BoundedSemaphore(self.most)
-
-    # -- questions -----------------------------------------------------------------------
-
-    def ask(self, *command: object) -> Any:
-        """The reply to one command, in bytes and integers whatever the client decodes.
-
-        Raises what redis-py raises. The command is sent once: where its answer was lost it
-        may have been done, and done twice it would look like somebody else's.
-        """
-        budget = current()
-        until = budget.begin() if budget else time.monotonic() + self.timeout
-        try:
-            connection = self.take(until)
-            try:
-                connection.send_packed_command([pack(command)], check_health=False)
-                reply = connection.read_response(disable_decoding=True)
-            except ResponseError as answer:
-                error = as_told_since_redis_7(answer)
-                self.give(connection, error)
-                raise error from None
-            except BaseException as trouble:
-                self.drop(connection, trouble)
-                raise
-            self.give(connection)
-            return reply
-        finally:
-            if budget:
-                budget.end()
-
-    def ask_then(self, command: Command, after: After) -> tuple[Any, Any]:
-        """The reply to one command, or the error that is one; and then, unless that was an
-        error, the reply to what is asked after it on the same connection (None if it is lost).
-        """
-        with waiting(self.timeout) as until:
-            return self.exchange(self.take(until), command, after)
-
-    def exchange(
-        self, connection: Connection, command: Command, after: After | None = None
-    ) -> tuple[Any, Any]:
-        """The same on a connection that was taken; it is given back, or dropped."""
-        try:
-            send(connection, [command])
-            first = receive(connection, 1)[0]
-        except BaseException as trouble:
-            self.drop(connection, trouble)
-            raise
-        if isinstance(first, ResponseError):
-            self.give(connection, first)
-            return first, None
-        second: Any = None
-        try:
-            if after is not None:
-                send(connection, [after(connection.limit.left())])
-                second = receive(connection, 1)[0]
-        except (RedisError, OSError) as trouble:
-            self.drop(connection, trouble)  # the first has been done all the same
-            return first, None
-        except BaseException as trouble:
-            self.drop(connection, trouble)
-            raise
-        self.give(connection)
-        return first, second
-
-    # -- connections, for whoever asks more than one server --------------------------------
+        # Not a semaphore: of Python's own a greenlet that is killed may take a place along.
+        self._free: queue.SimpleQueue[None] = queue.SimpleQueue()
+        for _ in range(min(self._most, _MOST)):
+            self._free.put(None)
+        #: The one that brought news, for the questions of the listener that is told.
+        self._lent: Connection | None = None
 
     def take(self, until: float) -> Connection:
-        """One that nobody else uses, to be had `until` then and to wait no longer itself.
+        """A connection that nobody else uses, to be had `until` then and to wait no longer itself.
 
-        Nothing was sent where this raises. `give` or `drop` has to follow.
+        Nothing was sent where this raises. `give` has to follow.
         """
         if self._pid != os.getpid():
             self._begin()
-        free = self._free
-        while True:
-            if self._is_told_elsewhere():
-                with self._known.alone(until):
+        known = self._known
+        if known.teller is not None:
+            if known.teller != threading.get_ident():
+                with known.alone(until):
                     pass
-            if not free.acquire(False) and not free.acquire(timeout=until - time.monotonic()):
-                raise NoneFree("no connection is free")
-            try:
-                connection = self._rested(until)
-                if self._is_told_elsewhere():
-                    # Not while holding what whoever is told may need.
-                    if connection is not None:
-                        self._idle.append(connection)
-                    free.release()
-                    continue
-                if connection is not None:
-                    return connection
-                connection = self._make()
-                seen = self._connect(connection, until)
-            except BaseException:
-                free.release()
+            elif self._lent is not None:
+                return _used(self._lent, until)
+        try:
+            self._free.get(timeout=max(0.0, until - time.monotonic()))
+        except queue.Empty:
+            raise MaxConnectionsError("no connection is free") from None
+        try:
+            return self._rested(until) or self._new(until)
+        except BaseException:
+            self._free.put(None)
+            raise
+
+    def exchange(
+        self, connection: Connection, commands: Sequence[Command], after: After | None = None
+    ) -> Steps:
+        """Send commands; read the replies and, unless all are errors, send what is asked `after`
+        them; read the reply to that. Each is a step, so that many servers may be asked at once.
+
+        The end's value is the replies, errors among them, and a list of the reply to what was
+        asked after them, None if that is lost. However it ends, the connection is given back. A
+        command is sent once: where its answer was lost it may have been done, and done twice it
+        would look like somebody else's.
+        """
+        replies: list[Any] = []
+        afters: list[Any] = []
+        outcome: object = None
+        try:
+            connection.send(*commands)
+            yield
+            # What has come is read, though another server has taken all the time.
+            connection.until = max(connection.until, time.monotonic() + _GRACE)
+            replies = connection.receive(len(commands))
+            outcome = replies[0]
+            if after is not None and not all(isinstance(each, ResponseError) for each in replies):
+                afters.append(None)
+                connection.send(after(connection.until - time.monotonic()))
+                yield
+                afters = connection.receive(1)
+        except (RedisError, OSError) as trouble:
+            outcome = trouble
+            if not replies:
                 raise
-            if seen is None or self._meet(connection, seen, until):
-                return connection
+        except BaseException as trouble:
+            outcome = trouble
+            raise
+        finally:
+            self.give(connection, outcome)
+        return replies, afters
 
-    def give(self, connection: Connection, answer: ResponseError | None = None) -> None:
-        """It was answered, if only by an error."""
-        if isinstance(answer, ReadOnlyError):
-            # A master that was made a replica: others know who is master now.
-            connection.disconnect()
+    def give(self, connection: Connection, outcome: object = None) -> None:
+        """Give it back, with the reply or with what was raised: then half an answer may be on its
+        way, and it is closed.
+        """
+        # A server that is silent on one connection is so on all, and each would be waited for; of
+        # a master that was made a replica others know who is master now.
+        if isinstance(outcome, (TimeoutError, TooLate, ReadOnlyError)):
             self.close()
-        elif connection.limit.age == self._age:
-            self._idle.append(connection)
-        else:
+        broken = isinstance(outcome, BaseException) and not isinstance(outcome, ResponseError)
+        if connection is self._lent:
+            if broken:
+                connection.disconnect()
+            return
+        if broken or connection.age != self._age:
             connection.disconnect()
-        self._free.release()
-
-    def drop(self, connection: Connection, trouble: BaseException) -> None:
-        """Half an answer may be on its way."""
-        connection.disconnect()
-        if isinstance(trouble, (TimeoutError, TooLate)):
-            self.close()  # who is silent on one is so on all, and each would be waited for
-        self._free.release()
+        else:
+            self._idle.append(connection)
+        self._free.put(None)
 
     def close(self) -> None:
         """Close those that nobody uses at this moment, and the others when they are given
@@ -196,120 +165,85 @@ class Connections:
             while True:
                 self._idle.pop().disconnect()
 
-    def _is_told_elsewhere(self) -> bool:
-        """Whether another thread deals with what is new of a server."""
-        teller = self._known.teller
-        return teller is not None and teller != threading.get_ident()
-
     def _rested(self, until: float) -> Connection | None:
-        """One that is free, and that the server has not closed meanwhile."""
+        """One that is idle, and on which the server has neither said anything nor closed it."""
         while True:
             try:
                 connection = self._idle.pop()
             except IndexError:
                 return None
-            connection.limit.at = until
-            try:
-                if connection.is_quiet():
+            connection.until = until
+            with suppress(RedisError, OSError):
+                # What came behind the last answer would be taken for the next one, which may be
+                # somebody else's.
+                if not connection.can_read(0):
                     return connection
-            except (RedisError, OSError):
-                pass
             connection.disconnect()
 
-    def _connect(self, connection: Connection, until: float) -> Seen | None:
-        """Make it, and ask who is there."""
-        connection.limit.at = until
-        connection.limit.age = self._age
+    def _new(self, until: float) -> Connection:
+        connection = self._make()
+        connection.until, connection.age = until, self._age
         try:
-            try:
-                self._reach(connection)
-            except (NoConnection, OSError) as trouble:
-                pause = random.uniform(*_AGAIN_AFTER)  # noqa: S311  # it hides nothing
-                if kind_of(trouble) != REFUSED or time.monotonic() + pause >= until:
-                    raise
-                time.sleep(pause)
-                self._reach(connection)
-            if self._keys is None:
-                return None
+            self._connect(connection)
             keys = self._keys()
             questions = markers.question(keys)
-            send(connection, questions)
-            replies = receive(connection, len(questions))
-            return markers.answer(keys, replies, master=self._find is not None)
+            connection.send(*questions)
+            replies = connection.receive(len(questions))
+            self._meet(connection, markers.answer(keys, replies, master=self._find is not None))
+            return _used(connection, until)
         except BaseException:
             connection.disconnect()
             raise
+
+    def _connect(self, connection: Connection) -> None:
+        try:
+            self._reach(connection)
+        except (NoConnection, OSError) as trouble:
+            pause = random.uniform(*_AGAIN_AFTER)  # noqa: S311  # it hides nothing
+            if kind_of(trouble) != REFUSED or time.monotonic() + pause >= connection.until:
+                raise
+            time.sleep(pause)
+            self._reach(connection)
 
     def _reach(self, connection: Connection) -> None:
         if self._find is not None:
-            connection.host, connection.port = self._find(connection.limit.at)
+            connection.host, connection.port = self._find(connection.until)
         connection.connect()
 
-    def _meet(self, connection: Connection, seen: Seen, until: float) -> bool:
-        """Tell what is new of the server. False: there was news, and now the connection lies
-        with those that are free. Where this raises it is closed, and nobody's.
-        """
-        lent = False
-
-        @contextmanager
-        def lend() -> Iterator[None]:
-            # Whoever is told may ask on this very connection: it may be the only one. The
-            # others are of another server, or of a life that is over.
-            nonlocal lent
-            self.close()
-            connection.limit.age = self._age
-            self._idle.append(connection)
-            self._free.release()
-            lent = True
-            try:
-                yield
-            except BaseException:
-                self.close()
-                raise
-
-        try:
-            with self._known.alone(until):
-                return not self._known.note(seen, lend)
-        except BaseException:
-            if not lent:
-                connection.disconnect()
-                self._free.release()
-            raise
+    def _meet(self, connection: Connection, seen: Seen) -> None:
+        """Tell what is new of the server, before anybody is answered by it."""
+        with self._known.alone(connection.until):
+            news = self._known.news(seen)
+            if news:
+                self.close()  # those to another server, or of a life that is over
+                connection.age = self._age
+                # The listener's questions go by this very connection: it may be the only one.
+                self._lent = connection
+                try:
+                    self._known.tell(seen, news)
+                finally:
+                    self._lent = None
 
 
-@contextmanager
-def waiting(timeout: float) -> Iterator[float]:
+def _used(connection: Connection, until: float) -> Connection:
+    if not connection.is_open():
+        raise NoConnection("it was lost while what is new of the server was told")
+    connection.until = until
+    return connection
+
+
+class waiting:  # noqa: N801  # read as a word: with waiting(...)
     """A wait that is paid from the budget, or that has `timeout` seconds: until when."""
-    budget = current()
-    if budget is None:
-        yield time.monotonic() + timeout
-        return
-    until = budget.begin()
-    try:
-        yield until
-    finally:
-        budget.end()
 
+    __slots__ = ("_budget", "_timeout")
 
-def send(connection: Connection, commands: Sequence[Command]) -> None:
-    connection.send_packed_command([b"".join(map(pack, commands))], check_health=False)
+    def __init__(self, timeout: float) -> None:
+        self._timeout = timeout
 
+    def __enter__(self) -> float:
+        self._budget = budget = current()
+        return budget.begin() if budget else time.monotonic() + self._timeout
 
-def receive(connection: Connection, number: int) -> list[Any]:
-    """So many replies; errors that are answers are among them."""
-    replies: list[Any] = []
-    for _ in range(number):
-        try:
-            replies.append(connection.read_response(disable_decoding=True))
-        except ResponseError as answer:
-            replies.append(as_told_since_redis_7(answer))
-    return replies
-
-
-def pack(command: Command) -> bytes:
-    """A command as it is sent: an array of strings (the Redis serialization protocol)."""
-    parts = [b"*%d\r\n" % len(command)]
-    for each in command:
-        part = each if isinstance(each, bytes) else str(each).encode()
-        parts.append(b"$%d\r\n%b\r\n" % (len(part), part))
-    return b"".join(parts)
+    def __exit__(self, *_: object) -> None:
+        if self._budget is not None:
+            self._budget.end()

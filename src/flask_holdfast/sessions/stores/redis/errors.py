@@ -7,6 +7,7 @@ import socket
 import ssl
 
 from redis import exceptions
+from redis.sentinel import MasterNotFoundError
 
 from ....exceptions import StoreUnavailable
 from .. import base
@@ -48,19 +49,10 @@ REPLY = "reply"
 PROTOCOL = "protocol"
 
 
-class NoneFree(exceptions.ConnectionError):
-    """All connections are in use, and stayed so."""
-
-
-class NoMaster(exceptions.ConnectionError):
-    """Nobody is known who takes writes."""
-
-
 #: The first that fits: subclasses before their bases.
 _BY_CLASS: tuple[tuple[type[BaseException], str], ...] = (
-    (NoneFree, BUSY),
     (exceptions.MaxConnectionsError, BUSY),
-    (NoMaster, CLUSTER),
+    (MasterNotFoundError, CLUSTER),
     (exceptions.BusyLoadingError, LOADING),
     (exceptions.AuthenticationError, AUTH),
     (exceptions.AuthenticationWrongNumberOfArgsError, AUTH),

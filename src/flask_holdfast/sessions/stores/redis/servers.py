@@ -1,4 +1,4 @@
-"""What a URL or a client of redis-py's leads to: one server, one behind Sentinels, a Cluster.
+"""Where a URL, or a client of redis-py's or valkey-py's, leads: one server, one behind Sentinels, a Cluster.
 
     redis://[user:password@]host:port/db               rediss:// with TLS, unix:// a socket's path
     redis+sentinel://[user:password@]host:port[,host:port...]/service[/db]
@@ -15,39 +15,27 @@ one that is not understood: sessions would be written where nobody looks for the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from functools import partial
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import redis
-from redis.client import Pipeline
+from redis.connection import (
+    AbstractConnection,
+    SSLConnection,
+    UnixDomainSocketConnection,
+    parse_url,
+)
 from redis.connection import Connection as PlainConnection
-from redis.connection import SSLConnection, parse_url
 from redis.exceptions import RedisError
-from redis.sentinel import SentinelConnectionPool, SentinelManagedConnection
+from redis.sentinel import SentinelManagedConnection
 
-from ..news import Known
-from .cluster import Address, Cluster, Remap
-from .connections import After, Command, Connections
+from .cluster import Address, Remap, Topology
 from .hash_tags import TAGS
-from .sentinel import Watchers
+from .link import Link
+from .sentinel import Sentinels
 from .wire import Connection, connection
-
-
-class Link(Protocol):
-    """How a store asks, whatever is at the other end. Errors are redis-py's, and OSError."""
-
-    known: Known
-
-    def ask(self, tag: str, /, *command: object) -> Any: ...
-    def ask_then(self, tag: str, command: Command, after: After) -> tuple[Any, Any]: ...
-    def ask_all(
-        self, commands: Mapping[str, Command], after: After | None = None
-    ) -> tuple[dict[str, Any], list[Any]]: ...
-    def together(self, tags: Iterable[str]) -> list[list[str]]: ...
-    def ping(self) -> None: ...
-    def close(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,135 +61,83 @@ class Place:
 
 def link(place: Place, markers: Mapping[str, bytes], *, timeout: float) -> Link:
     """Not yet connected."""
-    if place.nodes:
 
-        def to(address: Address) -> Connection:
-            host, port = address
-            return connection(place.kind, {**place.options, "host": host, "port": port})
+    def to(address: Address) -> Connection:
+        at = {"host": address[0], "port": address[1]} if place.nodes else {}
+        return connection(place.kind, {**place.options, **at})
 
-        return Cluster(
-            to,
-            place.nodes,
-            most=place.most,
-            timeout=timeout,
-            markers=markers,
-            remap=place.remap,
-        )
-    watchers = None
-    if place.sentinels:
-        watchers = Watchers([_sentinel(*each, timeout) for each in place.sentinels], place.service)
-    return One(place, watchers, markers, timeout)
-
-
-class One:
-    """A single server, or the master that `watchers` tell of."""
-
-    def __init__(
-        self,
-        place: Place,
-        watchers: Watchers | None,
-        markers: Mapping[str, bytes],
-        timeout: float,
-    ) -> None:
-        self.known = Known()
-        self._watchers = watchers
-        self._server = Connections(
-            lambda: connection(place.kind, place.options),
-            most=place.most,
-            timeout=timeout,
-            find=watchers,
-            known=self.known,
-            keys=lambda: markers,
-        )
-
-    def ask(self, _tag: str, /, *command: object) -> Any:
-        return self._server.ask(*command)
-
-    def ask_then(self, _tag: str, command: Command, after: After) -> tuple[Any, Any]:
-        return self._server.ask_then(command, after)
-
-    def ask_all(
-        self, commands: Mapping[str, Command], after: After | None = None
-    ) -> tuple[dict[str, Any], list[Any]]:
-        """There is one tag, and so one command."""
-        replies: dict[str, Any] = {}
-        afters: list[Any] = []
-        for tag, command in commands.items():
-            try:
-                if after is None:
-                    replies[tag] = self._server.ask(*command)
-                else:
-                    replies[tag], reply = self._server.ask_then(command, after)
-                    if not isinstance(replies[tag], Exception):
-                        afters.append(reply)
-            except (RedisError, OSError) as trouble:
-                replies[tag] = trouble
-        return replies, afters
-
-    def together(self, tags: Iterable[str]) -> list[list[str]]:
-        return [[*tags]]
-
-    def ping(self) -> None:
-        self._server.ask("PING")
-
-    def close(self) -> None:
-        self._server.close()
-        if self._watchers is not None:
-            self._watchers.close()
-
-
-def _sentinel(kind: type, options: Mapping[str, Any], timeout: float) -> Connections:
-    return Connections(lambda: connection(kind, options), most=2, timeout=timeout)
+    masters = {} if place.nodes else dict.fromkeys(place.tags, ("", 0))
+    sentinels = [partial(connection, *each) for each in place.sentinels]
+    return Link(
+        Topology(to, place.nodes, place.remap, masters),
+        to,
+        most=place.most,
+        timeout=timeout,
+        markers=markers,
+        find=Sentinels(sentinels, place.service) if sentinels else None,
+    )
 
 
 # -- clients ---------------------------------------------------------------------------------
 
-#: What only redis-py's own pools and clients do with an option of theirs.
+#: What only the libraries' own pools, clients and parsers do with an option of theirs.
 _NOT_OURS = frozenset(
     {
-        *("connection_pool", "max_connections", "timeout", "connection_class", "url"),
-        *("redis_connect_func", "himport_registry", "maint_notifications_config"),
-        *("maint_notifications_pool_handler", "oss_cluster_maint_notifications_handler"),
+        *("connection_pool", "max_connections", "timeout", "connection_class", "url", "ssl"),
+        *("redis_connect_func", "valkey_connect_func", "himport_registry", "parser_class"),
+        *("maint_notifications_config", "maint_notifications_pool_handler", "client_cache"),
+        *("oss_cluster_maint_notifications_handler", "cache_enabled", "cache_max_size"),
+        *("cache_ttl", "cache_policy", "cache_deny_list", "cache_allow_list"),
+        *("lib_name", "lib_version"),
     }
 )
 
 
 def of_client(client: object) -> Place:
     """Where an application's own client leads. `TypeError` for what is not understood."""
-    if isinstance(client, redis.RedisCluster) and not _is_pipeline(client):
-        manager = client.nodes_manager
-        options = _options(manager.connection_kwargs)
+    # By name: valkey-py has the same classes under other names, and may not be there.
+    names = {f"{each.__module__}.{each.__qualname__}" for each in type(client).__mro__}
+    understood: Any = None if any(name.endswith("Pipeline") for name in names) else client
+    if understood and names & {"redis.cluster.RedisCluster", "valkey.cluster.ValkeyCluster"}:
+        manager = understood.nodes_manager
+        given = manager.connection_kwargs
+        kind = given.get("connection_class", SSLConnection if given.get("ssl") else PlainConnection)
+        where = {"host", "port", "db"}
+        options = {key: value for key, value in _options(given).items() if key not in where}
         nodes = [(node.host, int(node.port)) for node in manager.startup_nodes.values()]
-        tls = manager.connection_kwargs.get("ssl") or options.pop("ssl", False)
-        kind = SSLConnection if tls else PlainConnection
-        options.pop("ssl", None)
-        for unused in ("host", "port", "db"):
-            options.pop(unused, None)
-        most = manager.connection_kwargs.get("max_connections") or 50
-        return Place(kind, options, most, nodes=nodes, remap=manager.address_remap)
-    if not isinstance(client, redis.Redis) or _is_pipeline(client):
+        most = given.get("max_connections") or 50
+        return Place(_kind(kind), options, most, nodes=nodes, remap=manager.address_remap)
+    if not understood or not names & {"redis.client.Redis", "valkey.client.Valkey"}:
         raise TypeError(
-            "RedisStore needs a redis.Redis or redis.RedisCluster client (not an asyncio or "
-            f"pipeline one), got {type(client).__module__}.{type(client).__qualname__}."
+            "RedisStore needs a redis.Redis or redis.RedisCluster client, or valkey-py's (not an "
+            f"asyncio or pipeline one), got {type(client).__module__}.{type(client).__qualname__}."
         )
-    pool = client.connection_pool
-    options = _options(pool.connection_kwargs)
-    if not isinstance(pool, SentinelConnectionPool):
-        return Place(pool.connection_class, options, pool.max_connections)
+    pool = understood.connection_pool
+    manager = getattr(pool, "sentinel_manager", None)
+    if manager is None:
+        return Place(*_of_pool(pool), pool.max_connections)
     if not pool.is_master:
         raise TypeError("RedisStore needs a client of the master: use Sentinel.master_for.")
-    kind = pool.connection_class
-    if issubclass(kind, SentinelManagedConnection):
-        kind = SSLConnection if issubclass(kind, SSLConnection) else PlainConnection
-    watchers = [
-        (each.connection_pool.connection_class, _options(each.connection_pool.connection_kwargs))
-        for each in pool.sentinel_manager.sentinels
-    ]
-    return Place(kind, options, pool.max_connections, watchers, pool.service_name)
+    sentinels = [_of_pool(each.connection_pool) for each in manager.sentinels]
+    return Place(*_of_pool(pool), pool.max_connections, sentinels, pool.service_name)
 
 
-def _is_pipeline(client: object) -> bool:
-    return isinstance(client, (Pipeline, redis.cluster.ClusterPipeline))
+def _of_pool(pool: Any) -> tuple[type, dict[str, Any]]:
+    return _kind(pool.connection_class), _options(pool.connection_kwargs)
+
+
+def _kind(given: type) -> type:
+    """redis-py's connection class in place of one for Sentinels or of valkey-py's."""
+    if any(each.__module__.startswith("fakeredis") for each in given.__mro__):
+        raise TypeError(
+            "RedisStore needs a redis.Redis client of a server, and a fakeredis client has none: "
+            'for tests set SESSION_STORE_URL = "memory://".'
+        )
+    if issubclass(given, AbstractConnection) and not issubclass(given, SentinelManagedConnection):
+        return given
+    names = [each.__name__ for each in given.__mro__]
+    kinds = SSLConnection, PlainConnection, UnixDomainSocketConnection
+    return next(kind for kind in kinds if kind.__name__ in names)
 
 
 def _options(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -228,14 +164,18 @@ def of_url(url: str, most: int) -> Place:
         connection(place.kind, place.options)
         for each in place.sentinels:
             connection(*each)
-    except TypeError as unknown_option:
-        raise ValueError(str(unknown_option)) from None
+    except (TypeError, RedisError) as wrong_option:
+        raise ValueError(str(wrong_option)) from None
     return place
 
 
 def _parsed(url: str) -> dict[str, Any]:
     options: dict[str, Any] = parse_url(url)  # type: ignore[no-untyped-call]
     options.setdefault("client_name", "flask-holdfast")
+    if "ssl_cert_reqs" in options:  # in the words of the ssl module, too: CERT_NONE
+        options["ssl_cert_reqs"] = options["ssl_cert_reqs"].lower().removeprefix("cert_")
+        if options["ssl_cert_reqs"] == "none":  # which redis-py 6 does not conclude
+            options.setdefault("ssl_check_hostname", False)
     return options
 
 
