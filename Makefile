@@ -11,7 +11,7 @@ help:
 	@echo "make test     check, then every test: real Redis, real SQLite, real browsers"
 	@echo "make full     every test with the long suites at full length; writes tests/FULL.md"
 	@echo "make check    lint, format, types and import rules"
-	@echo "make compat   the suites of Flask and Flask-WTF with our parts in place"
+	@echo "make compat   the suites of Flask, five of its extensions and two applications, with our parts"
 	@echo "make bench    measure"
 	@echo "make format   rewrite the sources in the one format"
 	@echo "make types    check the browser modules and write their .d.ts anew"

@@ -30,8 +30,9 @@ _default.__set_name__(Flask, "session_interface")
 Flask.session_interface = _default  # type: ignore[assignment]  # made when an app first asks
 
 
-def pytest_sessionfinish() -> None:
+def pytest_sessionfinish(session: pytest.Session) -> None:
     """A run in which no app asked for its interface has shown nothing: it must not pass."""
     _store.close()
-    if not _made:
+    elsewhere = session.config.getoption("numprocesses", None)  # the workers say it each
+    if not _made and not elsewhere:
         raise pytest.UsageError("no app used flask_holdfast.SessionInterface")
