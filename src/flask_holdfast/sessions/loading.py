@@ -196,6 +196,8 @@ class Loader:
             proof = Proof(hashed, policy.binding.claim(facts.client) if bound else "")
         anonymous = cookie.kind is ids.Kind.STORED
         idle = policy.anonymous_idle if anonymous else policy.idle
+        if cookie.lifetime is not None:
+            idle = cookie.lifetime * 1000
         return self.store.fetch(cookie.sid, slide=proof, idle=idle)
 
     def _judge(self, cookie: ids.Cookie, hashed: str, opened: int, answer: Answer) -> Loaded:
