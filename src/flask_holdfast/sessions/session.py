@@ -368,6 +368,13 @@ class Session(TokenScope, SessionMixin, MutableMapping[str, Any]):
     def cleared(self) -> bool:
         return self._cleared
 
+    @property
+    def is_closed_by_a_test(self) -> bool:
+        """Whether a test's own hand cleared it: no logout, but a browser that was closed, which leaves
+        the remember cookie.
+        """
+        return self._cleared and self.loader is not None and self.loader.is_a_tests_own_hand
+
     def changes(self) -> Changes:
         """What differs from the bytes that came. Raises `SessionValueError`."""
         changes = Changes(self._cleared)
