@@ -241,7 +241,7 @@ class TestWorkIsKept:
     def test_a_form_with_an_old_token_comes_back_where_the_site_wants_young_ones(
         self, clock: Clock
     ) -> None:
-        site = Site(CSRF_EXPIRED_POLICY="refuse")
+        site = Site(CSRF_EXPIRED_POLICY="refuse", PERMANENT_SESSION_LIFETIME=3600)
         tab, form = site.written_by("anna")
         clock.advance(1801)
 
