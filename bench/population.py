@@ -17,7 +17,7 @@ import msgspec
 from flask import Flask
 
 from flask_holdfast.sessions import ids, record
-from flask_holdfast.sessions.stores.base import ROTATED, Outcome, Tombstone
+from flask_holdfast.sessions.stores.base import ROTATED, Outcome, Rotate, Tombstone
 from flask_holdfast.sessions.stores.redis.store import RedisStore
 
 from .contenders import CONTENDERS, SECRET_KEY, Place
@@ -91,12 +91,14 @@ class Population:
             data={**self._person.data, "user_id": msgspec.Raw(msgspec.json.encode(user))},
         )
         answer = self._store.rotate(
-            ids.new_sid(),  # of the unstored session with the form on
-            sid,
-            record.encode(filed),
-            etag=None,
-            idle=self._left(),
-            ended=Tombstone(ROTATED, _now(), to=sid),
+            Rotate(
+                ids.new_sid(),  # of the unstored session with the form on
+                sid,
+                record.encode(filed),
+                etag=None,
+                idle=self._left(),
+                ended=Tombstone(ROTATED, _now(), to=sid),
+            )
         )
         _check(answer.outcome)
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from flask_holdfast.sessions.ids import placed
 from flask_holdfast.sessions.record import owner_of
-from flask_holdfast.sessions.stores.base import ROTATED, Outcome, Proof, Tombstone
+from flask_holdfast.sessions.stores.base import ROTATED, Outcome, Proof, Rotate, Tombstone
 from flask_holdfast.sessions.stores.redis import touches
 from flask_holdfast.sessions.stores.redis.store import RedisStore
 from tests import services, topologies
@@ -66,7 +66,7 @@ class Load:
         owner = owner_of(f"person-{number}")
         name, data = placed(str(uuid.uuid4()), owner), record(owner, self.now)
         before = str(uuid.uuid4())
-        answer = self.store.rotate(before, name, data, etag=None, idle=IDLE, ended=TURNED)
+        answer = self.store.rotate(Rotate(before, name, data, etag=None, idle=IDLE, ended=TURNED))
         assert answer.outcome is Outcome.DONE
         self.people.append((name, data))
 

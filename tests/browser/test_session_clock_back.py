@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Error, expect
 
 from tests import services
 from tests.attacks.conftest import KEEP_PAGES, launched
@@ -92,7 +92,15 @@ def test_back_after_a_sign_out_shows_nothing_also_without_a_network(
     sign_out(page)
 
     keeps_pages.set_offline(True)
-    page.go_back(wait_until="commit")
+    try:
+        page.go_back(wait_until="commit")
+    except Error:
+        # Chromium need not keep a page that says no-store: not where a script of the page has asked
+        # for more under no-store, as on a slow machine. Then there is nothing to be seen.
+        if caching:
+            raise
+        expect(page.get_by_text(CONTENT)).to_have_count(0)
+        return
 
     expect(cover(page)).to_be_visible()
     assert page.evaluate("[kept, seen]") == [True, "hidden"]

@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from flask_holdfast import StoreUnavailable
-from flask_holdfast.sessions.stores.base import Limit, Outcome, Store
+from flask_holdfast.sessions.stores.base import EndAll, Limit, Outcome, Rotate, Store
 from flask_holdfast.sessions.stores.failover.breaker import Breaker, Circuit
 from flask_holdfast.sessions.stores.failover.fallback import FallbackStore
 from flask_holdfast.sessions.stores.failover.host import Availability
@@ -64,7 +64,7 @@ class Client(MemoryStore):
 
     _STEPS = ("create", "fetch", "replace", "rotate", "delete", "end_user", "end_everyone")
     _LATE = ("restore", "end_before")
-    _MORE = ("sessions_of", "page", "counts", "mark", "marked", "sweep", "ping")
+    _MORE = ("sessions_of", "page", "counts", "mark", "is_marked", "sweep", "ping")
     _COOKIES = ("remember", "recall", "forget")
 
     def __init__(self, server: Server) -> None:
@@ -191,11 +191,11 @@ def is_well(*processes: Process) -> bool:
 
 
 def end_user(store: Store, *, keep: str | None = None) -> list[str]:
-    return [*store.end_user(ADA, ended=BY_ADMIN, idle=IDLE, remember=DAY, keep=keep)]
+    return [*store.end_user(ADA, EndAll(ended=BY_ADMIN, idle=IDLE, remember=DAY, keep=keep)).sids]
 
 
 def end_everyone(store: Store, *, keep: str | None = None) -> int:
-    return store.end_everyone(ended=BY_ADMIN, idle=IDLE, remember=DAY, keep=keep)
+    return store.end_everyone(EndAll(ended=BY_ADMIN, idle=IDLE, remember=DAY, keep=keep)).number
 
 
 def log_in(
@@ -203,7 +203,7 @@ def log_in(
 ) -> tuple[str, bytes]:
     """The sid of a session of Ada's that goes on from `old`, and its record."""
     new, data = sid(), record(ADA)
-    answer = store.rotate(old, new, data, etag=known, idle=IDLE, ended=TURNED, limit=limit)
+    answer = store.rotate(Rotate(old, new, data, etag=known, idle=IDLE, ended=TURNED, limit=limit))
     assert answer.outcome is Outcome.DONE
     return new, data
 
@@ -212,7 +212,7 @@ def rotated(store: Store, name: str, **changes: object) -> str:
     """The sid under which a session goes on."""
     there, new = store.fetch(name).data, sid()
     data = json.dumps(json.loads(record(ADA)) | changes, separators=(",", ":")).encode()
-    answer = store.rotate(name, new, data, etag=etag(there), idle=IDLE, ended=TURNED)
+    answer = store.rotate(Rotate(name, new, data, etag=etag(there), idle=IDLE, ended=TURNED))
     assert answer.outcome is Outcome.DONE
     return new
 

@@ -27,6 +27,7 @@ from flask_holdfast.sessions.stores.failover.replica import Replica
 from flask_holdfast.sessions.stores.redis.errors import as_told_since_redis_7, unavailable
 from flask_holdfast.sessions.stores.redis.store import RedisStore
 from tests.sessions.site import Site, next_millisecond
+from tests.sessions.stores.contract import is_refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -262,7 +263,7 @@ def test_an_end_that_the_store_answers_with_an_error_keeps_no_host_in_its_fallba
     assert zoe.set(a=1).response.status_code == 200
 
     assert site.manager.health()["degraded"] is False
-    assert host.marked("now:", record.owner_of("ada"))[1] is not None
+    assert is_refused(host, record.owner_of("ada"), waited=10_000)
 
 
 def late(store: RedisStore, times: int) -> None:

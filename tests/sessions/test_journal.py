@@ -25,7 +25,7 @@ from greenlet import greenlet  # type: ignore[import-untyped]  # it has no stubs
 
 from flask_holdfast import StoreUnavailable
 from flask_holdfast.sessions.opening import open_stores
-from flask_holdfast.sessions.stores.base import Outcome
+from flask_holdfast.sessions.stores.base import EndAll, Outcome, Rotate
 from flask_holdfast.sessions.stores.failover import copy_table, journal
 from flask_holdfast.sessions.stores.failover.host import Availability
 from flask_holdfast.sessions.stores.failover.journal import Kind, Note, latest
@@ -397,7 +397,7 @@ class TestWhoWins:
         name = filed(host.store, ADA)
         host.data.let_go()  # so it is not among those of which the store says that they end
         whose = [ADA] if end is Process.end_user else []
-        end(host.store, *whose, ended=BY_ADMIN, idle=IDLE, remember=1_000)
+        end(host.store, *whose, EndAll(ended=BY_ADMIN, idle=IDLE, remember=1_000))
         host.clock.advance(MAX_AGE - 2)
         host.begin()
 
@@ -522,7 +522,7 @@ class TestProcesses:
         end_user(other)
         host.clock.advance(1)
         login = host.store.rotate(
-            "", sid(ADA), record(ADA), etag=None, idle=IDLE, ended=TURNED, began=began
+            Rotate("", sid(ADA), record(ADA), etag=None, idle=IDLE, ended=TURNED, began=began)
         )
 
         assert login.outcome is Outcome.REFUSED

@@ -26,7 +26,7 @@ from tests.sessions.stores.clock import Clock
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from flask_holdfast.sessions.stores.base import Answer
+    from flask_holdfast.sessions.stores.base import Answer, Rotate
 
 REMEMBER = "__Host-remember_token"
 
@@ -284,8 +284,8 @@ class SlowToAnswer(MemoryStore):
         super().__init__(clock)
         self._answers_in = functools.partial(clock.advance, seconds)
 
-    def rotate(self, *given: Any, **named: Any) -> Answer:
-        answer = super().rotate(*given, **named)
+    def rotate(self, to: Rotate) -> Answer:
+        answer = super().rotate(to)
         self._answers_in()
         return answer
 

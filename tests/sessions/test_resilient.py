@@ -12,7 +12,7 @@ import pytest
 
 from flask_holdfast import StoreUnavailable
 from flask_holdfast.sessions.stores import base
-from flask_holdfast.sessions.stores.base import Counts, Limit, Outcome, Proof, Store
+from flask_holdfast.sessions.stores.base import Counts, Limit, Outcome, Proof, Rotate, Store
 from tests.sessions.outages import ADA, PAUSE, Outage, end_everyone, end_user, log_in
 from tests.sessions.stores.contract import (
     BY_ADMIN,
@@ -200,7 +200,7 @@ class TestEndedInTheOutage:
         assert outage.store.fetch(name).tombstone == BY_ADMIN
         new, answer, began = sid(), record(ADA), ago(outage.store, DAY)
         late = outage.store.rotate(
-            sid(), new, answer, etag=None, idle=IDLE, ended=TURNED, began=began
+            Rotate(sid(), new, answer, etag=None, idle=IDLE, ended=TURNED, began=began)
         )
         assert late.outcome is Outcome.REFUSED
 
@@ -404,13 +404,15 @@ class TestBegunInTheOutage:
 
         assert {*sids(outage.store, ADA)} == {*names[1:]}
         full = outage.store.rotate(
-            sid(),
-            sid(),
-            record(ADA),
-            etag=None,
-            idle=IDLE,
-            ended=TURNED,
-            limit=Limit(2, refuses=True),
+            Rotate(
+                sid(),
+                sid(),
+                record(ADA),
+                etag=None,
+                idle=IDLE,
+                ended=TURNED,
+                limit=Limit(2, refuses=True),
+            )
         )
         assert full.outcome is Outcome.FULL
 

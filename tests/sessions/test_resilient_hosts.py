@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from flask_holdfast import StoreUnavailable
-from flask_holdfast.sessions.stores.base import Outcome
+from flask_holdfast.sessions.stores.base import EndAll, Outcome
 from flask_holdfast.sessions.stores.failover.host import Availability
 from tests.sessions.outages import (
     ADA,
@@ -225,36 +225,56 @@ def test_an_end_of_all_is_told_once_by_whoever_is_first(outage: Outage, other: P
     assert sids(outage.store, ADA) == [name]
 
 
-def test_who_died_while_telling_is_replaced(outage: Outage, other: Process) -> None:
-    name = filed(outage.store, ADA)
+def test_a_process_that_is_killed_while_it_tells_keeps_no_other_from_telling(
+    outage: Outage, other: Process
+) -> None:
+    names = [filed(outage.store, ADA) for _ in range(3)]
     outage.begin()
-    outage.store.delete(name, ended=BY_ADMIN, idle=IDLE)
+    for name in names:
+        outage.store.delete(name, ended=BY_ADMIN, idle=IDLE)
     outage.end()
-    assert outage.store.replica.claim("a process that was killed at this moment")
 
-    other.ping()
-    assert other.replica.state() is Availability.DOWN
-    outage.clock.advance(2.5)
+    def killed() -> None:
+        raise KeyboardInterrupt
+
+    outage.store.primary.meanwhile = killed
+    with pytest.raises(KeyboardInterrupt):
+        outage.store.ping()
+
     other.ping()
 
     assert other.replica.state() is not Availability.DOWN
-    assert outage.data.fetch(name).tombstone == BY_ADMIN
+    assert {outage.data.fetch(name).tombstone for name in names} == {BY_ADMIN}
 
 
-def test_even_where_the_clock_is_set_back(outage: Outage) -> None:
-    """The clock is set back by an hour: for so long no other process would take over."""
-    name = filed(outage.store, ADA)
+def test_two_processes_tell_an_end_of_all_by_one_moment(outage: Outage, other: Process) -> None:
+    """What began after the first had told it would end with what the second tells."""
     outage.begin()
-    outage.store.delete(name, ended=BY_ADMIN, idle=IDLE)
-    assert outage.store.replica.claim("a process that was killed at this moment")
-    outage.clock.advance(-3600)
-    outage.server.away = False
+    end_user(outage.store)
+    outage.end()
+    began: list[str] = []
 
-    started = outage.process()
-    started.ping()
+    def other_is_slower() -> None:
+        """Once the first has asked what time it is, the second tells the end, and somebody signs in."""
+        outage.store.primary.meanwhile = lambda: None
+        other.ping()
+        outage.clock.advance(1)
+        began.append(log_in(outage.elsewhere(), sid())[0])
+        outage.clock.advance(1)
 
-    assert started.replica.state() is not Availability.DOWN
-    assert outage.data.fetch(name).tombstone == BY_ADMIN
+    moments_of = outage.store.primary.moments_of
+
+    def asked(present: int, owner: str) -> tuple[int, int]:
+        other_is_slower()
+        outage.clock.advance(1)
+        del vars(outage.store.primary)["moments_of"]
+        first, last = moments_of(present, owner)
+        return first + 3_000_000, last + 3_000_000
+
+    vars(outage.store.primary)["moments_of"] = asked
+    outage.store.ping()
+
+    assert [read(outage.elsewhere(), name) is not None for name in began] == [True]
 
 
 def test_a_session_that_was_given_back_late_overwrites_nothing(
@@ -411,11 +431,11 @@ def test_the_end_of_everyones_misses_nothing_between_the_store_and_the_host(
     outage.store._try_to_return()
     end_what_waits = outage.store._end_what_waits
 
-    def away_again(end: Any) -> int:
+    def away_again(how: EndAll) -> int:
         outage.store._end_what_waits = end_what_waits  # type: ignore[method-assign]
         other.primary.cut = True
         other.fetch(sid())
-        return end_what_waits(end)
+        return end_what_waits(how)
 
     outage.store._end_what_waits = away_again  # type: ignore[method-assign]
     end_everyone(outage.store)

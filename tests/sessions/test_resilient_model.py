@@ -22,7 +22,15 @@ import pytest
 
 from flask_holdfast import StoreUnavailable
 from flask_holdfast.sessions.record import head
-from flask_holdfast.sessions.stores.base import LOGOUT, ROTATED, UNAVAILABLE, Outcome, Tombstone
+from flask_holdfast.sessions.stores.base import (
+    LOGOUT,
+    ROTATED,
+    UNAVAILABLE,
+    EndAll,
+    Outcome,
+    Rotate,
+    Tombstone,
+)
 from tests.sessions.outages import ADA, PAUSE, Outage, Process, is_well
 from tests.sessions.stores.contract import DAY, IDLE, PROOF, SECRET, etag, record
 
@@ -70,8 +78,6 @@ class Day:
         self.processes = [self.outage.store, self.outage.process()]
         for process in self.processes:
             process.primary.meanwhile = self._meanwhile
-            # Who is waited for is this very thread, in an outer act.
-            process._resync.patience = 0
         self._depth = 0
         self._keys = 0
 
@@ -186,12 +192,14 @@ class Day:
                 return
             data = with_keys(owner, keys_in(there.data) if there else set())
             answer = one.rotate(
-                old or self._sid(),
-                new,
-                data,
-                etag=etag(there.data) if there else None,
-                idle=IDLE,
-                ended=Tombstone(ROTATED, self.outage.clock.milliseconds()),
+                Rotate(
+                    old or self._sid(),
+                    new,
+                    data,
+                    etag=etag(there.data) if there else None,
+                    idle=IDLE,
+                    ended=Tombstone(ROTATED, self.outage.clock.milliseconds()),
+                )
             )
             self.note(f"log in {old and old[:4]} -> {new[:4]}: {answer.outcome.value}")
             if answer.outcome is Outcome.DONE:
@@ -234,7 +242,7 @@ class Day:
         try:
             ended = Tombstone("revoked", self.outage.clock.milliseconds())
             self.outage.clock.advance(0.001)
-            one.end_user(ADA, ended=ended, idle=IDLE, remember=DAY, keep=keep)
+            one.end_user(ADA, EndAll(ended=ended, idle=IDLE, remember=DAY, keep=keep))
             self.outage.clock.advance(0.001)
             self.note(f"end all of hers but {keep and keep[:4]}")
             for name in hers - {keep}:

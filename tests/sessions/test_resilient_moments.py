@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from flask_holdfast import StoreUnavailable
-from flask_holdfast.sessions.stores.base import Outcome
+from flask_holdfast.sessions.stores.base import EndAll, Outcome
 from flask_holdfast.sessions.stores.failover import endings
 from flask_holdfast.sessions.stores.memory import MemoryStore
 from tests.sessions.outages import ADA, PAUSE, end_everyone, end_user, is_well, log_in, read
@@ -188,9 +188,9 @@ def test_a_host_that_is_back_tells_each_end_once(
     told: list[str] = []
     tell = outage.store.primary.end_before
 
-    def count(owner: str, moment: int, **how: object) -> None:
+    def count(owner: str, moment: int, how: EndAll) -> None:
         told.append(owner)
-        tell(owner, moment, **how)  # type: ignore[arg-type]
+        tell(owner, moment, how)
 
     vars(outage.store.primary)["end_before"] = count
     back(outage)

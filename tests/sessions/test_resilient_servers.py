@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from flask_holdfast.sessions.stores.base import Outcome
+from flask_holdfast.sessions.stores.base import EndAll, EndedAll, Outcome
 from flask_holdfast.sessions.stores.failover.breaker import Breaker
 from flask_holdfast.sessions.stores.failover.host import Availability
 from flask_holdfast.sessions.stores.failover.replica import Replica
@@ -195,10 +195,10 @@ class TestAnEmptyStore:
         outage.server.restart(empty=True)
         end = outage.store.primary.end_everyone
 
-        def other_is_faster(**how: Any) -> int:
-            number = end(**how)
+        def other_is_faster(how: EndAll) -> EndedAll:
+            ended = end(how)
             other.ping()
-            return number
+            return ended
 
         monkeypatch.setattr(outage.store.primary, "end_everyone", other_is_faster)
         end_everyone(outage.store)

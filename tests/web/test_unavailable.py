@@ -10,12 +10,10 @@ from flask_wtf.csrf import generate_csrf
 from jinja2 import DictLoader
 
 from flask_holdfast import Holdfast, StoreUnavailable
-from flask_holdfast.sessions.stores.base import Answer, Proof
+from flask_holdfast.sessions.stores.base import Answer, EndAll, EndedAll, Proof
 from flask_holdfast.sessions.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from werkzeug.test import TestResponse
 
 BASE = "https://localhost"
@@ -40,10 +38,10 @@ class Away(MemoryStore):
             raise StoreUnavailable("away")
         return super().replace(sid, data, etag=etag, idle=idle, slide=slide)
 
-    def end_user(self, owner: str, **how: Any) -> Sequence[str]:
+    def end_user(self, owner: str, how: EndAll) -> EndedAll:
         if self.away:
             raise StoreUnavailable("away")
-        return super().end_user(owner, **how)
+        return super().end_user(owner, how)
 
 
 class Site:

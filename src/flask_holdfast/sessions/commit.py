@@ -38,6 +38,7 @@ from .stores.base import (
     Answer,
     Outcome,
     Redeems,
+    Rotate,
     Store,
     Tombstone,
 )
@@ -324,16 +325,18 @@ class Commit:
                 new_sid if follows else None,
             )
             answer = self.store.rotate(
-                old_sid,
-                new_sid,
-                self._bytes(after, there),
-                etag=there.etag if there else None,
-                idle=self._idle(after),
-                ended=ended,
-                began=None if kept else session.began,
-                own=session.own_ends.last_of(after.owner),
-                limit=limit,
-                redeems=Redeems(after.remember) if after.remember else None,
+                Rotate(
+                    old_sid,
+                    new_sid,
+                    self._bytes(after, there),
+                    etag=there.etag if there else None,
+                    idle=self._idle(after),
+                    ended=ended,
+                    began=None if kept else session.began,
+                    own=session.own_ends.last_of(after.owner),
+                    limit=limit,
+                    redeems=Redeems(after.remember) if after.remember else None,
+                )
             )
             if answer.outcome is Outcome.DONE:
                 tell_conflict(old_sid, conflicts, changes, seen, there, after)

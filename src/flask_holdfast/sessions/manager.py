@@ -24,7 +24,7 @@ from .http_errors import answered_by_flask
 from .ids import is_sid
 from .session import Session
 from .state import Rotation, State
-from .stores.base import LOGOUT, REVOKED, UNAVAILABLE, Listed, Outcome, Store, Tombstone
+from .stores.base import LOGOUT, REVOKED, UNAVAILABLE, EndAll, Listed, Outcome, Store, Tombstone
 from .stores.moments import time_of_day
 
 _FLASK_IDLE = 31 * 86_400
@@ -166,14 +166,10 @@ class SessionManager:
         owner = record.owner_of(str(user_id))
         ended = self.store.end_user(
             owner,
-            ended=self._tombstone(by),
-            idle=self._idle,
-            remember=self._remember_life,
-            keep=keep,
-            own=_own_mark(owner),
+            EndAll(self._tombstone(by), self._idle, self._remember_life, keep, _own_mark(owner)),
         )
-        self._ended_here(*ended)
-        for sid in ended:
+        self._ended_here(*ended.sids)
+        for sid in ended.sids:
             tell(
                 signals.session_revoked,
                 session_id=sid,
@@ -181,7 +177,7 @@ class SessionManager:
                 reason=REVOKED,
                 by=by,
             )
-        return len(ended)
+        return ended.number
 
     @answered_by_flask
     def delete_all_sessions(self, keep: str | None = None, *, by: str | None = None) -> int:
@@ -193,17 +189,13 @@ class SessionManager:
         nobody in. `session_revoked` is sent once, for all of them.
         """
         ended = self.store.end_everyone(
-            ended=self._tombstone(by),
-            idle=self._idle,
-            remember=self._remember_life,
-            keep=keep,
-            own=_own_mark(""),
+            EndAll(self._tombstone(by), self._idle, self._remember_life, keep, _own_mark(""))
         )
         here = _here()
         if here is not None and here.sid != keep and here.state in (State.UNASKED, State.LIVE):
             here.own_ends.session = True
         tell(signals.session_revoked, session_id=None, user_id=None, reason=REVOKED, by=by)
-        return ended
+        return ended.number
 
     @answered_by_flask
     def get_active_sessions(

@@ -37,7 +37,7 @@ from .events import Once, tell
 from .record import Record
 from .session import Session
 from .state import Loaded, State, bound_client
-from .stores.base import ROTATED, Answer, Outcome, Redeems, Remembered, Tombstone
+from .stores.base import ROTATED, Answer, Outcome, Redeems, Remembered, Rotate, Tombstone
 from .succession import mark_replaced
 
 T = TypeVar("T")
@@ -232,14 +232,16 @@ class Redeemer:
         commit.bind(after, commit.request_facts.client)
         ended = Tombstone(ROTATED, now, found.user, sid)
         answer = self._store.rotate(
-            session.sid if there is not None else "",
-            sid,
-            record.encode(after),
-            etag=there.etag if there is not None else None,
-            idle=commit.policy.idle,
-            ended=ended,
-            limit=commit.policy.limit,
-            redeems=Redeems(cookie.remember, instead_of=found.sid),
+            Rotate(
+                session.sid if there is not None else "",
+                sid,
+                record.encode(after),
+                etag=there.etag if there is not None else None,
+                idle=commit.policy.idle,
+                ended=ended,
+                limit=commit.policy.limit,
+                redeems=Redeems(cookie.remember, instead_of=found.sid),
+            )
         )
         if answer.outcome is Outcome.DONE:
             made_room(self._store, answer.evicted, after, ended, idle=commit.policy.idle)

@@ -38,11 +38,10 @@ def objection(store: Store, session: Session) -> tuple[Answer | None, Former | N
         return answer, None
     name = ids.replacement(cookie)
     try:
-        marked, _ = store.marked(name, "")
+        if store.is_marked(name):
+            return answer, None
     except StoreUnavailable:
         return answer, None  # who knows
-    if marked is not None:
-        return answer, None
     # Of a session that lives under another secret nothing was proved.
     return None, None if answer.outcome is Outcome.FOUND else (session.sid, name)
 

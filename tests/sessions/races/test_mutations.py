@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +13,7 @@ from flask_holdfast.sessions import commit, merge
 from flask_holdfast.sessions.commit import Commit, Result
 from flask_holdfast.sessions.plan import CookieAction
 from flask_holdfast.sessions.stores import memory as memory_store
-from flask_holdfast.sessions.stores.base import Answer, Listed, Outcome
+from flask_holdfast.sessions.stores.base import Answer, EndAll, EndedAll, Listed, Outcome
 from flask_holdfast.sessions.stores.memory import MemoryStore
 from flask_holdfast.sessions.stores.redis import scripts
 from flask_holdfast.sessions.stores.sqlite import transaction
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from flask_holdfast.sessions.merge import Changes, RawData
     from flask_holdfast.sessions.session import Session
-    from flask_holdfast.sessions.stores.base import Store, Tombstone
+    from flask_holdfast.sessions.stores.base import Store
     from tests.sessions.races.conftest import Arena
 
 #: Races until a fault must have been found; the sample is as many.
@@ -65,19 +66,9 @@ class NoNotBefore(MemoryStore):
 class SparesAnonymous(MemoryStore):
     """The end of everyone's goes by the owners."""
 
-    def end_everyone(
-        self,
-        *,
-        ended: Tombstone,
-        idle: int,
-        remember: int,
-        keep: str | None = None,
-        own: str = "",
-    ) -> int:
-        return sum(
-            len(self.end_user(owner, ended=ended, idle=idle, remember=remember, keep=keep, own=own))
-            for owner in [memory_store._EVERYONE, *self._owners]
-        )
+    def end_everyone(self, how: EndAll) -> EndedAll:
+        ended = [self.end_user(owner, how) for owner in [memory_store._EVERYONE, *self._owners]]
+        return EndedAll(sum(each.number for each in ended))
 
 
 class NoLimit(MemoryStore):
@@ -211,16 +202,8 @@ def test_a_store_without_the_moment_at_which_everyones_ended_shows_a_fault(
     store_class = type(arena.world.store)
     end_everyone = store_class.end_everyone
 
-    def unmarked(
-        self: Store,
-        *,
-        ended: Tombstone,
-        idle: int,
-        remember: int,
-        keep: str | None = None,
-        own: str = "",
-    ) -> int:
-        return end_everyone(self, ended=ended, idle=idle, remember=0, keep=keep, own=own)
+    def unmarked(self: Store, how: EndAll) -> EndedAll:
+        return end_everyone(self, replace(how, remember=0))
 
     monkeypatch.setattr(store_class, "end_everyone", unmarked)
 

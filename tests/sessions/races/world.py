@@ -16,11 +16,13 @@ from flask_holdfast.sessions.policy import signer_of
 from flask_holdfast.sessions.stores.base import (
     Answer,
     Counts,
+    EndAll,
+    EndedAll,
     Listed,
     Outcome,
     Proof,
-    Redeems,
     Remembered,
+    Rotate,
     Store,
 )
 from tests.sessions.races.ledger import Deed, Effects, Ledger, Life
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from werkzeug.test import TestResponse
 
     from flask_holdfast.sessions.cursor import Cursor
-    from flask_holdfast.sessions.stores.base import Limit, Tombstone
+    from flask_holdfast.sessions.stores.base import Tombstone
     from tests.sessions.races.turns import Turns
     from tests.sessions.stores.clock import Clock
 
@@ -292,42 +294,20 @@ class SteppedStore(Store):
             visit.deeds.append(self._world.ledger.replaced(sid, visit.effects))
         return answer
 
-    def rotate(
-        self,
-        sid: str,
-        new_sid: str,
-        data: bytes,
-        *,
-        etag: str | None,
-        idle: int,
-        ended: Tombstone,
-        began: int | None = None,
-        own: str = "",
-        limit: Limit | None = None,
-        redeems: Redeems | None = None,
-    ) -> Answer:
+    def rotate(self, to: Rotate) -> Answer:
         visit = self._turn("rotate")
-        answer = self._inner.rotate(
-            *(sid, new_sid, data),
-            etag=etag,
-            idle=idle,
-            ended=ended,
-            began=began,
-            own=own,
-            limit=limit,
-            redeems=redeems,
-        )
+        answer = self._inner.rotate(to)
         if answer.outcome is Outcome.DONE:
-            if redeems is not None and redeems.instead_of is not None:
-                user = self._world.user_of(data)
-                deed = self._world.ledger.redeemed(sid, new_sid, user, visit.sent[REMEMBER])
-                visit.recalled.add(new_sid)
+            if to.redeems is not None and to.redeems.instead_of is not None:
+                user = self._world.user_of(to.data)
+                deed = self._world.ledger.redeemed(to.sid, to.new_sid, user, visit.sent[REMEMBER])
+                visit.recalled.add(to.new_sid)
             else:
                 deed = self._world.ledger.rotated(
-                    sid, new_sid, visit.effects, visit.began, afresh=etag is None
+                    to.sid, to.new_sid, visit.effects, visit.began, afresh=to.etag is None
                 )
             visit.deeds.append(deed)
-            filed = record.decode(data)
+            filed = record.decode(to.data)
             self._world.ledger.evicted(
                 [one.sid for one in answer.evicted], spared=filed.remember if filed else None
             )
@@ -343,55 +323,34 @@ class SteppedStore(Store):
             visit.deeds.append(self._world.ledger.deleted(sid))
         return done
 
-    def end_user(
-        self,
-        owner: str,
-        *,
-        ended: Tombstone,
-        idle: int,
-        remember: int,
-        keep: str | None = None,
-        own: str = "",
-    ) -> Sequence[str]:
+    def end_user(self, owner: str, how: EndAll) -> EndedAll:
         visit = self._turn("end_user")
-        gone = self._inner.end_user(
-            owner, ended=ended, idle=idle, remember=remember, keep=keep, own=own
-        )
+        gone = self._inner.end_user(owner, how)
         ledger, user = self._world.ledger, self._world.owners[owner]
         alive = {sid for sid, life in ledger.alive().items() if life.user == user}
-        visit.missed += sorted(alive - {keep, *gone})
-        visit.deeds.append(ledger.ended_user(user, keep, self._world.turn))
+        visit.missed += sorted(alive - {how.keep, *gone.sids})
+        visit.deeds.append(ledger.ended_user(user, how.keep, self._world.turn))
         return gone
 
-    def end_everyone(
-        self,
-        *,
-        ended: Tombstone,
-        idle: int,
-        remember: int,
-        keep: str | None = None,
-        own: str = "",
-    ) -> int:
+    def end_everyone(self, how: EndAll) -> EndedAll:
         visit = self._turn("end_everyone")
-        number = self._inner.end_everyone(
-            ended=ended, idle=idle, remember=remember, keep=keep, own=own
-        )
+        gone = self._inner.end_everyone(how)
         ledger = self._world.ledger
-        alive = ledger.alive().keys() - {keep}
+        alive = ledger.alive().keys() - {how.keep}
         # More than these is right: a login that waited for the store too long to be refused
         # there is filed for a moment, and ended by its own request.
-        if number < len(alive):
-            visit.missed += [f"{len(alive) - number} of {alive}"]
-        visit.deeds.append(ledger.ended_everyone(keep, self._world.turn))
-        return number
+        if gone.number < len(alive):
+            visit.missed += [f"{len(alive) - gone.number} of {alive}"]
+        visit.deeds.append(ledger.ended_everyone(how.keep, self._world.turn))
+        return gone
 
     def mark(self, name: str, *, life: int) -> None:
         self._turn("mark")
         self._inner.mark(name, life=life)
 
-    def marked(self, name: str, owner: str) -> tuple[int | None, int | None]:
-        self._turn("marked")
-        return self._inner.marked(name, owner)
+    def is_marked(self, name: str) -> bool:
+        self._turn("is_marked")
+        return self._inner.is_marked(name)
 
     def remember(
         self, remember: str, sid: str, *, user: str, secret: str, mark: str, life: int, again: bool

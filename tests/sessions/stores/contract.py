@@ -29,12 +29,15 @@ from flask_holdfast.sessions.stores.base import (
     ROTATED,
     Answer,
     Counts,
+    EndAll,
+    EndedAll,
     Limit,
     Listed,
     Outcome,
     Proof,
     Redeems,
     Remembered,
+    Rotate,
     Store,
     Tombstone,
 )
@@ -158,17 +161,24 @@ def log_in(
     """The sid of a login that expects no record under `over`, and what came of it."""
     new = sid(owner)
     answer = store.rotate(
-        over or sid(),
-        new,
-        record(owner),
-        etag=None,
-        idle=IDLE,
-        ended=TURNED,
-        began=ago(store, waited) if waited else began,
-        own=own,
-        limit=limit,
+        Rotate(
+            over or sid(),
+            new,
+            record(owner),
+            etag=None,
+            idle=IDLE,
+            ended=TURNED,
+            began=ago(store, waited) if waited else began,
+            own=own,
+            limit=limit,
+        )
     )
     return new, answer
+
+
+def is_refused(store: Store, owner: str, *, waited: int) -> bool:
+    """Whether a login is refused whose request began so long (ms) ago."""
+    return log_in(store, owner, waited=waited)[1].outcome is Outcome.REFUSED
 
 
 def remembered(store: Store, name: str, *, life: int = DAY) -> str:
@@ -199,22 +209,26 @@ def redeem(
     new = sid(owner)
     ended = Tombstone(ROTATED, TURNED.at, "ada", new)
     answer = store.rotate(
-        *(over, new, record(owner)),
-        etag=known,
-        idle=IDLE,
-        ended=ended,
-        limit=limit,
-        redeems=Redeems(cookie, instead_of),
+        Rotate(
+            *(over, new, record(owner)),
+            etag=known,
+            idle=IDLE,
+            ended=ended,
+            limit=limit,
+            redeems=Redeems(cookie, instead_of),
+        )
     )
     return new, answer
 
 
-def end_hers(store: Store, *, keep: str | None = None, own: str = "") -> object:
-    return store.end_user("alice", ended=BY_ADMIN, idle=IDLE, remember=DAY, keep=keep, own=own)
+def end_hers(store: Store, *, keep: str | None = None, own: str = "") -> EndedAll:
+    return store.end_user(
+        "alice", EndAll(ended=BY_ADMIN, idle=IDLE, remember=DAY, keep=keep, own=own)
+    )
 
 
-def end_everyone(store: Store, *, keep: str | None = None, own: str = "") -> int:
-    return store.end_everyone(ended=BY_ADMIN, idle=IDLE, remember=DAY, keep=keep, own=own)
+def end_everyone(store: Store, *, keep: str | None = None, own: str = "") -> EndedAll:
+    return store.end_everyone(EndAll(ended=BY_ADMIN, idle=IDLE, remember=DAY, keep=keep, own=own))
 
 
 #: What may find that the session `name`, whose record was `data`, has expired.
@@ -227,15 +241,15 @@ FINDERS: dict[str, Callable[[Store, str, bytes], Answer | object]] = {
     ),
     "a first write": lambda store, name, data: store.create(name, record(), idle=IDLE),
     "a rotation": lambda store, name, data: store.rotate(
-        name, sid("bob"), record("bob"), etag=etag(data), idle=IDLE, ended=TURNED
+        Rotate(name, sid("bob"), record("bob"), etag=etag(data), idle=IDLE, ended=TURNED)
     ),
     "a login": lambda store, name, data: log_in(store, "", over=name)[1].outcome,
     "a rotation to it": lambda store, name, data: (
-        store.rotate(sid(), name, record(), etag=None, idle=IDLE, ended=TURNED).outcome
+        store.rotate(Rotate(sid(), name, record(), etag=None, idle=IDLE, ended=TURNED)).outcome
     ),
     "a logout": lambda store, name, data: store.delete(name, ended=LOGGED_OUT, idle=IDLE),
-    "an end of all": lambda store, name, data: end_hers(store),
-    "an end of everyone's": lambda store, name, data: end_everyone(store),
+    "an end of all": lambda store, name, data: end_hers(store).sids,
+    "an end of everyone's": lambda store, name, data: end_everyone(store).number,
     "a list": lambda store, name, data: store.sessions_of("alice"),
     "a sweep": lambda store, name, data: store.sweep(),
     "another session's first write": lambda store, name, data: filed(store),
@@ -642,7 +656,7 @@ class StoreContract:
     def test_a_write_that_comes_after_the_rotation_revives_nothing(self, store: Store) -> None:
         before, after = record(), record("alice")
         name, new = filed(store, data=before), sid("alice")
-        store.rotate(name, new, after, etag=etag(before), idle=IDLE, ended=TURNED)
+        store.rotate(Rotate(name, new, after, etag=etag(before), idle=IDLE, ended=TURNED))
 
         late = store.replace(name, record(), etag=etag(before), idle=IDLE)
 
@@ -699,7 +713,7 @@ class StoreContract:
         before, after = record(text="cart"), record("alice", text="cart")
         name, new = filed(store, data=before), sid("alice")
 
-        answer = store.rotate(name, new, after, etag=etag(before), idle=IDLE, ended=TURNED)
+        answer = store.rotate(Rotate(name, new, after, etag=etag(before), idle=IDLE, ended=TURNED))
 
         assert (answer.outcome, answer.idle_left) == (Outcome.DONE, about(IDLE))
         assert store.fetch(new).data == after
@@ -711,7 +725,7 @@ class StoreContract:
         before, name, new = record("alice"), sid("alice"), sid("bob")
         store.create(name, before, idle=IDLE)
 
-        store.rotate(name, new, record("bob"), etag=etag(before), idle=IDLE, ended=TURNED)
+        store.rotate(Rotate(name, new, record("bob"), etag=etag(before), idle=IDLE, ended=TURNED))
 
         assert (sids(store, "alice"), sids(store, "bob")) == ([], [new])
         assert store.counts() == Counts(1, 0, 1)
@@ -721,7 +735,7 @@ class StoreContract:
         name = filed(store, data=before)
         store.replace(name, current, etag=etag(before), idle=IDLE)
 
-        late = store.rotate(name, new, record(), etag=etag(before), idle=IDLE, ended=TURNED)
+        late = store.rotate(Rotate(name, new, record(), etag=etag(before), idle=IDLE, ended=TURNED))
 
         assert (late.outcome, late.data) == (Outcome.CONFLICT, current)
         assert store.fetch(new).outcome is Outcome.MISSING
@@ -733,8 +747,8 @@ class StoreContract:
         name = filed(store, data=before)
         store.delete(name, ended=BY_ADMIN, idle=IDLE)
 
-        late = store.rotate(name, new, before, etag=etag(before), idle=IDLE, ended=TURNED)
-        never = store.rotate(sid(), new, before, etag=etag(before), idle=IDLE, ended=TURNED)
+        late = store.rotate(Rotate(name, new, before, etag=etag(before), idle=IDLE, ended=TURNED))
+        never = store.rotate(Rotate(sid(), new, before, etag=etag(before), idle=IDLE, ended=TURNED))
 
         assert (late.outcome, late.tombstone) == (Outcome.ENDED, BY_ADMIN)
         assert never.outcome is Outcome.MISSING
@@ -746,7 +760,7 @@ class StoreContract:
     ) -> None:
         unstored, new = sid(), sid("alice")
         signed_in = record("alice", deadline=now() + DAY)
-        login = store.rotate(unstored, new, signed_in, etag=None, idle=IDLE, ended=TURNED)
+        login = store.rotate(Rotate(unstored, new, signed_in, etag=None, idle=IDLE, ended=TURNED))
         assert login.outcome is Outcome.DONE
         advance(29 * 60)
 
@@ -760,7 +774,9 @@ class StoreContract:
         there, new = record(text="filed by another tab"), sid("alice")
         name = filed(store, data=there)
 
-        answer = store.rotate(name, new, record("alice"), etag=None, idle=IDLE, ended=TURNED)
+        answer = store.rotate(
+            Rotate(name, new, record("alice"), etag=None, idle=IDLE, ended=TURNED)
+        )
 
         assert (answer.outcome, answer.data) == (Outcome.CONFLICT, there)
         assert store.fetch(new).outcome is Outcome.MISSING
@@ -769,7 +785,9 @@ class StoreContract:
         name, new = filed(store), sid("alice")
         store.delete(name, ended=BY_ADMIN, idle=IDLE)
 
-        answer = store.rotate(name, new, record("alice"), etag=None, idle=IDLE, ended=TURNED)
+        answer = store.rotate(
+            Rotate(name, new, record("alice"), etag=None, idle=IDLE, ended=TURNED)
+        )
 
         assert answer.outcome is Outcome.DONE
         assert store.fetch(name).tombstone == BY_ADMIN
@@ -784,7 +802,9 @@ class StoreContract:
             new = name
         there = store.fetch(new)
 
-        answer = store.rotate(name, new, record("alma"), etag=etag(before), idle=IDLE, ended=TURNED)
+        answer = store.rotate(
+            Rotate(name, new, record("alma"), etag=etag(before), idle=IDLE, ended=TURNED)
+        )
 
         assert (answer.outcome, answer.data) == (Outcome.REFUSED, b"")
         assert store.fetch(name).data == before
@@ -797,7 +817,9 @@ class StoreContract:
         name = filed(store, data=before)
         outlived = record("alice", deadline=now() - 1)
 
-        answer = store.rotate(name, new, outlived, etag=etag(before), idle=IDLE, ended=TURNED)
+        answer = store.rotate(
+            Rotate(name, new, outlived, etag=etag(before), idle=IDLE, ended=TURNED)
+        )
 
         assert answer.outcome is Outcome.MISSING
         assert store.fetch(new).outcome is Outcome.MISSING
@@ -809,18 +831,23 @@ class StoreContract:
         hers = {filed(store, "alice") for _ in range(number)}
         others = [filed(store, "alice2"), filed(store), filed(store, "bob")]
 
-        ended = store.end_user("alice", ended=BY_ADMIN, idle=IDLE, remember=DAY)
+        ended = store.end_user("alice", EndAll(ended=BY_ADMIN, idle=IDLE, remember=DAY)).sids
 
         assert (set(ended), len(ended)) == (hers, number)
         assert all(store.fetch(name).tombstone == BY_ADMIN for name in hers)
         assert all(store.fetch(name).outcome is Outcome.FOUND for name in others)
         assert (sids(store, "alice"), store.counts()) == ([], Counts(2, 1, 2))
-        assert list(store.end_user("alice", ended=BY_ADMIN, idle=IDLE, remember=DAY)) == []
+        assert (
+            list(store.end_user("alice", EndAll(ended=BY_ADMIN, idle=IDLE, remember=DAY)).sids)
+            == []
+        )
 
     def test_ending_all_of_a_user_s_but_one_keeps_that_one(self, store: Store) -> None:
         here, *others = (filed(store, "alice") for _ in range(3))
 
-        ended = store.end_user("alice", ended=LOGGED_OUT, idle=IDLE, remember=DAY, keep=here)
+        ended = store.end_user(
+            "alice", EndAll(ended=LOGGED_OUT, idle=IDLE, remember=DAY, keep=here)
+        ).sids
 
         assert set(ended) == set(others)
         assert (sids(store, "alice"), store.counts()) == ([here], Counts(1, 0, 1))
@@ -829,7 +856,9 @@ class StoreContract:
     def test_keeping_a_session_of_somebody_else_spares_nothing(self, store: Store) -> None:
         hers, other = filed(store, "alice"), filed(store, "bob")
 
-        ended = store.end_user("alice", ended=BY_ADMIN, idle=IDLE, remember=DAY, keep=other)
+        ended = store.end_user(
+            "alice", EndAll(ended=BY_ADMIN, idle=IDLE, remember=DAY, keep=other)
+        ).sids
 
         assert list(ended) == [hers]
         assert sids(store, "bob") == [other]
@@ -845,7 +874,9 @@ class StoreContract:
             filed(store)  # writes clean up on their way
         assert sids(store, "alice") == [name]
 
-        assert list(store.end_user("alice", ended=BY_ADMIN, idle=IDLE, remember=DAY)) == [name]
+        assert list(
+            store.end_user("alice", EndAll(ended=BY_ADMIN, idle=IDLE, remember=DAY)).sids
+        ) == [name]
 
         assert store.fetch(name).tombstone == BY_ADMIN
 
@@ -866,7 +897,9 @@ class StoreContract:
             old = name if started else sid()
             began = ago(store, 10_000)
             login = store.rotate(
-                old, new, record("alice"), etag=started, idle=IDLE, ended=TURNED, began=began
+                Rotate(
+                    old, new, record("alice"), etag=started, idle=IDLE, ended=TURNED, began=began
+                )
             )
 
             assert login.outcome is Outcome.REFUSED
@@ -914,9 +947,6 @@ class StoreContract:
         for name, outcome in (("", Outcome.REFUSED), ("own:one", Outcome.DONE)):
             _, login = log_in(store, "alice", waited=10_000, own=name)
             assert login.outcome is outcome
-        mine, at = store.marked("own:one", "alice")
-        assert mine is not None
-        assert mine == at
 
     @pytest.mark.parametrize("theirs", [end_hers, end_everyone])
     @pytest.mark.parametrize("mine", [end_hers, end_everyone])
@@ -937,10 +967,6 @@ class StoreContract:
         _, login = log_in(store, "alice", waited=10_000, own="own:one")
 
         assert login.outcome is Outcome.REFUSED
-        marked, at = store.marked("own:one", "alice")
-        assert marked is not None
-        assert at is not None
-        assert marked < at
 
     # Revoking everyone's
 
@@ -950,7 +976,7 @@ class StoreContract:
         gone = {filed(store, owner) for owner in owners}
         here = None if kept is None else filed(store, kept)
 
-        assert end_everyone(store, keep=here) == len(gone)
+        assert end_everyone(store, keep=here).number == len(gone)
 
         assert {store.fetch(name).tombstone for name in gone} == {BY_ADMIN}
         assert store.counts() == Counts(int(kept == "alice"), int(kept == ""), int(kept == "alice"))
@@ -958,14 +984,14 @@ class StoreContract:
         assert [one.sid for one in store.page()] == live
         assert sids(store, "alice") == (live if kept == "alice" else [])
         assert sids(store, "bob") == []
-        assert end_everyone(store, keep=here) == 0
+        assert end_everyone(store, keep=here).number == 0
         assert [store.fetch(name).outcome for name in live] == [Outcome.FOUND] * len(live)
 
     def test_keeping_a_session_that_is_over_spares_nothing(self, store: Store) -> None:
         over, other = filed(store, "alice"), filed(store, "alice")
         store.delete(over, ended=LOGGED_OUT, idle=IDLE)
 
-        assert end_everyone(store, keep=over) == 1
+        assert end_everyone(store, keep=over).number == 1
 
         assert store.fetch(over).tombstone == LOGGED_OUT
         assert store.fetch(other).tombstone == BY_ADMIN
@@ -984,22 +1010,25 @@ class StoreContract:
             lambda name: store.replace(name, data, etag=etag(data), idle=IDLE, slide=False),
             lambda name: store.create(name, record(owner), idle=IDLE),
             lambda name: store.rotate(
-                name, sid(head(data).owner), data, etag=etag(data), idle=IDLE, ended=TURNED
+                Rotate(name, sid(head(data).owner), data, etag=etag(data), idle=IDLE, ended=TURNED)
             ),
         ]
         names = [filed(store, data=data) for _ in late]
         logged_out, logged_in_over, taken = (filed(store, data=data) for _ in range(3))
 
-        assert end_everyone(store) == len(late) + 3
+        assert end_everyone(store).number == len(late) + 3
 
         for step, name in zip(late, names, strict=True):
             answer = step(name)
             assert (answer.outcome, answer.tombstone) == (Outcome.ENDED, BY_ADMIN)
         assert store.delete(logged_out, ended=LOGGED_OUT, idle=IDLE) is False
         _, login = log_in(store, "bob", over=logged_in_over)
-        onto = store.rotate(sid(), taken, record(owner), etag=None, idle=IDLE, ended=TURNED)
+        onto = store.rotate(Rotate(sid(), taken, record(owner), etag=None, idle=IDLE, ended=TURNED))
         assert (login.outcome, onto.outcome) == (Outcome.DONE, Outcome.REFUSED)
-        assert list(store.end_user(owner, ended=LOGGED_OUT, idle=IDLE, remember=DAY)) == []
+        assert (
+            list(store.end_user(owner, EndAll(ended=LOGGED_OUT, idle=IDLE, remember=DAY)).sids)
+            == []
+        )
         for name in [*names, logged_out, logged_in_over, taken]:
             assert store.fetch(name).tombstone == BY_ADMIN
         assert (store.counts(), sids(store, owner)) == (Counts(1, 0, 1), [])
@@ -1038,7 +1067,7 @@ class StoreContract:
         # The logout of a session that keeps its data: it must not be refused as a login is.
         began = ago(store, DAY)
         out = store.rotate(
-            name, new, record(), etag=etag(after), idle=IDLE, ended=LOGGED_OUT, began=began
+            Rotate(name, new, record(), etag=etag(after), idle=IDLE, ended=LOGGED_OUT, began=began)
         )
 
         assert out.outcome is Outcome.DONE
@@ -1074,7 +1103,7 @@ class StoreContract:
             def enter(number: int, start: Barrier = start) -> Outcome | int:
                 start.wait()
                 if number == 4:
-                    return end_everyone(store)
+                    return end_everyone(store).number
                 return log_in(store, f"user {number}", waited=30_000)[1].outcome
 
             with ThreadPoolExecutor(8) as pool:
@@ -1092,13 +1121,15 @@ class StoreContract:
 
         began = ago(store, 1)
         login = store.rotate(
-            "", new, record("alice"), etag=None, idle=IDLE, ended=TURNED, began=began
+            Rotate("", new, record("alice"), etag=None, idle=IDLE, ended=TURNED, began=began)
         )
 
         assert login.outcome is Outcome.DONE
         assert store.fetch(new).outcome is Outcome.FOUND
         assert store.fetch("").outcome is Outcome.MISSING
-        again = store.rotate("", sid("bob"), record("bob"), etag=None, idle=IDLE, ended=TURNED)
+        again = store.rotate(
+            Rotate("", sid("bob"), record("bob"), etag=None, idle=IDLE, ended=TURNED)
+        )
         assert again.outcome is Outcome.DONE
 
     def test_a_user_s_sessions_come_in_pages(self, store: Store, advance: Advance) -> None:
@@ -1286,7 +1317,9 @@ class StoreContract:
         limit = Limit(2, refuses=True)
 
         answer = store.rotate(
-            name, new, record("alice"), etag=etag(before), idle=IDLE, ended=TURNED, limit=limit
+            Rotate(
+                name, new, record("alice"), etag=etag(before), idle=IDLE, ended=TURNED, limit=limit
+            )
         )
 
         assert (answer.outcome, made_room(answer)) == (Outcome.FULL, ())
@@ -1306,13 +1339,15 @@ class StoreContract:
         name, other, new = filed(store, data=before), filed(store, "alice"), sid("alice")
 
         answer = store.rotate(
-            name,
-            new,
-            record("alice"),
-            etag=etag(before),
-            idle=IDLE,
-            ended=TURNED,
-            limit=Limit(2, refuses=refuses),
+            Rotate(
+                name,
+                new,
+                record("alice"),
+                etag=etag(before),
+                idle=IDLE,
+                ended=TURNED,
+                limit=Limit(2, refuses=refuses),
+            )
         )
 
         assert (answer.outcome, made_room(answer)) == (Outcome.DONE, ())
@@ -1327,13 +1362,15 @@ class StoreContract:
         name = filed(store, data=before)
 
         answer = store.rotate(
-            name,
-            new,
-            record("alice"),
-            etag=etag(before),
-            idle=IDLE,
-            ended=TURNED,
-            limit=Limit(1, refuses=refuses),
+            Rotate(
+                name,
+                new,
+                record("alice"),
+                etag=etag(before),
+                idle=IDLE,
+                ended=TURNED,
+                limit=Limit(1, refuses=refuses),
+            )
         )
 
         assert answer.outcome is (Outcome.FULL if refuses else Outcome.DONE)
@@ -1369,19 +1406,19 @@ class StoreContract:
     def test_a_login_that_does_not_come_about_ends_nobodys_session(
         self, store: Store, advance: Advance, now: Now
     ) -> None:
-        store.end_user("alice", ended=BY_ADMIN, idle=IDLE, remember=DAY)
+        store.end_user("alice", EndAll(ended=BY_ADMIN, idle=IDLE, remember=DAY))
         advance(1)
         name, there, data = filed(store, "alice"), sid("alice"), record("alice")
         store.create(there, record(), idle=IDLE)
         outlived = record("alice", deadline=now() - 1)
-        move = functools.partial(store.rotate, idle=IDLE, ended=TURNED, limit=Limit(1))
+        to = functools.partial(Rotate, idle=IDLE, ended=TURNED, limit=Limit(1))
 
         outcomes = [
             log_in(store, "alice", waited=DAY, limit=Limit(1))[1].outcome,
             log_in(store, "alice", over=there, limit=Limit(1))[1].outcome,
-            move(sid(), sid("alice"), data, etag=etag(data)).outcome,
-            move(sid(), there, data, etag=None).outcome,
-            move(sid(), sid("alice"), outlived, etag=None).outcome,
+            store.rotate(to(sid(), sid("alice"), data, etag=etag(data))).outcome,
+            store.rotate(to(sid(), there, data, etag=None)).outcome,
+            store.rotate(to(sid(), sid("alice"), outlived, etag=None)).outcome,
         ]
 
         refused, missing = Outcome.REFUSED, Outcome.MISSING
@@ -1451,7 +1488,9 @@ class StoreContract:
         assert store.counts() == Counts(1, 0, 1)
         assert (sids(store, "alice"), sids(store, "bob")) == ([alive], [])
         assert [one.sid for one in store.page()] == [alive]
-        assert list(store.end_user("bob", ended=BY_ADMIN, idle=IDLE, remember=DAY)) == []
+        assert (
+            list(store.end_user("bob", EndAll(ended=BY_ADMIN, idle=IDLE, remember=DAY)).sids) == []
+        )
         advance(20 * 60)
         assert store.counts() == Counts(0, 0, 0)
 
@@ -1511,7 +1550,9 @@ class StoreContract:
         store.create(odd, record("aa:b"), idle=IDLE)
         assert store.fetch(odd).outcome is Outcome.FOUND
 
-        assert set(store.end_user("aa:b", ended=BY_ADMIN, idle=IDLE, remember=DAY)) == {
+        assert set(
+            store.end_user("aa:b", EndAll(ended=BY_ADMIN, idle=IDLE, remember=DAY)).sids
+        ) == {
             names["aa:b"],
             odd,
         }
@@ -1519,59 +1560,62 @@ class StoreContract:
         left = [owner for owner in owners if sids(store, owner) == [names[owner]]]
         assert left == ["aa", "aa:b:c", "a_:", "user:aa"]
         assert store.fetch(odd).tombstone == BY_ADMIN
-        assert store.marked("x", "aa") == (None, None)
+        assert not is_refused(store, "aa", waited=10_000)
 
     # Marks
 
-    def test_a_mark_is_the_stores_own_time_and_is_forgotten(
-        self, store: Store, advance: Advance, now: Now
+    def test_a_mark_is_known_for_its_life_and_no_longer(
+        self, store: Store, advance: Advance
     ) -> None:
-        assert store.marked("everyone", "alice") == (None, None)
-        began = now()
-        store.mark("everyone", life=DAY)
-        advance(60)
-        store.end_user("alice", ended=BY_ADMIN, idle=IDLE, remember=2 * DAY)
+        assert not store.is_marked("here")
 
-        marked, ended = store.marked("everyone", "alice")
+        store.mark("here", life=DAY)
 
-        assert marked is not None
-        assert ended is not None
-        assert (now() - marked, now() - ended) == (about(61 * SECOND), about(SECOND))
-        assert began - 60 * SECOND <= marked
-        assert store.marked("other", "bob") == (None, None)
-        advance(24 * 3600)
-        assert store.marked("everyone", "alice")[0] is None
-        assert store.marked("everyone", "alice")[1] is not None
-        advance(24 * 3600)
-        assert store.marked("everyone", "alice") == (None, None)
+        advance(24 * 3600 - 60)
+        assert store.is_marked("here")
+        assert not store.is_marked("there")
+        advance(120)
+        assert not store.is_marked("here")
 
     def test_a_mark_with_a_life_of_zero_is_not_kept(self, store: Store) -> None:
-        store.mark("everyone", life=0)
-        store.end_user("alice", ended=BY_ADMIN, idle=IDLE, remember=0)
-        store.end_everyone(ended=BY_ADMIN, idle=IDLE, remember=0)
+        store.mark("here", life=0)
 
-        assert store.marked("everyone", "alice") == (None, None)
+        assert not store.is_marked("here")
+
+    def test_an_end_is_known_to_logins_under_way_for_as_long_as_was_asked(
+        self, store: Store, advance: Advance
+    ) -> None:
+        store.end_user("alice", EndAll(ended=BY_ADMIN, idle=IDLE, remember=2 * DAY))
+
+        advance(47 * 3600)
+        assert is_refused(store, "alice", waited=2 * DAY)
+        advance(2 * 3600)
+        assert not is_refused(store, "alice", waited=3 * DAY)
+
+    def test_an_end_that_nobody_has_to_remember_refuses_no_login(self, store: Store) -> None:
+        store.end_user("alice", EndAll(ended=BY_ADMIN, idle=IDLE, remember=0))
+        store.end_everyone(EndAll(ended=BY_ADMIN, idle=IDLE, remember=0))
+
+        assert not is_refused(store, "alice", waited=10_000)
 
     def test_of_the_ends_of_a_user_s_and_of_everyone_s_sessions_the_later_counts(
-        self, store: Store, advance: Advance, now: Now
+        self, store: Store, advance: Advance
     ) -> None:
-        def ago(owner: str) -> int:
-            ended_at = store.marked("x", owner)[1]
-            assert ended_at is not None
-            return now() - ended_at
-
         end_hers(store)
         advance(60)
         end_everyone(store)
         advance(60)
-        assert [ago("alice"), ago("bob"), ago("")] == [about(61 * SECOND)] * 3
+        for owner in ("alice", "bob"):
+            assert is_refused(store, owner, waited=62_000)
+            assert not is_refused(store, owner, waited=58_000)
 
         end_hers(store)
 
-        assert [ago("alice"), ago("bob")] == [about(SECOND), about(61 * SECOND)]
+        assert is_refused(store, "alice", waited=10_000)
+        assert not is_refused(store, "bob", waited=58_000)
         advance(24 * 3600 - 60)
-        assert ago("alice") == about(24 * 3600 * SECOND - 59 * SECOND)
-        assert store.marked("x", "bob") == (None, None)
+        assert is_refused(store, "alice", waited=DAY)
+        assert not is_refused(store, "bob", waited=2 * DAY)
 
     # Remember cookies
 
@@ -1687,7 +1731,7 @@ class StoreContract:
         hers = [remembered(store, here), remembered(store, here), remembered(store, here)]
         his = remembered(store, theirs)
 
-        store.end_user("alice", ended=BY_ADMIN, idle=IDLE, remember=DAY, keep=here)
+        store.end_user("alice", EndAll(ended=BY_ADMIN, idle=IDLE, remember=DAY, keep=here))
 
         assert [store.recall(cookie) for cookie in hers] == [None] * 3
         assert store.recall(his) is not None
@@ -1839,22 +1883,26 @@ class StoreContract:
         there, new = store.fetch(name).data, sid("alice")
 
         store.rotate(
-            *(name, new, record("alice")),
-            etag=etag(there),
-            idle=IDLE,
-            ended=TURNED,
-            redeems=Redeems(cookie),
+            Rotate(
+                *(name, new, record("alice")),
+                etag=etag(there),
+                idle=IDLE,
+                ended=TURNED,
+                redeems=Redeems(cookie),
+            )
         )
 
         # Its secret is not one that the cookie makes.
         assert (recalled(store, cookie).sid, recalled(store, cookie).begun) == (new, None)
         gone = sid("alice")
         store.rotate(
-            *("", gone, record("alice")),
-            etag=None,
-            idle=IDLE,
-            ended=TURNED,
-            redeems=Redeems(sid("alice")),
+            Rotate(
+                *("", gone, record("alice")),
+                etag=None,
+                idle=IDLE,
+                ended=TURNED,
+                redeems=Redeems(sid("alice")),
+            )
         )
         assert store.fetch(gone).outcome is Outcome.FOUND
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from flask_holdfast.sessions.stores.base import Outcome
+from flask_holdfast.sessions.stores.base import Outcome, Rotate
 from flask_holdfast.sessions.stores.redis import clocks
 from flask_holdfast.sessions.stores.redis.clocks import ServerClocks
 from flask_holdfast.sessions.stores.redis.store import RedisStore
@@ -75,7 +75,7 @@ def logged_in(store: RedisStore, began: int) -> tuple[Outcome, int]:
 
     store._run = counted  # type: ignore[method-assign,assignment]
     answer: Answer = store.rotate(
-        "", sid("alice"), record("alice"), etag=None, idle=IDLE, ended=TURNED, began=began
+        Rotate("", sid("alice"), record("alice"), etag=None, idle=IDLE, ended=TURNED, began=began)
     )
     del store._run
     return answer.outcome, asked

@@ -16,7 +16,7 @@ from flask_holdfast.sessions.cursor import Cursor
 from flask_holdfast.sessions.ids import placed
 from flask_holdfast.sessions.record import owner_of
 from flask_holdfast.sessions.stores.base import IDLE as IDLE_END
-from flask_holdfast.sessions.stores.base import Counts, Outcome
+from flask_holdfast.sessions.stores.base import Counts, EndAll, Outcome, Rotate
 from flask_holdfast.sessions.stores.budget import Budget
 from flask_holdfast.sessions.stores.news import Change, News
 from flask_holdfast.sessions.stores.redis import errors
@@ -137,7 +137,9 @@ def test_a_session_id_without_the_hash_tag_of_its_owner_is_refused(store: RedisS
     writes: list[Callable[[], object]] = [
         lambda: store.create(elsewhere, record("alice"), idle=IDLE),
         lambda: store.replace(elsewhere, record("alice"), etag="0" * 16, idle=IDLE),
-        lambda: store.rotate(sid(), elsewhere, record("alice"), etag=None, idle=IDLE, ended=TURNED),
+        lambda: store.rotate(
+            Rotate(sid(), elsewhere, record("alice"), etag=None, idle=IDLE, ended=TURNED)
+        ),
     ]
     for write in writes:
         with pytest.raises(ValueError, match="placed"):
@@ -174,7 +176,7 @@ def test_a_login_leaves_no_moment_in_which_both_sessions_live(store: RedisStore)
         return answer("fetch", store._at(one), one, "", "", 0).outcome
 
     store._answer = watched  # type: ignore[method-assign,assignment]
-    store.rotate(name, new, record("alice"), etag=etag(before), idle=IDLE, ended=TURNED)
+    store.rotate(Rotate(name, new, record("alice"), etag=etag(before), idle=IDLE, ended=TURNED))
 
     assert seen == [
         (Outcome.FOUND, Outcome.MISSING),
@@ -187,8 +189,10 @@ def test_a_login_is_refused_where_all_sessions_end_between_its_two_steps(
     store: RedisStore,
 ) -> None:
     ends: dict[str, Callable[[], object]] = {
-        "alice": lambda: store.end_user("alice", ended=BY_ADMIN, idle=IDLE, remember=DAY),
-        "bob": lambda: store.end_everyone(ended=BY_ADMIN, idle=IDLE, remember=DAY),
+        "alice": lambda: (
+            store.end_user("alice", EndAll(ended=BY_ADMIN, idle=IDLE, remember=DAY)).sids
+        ),
+        "bob": lambda: store.end_everyone(EndAll(ended=BY_ADMIN, idle=IDLE, remember=DAY)).number,
     }
     for owner, end in ends.items():
         before = record()
@@ -203,7 +207,9 @@ def test_a_login_is_refused_where_all_sessions_end_between_its_two_steps(
         store._answer = ended_after  # type: ignore[method-assign,assignment]
         began = ago(store, 10_000)
         login = store.rotate(
-            name, new, record(owner), etag=etag(before), idle=IDLE, ended=TURNED, began=began
+            Rotate(
+                name, new, record(owner), etag=etag(before), idle=IDLE, ended=TURNED, began=began
+            )
         )
         store._answer = answer  # type: ignore[method-assign]
 
@@ -283,7 +289,7 @@ def test_ending_everyone_s_sessions_raises_while_a_master_is_away(
     hers, theirs = filed(store, on(cluster, away)), filed(store, there)
     away.freeze()
     with Budget(BUDGET), pytest.raises(StoreUnavailable) as caught:
-        store.end_everyone(ended=BY_ADMIN, idle=IDLE, remember=DAY)
+        store.end_everyone(EndAll(ended=BY_ADMIN, idle=IDLE, remember=DAY))
     assert caught.value.kind == errors.TIMEOUT
     assert store.fetch(theirs).outcome is Outcome.ENDED
 
@@ -291,7 +297,7 @@ def test_ending_everyone_s_sessions_raises_while_a_master_is_away(
     ends = time.monotonic() + services.START_SECONDS
     while True:
         try:
-            store.end_everyone(ended=BY_ADMIN, idle=IDLE, remember=DAY)
+            store.end_everyone(EndAll(ended=BY_ADMIN, idle=IDLE, remember=DAY))
             break
         except StoreUnavailable:
             assert time.monotonic() < ends
@@ -313,7 +319,7 @@ def test_no_login_survives_the_end_of_everyone_s_sessions_in_any_keyspace(
             new, began = placed(sid(), owner), time.monotonic()
             at = ago(store, 60_000)
             answer = store.rotate(
-                sid(), new, record(owner), etag=None, idle=IDLE, ended=TURNED, began=at
+                Rotate(sid(), new, record(owner), etag=None, idle=IDLE, ended=TURNED, began=at)
             )
             assert time.monotonic() - began < 50
             if answer.outcome is Outcome.DONE:
@@ -323,7 +329,7 @@ def test_no_login_survives_the_end_of_everyone_s_sessions_in_any_keyspace(
     for thread in threads:
         thread.start()
     until(lambda: len(filed_since) > 300, "some logins")
-    store.end_everyone(ended=BY_ADMIN, idle=IDLE, remember=DAY)
+    store.end_everyone(EndAll(ended=BY_ADMIN, idle=IDLE, remember=DAY))
     stop.set()
     for thread in threads:
         thread.join()
@@ -408,7 +414,7 @@ def test_a_slot_that_moves_takes_its_sessions_along(cluster: ClusterOf, store: R
         assert store.fetch(name).outcome is Outcome.FOUND
     assert cluster.master_of(tag) is target
     assert filed(store, owner)
-    assert len(store.end_user(owner, ended=BY_ADMIN, idle=IDLE, remember=DAY)) == 21
+    assert len(store.end_user(owner, EndAll(ended=BY_ADMIN, idle=IDLE, remember=DAY)).sids) == 21
     assert store.counts() == Counts(0, 0, 0)
 
 
@@ -426,10 +432,10 @@ def test_nothing_is_half_done_while_a_slot_is_moving(
     cluster.move(tag, part=part)
 
     steps: list[Callable[[], object]] = [
-        lambda: store.end_user(owner, ended=BY_ADMIN, idle=IDLE, remember=DAY),
+        lambda: store.end_user(owner, EndAll(ended=BY_ADMIN, idle=IDLE, remember=DAY)).sids,
         lambda: store.create(placed(sid(), owner), record(owner), idle=IDLE),
         lambda: store.rotate(
-            name, placed(sid(), owner), data, etag=etag(data), idle=IDLE, ended=TURNED
+            Rotate(name, placed(sid(), owner), data, etag=etag(data), idle=IDLE, ended=TURNED)
         ),
         lambda: store.delete(name, ended=BY_ADMIN, idle=IDLE),
         lambda: store.sessions_of(owner),
@@ -447,7 +453,10 @@ def test_nothing_is_half_done_while_a_slot_is_moving(
     cluster.end_move(tag)
 
     assert {*sids(store, owner)} == {name, *names}
-    assert set(store.end_user(owner, ended=BY_ADMIN, idle=IDLE, remember=DAY)) == {name, *names}
+    assert set(store.end_user(owner, EndAll(ended=BY_ADMIN, idle=IDLE, remember=DAY)).sids) == {
+        name,
+        *names,
+    }
 
 
 def test_a_moving_slot_stops_a_script_before_it_writes(
@@ -462,7 +471,7 @@ def test_a_moving_slot_stops_a_script_before_it_writes(
         store.create(placed(sid(), owner), record(), idle=IDLE)
     with monkeypatch.context() as interrupted:
         interrupted.setattr(RedisStore, "_in_pieces", lambda *of, **more: 0)
-        store.end_everyone(ended=BY_ADMIN, idle=IDLE, remember=DAY)
+        store.end_everyone(EndAll(ended=BY_ADMIN, idle=IDLE, remember=DAY))
     name = filed(store, owner)
     tag = name[:2]
     cluster.move(tag, part=0.0)
@@ -485,5 +494,7 @@ def test_a_request_while_a_slot_moves_waits_a_moment_and_is_answered(
     later = threading.Timer(0.1, cluster.end_move, (tag,))
     later.start()
 
-    assert {*store.end_user(owner, ended=BY_ADMIN, idle=IDLE, remember=DAY)} == {*names}
+    assert {*store.end_user(owner, EndAll(ended=BY_ADMIN, idle=IDLE, remember=DAY)).sids} == {
+        *names
+    }
     later.join()

@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 
 from flask_holdfast.exceptions import StoreUnavailable
 from flask_holdfast.sessions.record import owner_of
-from flask_holdfast.sessions.stores.base import Outcome
+from flask_holdfast.sessions.stores.base import EndAll, Outcome
 from flask_holdfast.sessions.stores.redis import errors
 from flask_holdfast.sessions.stores.redis.store import RedisStore
 from tests import links, services
@@ -138,7 +138,7 @@ def test_ends_wait_for_replicas_on_every_master(cluster: ClusterOf) -> None:
     store.on_unconfirmed = lambda wanted, reached: missing.append((wanted, reached))
     names = [filed(store, owner_of(str(n))) for n in range(50)]
 
-    assert store.end_everyone(ended=BY_ADMIN, idle=IDLE, remember=DAY) == 50
+    assert store.end_everyone(EndAll(ended=BY_ADMIN, idle=IDLE, remember=DAY)).number == 50
 
     assert missing == []
     replicas = [each for each in cluster.servers if each not in cluster.masters()]

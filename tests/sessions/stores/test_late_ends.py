@@ -8,7 +8,7 @@ import pytest
 import redis
 
 from flask_holdfast import StoreUnavailable
-from flask_holdfast.sessions.stores.base import Counts, Outcome
+from flask_holdfast.sessions.stores.base import Counts, EndAll, Outcome
 from flask_holdfast.sessions.stores.redis.store import RedisStore
 from tests.sessions.stores.contract import (
     BY_ADMIN,
@@ -81,7 +81,7 @@ def test_an_end_that_cannot_be_read_keeps_no_end_from_happening_that_spares_a_se
     elif whose:
         end_hers(store, keep=kept)
     else:
-        store.end_everyone(ended=BY_ADMIN, idle=IDLE, remember=DAY, keep=kept)
+        store.end_everyone(EndAll(ended=BY_ADMIN, idle=IDLE, remember=DAY, keep=kept))
 
     assert outcome(store, other) is outcome(store, kept) is Outcome.ENDED
 

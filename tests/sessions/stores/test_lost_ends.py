@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from flask_holdfast.exceptions import StoreUnavailable
-from flask_holdfast.sessions.stores.base import Outcome
+from flask_holdfast.sessions.stores.base import EndAll, Outcome
 from flask_holdfast.sessions.stores.failover.breaker import Breaker
 from flask_holdfast.sessions.stores.failover.fallback import FallbackStore
 from flask_holdfast.sessions.stores.failover.replica import Replica
@@ -83,7 +83,7 @@ def test_after_a_failover_that_lost_an_end_of_many_they_stay_ended_and_later_log
     hers = [filed(host, ADA) for _ in range(150)]
     kept = filed(host, ADA)
     old = old_data(host, client)
-    ended = host.end_user(ADA, ended=BY_ADMIN, idle=IDLE, remember=DAY, keep=kept)
+    ended = host.end_user(ADA, EndAll(ended=BY_ADMIN, idle=IDLE, remember=DAY, keep=kept)).sids
     again = filed(host, ADA)
 
     fail_over(host, client, old)
@@ -102,7 +102,7 @@ def test_after_a_failover_to_a_clock_behind_an_end_from_before_ends_no_later_log
     hers = [filed(host, ADA) for _ in range(150)]
     old, clock = old_data(host, client), "holdfast:session:clock"
     client.set(clock, int(client.get(clock)) + HOUR)  # type: ignore[arg-type]
-    host.end_user(ADA, ended=BY_ADMIN, idle=IDLE, remember=DAY)
+    host.end_user(ADA, EndAll(ended=BY_ADMIN, idle=IDLE, remember=DAY))
 
     fail_over(host, client, old)
 
@@ -118,7 +118,7 @@ def test_an_end_made_in_an_outage_is_sent_again_to_a_server_that_lost_it(
     old = old_data(host, client)
     host._went_away(StoreUnavailable())
     vars(host)["_try_to_return"] = lambda: None
-    host.end_user(ADA, ended=BY_ADMIN, idle=IDLE, remember=DAY)
+    host.end_user(ADA, EndAll(ended=BY_ADMIN, idle=IDLE, remember=DAY))
     del vars(host)["_try_to_return"]
     host.ping()
 

@@ -10,7 +10,7 @@ import pytest
 
 from flask_holdfast.exceptions import StoreUnavailable
 from flask_holdfast.sessions.cursor import Cursor
-from flask_holdfast.sessions.stores.base import Counts, Limit, Outcome
+from flask_holdfast.sessions.stores.base import Counts, EndAll, Limit, Outcome
 from flask_holdfast.sessions.stores.redis.store import RedisStore
 from tests.sessions.stores.contract import (
     BY_ADMIN,
@@ -97,7 +97,7 @@ def test_ending_many_sessions_of_a_user_is_done_in_pieces(
         filed(store, "alice")
     client.config_resetstat()
 
-    store.end_user("alice", ended=BY_ADMIN, idle=IDLE, remember=DAY)
+    store.end_user("alice", EndAll(ended=BY_ADMIN, idle=IDLE, remember=DAY))
 
     assert reads(client, "get") <= 500 * (reads(client, "evalsha") + reads(client, "eval"))
 
@@ -119,7 +119,9 @@ def cut_off(
 
     with monkeypatch.context() as interrupted:
         interrupted.setattr(RedisStore, "_reply", first_only)
-        ended = store.end_user("alice", ended=BY_ADMIN, idle=IDLE, remember=remember, keep=keep)
+        ended = store.end_user(
+            "alice", EndAll(ended=BY_ADMIN, idle=IDLE, remember=remember, keep=keep)
+        ).sids
     return len(ended)
 
 
@@ -162,7 +164,7 @@ def test_an_end_of_many_returns_each_sid_though_other_requests_met_some_before_t
         return reply(self, verb, *asked)
 
     monkeypatch.setattr(RedisStore, "_reply", after_others)
-    ended = store.end_user("alice", ended=BY_ADMIN, idle=IDLE, remember=DAY)
+    ended = store.end_user("alice", EndAll(ended=BY_ADMIN, idle=IDLE, remember=DAY)).sids
 
     assert sorted(ended) == sorted(hers)
     assert told == []
@@ -223,7 +225,7 @@ def test_the_end_of_everyone_s_sessions_is_remembered_for_as_long_as_one_of_them
     monkeypatch.setattr(RedisStore, "_in_pieces", lambda *of, **more: 0)
     filed(store, "alice")
     for _ in range(2):
-        store.end_everyone(ended=BY_ADMIN, idle=IDLE, remember=50)
+        store.end_everyone(EndAll(ended=BY_ADMIN, idle=IDLE, remember=50))
 
     assert client.pttl("holdfast:session:ended-at:") > IDLE - 10_000
 
@@ -235,7 +237,7 @@ def test_after_two_ends_each_session_has_the_reason_of_the_one_that_ended_it(
     cut_off(store, monkeypatch)
     between = filed(store, "alice")
 
-    ended = store.end_user("alice", ended=LOGGED_OUT, idle=IDLE, remember=DAY)
+    ended = store.end_user("alice", EndAll(ended=LOGGED_OUT, idle=IDLE, remember=DAY)).sids
 
     assert between in ended
     assert {store.fetch(name).tombstone for name in before} == {BY_ADMIN}
@@ -300,7 +302,7 @@ def test_nothing_new_is_ended_where_the_last_moment_was_evicted_and_the_clock_is
     again = filed(store, "alice")
     assert store.fetch(again).outcome is Outcome.FOUND
     client.delete("holdfast:session:clock")
-    store.end_user("alice", ended=BY_ADMIN, idle=IDLE, remember=DAY, keep=again)
+    store.end_user("alice", EndAll(ended=BY_ADMIN, idle=IDLE, remember=DAY, keep=again))
 
     assert store.fetch(again).outcome is Outcome.FOUND
     end_hers(store)
@@ -317,7 +319,7 @@ def test_an_end_of_many_returns_each_sid_though_a_hundred_others_are_under_way(
         client.zadd(f"holdfast:session:dead:{at}", {"none": now})
     hers = [filed(store, "alice") for _ in range(150)]
 
-    ended = store.end_user("alice", ended=BY_ADMIN, idle=IDLE, remember=DAY)
+    ended = store.end_user("alice", EndAll(ended=BY_ADMIN, idle=IDLE, remember=DAY)).sids
 
     assert sorted(ended) == sorted(hers)
     assert {store.fetch(name).tombstone for name in hers} == {BY_ADMIN}
@@ -332,11 +334,11 @@ def test_no_session_that_was_ended_is_reported_as_expired(
     hers = [filed(store, "alice") for _ in range(150)]
     with monkeypatch.context() as interrupted:
         interrupted.setattr(RedisStore, "_in_pieces", lambda *of, **more: 0)
-        assert end_everyone(store) == 150
+        assert end_everyone(store).number == 150
     for name in hers[::3]:
         assert store.fetch(name).tombstone == BY_ADMIN
 
-    assert store.end_user("alice", ended=LOGGED_OUT, idle=IDLE, remember=DAY) == []
+    assert store.end_user("alice", EndAll(ended=LOGGED_OUT, idle=IDLE, remember=DAY)).sids == []
     store.sweep()
 
     assert {store.fetch(name).tombstone for name in hers} == {BY_ADMIN}
@@ -356,6 +358,6 @@ def test_between_two_pieces_redis_serves_others_for_as_long_as_a_piece_took(
 
     store.sessions_of("alice", limit=MANY + 1)
     assert len(rests) == 2
-    store.end_user("alice", ended=BY_ADMIN, idle=IDLE, remember=DAY)
+    store.end_user("alice", EndAll(ended=BY_ADMIN, idle=IDLE, remember=DAY))
     assert len(rests) == 2 + 12
     assert all(rest > 0 for rest in rests)

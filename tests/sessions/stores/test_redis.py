@@ -14,7 +14,7 @@ import redis
 import redis.asyncio
 
 from flask_holdfast.exceptions import SettingError, StoreUnavailable
-from flask_holdfast.sessions.stores.base import ABSOLUTE, Counts, Outcome, Proof
+from flask_holdfast.sessions.stores.base import ABSOLUTE, Counts, EndAll, Outcome, Proof, Rotate
 from flask_holdfast.sessions.stores.base import IDLE as IDLE_END
 from flask_holdfast.sessions.stores.budget import Budget
 from flask_holdfast.sessions.stores.redis import errors
@@ -32,6 +32,7 @@ from tests.sessions.stores.contract import (
     about,
     etag,
     filed,
+    is_refused,
     record,
     sid,
     sids,
@@ -137,15 +138,25 @@ def everything(store: RedisStore, client: redis.Redis) -> dict[str, Callable[[],
         "replace": lambda: store.replace(written, new, etag=etag(before), idle=IDLE),
         "conflict": lambda: store.replace(written, new, etag=etag(before), idle=IDLE),
         "rotate": lambda: store.rotate(
-            turned, sid(), new, etag=etag(before), idle=IDLE, ended=TURNED, began=store.present()
+            Rotate(
+                turned,
+                sid(),
+                new,
+                etag=etag(before),
+                idle=IDLE,
+                ended=TURNED,
+                began=store.present(),
+            )
         ),
         "delete": lambda: store.delete(other, ended=BY_ADMIN, idle=IDLE),
         "sessions_of": lambda: store.sessions_of("alice"),
         "page": store.page,
         "counts": store.counts,
-        "end_user": lambda: store.end_user("bob", ended=BY_ADMIN, idle=IDLE, remember=DAY),
+        "end_user": lambda: (
+            store.end_user("bob", EndAll(ended=BY_ADMIN, idle=IDLE, remember=DAY)).sids
+        ),
         "mark": lambda: store.mark("everyone", life=DAY),
-        "marked": lambda: store.marked("everyone", "alice"),
+        "is_marked": lambda: store.is_marked("everyone"),
         "remember": lambda: store.remember(
             sid("alice"), written, user="ada", secret=SECRET, mark=MARK, life=DAY, again=False
         ),
@@ -193,7 +204,8 @@ class TestRedisStore(RestorableContract):
         for name, verb in everything(store, client).items():
             sent[name] = sent_by(verb, client)
 
-        expected = {name: ["PING" if name == "ping" else "EVALSHA"] for name in sent}
+        plain = {"ping": "PING", "is_marked": "EXISTS"}
+        expected = {name: [plain.get(name, "EVALSHA")] for name in sent}
         # Where the entries stand, then the records that they name.
         expected |= {name: ["EVALSHA", "EVALSHA"] for name in ("sessions_of", "page")}
         assert {
@@ -277,7 +289,7 @@ class TestRedisStore(RestorableContract):
         touch(store, with_all)
         store.delete(revoked, ended=BY_ADMIN, idle=IDLE)
         monkeypatch.setattr(RedisStore, "_in_pieces", lambda *of, **more: 0)
-        store.end_everyone(ended=TURNED, idle=IDLE, remember=DAY)
+        store.end_everyone(EndAll(ended=TURNED, idle=IDLE, remember=DAY))
 
         assert [
             store.fetch(name, slide=PROOF, idle=IDLE).tombstone for name in (revoked, with_all)
@@ -290,7 +302,7 @@ class TestRedisStore(RestorableContract):
         name = filed(store, "alice", data=before)
         touch(store, name)
         monkeypatch.setattr(RedisStore, "_in_pieces", lambda *of, **more: 0)
-        store.end_everyone(ended=TURNED, idle=IDLE, remember=DAY)
+        store.end_everyone(EndAll(ended=TURNED, idle=IDLE, remember=DAY))
 
         assert store.replace(name, new, etag=etag(before), idle=IDLE).outcome is Outcome.ENDED
 
@@ -432,7 +444,7 @@ class TestRedisStore(RestorableContract):
         assert store.counts() == Counts(21, 0, 2)
         assert store.sweep() == 0
         assert client.zcard(HOUSE + "user:long") == 2  # until that user does something
-        store.end_user("long", ended=BY_ADMIN, idle=IDLE, remember=DAY)
+        store.end_user("long", EndAll(ended=BY_ADMIN, idle=IDLE, remember=DAY))
         assert not client.exists(HOUSE + "user:long")
 
     def test_two_applications_in_one_redis_do_not_meet(
@@ -442,9 +454,12 @@ class TestRedisStore(RestorableContract):
         name = filed(store, "alice")
 
         assert other.fetch(name).outcome is Outcome.MISSING
-        assert list(other.end_user("alice", ended=BY_ADMIN, idle=IDLE, remember=DAY)) == []
+        assert (
+            list(other.end_user("alice", EndAll(ended=BY_ADMIN, idle=IDLE, remember=DAY)).sids)
+            == []
+        )
         assert other.counts() == Counts(0, 0, 0)
-        assert store.marked("x", "alice") == (None, None)
+        assert not is_refused(store, "alice", waited=10_000)
         other.close()
 
     @pytest.mark.parametrize("prefix", ["", "h", "holdfast:"])
@@ -479,7 +494,9 @@ class TestRedisStore(RestorableContract):
         )
         with monkeypatch.context() as interrupted:
             interrupted.setattr(RedisStore, "_in_pieces", lambda *of, **more: 0)
-            ended = store.end_everyone(ended=BY_ADMIN, idle=IDLE, remember=DAY, keep=other)
+            ended = store.end_everyone(
+                EndAll(ended=BY_ADMIN, idle=IDLE, remember=DAY, keep=other)
+            ).number
 
         assert ended == 3
         assert store.counts() == Counts(1, 0, 1)
@@ -487,7 +504,7 @@ class TestRedisStore(RestorableContract):
         written = store.replace(hers, data, etag=etag(data), idle=IDLE)
         assert (written.outcome, written.tombstone) == (Outcome.ENDED, BY_ADMIN)
         moved = store.rotate(
-            his, sid(), record("bob"), etag=etag(record()), idle=IDLE, ended=TURNED
+            Rotate(his, sid(), record("bob"), etag=etag(record()), idle=IDLE, ended=TURNED)
         )
         assert moved.outcome is Outcome.ENDED
         assert store.create(nobodys, record(), idle=IDLE).outcome is Outcome.ENDED
@@ -502,12 +519,12 @@ class TestRedisStore(RestorableContract):
             filed(store, f"user{n}")
         with monkeypatch.context() as interrupted:
             interrupted.setattr(RedisStore, "_in_pieces", lambda *of, **more: 0)
-            store.end_everyone(ended=BY_ADMIN, idle=IDLE, remember=DAY)
+            store.end_everyone(EndAll(ended=BY_ADMIN, idle=IDLE, remember=DAY))
         (dead,) = client.scan_iter(HOUSE + "dead:*")
         new = filed(store, "user1")  # a write puts some of them away
         assert client.zcard(dead) == 16
 
-        assert store.end_everyone(ended=TURNED, idle=IDLE, remember=DAY) == 1
+        assert store.end_everyone(EndAll(ended=TURNED, idle=IDLE, remember=DAY)).number == 1
 
         assert not list(client.scan_iter("session:*"))
         assert not list(client.scan_iter(HOUSE + "ending*"))
@@ -559,8 +576,10 @@ class TestRedisStore(RestorableContract):
 
             assert store.fetch(name).data == data
             assert [one.data for one in store.sessions_of("alice")] == [data]
-            assert store.marked("everyone", "alice")[0] is not None
-            assert list(store.end_user("alice", ended=BY_ADMIN, idle=IDLE, remember=DAY)) == [name]
+            assert store.is_marked("everyone")
+            assert list(
+                store.end_user("alice", EndAll(ended=BY_ADMIN, idle=IDLE, remember=DAY)).sids
+            ) == [name]
             assert store.fetch(name).tombstone == BY_ADMIN
 
     def test_a_client_that_is_not_understood_is_refused_and_never_replaced(
@@ -662,7 +681,7 @@ class TestRedisStore(RestorableContract):
         store.ping()
 
         assert child.exitcode == 0
-        assert store.marked("child", "")[0] is not None
+        assert store.is_marked("child")
         assert mine == {
             one["id"] for one in client.client_list() if one["name"] == "flask-holdfast"
         }
@@ -721,7 +740,7 @@ class TestRedisStore(RestorableContract):
         with own_redis.client() as client:
             for verb in everything(store, client).values():
                 verb()
-            store.end_everyone(ended=BY_ADMIN, idle=IDLE, remember=DAY)
+            store.end_everyone(EndAll(ended=BY_ADMIN, idle=IDLE, remember=DAY))
             log: Any = client.acl_log()
         assert log == []
         store.close()
@@ -745,14 +764,19 @@ class TestRedisStore(RestorableContract):
         touch(store, first)
         assert store.delete(first, ended=BY_ADMIN, idle=IDLE) is True
         assert (
-            store.rotate(turned, sid(), record(), etag=etag(data), idle=IDLE, ended=TURNED).outcome
+            store.rotate(
+                Rotate(turned, sid(), record(), etag=etag(data), idle=IDLE, ended=TURNED)
+            ).outcome
             is Outcome.DONE
         )
-        ended = store.end_user("alice", ended=BY_ADMIN, idle=IDLE, remember=DAY)
+        ended = store.end_user("alice", EndAll(ended=BY_ADMIN, idle=IDLE, remember=DAY)).sids
 
         assert set(ended) == {second, third}
-        assert list(store.end_user("nobody", ended=BY_ADMIN, idle=IDLE, remember=DAY)) == []
-        assert store.marked("x", "nobody")[1] is not None
+        assert (
+            list(store.end_user("nobody", EndAll(ended=BY_ADMIN, idle=IDLE, remember=DAY)).sids)
+            == []
+        )
+        assert is_refused(store, "nobody", waited=10_000)
         assert {store.fetch(name).outcome for name in (first, second, third, turned)} == {
             Outcome.ENDED
         }

@@ -17,7 +17,7 @@ from flask_holdfast.exceptions import StoreUnavailable
 from flask_holdfast.sessions.cursor import Cursor
 from flask_holdfast.sessions.ids import new_secret, secret_hash
 from flask_holdfast.sessions.record import VERSION, Record, encode, new_etag, owner_of
-from flask_holdfast.sessions.stores.base import Counts, Outcome
+from flask_holdfast.sessions.stores.base import Counts, EndAll, Outcome, Rotate
 from flask_holdfast.sessions.stores.sqlite.store import SQLiteStore
 from flask_holdfast.sessions.stores.sqlite.transaction import Step, prepare
 from tests import links
@@ -244,13 +244,13 @@ class TestSQLiteStore(StoreContract):
             elif step == "replace":
                 store.replace(name, data, etag=etag(data), idle=IDLE)
             elif step == "rotate":
-                store.rotate(name, sid(), data, etag=etag(data), idle=IDLE, ended=BY_ADMIN)
+                store.rotate(Rotate(name, sid(), data, etag=etag(data), idle=IDLE, ended=BY_ADMIN))
             elif step == "delete":
                 store.delete(name, ended=BY_ADMIN, idle=IDLE)
             elif step == "end_user":
-                store.end_user("alice", ended=BY_ADMIN, idle=IDLE, remember=DAY)
+                store.end_user("alice", EndAll(ended=BY_ADMIN, idle=IDLE, remember=DAY))
             elif step == "end_everyone":
-                store.end_everyone(ended=BY_ADMIN, idle=IDLE, remember=DAY)
+                store.end_everyone(EndAll(ended=BY_ADMIN, idle=IDLE, remember=DAY))
             return next(line for line in seen if "synchronous" in line).rpartition(" ")[2]
 
         ends = ["rotate", "delete", "end_user", "end_everyone"]
@@ -272,7 +272,7 @@ class TestSQLiteStore(StoreContract):
             created=clock.milliseconds(),
         )
         name = filed(store, data=encode(real), idle=IDLE)
-        store.end_everyone(ended=BY_ADMIN, idle=1, remember=DAY)
+        store.end_everyone(EndAll(ended=BY_ADMIN, idle=1, remember=DAY))
         advance(IDLE / SECOND + 0.122)
         assert store.fetch(name).tombstone == BY_ADMIN
 
@@ -391,7 +391,7 @@ def test_after_the_clock_was_set_back_a_login_is_refused_only_if_it_was_under_wa
     def log_in(store: SQLiteStore) -> Outcome:
         began, new = store.present(), sid("alice")
         filing = {"etag": None, "idle": IDLE, "ended": TURNED, "began": began}
-        return store.rotate("", new, record("alice"), **filing).outcome  # type: ignore[arg-type]
+        return store.rotate(Rotate("", new, record("alice"), **filing)).outcome  # type: ignore[arg-type]
 
     assert log_in(store) is Outcome.DONE
     assert [log_in(other), log_in(other)] == [Outcome.REFUSED, Outcome.DONE]
@@ -429,11 +429,11 @@ def test_a_login_under_way_is_refused_however_the_clock_is_set(
     end(other)
     clock.advance(0.5)
     filing = {"etag": None, "idle": IDLE, "ended": TURNED, "began": began}
-    login = store.rotate("", sid("alice"), record("alice"), **filing)  # type: ignore[arg-type]
+    login = store.rotate(Rotate("", sid("alice"), record("alice"), **filing))  # type: ignore[arg-type]
 
     assert login.outcome is Outcome.REFUSED
     began = filing["began"] = store.present()
-    login = store.rotate("", sid("alice"), record("alice"), **filing)  # type: ignore[arg-type]
+    login = store.rotate(Rotate("", sid("alice"), record("alice"), **filing))  # type: ignore[arg-type]
     assert login.outcome is Outcome.DONE
     other.close()
 
@@ -449,7 +449,7 @@ def test_an_end_from_before_a_reboot_refuses_no_login(path: Path, clock: Clock) 
 
     def log_in(began: int) -> Outcome:
         new = sid("alice")
-        return after.rotate("", new, record("alice"), began=began, **filing).outcome  # type: ignore[arg-type]
+        return after.rotate(Rotate("", new, record("alice"), began=began, **filing)).outcome  # type: ignore[arg-type]
 
     began = after.present()
     assert log_in(began) is Outcome.DONE
@@ -467,7 +467,7 @@ def test_the_end_of_many_is_two_statements(store: SQLiteStore) -> None:
     with store._connection() as connection:
         connection.set_trace_callback(statements.append)
 
-    assert len(store.end_user("alice", ended=BY_ADMIN, idle=IDLE, remember=DAY)) == 200
+    assert len(store.end_user("alice", EndAll(ended=BY_ADMIN, idle=IDLE, remember=DAY)).sids) == 200
 
     writes = "INSERT OR REPLACE INTO tombstones", "DELETE FROM sessions"
     assert len({each for each in statements if each.startswith(writes)}) == 2

@@ -65,20 +65,6 @@ class Outcome(Enum):
     FULL = "full"  # not written: the owner has as many sessions as are allowed
 
 
-class EndedSids(list[str]):
-    """The sids that an end of all of an owner's has ended, and the moment of that end as
-    `RestorableStore.end_before` takes it; 0 of a store that cannot lose it.
-    """
-
-    moment = 0
-
-
-class EndedNumber(int):
-    """How many sessions an end of everyone's has ended, and the moment of that end in the same way."""
-
-    moment = 0
-
-
 #: Why a session ended (a tombstone's `why`).
 LOGOUT = "logout"
 REVOKED = "revoked"
@@ -204,6 +190,56 @@ class Redeems:
 
 
 @dataclass(frozen=True, slots=True)
+class Rotate:
+    """What `Store.rotate` is asked: the session `sid` goes on as `new_sid` with `data`.
+
+    With an `etag` the record under `sid` must carry it. With None there must be no record under
+    `sid`. A `sid` of "" is nobody's: a session begins that no browser had under another name.
+    `ended` is the tombstone of `sid`. `began` is the moment at which a login's request began (see
+    `present`), and `own` the mark by which that request knows the ends that it made itself.
+    """
+
+    sid: str
+    new_sid: str
+    data: bytes
+    etag: str | None
+    idle: int
+    ended: Tombstone
+    began: int | None = None
+    own: str = ""
+    limit: Limit | None = None
+    redeems: Redeems | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EndAll:
+    """How all of an owner's sessions end, or everyone's: all but `keep`, with the tombstone `ended`.
+
+    The moment of the end is known for `remember` ms, and under the name `own`, if there is one, for
+    `OWN_KEPT`.
+    """
+
+    ended: Tombstone
+    idle: int
+    remember: int
+    keep: str | None = None
+    own: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EndedAll:
+    """How many sessions an end of all has ended, and which ones where they were one owner's.
+
+    `moment` is that of the end, as `RestorableStore.end_before` takes it; 0 of a store that cannot
+    lose it.
+    """
+
+    number: int
+    sids: Sequence[str] = ()
+    moment: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Counts:
     """Live sessions, by the index's own count."""
 
@@ -265,35 +301,19 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def rotate(
-        self,
-        sid: str,
-        new_sid: str,
-        data: bytes,
-        *,
-        etag: str | None,
-        idle: int,
-        ended: Tombstone,
-        began: int | None = None,
-        own: str = "",
-        limit: Limit | None = None,
-        redeems: Redeems | None = None,
-    ) -> Answer:
-        """Go on as `new_sid` with `data`; `sid` is dead from this moment on.
+    def rotate(self, to: Rotate) -> Answer:
+        """Go on under another sid; the old one is dead from this moment on.
 
-        With an `etag` the record under `sid` must carry it: else CONFLICT, ENDED or
-        MISSING, and nothing is written. With None there must be no record under `sid`
-        (CONFLICT if there is one); a tombstone it already has stays as it is. A `sid` of ""
-        is nobody's: a session begins that no browser had under another name, and no tombstone
-        is left.
+        CONFLICT, ENDED or MISSING, and nothing is written, where the record under `sid` is not what
+        `etag` says. A tombstone that `sid` already has stays as it is.
 
         The tombstone is kept until the deadline of the record that was there. Where there
         was none it is kept for `idle`: no longer is a cookie believed that stands for itself.
 
         REFUSED where the owner of `data` had all sessions ended (`end_user`, or with everyone's)
-        since the moment `began` (see `present`): a login that was under way then (None refuses
-        none). An end that was made with the same `own` mark, and any before it, refuses nothing:
-        the caller has made it itself. REFUSED too where `new_sid` is or was somebody's.
+        since the moment `began`: a login that was under way then (None refuses none). An end that
+        was made with the same `own` mark, and any before it, refuses nothing: the caller has made it
+        itself. REFUSED too where `new_sid` is or was somebody's.
 
         With a `limit` the owner of `data` has no more than that many live sessions after it:
         those that made room are in `evicted`, each with a tombstone EVICTED of the moment
@@ -321,42 +341,18 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def end_user(
-        self,
-        owner: str,
-        *,
-        ended: Tombstone,
-        idle: int,
-        remember: int,
-        keep: str | None = None,
-        own: str = "",
-    ) -> Sequence[str]:
-        """End all of an owner's sessions but `keep`, and all remember cookies, that of `keep`
-        too; the sids that it ended.
+    def end_user(self, owner: str, how: EndAll) -> EndedAll:
+        """End all of an owner's sessions but the one to keep, and all remember cookies, that of the
+        kept one too.
 
         They are dead from the first moment, for every other step, count and list too, however long
-        it takes to put them away; a step that meets one of them finds its tombstone. Marks
-        that moment for `marked` and for logins under way, kept for `remember`; and the same
-        moment under the name `own`, if there is one, for `OWN_KEPT`.
-        Costs by the number of this owner's sessions.
+        it takes to put them away; a step that meets one of them finds its tombstone. Logins under
+        way are refused by that moment. Costs by the number of this owner's sessions.
         """
 
     @abstractmethod
-    def end_everyone(
-        self,
-        *,
-        ended: Tombstone,
-        idle: int,
-        remember: int,
-        keep: str | None = None,
-        own: str = "",
-    ) -> int:
-        """End all sessions, anonymous ones too, but `keep`, and all remember cookies; how many
-        sessions ended.
-
-        They are dead from the first moment, and that is marked, for any owner, as `end_user` has it.
-        Costs by the number of all sessions.
-        """
+    def end_everyone(self, how: EndAll) -> EndedAll:
+        """The same of everyone's, anonymous sessions too. Costs by the number of all sessions."""
 
     @abstractmethod
     def sessions_of(
@@ -382,13 +378,11 @@ class Store(ABC):
 
     @abstractmethod
     def mark(self, name: str, *, life: int) -> None:
-        """Remember this moment, by the store's clock, under `name` for `life`."""
+        """Remember `name` for `life`."""
 
     @abstractmethod
-    def marked(self, name: str, owner: str) -> tuple[int | None, int | None]:
-        """When `name` was marked, and when `end_user(owner)` or `end_everyone` last ran; None
-        for never. An `own` mark (its name begins with `OWN`) is the one beside that owner's.
-        """
+    def is_marked(self, name: str) -> bool:
+        """Whether `name` was marked, and its life is not over."""
 
     @abstractmethod
     def remember(
@@ -459,17 +453,7 @@ class RestorableStore(Store):
         """
 
     @abstractmethod
-    def end_before(
-        self,
-        owner: str,
-        moment: int,
-        *,
-        ended: Tombstone,
-        idle: int,
-        remember: int,
-        keep: str | None = None,
-        own: str = "",
-    ) -> None:
+    def end_before(self, owner: str, moment: int, how: EndAll) -> None:
         """End what was filed before that moment, as `end_user` does, or with "" as owner
         `end_everyone`. Nothing happens where the store knows such an end of that moment, or later.
         """

@@ -25,15 +25,15 @@ from .base import (
     REVOKED,
     Answer,
     Counts,
-    EndedNumber,
-    EndedSids,
+    EndAll,
+    EndedAll,
     Limit,
     Listed,
     Outcome,
     Proof,
-    Redeems,
     Remembered,
     RestorableStore,
+    Rotate,
     Tombstone,
     life,
     remembered_until,
@@ -136,60 +136,46 @@ class MemoryStore(RestorableStore):
                 idle = min(idle, self._state(sid, now).idle_left)
             return refusal or self._file(sid, data, idle, now)
 
-    def rotate(
-        self,
-        sid: str,
-        new_sid: str,
-        data: bytes,
-        *,
-        etag: str | None,
-        idle: int,
-        ended: Tombstone,
-        began: int | None = None,
-        own: str = "",
-        limit: Limit | None = None,
-        redeems: Redeems | None = None,
-    ) -> Answer:
+    def rotate(self, to: Rotate) -> Answer:
+        sid, idle, ended = to.sid, to.idle, to.ended
         with self._step() as now:
-            refusal = self._unless(sid, etag, now)
+            refusal = self._unless(sid, to.etag, now)
             if refusal is not None:
                 return refusal
-            new = head(data)
-            if began is not None and self._ended_since(new.owner, began, own, now):
+            new = head(to.data)
+            if to.began is not None and self._ended_since(new.owner, to.began, to.own, now):
                 return Answer(Outcome.REFUSED)
-            if self._state(new_sid, now).outcome is not Outcome.MISSING:
+            if self._state(to.new_sid, now).outcome is not Outcome.MISSING:
                 return Answer(Outcome.REFUSED)  # that id is somebody's, or was
             if life(new, idle, now) <= 0:
                 return Answer(Outcome.MISSING)
-            cookie = self._cookies.get(redeems.remember, now) if redeems else None
+            found = self._cookies.get(to.redeems.remember, now) if to.redeems else None
+            cookie = found[0] if found else None
+            instead_of = to.redeems.instead_of if to.redeems else None
             before: list[Listed] = []
-            if redeems and redeems.instead_of is not None:
-                if cookie is None or (cookie[0].sid, cookie[0].owner) != (
-                    redeems.instead_of,
-                    new.owner,
-                ):
+            if instead_of is not None:
+                if cookie is None or (cookie.sid, cookie.owner) != (instead_of, new.owner):
                     return Answer(Outcome.REFUSED)
-                before = self._listed(redeems.instead_of, now)
+                before = self._listed(instead_of, now)
             but = {sid, *(one.sid for one in before)}
-            room = self._beyond(limit, new.owner, but, now) if limit else []
-            if limit and limit.refuses and room:
+            room = self._beyond(to.limit, new.owner, but, now) if to.limit else []
+            if to.limit and to.limit.refuses and room:
                 return Answer(Outcome.FULL)
             for one in room:
                 self._end(one.sid, Tombstone(EVICTED, ended.at), idle, now)
             for one in before:
-                self._end(one.sid, Tombstone(EVICTED, ended.at, ended.by, new_sid), idle, now)
-            begins = redeems is not None and redeems.instead_of is not None
-            began = self._origin(sid, data, cookie[0] if cookie and begins else None, now)
+                self._end(one.sid, Tombstone(EVICTED, ended.at, ended.by, to.new_sid), idle, now)
+            begins = cookie if instead_of is not None else None
+            began = self._origin(sid, to.data, begins, now)
             if self._live(sid, now) is not None:
                 self._end(sid, ended, idle, now)
             elif sid and self._tombstones.get(sid, now) is None:
                 self._bury(sid, ended, now + idle)
-            filed = self._file(new_sid, data, idle, now, began)
-            if redeems and cookie is not None:
-                cookie[0].sid = new_sid
-                cookie[0].begun = None if redeems.instead_of is None else now
-            room = [*before, *room]
-            return msgspec.structs.replace(filed, evicted=tuple(room))
+            filed = self._file(to.new_sid, to.data, idle, now, began)
+            if cookie is not None:
+                cookie.sid = to.new_sid
+                cookie.begun = None if instead_of is None else now
+            return msgspec.structs.replace(filed, evicted=(*before, *room))
 
     def present(self) -> int:
         return self._moments()
@@ -201,69 +187,41 @@ class MemoryStore(RestorableStore):
             self._end(sid, ended, idle, now)
             return True
 
-    def end_user(
-        self,
-        owner: str,
-        *,
-        ended: Tombstone,
-        idle: int,
-        remember: int,
-        keep: str | None = None,
-        own: str = "",
-    ) -> Sequence[str]:
+    def end_user(self, owner: str, how: EndAll) -> EndedAll:
         with self._step() as now:
-            gone = EndedSids(one.sid for one in self._of(owner, now) if one.sid != keep)
+            gone = [one.sid for one in self._of(owner, now) if one.sid != how.keep]
             for sid in gone:
-                self._end(sid, ended, idle, now)
+                self._end(sid, how.ended, how.idle, now)
             for cookie in [*self._remembered.get(owner, ())]:
                 self._forget(cookie)
-            gone.moment = self._note_end(owner, now, remember, own)
-            self._spare(keep, now)
-            return gone
+            moment = self._note_end(owner, now, how)
+            self._spare(how.keep, now)
+            return EndedAll(len(gone), gone, moment)
 
-    def end_everyone(
-        self,
-        *,
-        ended: Tombstone,
-        idle: int,
-        remember: int,
-        keep: str | None = None,
-        own: str = "",
-    ) -> int:
+    def end_everyone(self, how: EndAll) -> EndedAll:
         with self._step(limit=None) as now:
-            gone = [sid for sid, _, _ in self._rows.items(now) if sid != keep]
+            gone = [sid for sid, _, _ in self._rows.items(now) if sid != how.keep]
             for sid in gone:
-                self._end(sid, ended, idle, now)
+                self._end(sid, how.ended, how.idle, now)
             self._cookies, self._remembered = TimedDict(), {}
-            number = EndedNumber(len(gone))
-            number.moment = self._note_end(_EVERYONE, now, remember, own)
-            self._spare(keep, now)
-            return number
+            moment = self._note_end(_EVERYONE, now, how)
+            self._spare(how.keep, now)
+            return EndedAll(len(gone), moment=moment)
 
-    def end_before(
-        self,
-        owner: str,
-        moment: int,
-        *,
-        ended: Tombstone,
-        idle: int,
-        remember: int,
-        keep: str | None = None,
-        own: str = "",
-    ) -> None:
+    def end_before(self, owner: str, moment: int, how: EndAll) -> None:
         with self._step(limit=None) as now:
             known = self._ended.get(owner or _EVERYONE, now)
             if known is not None and moment <= known[0]:
                 return
             for sid, row, _ in [*self._rows.items(now)]:
-                if owner in ("", row.head.owner) and row.filed < moment and sid != keep:
-                    self._end(sid, ended, idle, now)
+                if owner in ("", row.head.owner) and row.filed < moment and sid != how.keep:
+                    self._end(sid, how.ended, how.idle, now)
             for remembered, cookie, _ in [*self._cookies.items(now)]:
                 if owner in ("", cookie.owner) and cookie.filed < moment:
                     self._forget(remembered)
             self._moments.pass_by(moment)
-            self._note_end(owner or _EVERYONE, now, remember, own, moment)
-            self._spare(keep, now, moment + 1)
+            self._note_end(owner or _EVERYONE, now, how, moment)
+            self._spare(how.keep, now, moment + 1)
 
     def moments_of(self, present: int, owner: str) -> tuple[int, int]:  # noqa: ARG002  # one clock
         return present, present
@@ -290,10 +248,9 @@ class MemoryStore(RestorableStore):
         with self._step() as now:
             self._marks.put(name, self.present(), now + life)
 
-    def marked(self, name: str, owner: str) -> tuple[int | None, int | None]:
+    def is_marked(self, name: str) -> bool:
         with self._step() as now:
-            marked, ended = self._marks.get(name, now), self._ended_at(owner, now)
-            return marked[0] // 1000 if marked else None, None if ended is None else ended // 1000
+            return self._marks.get(name, now) is not None
 
     def remember(
         self, remember: str, sid: str, *, user: str, secret: str, mark: str, life: int, again: bool
@@ -481,12 +438,12 @@ class MemoryStore(RestorableStore):
     def _bury(self, sid: str, ended: Tombstone, until: int) -> None:
         self._tombstones.put(sid, ended, until)
 
-    def _note_end(self, owner: str, now: int, remember: int, own: str, moment: int = 0) -> int:
-        """All of the owner's end at that moment, or now; the request that knows it as `own` did it."""
+    def _note_end(self, owner: str, now: int, how: EndAll, moment: int = 0) -> int:
+        """All of the owner's end at that moment, or now."""
         moment = moment or self.present()
-        self._ended.put(owner, moment, now + remember)
-        if own:
-            self._marks.put(own, moment, now + OWN_KEPT)
+        self._ended.put(owner, moment, now + how.remember)
+        if how.own:
+            self._marks.put(how.own, moment, now + OWN_KEPT)
         return moment
 
     def _spare(self, keep: str | None, now: int, filed: int = 0) -> None:

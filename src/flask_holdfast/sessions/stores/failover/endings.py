@@ -11,7 +11,7 @@ import msgspec
 
 from ...ids import secret_hash
 from ...record import NO_DEADLINE, VERSION, Record, decode, encode, new_etag
-from ..base import Outcome, RestorableStore, Tombstone
+from ..base import EndAll, Outcome, RestorableStore, Tombstone
 from ..moments import boot
 
 #: How long (ms) the place of a session that is not there is taken, on the way to its tombstone.
@@ -54,17 +54,15 @@ class Ending(msgspec.Struct, frozen=True, omit_defaults=True):
     moment: int = 0
 
 
-def with_moment(ending: Ending, store: RestorableStore) -> Ending:
-    """The ending with its moment by the store's clock, or a little later. What ended in an earlier
-    start of this host, or may have, counts as ending now. Asks the store where it has to.
+def moment_of(ending: Ending, store: RestorableStore) -> int:
+    """When all ended, by the store's clock, or a little later. What ended in an earlier start of this
+    host, or may have, counts as ending now. Asks the store where it has to.
     """
-    if ending.what is not Ended.ALL or ending.moment:
-        return ending
     present, known = store.present(), ending.boot == boot() != ""
     if known:
         present = min(present, ending.present)
     _, moment = store.moments_of(present, ending.name)
-    return msgspec.structs.replace(ending, moment=moment)
+    return moment
 
 
 def tell(ending: Ending, store: RestorableStore, now: int) -> None:
@@ -77,20 +75,14 @@ def tell(ending: Ending, store: RestorableStore, now: int) -> None:
         return
     assert ending.ended is not None
     if ending.what is Ended.ALL:
-        store.end_before(
-            ending.name,
-            ending.moment,
-            ended=ending.ended,
-            idle=ending.idle,
-            remember=ending.life,
-            keep=ending.keep,
-            own=ending.own,
-        )
+        how = EndAll(ending.ended, ending.idle, ending.life, ending.keep, ending.own)
+        store.end_before(ending.name, ending.moment, how)
         return
     if ending.ended.to is None:
         _forget_with(store, ending.name)
-    how = {"idle": ending.idle, "deadline": ending.deadline, "now": now}
-    end_session(store, ending.name, ending.ended, **how)
+    end_session(
+        store, ending.name, ending.ended, idle=ending.idle, deadline=ending.deadline, now=now
+    )
 
 
 def _forget_with(store: RestorableStore, sid: str) -> None:

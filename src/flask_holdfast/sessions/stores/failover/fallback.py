@@ -22,7 +22,6 @@ import msgspec
 from ....exceptions import StoreUnavailable
 from ..base import TIMEOUT, Answer, Outcome
 from ..budget import Budget
-from .breaker import TOLD
 from .host import Availability
 from .store import ResilientStore
 
@@ -164,9 +163,7 @@ class FallbackStore(ResilientStore):
             return
         try:
             self.primary.ping()
-            if not self._resync.tell_owed():
-                self.breaker.failed(TOLD)
-                return
+            self._resync.tell_owed()
             # What has ended meanwhile is told while nothing else can end, so that this comes to an
             # end, whatever people do.
             trouble = None
@@ -186,8 +183,8 @@ class FallbackStore(ResilientStore):
         new server on the way, stays written down.
         """
         try:
-            if self._resync.tell_owed():
-                self.replica.become(Availability.RESYNCING)
+            self._resync.tell_owed()
+            self.replica.become(Availability.RESYNCING)
         except StoreUnavailable as error:
             return error
         return None

@@ -37,8 +37,6 @@ _SCHEMA = resources.files(__package__).joinpath("replica.sql").read_text("utf-8"
 PAGE = 4096
 #: The `kind` of all its errors.
 TROUBLE = "fallback"
-#: How long (ms) somebody may be at telling endings before another takes over.
-_CLAIM = 2_000
 
 #: How the host stands, by the file. That the store was away may not have found room in it, and what
 #: ended from then on did: it has to be told all the same.
@@ -219,23 +217,6 @@ class HostStore(SQLiteStore):
                 step.run("DELETE FROM heirs WHERE sid NOT IN (SELECT sid FROM sessions)")
             step.run("UPDATE host SET state = ?", (int(state),))
             self._flag[0] = state
-
-    def claim(self, who: str) -> bool:
-        """Whether `who` alone tells endings from now on, for two seconds."""
-        with self._write(clean=0) as step:
-            taken = step.run(
-                "UPDATE host SET claimed_by = ?, claimed_until = ?"
-                # Later than that only where the clock was set back.
-                " WHERE claimed_by = ? OR claimed_until NOT BETWEEN ? AND ?",
-                (who, step.now + _CLAIM, who, step.now + 1, step.now + _CLAIM),
-            )
-            return taken.rowcount == 1
-
-    def release(self, who: str) -> None:
-        with self._write(clean=0) as step:
-            step.run(
-                "UPDATE host SET claimed_by = '', claimed_until = 0 WHERE claimed_by = ?", (who,)
-            )
 
     def servers(self) -> dict[str, tuple[str, str]]:
         """By tag: the marker of its data, and the server's run that knows what has ended."""

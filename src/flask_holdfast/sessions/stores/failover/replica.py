@@ -342,15 +342,34 @@ class Replica(CopyTable):
             ).fetchall()
         return [(number, _endings.decode(raw)) for number, raw in rows]
 
+    def untold(self, number: int, run: str = "") -> Ending | None:
+        """That ending, unless the store was told of it meanwhile: at all, or in the server's `run`."""
+        with self._read() as step:
+            row = step.run(
+                "SELECT ending FROM endings WHERE number = ? AND (owed OR (? <> '' AND run <> ?))",
+                (number, run, run),
+            ).fetchone()
+        return None if row is None else _endings.decode(row[0])
+
+    def dated(self, number: int, ending: Ending, moment: int) -> Ending:
+        """The ending with its moment by the store's clock: this one, unless another was first."""
+        with self._write(clean=0) as step:
+            row = step.run("SELECT ending FROM endings WHERE number = ?", (number,)).fetchone()
+            there = ending if row is None else _endings.decode(row[0])
+            if not there.moment:
+                there = msgspec.structs.replace(there, moment=moment)
+                step.run(
+                    "UPDATE endings SET ending = ? WHERE number = ?",
+                    (msgspec.json.encode(there), number),
+                )
+            return there
+
     def told(self, number: int, ending: Ending, run: str = "") -> None:
-        """The store knows this one now, as it is given here."""
+        """The store knows this one now."""
         with self._write(clean=0) as step:
             if ending.what is Ended.ALL:
                 self._note_told(step, ending)
-            step.run(
-                "UPDATE endings SET owed = 0, run = ?, ending = ? WHERE number = ?",
-                (run, msgspec.json.encode(ending), number),
-            )
+            step.run("UPDATE endings SET owed = 0, run = ? WHERE number = ?", (run, number))
 
     def waiting(self) -> tuple[int, int]:
         """How many endings and how many sessions the store does not know of."""

@@ -1,16 +1,13 @@
 """How a store that was away gets back what it missed: first all that has ended, then the
 sessions, each merged key by key with what other hosts have made of it meanwhile.
 
-Nothing here is done twice in vain: giving back a session again, or telling its end, changes
-nothing more. Only an owner's or everyone's end does, so one process at a time tells endings.
+Nothing here is done twice in vain: giving back a session again, or telling an end, changes
+nothing more. So several processes of a host may be at it at once.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-import secrets
-import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -23,7 +20,7 @@ from ...record import Record, decode, encode, head, new_etag
 from .. import budget
 from ..base import ABSOLUTE, IDLE, Answer, Outcome, Proof
 from . import endings
-from .endings import Ended, Ending
+from .endings import Ended
 from .journal import AHEAD
 
 if TYPE_CHECKING:
@@ -49,29 +46,19 @@ class Resync:
     def __init__(self, store: RestorableStore, replica: Replica) -> None:
         self._store = store
         self._replica = replica
-        self._me = secrets.token_hex(8)
-        #: Seconds to wait for another process that tells a server what has ended.
-        self.patience = 0.1
         #: How often a server was found that may have lost something.
         self.heard = 0
 
     # -- what has ended ----------------------------------------------------------------
 
-    def tell_owed(self) -> bool:
-        """What ended while the store was away; False if another process is at it.
+    def tell_owed(self) -> None:
+        """What ended while the store was away.
 
         Raises too if that takes longer than a request may wait; what was told is told.
         """
-        if not self._replica.claim(self._who()):
-            return False
-        try:
-            while owed := self._replica.owed():
-                for number, ending in owed:
-                    self._go_on()
-                    self._tell(number, ending)
-        finally:
-            self._replica.release(self._who())
-        return True
+        while owed := self._replica.owed():
+            for number, _ in owed:
+                self._tell(number)
 
     def hear(self, news: News) -> None:
         """A server is new: it may have lost what it was told last, or everything."""
@@ -91,45 +78,28 @@ class Resync:
 
     def _tell_again(self, run: str, covers: Callable[[str], bool]) -> None:
         """What ended lately, to a server that may have forgotten."""
-        self._wait_for_claim()
-        try:
-            while recent := self._replica.recent(run):
-                for number, ending in recent:
-                    self._go_on()
-                    one = ending.what in (Ended.SESSION, Ended.REMEMBERED)
-                    if not one or covers(ending.name):
-                        self._tell(number, ending, run)
-                    else:
-                        self._replica.told(number, ending, run)
-        finally:
-            self._replica.release(self._who())
+        while recent := self._replica.recent(run):
+            for number, ending in recent:
+                one = ending.what in (Ended.SESSION, Ended.REMEMBERED)
+                if one and not covers(ending.name):
+                    self._replica.told(number, ending, run)
+                else:
+                    self._tell(number, run)
 
-    def _wait_for_claim(self) -> None:
-        until = time.monotonic() + self.patience
-        while not self._replica.claim(self._who()):
-            if time.monotonic() >= until:
-                raise StoreUnavailable("another process tells the store what has ended")
-            paying = budget.current()
-            if paying is not None:
-                paying.begin()
-            time.sleep(0.005)
-            if paying is not None:
-                paying.end()
-
-    def _who(self) -> str:
-        return f"{self._me} {os.getpid()} {threading.get_ident()}"
-
-    def _go_on(self) -> None:
-        _while_there_is_time()
-        if not self._replica.claim(self._who()):  # it was too slow, and another has taken over
-            raise StoreUnavailable("another process tells the store what has ended")
-
-    def _tell(self, number: int, ending: Ending, run: str = "") -> None:
-        """Tell it, unless the store has an error about its keys: that would keep everybody of this
-        host waiting for ever. The store's own log line names the keys.
+    def _tell(self, number: int, run: str = "") -> None:
+        """Tell it, unless another process of this host has done so, or the store has an error about
+        its keys: that would keep everybody of this host waiting for ever. The store's own log line
+        names the keys.
         """
+        _while_there_is_time()
+        ending = self._replica.untold(number, run)
+        if ending is None:
+            return
         try:
-            ending = endings.with_moment(ending, self._store)
+            if ending.what is Ended.ALL and not ending.moment:
+                # Whoever tells it tells the same moment: by a later one would end what began since.
+                moment = endings.moment_of(ending, self._store)
+                ending = self._replica.dated(number, ending, moment)
             if ending.keep is not None:
                 self._restore_first(ending.keep)
             endings.tell(ending, self._store, self._replica.now())

@@ -12,6 +12,7 @@ revoked stays revoked.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -23,15 +24,14 @@ from ..base import (
     UNAVAILABLE,
     Answer,
     Counts,
-    EndedNumber,
-    EndedSids,
-    Limit,
+    EndAll,
+    EndedAll,
     Listed,
     Outcome,
     Proof,
-    Redeems,
     Remembered,
     RestorableStore,
+    Rotate,
     Store,
     Tombstone,
 )
@@ -138,36 +138,13 @@ class ResilientStore(Store):
 
         return self._one(sid, ask, stand, is_away=is_away)
 
-    def rotate(
-        self,
-        sid: str,
-        new_sid: str,
-        data: bytes,
-        *,
-        etag: str | None,
-        idle: int,
-        ended: Tombstone,
-        began: int | None = None,
-        own: str = "",
-        limit: Limit | None = None,
-        redeems: Redeems | None = None,
-    ) -> Answer:
-        def on(store: Store, etag: str | None, began: int | None) -> Answer:
-            return store.rotate(
-                *(sid, new_sid, data),
-                etag=etag,
-                idle=idle,
-                ended=ended,
-                began=began,
-                own=own,
-                limit=limit,
-                redeems=redeems,
-            )
+    def rotate(self, to: Rotate) -> Answer:
+        sid, idle = to.sid, to.idle
 
         def endings(answer: Answer) -> list[Ending]:
-            made_room = Tombstone(EVICTED, ended.at)
+            made_room = Tombstone(EVICTED, to.ended.at)
             return [
-                *([_ending(sid, ended, idle, head(data).deadline)] if sid else ()),
+                *([_ending(sid, to.ended, idle, head(to.data).deadline)] if sid else ()),
                 *(
                     _ending(each.sid, made_room, idle, head(each.data).deadline)
                     for each in answer.evicted
@@ -176,30 +153,31 @@ class ResilientStore(Store):
 
         def stand() -> Answer:
             known = self.replica.adopt(sid)
-            if limit is not None:
-                self.replica.adopt_those_of(head(data).owner)
+            if to.limit is not None:
+                self.replica.adopt_those_of(head(to.data).owner)
             # A copy that is not believed any more opens nothing, and is left by whoever signs in.
             there = self.replica.fetch(sid)
             known = known or there.outcome is Outcome.FOUND
             # A record that was read before the store went, and that nobody has a copy of, goes on
             # as what is written now.
-            answer = on(self.replica, etag if known else None, self._began_here(began))
+            here = replace(to, etag=to.etag if known else None, began=self._began_here(to.began))
+            answer = self.replica.rotate(here)
             if answer.outcome is Outcome.DONE:
-                if there.outcome is Outcome.FOUND and goes_on(there.data, data):
-                    self.replica.inherits(new_sid, sid)
+                if there.outcome is Outcome.FOUND and goes_on(there.data, to.data):
+                    self.replica.inherits(to.new_sid, sid)
                 self.replica.end(endings(answer), owed=True)
-                self.replica.began(new_sid)
+                self.replica.began(to.new_sid)
             return answer
 
         def ask() -> Answer:
             asked = self.replica.now()
-            answer = on(self.primary, etag, began)
+            answer = self.primary.rotate(to)
             if answer.outcome is Outcome.DONE:
-                self._copies.moved(endings(answer), new_sid, data, answer.idle_left, asked)
+                self._copies.moved(endings(answer), to.new_sid, to.data, answer.idle_left, asked)
             return answer
 
         # Signed out, with something left to say; in any other case the same person goes on.
-        left = [_ending(sid, ended, idle, 0)] if sid and ended.to is None else []
+        left = [_ending(sid, to.ended, idle, 0)] if sid and to.ended.to is None else []
         return self._one(sid, ask, stand, ends=True, unsure=left)
 
     def present(self) -> int:
@@ -239,84 +217,64 @@ class ResilientStore(Store):
 
     # -- many sessions -----------------------------------------------------------------
 
-    def end_user(
-        self,
-        owner: str,
-        *,
-        ended: Tombstone,
-        idle: int,
-        remember: int,
-        keep: str | None = None,
-        own: str = "",
-    ) -> Sequence[str]:
-        ending = self._ending_of_all(owner, ended, idle, remember, keep, own)
+    def end_user(self, owner: str, how: EndAll) -> EndedAll:
+        ending = self._ending_of_all(owner, how)
 
-        def on(store: Store) -> Sequence[str]:
-            return store.end_user(
-                owner, ended=ended, idle=idle, remember=remember, keep=keep, own=own
-            )
-
-        def stand() -> Sequence[str]:
+        def stand() -> EndedAll:
             self.replica.adopt_those_of(owner)
-            sids = on(self.replica)
-            ends = [ending, *(_ending(sid, ended, idle, 0) for sid in sids)]
-            self.replica.end(ends, owed=True)
-            return sids
+            gone = self.replica.end_user(owner, how)
+            self.replica.end([ending, *_endings(gone, how)], owed=True)
+            return gone
 
-        def ask() -> Sequence[str]:
+        def ask() -> EndedAll:
             heard = self._resync.heard
             self._give_back_those_of(owner)
-            sids = last = on(self.primary)
+            gone = self.primary.end_user(owner, how)
             if heard != self._resync.heard:
                 # Its server was found to have lost its data on the way: hers go back, and end.
                 self._give_back_those_of(owner)
-                last = on(self.primary)
-                sids = [*sids, *last]
-            ends = [_answered(ending, last), *(_ending(sid, ended, idle, 0) for sid in sids)]
-            self._copies.end(ends)
-            self._end_what_stands_in(on)
-            return sids
+                last = self.primary.end_user(owner, how)
+                gone = EndedAll(gone.number + last.number, [*gone.sids, *last.sids], last.moment)
+            answered = msgspec.structs.replace(ending, moment=gone.moment)
+            self._copies.end([answered, *_endings(gone, how)])
+            self._end_what_stands_in(lambda: self.replica.end_user(owner, how))
+            return gone
 
         return self._many(ask, stand, ends=True, unsure=[ending])
 
-    def end_everyone(
-        self,
-        *,
-        ended: Tombstone,
-        idle: int,
-        remember: int,
-        keep: str | None = None,
-        own: str = "",
-    ) -> int:
-        ending = self._ending_of_all("", ended, idle, remember, keep, own)
+    def end_everyone(self, how: EndAll) -> EndedAll:
+        ending = self._ending_of_all("", how)
 
-        def on(store: Store) -> int:
-            return store.end_everyone(ended=ended, idle=idle, remember=remember, keep=keep, own=own)
-
-        def stand() -> int:
+        def stand() -> EndedAll:
             self.replica.adopt_those_of(None)
-            number = on(self.replica)
+            gone = self.replica.end_everyone(how)
             self.replica.end([ending], owed=True)
-            return number
+            return gone
 
-        def ask() -> int:
-            heard = self._resync.heard
-            number = self._end_what_waits(on) + (last := on(self.primary))
+        def ask() -> EndedAll:
+            heard, number = self._resync.heard, self._end_what_waits(how)
+            gone = self.primary.end_everyone(how)
             if heard != self._resync.heard:
                 # Its server was found to have lost its data on the way: what goes back ends.
-                number += self._end_what_waits(on) + (last := on(self.primary))
-            self._copies.end([_answered(ending, last)])
-            self._end_what_stands_in(on)
-            return number
+                number += gone.number + self._end_what_waits(how)
+                gone = self.primary.end_everyone(how)
+            self._copies.end([msgspec.structs.replace(ending, moment=gone.moment)])
+            self._end_what_stands_in(lambda: self.replica.end_everyone(how))
+            return replace(gone, number=number + gone.number)
 
         return self._many(ask, stand, ends=True, unsure=[ending])
 
-    def _ending_of_all(
-        self, owner: str, ended: Tombstone, idle: int, remember: int, keep: str | None, own: str
-    ) -> Ending:
+    def _ending_of_all(self, owner: str, how: EndAll) -> Ending:
         """As it is noted where the store cannot be told now."""
-        ending = Ending(Ended.ALL, owner, ended, idle=idle, life=remember, keep=keep, own=own)
-        return msgspec.structs.replace(ending, present=self.primary.present(), boot=boot())
+        return Ending(
+            *(Ended.ALL, owner, how.ended),
+            idle=how.idle,
+            life=how.remember,
+            keep=how.keep,
+            own=how.own,
+            present=self.primary.present(),
+            boot=boot(),
+        )
 
     def sessions_of(
         self, owner: str, *, cursor: Cursor | None = None, limit: int = 50
@@ -357,13 +315,13 @@ class ResilientStore(Store):
 
         self._many(ask, stand, ends=True)
 
-    def marked(self, name: str, owner: str) -> tuple[int | None, int | None]:
+    def is_marked(self, name: str) -> bool:
         """Raises while the store is away: what it has marked cannot be guessed."""
 
-        def away() -> tuple[int | None, int | None]:
-            raise StoreUnavailable("what has ended cannot be asked for while the store is away")
+        def away() -> bool:
+            raise StoreUnavailable("marks cannot be asked for while the store is away")
 
-        return self._many(lambda: self.primary.marked(name, owner), away)
+        return self._many(lambda: self.primary.is_marked(name), away)
 
     # -- remember cookies --------------------------------------------------------------
 
@@ -477,7 +435,7 @@ class ResilientStore(Store):
         self.breaker.succeeded()
         return answer
 
-    def _end_what_waits(self, end: Callable[[Store], int]) -> int:
+    def _end_what_waits(self, how: EndAll) -> int:
         """End what has to go back, before the store is told: what another thread is about to
         give back is there by then, or found to have ended.
         """
@@ -487,15 +445,15 @@ class ResilientStore(Store):
             if self.replica.state() is Availability.DOWN:
                 raise StoreUnavailable("the store is away again, as others of this host found")
             self.replica.adopt_lost()
-            return end(self.replica)
+            return self.replica.end_everyone(how).number
 
-    def _end_what_stands_in(self, end: Callable[[Store], object]) -> None:
+    def _end_what_stands_in(self, end: Callable[[], object]) -> None:
         """End in the host too what the store was told to end, where others of this host have found
         it away meanwhile: they go on with copies, and with what has begun there.
         """
         if self.replica.state() is not Availability.UP:
             with self.replica.together(durable=True):
-                end(self.replica)
+                end()
 
     def _give_back_those_of(self, owner: str) -> None:
         if self.replica.state() is not Availability.UP:
@@ -506,7 +464,6 @@ def _ending(sid: str, ended: Tombstone, idle: int, deadline: int) -> Ending:
     return Ending(Ended.SESSION, sid, ended, idle=idle, deadline=deadline)
 
 
-def _answered(ending: Ending, ended: Sequence[str] | int) -> Ending:
-    """An end of all as the store did it."""
-    assert isinstance(ended, (EndedSids, EndedNumber))
-    return msgspec.structs.replace(ending, moment=ended.moment)
+def _endings(gone: EndedAll, how: EndAll) -> list[Ending]:
+    """Each session that has ended with all of its owner's."""
+    return [_ending(sid, how.ended, how.idle, 0) for sid in gone.sids]

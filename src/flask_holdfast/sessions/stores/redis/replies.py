@@ -8,7 +8,7 @@ import msgspec
 
 from ....exceptions import StoreUnavailable
 from ...record import head
-from ..base import EVICTED, Answer, Listed, Outcome, Redeems, Remembered, Tombstone
+from ..base import EVICTED, Answer, Listed, Outcome, Remembered, Rotate, Tombstone
 from .errors import REPLY
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _SESSIONS = {
     "delete": 0,
     "remember": 1,
 }
-_OWNERS = {"end_user": 0, "entries": 0, "records": 0, "marked": 0}
+_OWNERS = {"end_user": 0, "entries": 0, "records": 0}
 #: The member of a record's head before the one that the store adds; and the length of that.
 _MARK, _FILED = b',"b":"', 21
 _RECORDS = {"create": 1, "replace": 1, "rotate": 2}
@@ -140,16 +140,16 @@ def remembered(fields: Sequence[bytes] | None) -> Remembered | None:
         return None
 
 
-def redeeming(redeems: Redeems | None, ended: Tombstone, new_sid: str) -> tuple[str | bytes, ...]:
+def redeeming(to: Rotate) -> tuple[str | bytes, ...]:
     """What "rotate" is told: the id of the remember cookie; and if it begins the session, "begins",
     the sid of its session before, and that one's tombstone.
     """
-    if redeems is None:
+    if to.redeems is None:
         return "", "", "", ""
-    if redeems.instead_of is None:
-        return redeems.remember, "", "", ""
-    gone = msgspec.json.encode(Tombstone(EVICTED, ended.at, ended.by, new_sid))
-    return redeems.remember, "begins", redeems.instead_of, gone
+    if to.redeems.instead_of is None:
+        return to.redeems.remember, "", "", ""
+    gone = msgspec.json.encode(Tombstone(EVICTED, to.ended.at, to.ended.by, to.new_sid))
+    return to.redeems.remember, "begins", to.redeems.instead_of, gone
 
 
 def moment(text: bytes | None) -> int | None:

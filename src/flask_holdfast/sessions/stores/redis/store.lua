@@ -1056,9 +1056,6 @@ if life > 0 then
 end
 return redis.status_reply("OK")
 
----- marked
-return redis.call("MGET", KEYS[1], ended_at(ARGV[3]), ended_at(""))
-
 ---- remember
 local MOST_REMEMBERED = 100
 local id, sid, user, secret, mark = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]

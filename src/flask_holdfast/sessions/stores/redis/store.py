@@ -30,17 +30,15 @@ from ....exceptions import StoreUnavailable
 from ...cursor import Cursor
 from ..base import (
     EVICTED,
-    OWN,
     Answer,
     Counts,
-    EndedNumber,
-    EndedSids,
-    Limit,
+    EndAll,
+    EndedAll,
     Listed,
     Outcome,
     Proof,
-    Redeems,
     Remembered,
+    Rotate,
     Tombstone,
 )
 from . import clocks, replies
@@ -139,44 +137,32 @@ class RedisStore(AskingStore):
             how = "slide", left, length
         return _within(idle, self._answer("replace", at, sid, data, etag, idle, *how))
 
-    def rotate(
-        self,
-        sid: str,
-        new_sid: str,
-        data: bytes,
-        *,
-        etag: str | None,
-        idle: int,
-        ended: Tombstone,
-        began: int | None = None,
-        own: str = "",
-        limit: Limit | None = None,
-        redeems: Redeems | None = None,
-    ) -> Answer:
+    def rotate(self, to: Rotate) -> Answer:
         """In a Cluster, where the owner changes, three steps: ask whether the new one may be
         filed; end the old one; file the new one. Where the last is refused, or nobody answers
         it, the old one is over all the same, and no two sessions ever lived.
         """
-        tombstone = msgspec.json.encode(ended)
+        tombstone = msgspec.json.encode(to.ended)
         most, refuses, evicted = 0, "", b""
-        if limit is not None:
-            most, refuses = limit.most, "refuses" if limit.refuses else ""
-            evicted = msgspec.json.encode(Tombstone(EVICTED, ended.at))
-        new = self._home(new_sid, data)
-        old = self._at(sid) if sid else new
-        tag = etag or ""
-        since = None if began is None else Since(self._clocks, partial(self._server, new), began)
-        how = (idle, tombstone, since or "", most, refuses, evicted, own)
-        rest = (*how, *redeeming(redeems, ended, new_sid))
+        if to.limit is not None:
+            most, refuses = to.limit.most, "refuses" if to.limit.refuses else ""
+            evicted = msgspec.json.encode(Tombstone(EVICTED, to.ended.at))
+        new = self._home(to.new_sid, to.data)
+        old = self._at(to.sid) if to.sid else new
+        tag = to.etag or ""
+        since = None
+        if to.began is not None:
+            since = Since(self._clocks, partial(self._server, new), to.began)
+        how = (to.idle, tombstone, since or "", most, refuses, evicted, to.own, *redeeming(to))
         if old is new:
-            return self._filed(since, new, sid, new_sid, data, tag, *rest)
-        may = self._filed(since, new, "", new_sid, data, "", *rest, "look")
+            return self._filed(since, new, to.sid, to.new_sid, to.data, tag, *how)
+        may = self._filed(since, new, "", to.new_sid, to.data, "", *how, "look")
         if may.outcome is not Outcome.DONE:
             return may
-        left = self._answer("leave", old, sid, tag, idle, tombstone)
+        left = self._answer("leave", old, to.sid, tag, to.idle, tombstone)
         if left.outcome is not Outcome.DONE:
             return left
-        return self._filed(since, new, "", new_sid, data, "", *rest)
+        return self._filed(since, new, "", to.new_sid, to.data, "", *how)
 
     def _filed(self, since: Since | None, at: Keyspace, *arguments: Any) -> Answer:
         """The answer to "rotate". A login that is refused may only have been taken to have begun
@@ -201,51 +187,30 @@ class RedisStore(AskingStore):
 
     # -- one user --------------------------------------------------------------------------
 
-    def end_user(
-        self,
-        owner: str,
-        *,
-        ended: Tombstone,
-        idle: int,
-        remember: int,
-        keep: str | None = None,
-        own: str = "",
-    ) -> Sequence[str]:
+    def end_user(self, owner: str, how: EndAll) -> EndedAll:
         """One script ends them all, and puts the first away; others do that with the rest, some
         seconds long. What is left then goes with the writes that come, and with `sweep`.
         """
-        how = (msgspec.json.encode(ended), idle, remember, keep or "", own)
-        return self._end_user(owner, *how)
+        return self._end_user(owner, how)
 
-    def _end_user(self, owner: str, *how: object) -> EndedSids:
+    def _end_user(self, owner: str, how: EndAll, *before: int) -> EndedAll:
         at = self._of(owner)
         key = at.of_user(owner)
-        reply = self._reply("end_user", at, key, owner, *how)
-        gone, until = EndedSids(reply.ended), time.monotonic() + _PATIENCE
-        gone.moment = reply.idle_left
+        given = msgspec.json.encode(how.ended), how.idle, how.remember, how.keep or "", how.own
+        reply = self._reply("end_user", at, key, owner, *given, *before)
+        gone, moment, until = reply.ended, reply.idle_left, time.monotonic() + _PATIENCE
         with suppress(StoreUnavailable):  # they have ended, whoever puts them away
             while reply.outcome != b"done" and time.monotonic() < until:
                 with giving_way():
                     reply = self._reply("put_away", at, key, owner)
                 gone += reply.ended
-        return gone
+        return EndedAll(len(gone), gone, moment)
 
-    def end_before(
-        self,
-        owner: str,
-        moment: int,
-        *,
-        ended: Tombstone,
-        idle: int,
-        remember: int,
-        keep: str | None = None,
-        own: str = "",
-    ) -> None:
-        how = (msgspec.json.encode(ended), idle, remember)
+    def end_before(self, owner: str, moment: int, how: EndAll) -> None:
         if owner:
-            self._end_user(owner, *how, keep or "", own, moment)
+            self._end_user(owner, how, moment)
         else:
-            self._end_everyone(keep or "", *how, own=(own, moment))
+            self._end_everyone(how, moment)
 
     def sessions_of(
         self, owner: str, *, cursor: Cursor | None = None, limit: int = 50
@@ -257,15 +222,9 @@ class RedisStore(AskingStore):
         at = self._named(name)
         self._run("mark", at, at.meta + b"mark:" + name.encode(), life)
 
-    def marked(self, name: str, owner: str) -> tuple[int | None, int | None]:
-        at = self._of(owner)
-        there = at if name.startswith(OWN) else self._named(name)
-        key = there.meta + b"mark:" + name.encode()
-        marked, *ended = self._run("marked", there, key, owner)
-        if there is not at:
-            ended = self._run("marked", at, at.meta + b"mark:", owner)[1:]
-        last = max(filter(None, map(moment, ended)), default=None)
-        return _milliseconds(moment(marked)), _milliseconds(last)
+    def is_marked(self, name: str) -> bool:
+        at = self._named(name)
+        return bool(self._ask(at, "EXISTS", at.meta + b"mark:" + name.encode()))
 
     # -- remember cookies ------------------------------------------------------------------
 
@@ -288,37 +247,31 @@ class RedisStore(AskingStore):
 
     # -- everyone --------------------------------------------------------------------------
 
-    def end_everyone(
-        self,
-        *,
-        ended: Tombstone,
-        idle: int,
-        remember: int,
-        keep: str | None = None,
-        own: str = "",
-    ) -> int:
+    def end_everyone(self, how: EndAll) -> EndedAll:
         """One script ends them all; those after it only put them away, a piece at a time, for some
         seconds. What then is still left goes with the writes that come, and with `sweep`.
 
         In a Cluster that is one script for each keyspace. Where one of them does not answer, the
         others' sessions have ended, and `StoreUnavailable` says that not all have.
         """
-        how = (msgspec.json.encode(ended), idle, remember)
-        return self._end_everyone(keep or "", *how, own=(own,))
+        return self._end_everyone(how)
 
-    def _end_everyone(self, keep: str, *how: object, own: tuple[object, ...]) -> EndedNumber:
-        kept = self._at(keep) if keep else None
+    def _end_everyone(self, how: EndAll, *before: int) -> EndedAll:
+        kept = self._at(how.keep) if how.keep else None
+        given = msgspec.json.encode(how.ended), how.idle, how.remember
         keys = {tag: (at.ended_at(""),) for tag, at in self._keyspaces.items()}
-        ask = {tag: (*how, keep if at is kept else "", *own) for tag, at in self._keyspaces.items()}
+        ask = {
+            tag: (*given, how.keep if at is kept else "", how.own, *before)
+            for tag, at in self._keyspaces.items()
+        }
         sent, replies = clocks.present(), list[Reply]()
         for tag, text in self._everywhere("end_everyone", keys, ask).items():
             replies.append(reply := self._read(text))
             self._learn(self._keyspaces[tag], reply, sent, end=True)
         with suppress(StoreUnavailable):  # they have ended, whoever puts them away
             self._in_pieces("put_away", "", for_at_most=_PATIENCE)
-        number = EndedNumber(sum(reply.idle_left for reply in replies))
-        number.moment = max(int(reply.body or 0) for reply in replies)
-        return number
+        moment = max(int(reply.body or 0) for reply in replies)
+        return EndedAll(sum(reply.idle_left for reply in replies), moment=moment)
 
     def page(self, *, cursor: Cursor | None = None, limit: int = 50) -> Sequence[Listed]:
         indexes = {
@@ -395,7 +348,3 @@ def _within(idle: int, answer: Answer) -> Answer:
     if 0 < idle < answer.idle_left:
         return msgspec.structs.replace(answer, idle_left=idle)
     return answer
-
-
-def _milliseconds(moment: int | None) -> int | None:
-    return None if moment is None else moment // 1000

@@ -27,12 +27,13 @@ from ..base import (
     EVICTED,
     Answer,
     Counts,
-    Limit,
+    EndAll,
+    EndedAll,
     Listed,
     Outcome,
     Proof,
-    Redeems,
     Remembered,
+    Rotate,
     Store,
     Tombstone,
     life,
@@ -112,28 +113,16 @@ class SQLiteStore(Store):
                 idle = min(idle, step.state(sid).idle_left)
             return step.unless(sid, etag) or step.file(sid, data, idle)
 
-    def rotate(
-        self,
-        sid: str,
-        new_sid: str,
-        data: bytes,
-        *,
-        etag: str | None,
-        idle: int,
-        ended: Tombstone,
-        began: int | None = None,
-        own: str = "",
-        limit: Limit | None = None,
-        redeems: Redeems | None = None,
-    ) -> Answer:
+    def rotate(self, to: Rotate) -> Answer:
+        sid, idle, ended, redeems = to.sid, to.idle, to.ended, to.redeems
         with self._write(durable=True) as step:
-            refusal = step.unless(sid, etag)
+            refusal = step.unless(sid, to.etag)
             if refusal is not None:
                 return refusal
-            new = head(data)
-            if began is not None and new.owner and step.ended_since(new.owner, began, own):
+            new = head(to.data)
+            if to.began is not None and new.owner and step.ended_since(new.owner, to.began, to.own):
                 return Answer(Outcome.REFUSED)
-            if step.state(new_sid).outcome is not Outcome.MISSING:
+            if step.state(to.new_sid).outcome is not Outcome.MISSING:
                 return Answer(Outcome.REFUSED)  # that id is somebody's, or was
             if life(new, idle, step.now) <= 0:
                 return Answer(Outcome.MISSING)
@@ -144,13 +133,13 @@ class SQLiteStore(Store):
                     return Answer(Outcome.REFUSED)
                 before = [cookie.session] if cookie.session else []
             but = {sid, *(one.sid for one in before)}
-            room = step.beyond(limit, new.owner, but) if limit and new.owner else []
-            if limit and limit.refuses and room:
+            room = step.beyond(to.limit, new.owner, but) if to.limit and new.owner else []
+            if to.limit and to.limit.refuses and room:
                 return Answer(Outcome.FULL)
             for one in room:
                 step.end(one.sid, head(one.data), Tombstone(EVICTED, ended.at), idle)
             for one in before:
-                gone = Tombstone(EVICTED, ended.at, ended.by, new_sid)
+                gone = Tombstone(EVICTED, ended.at, ended.by, to.new_sid)
                 step.end(one.sid, head(one.data), gone, idle)
             old = step.state(sid)
             if old.outcome is Outcome.FOUND:
@@ -158,8 +147,8 @@ class SQLiteStore(Store):
             elif sid and old.outcome is Outcome.MISSING:
                 step.bury(sid, ended, step.now + idle)
             if redeems:
-                step.redeem(redeems, new_sid)
-            filed = step.file(new_sid, data, idle)
+                step.redeem(redeems, to.new_sid)
+            filed = step.file(to.new_sid, to.data, idle)
             return msgspec.structs.replace(filed, evicted=(*before, *room))
 
     def present(self) -> int:
@@ -173,36 +162,18 @@ class SQLiteStore(Store):
             step.end(sid, head(there.data), ended, idle)
             return True
 
-    def end_user(
-        self,
-        owner: str,
-        *,
-        ended: Tombstone,
-        idle: int,
-        remember: int,
-        keep: str | None = None,
-        own: str = "",
-    ) -> Sequence[str]:
+    def end_user(self, owner: str, how: EndAll) -> EndedAll:
         with self._write(durable=True) as step:
             step.run("DELETE FROM remembered WHERE owner = ?", (owner,))
-            step.note_end("ended", owner, remember, own)
-            gone = [one.sid for one in step.sessions_of(owner) if one.sid != keep]
-            step.end_all(ended, idle, keep, owner)
-            return gone
+            step.note_end("ended", owner, how.remember, how.own)
+            gone = [one.sid for one in step.sessions_of(owner) if one.sid != how.keep]
+            return EndedAll(step.end_all(how.ended, how.idle, how.keep, owner), gone)
 
-    def end_everyone(
-        self,
-        *,
-        ended: Tombstone,
-        idle: int,
-        remember: int,
-        keep: str | None = None,
-        own: str = "",
-    ) -> int:
+    def end_everyone(self, how: EndAll) -> EndedAll:
         with self._write(durable=True) as step:
             step.run("DELETE FROM remembered")
-            step.note_end("everyone", "", remember, own)
-            return step.end_all(ended, idle, keep)
+            step.note_end("everyone", "", how.remember, how.own)
+            return EndedAll(step.end_all(how.ended, how.idle, how.keep))
 
     def sessions_of(
         self, owner: str, *, cursor: Cursor | None = None, limit: int = 50
@@ -222,10 +193,9 @@ class SQLiteStore(Store):
         with self._write(durable=True) as step:
             step.note("mark", name, life)
 
-    def marked(self, name: str, owner: str) -> tuple[int | None, int | None]:
+    def is_marked(self, name: str) -> bool:
         with self._read() as step:
-            marked = step.moment("mark", name)
-            return None if marked is None else marked // 1000, step.ended_at(owner)
+            return step.moment("mark", name) is not None
 
     def remember(
         self, remember: str, sid: str, *, user: str, secret: str, mark: str, life: int, again: bool

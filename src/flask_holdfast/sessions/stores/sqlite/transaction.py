@@ -270,12 +270,8 @@ class Step:
         ).fetchone()
         return None if row is None else int(row[0])
 
-    def ended_at(self, owner: str) -> int | None:
-        """When (ms) all of the owner's sessions were ended last, alone or with everyone's."""
-        last = self._last_end(owner)
-        return None if last is None else last // 1000
-
     def _last_end(self, owner: str, *, steady: bool = False) -> int | None:
+        """When (us) all of the owner's sessions were ended last, alone or with everyone's."""
         prefix, latest = (_STEADY, self.present + _APART) if steady else ("", None)
         moments = (self.moment(f"{prefix}ended", owner), self.moment(f"{prefix}everyone", ""))
         return max(
