@@ -168,7 +168,9 @@ PAGES: dict[str, tuple[Callable[[], Any], int]] = {
     ("agent", "sent"),
     [
         pytest.param(PLAYER, {}, id="a player's agent"),
-        pytest.param(CURL, {"Sec-Fetch-Dest": "video"}, id="the destination of a video"),
+        pytest.param(
+            "curl/8.5.0 (iPhone)", {"Sec-Fetch-Dest": "video"}, id="the destination of a video"
+        ),
     ],
 )
 def test_whoever_pretends_to_be_a_media_element_gets_no_page(
@@ -250,11 +252,12 @@ def test_a_player_sends_no_form(any_action: Site) -> None:
     assert copy_of(tab, PLAYER).who() is None  # by POST
 
 
-def test_another_platform_s_player_is_another_client(any_action: Site) -> None:
-    tab = signed_in(any_action)
-    stranger = copy_of(tab, "stagefright/1.2 (Linux;Android 9)")
+@pytest.mark.parametrize("agent", ["stagefright/1.2 (Linux;Android 9)", CURL, ""])
+def test_who_does_not_name_the_platform_is_another_client(any_action: Site, agent: str) -> None:
+    stranger = copy_of(signed_in(any_action), agent)
 
-    assert get(stranger, film).response.status_code == 401
+    answer = get(stranger, film, **{"Sec-Fetch-Dest": "video"})
+    assert answer.response.status_code == 401
 
 
 def test_a_context_without_a_response_shows_nothing(make_site: Callable[..., Site]) -> None:
