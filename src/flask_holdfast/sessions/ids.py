@@ -5,15 +5,16 @@ the browser proves, and only its SHA-256 is ever stored (OWASP ASVS 7.2.3: at le
 bits of entropy; ours has 256. RFC 9562 section 8 rules UUIDs out as credentials).
 
     cookie value = base64url, no padding, of
-        1 byte   version
+        1 byte   version         1; 2 with a lifetime
         1 byte   kind            u unstored, s stored, a signed in; a capital: permanent;
                                  the highest bit: set as a partitioned cookie
         6 bytes  issued          milliseconds since 1970, big-endian
        16 bytes  sid             a UUID4
        32 bytes  secret
+        4 bytes  lifetime        in seconds, big-endian: of a session that has one of its own
        32 bytes  HMAC-SHA256     over all before it; absent without the signer
 
-so it has 118 characters (75 without the signer).
+so it has 118 characters, 123 with a lifetime (75 without the signer, which then has none).
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-_VERSION = b"\x01"
+_VERSION, _WITH_LIFETIME = b"\x01", b"\x02"
 _BODY = 1 + 1 + 6 + 16 + 32
+_LIFETIME = 4
 _MAC = 32
 #: How many values a signer remembers, at half a kilobyte each.
 _MOST_KNOWN = 1024
@@ -105,6 +107,8 @@ class Cookie:
     permanent: bool = False
     #: Whether it was set with Partitioned: browsers keep such a one beside one without.
     partitioned: bool = False
+    #: The session's own idle timeout in seconds, so that the touch that fetches it knows it.
+    lifetime: int | None = None
 
 
 class CookieSigner:
@@ -128,13 +132,15 @@ class CookieSigner:
 
     def dumps(self, cookie: Cookie) -> str:
         kind = ord(cookie.kind.value.upper() if cookie.permanent else cookie.kind.value)
+        lifetime = cookie.lifetime if self._keys else None  # anybody could write it without
         body = b"".join(
             (
-                _VERSION,
+                _VERSION if lifetime is None else _WITH_LIFETIME,
                 bytes([kind | _PARTITIONED if cookie.partitioned else kind]),
                 cookie.issued.to_bytes(6, "big"),
                 uuid.UUID(cookie.sid).bytes,
                 cookie.secret,
+                b"" if lifetime is None else lifetime.to_bytes(_LIFETIME, "big"),
             )
         )
         return _b64(body + (hmac.digest(self._keys[0], body, "sha256") if self._keys else b""))
@@ -151,15 +157,19 @@ class CookieSigner:
         return known
 
     def _read(self, value: str) -> Cookie | None:
-        raw = _unb64(value, _BODY + (_MAC if self._keys else 0))
+        version, size = _VERSION, _BODY
+        raw = _unb64(value, size + (_MAC if self._keys else 0))
+        if raw is None and self._keys:
+            version, size = _WITH_LIFETIME, _BODY + _LIFETIME
+            raw = _unb64(value, size + _MAC)
         if raw is None:
             return None
-        body, mac = raw[:_BODY], raw[_BODY:]
+        body, mac = raw[:size], raw[size:]
         if self._keys and not any(
             hmac.compare_digest(mac, hmac.digest(key, body, "sha256")) for key in self._keys
         ):
             return None
-        if body[:1] != _VERSION or body[14] >> 4 != 4 or body[16] >> 6 != 2:
+        if body[:1] != version or body[14] >> 4 != 4 or body[16] >> 6 != 2:
             return None  # the sid is no UUID4 (RFC 9562 section 5.4)
         letter = bytes([body[1] & ~_PARTITIONED])
         kind = _KINDS.get(letter.lower())
@@ -172,9 +182,10 @@ class CookieSigner:
             kind,
             sid,
             issued,
-            body[24:],
+            body[24:_BODY],
             permanent=letter.isupper(),
             partitioned=bool(body[1] & _PARTITIONED),
+            lifetime=int.from_bytes(body[_BODY:], "big") or None,
         )
 
 

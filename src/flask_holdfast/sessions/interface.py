@@ -16,7 +16,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from flask import current_app, request
@@ -245,6 +245,8 @@ class SessionInterface(FlaskSessionInterface):
         if cookie.permanent != session.permanent:  # another request has changed that
             expires = self._permanently(app) if cookie.permanent else None
         if expires is None or deadline == record.NO_DEADLINE:
+            if expires is not None and cookie.lifetime is not None:
+                return self._in(timedelta(seconds=cookie.lifetime))
             return expires
         return datetime.fromtimestamp(deadline / 1000, UTC)
 
@@ -253,7 +255,10 @@ class SessionInterface(FlaskSessionInterface):
         return self._permanently(app) if session.permanent else None
 
     def _permanently(self, app: Flask) -> datetime:
-        return datetime.fromtimestamp(self.clock(), UTC) + app.permanent_session_lifetime
+        return self._in(app.permanent_session_lifetime)
+
+    def _in(self, life: timedelta) -> datetime:
+        return datetime.fromtimestamp(self.clock(), UTC) + life
 
     @property
     def default_lifetime(self) -> float | None:

