@@ -44,7 +44,7 @@ class Topology:
         #: Whether a tag may have another master than is known.
         self.is_stale = not masters
         self.moves = bool(seeds)
-        self._to = to
+        self.to = to
         self._seeds = [*seeds]
         self._remap = remap or (lambda address: address)
         self._silent: set[Address] = set()
@@ -114,7 +114,7 @@ class Topology:
                 break
             part = now + (until - now) / min(3, len(nodes) - number)
             try:
-                slots = ask_once(self._to(address), part, "CLUSTER", "SLOTS")
+                slots = ask_once(self.to(address), part, "CLUSTER", "SLOTS")
                 masters = self._map(slots, address)
             except (RedisError, OSError) as error:
                 self._silent.add(address)

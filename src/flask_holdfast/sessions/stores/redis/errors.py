@@ -60,9 +60,7 @@ _BY_CLASS: tuple[tuple[type[BaseException], str], ...] = (
     (exceptions.ReadOnlyError, READONLY),
     (exceptions.OutOfMemoryError, FULL),
     (exceptions.MasterDownError, MASTERDOWN),
-    (exceptions.ClusterDownError, CLUSTER),
-    (exceptions.MovedError, CLUSTER),
-    (exceptions.AskError, CLUSTER),
+    (exceptions.AskError, CLUSTER),  # and MOVED
     (exceptions.TryAgainError, CLUSTER),
     (exceptions.ClusterError, CLUSTER),
     (exceptions.TimeoutError, TIMEOUT),

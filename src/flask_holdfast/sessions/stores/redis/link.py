@@ -27,7 +27,7 @@ from redis.exceptions import (
 from ..news import Known
 from .cluster import Address, Topology
 from .connections import After, Connections, Steps, waiting
-from .wire import Command, Connection
+from .wire import Command
 
 #: Seconds to wait, at least and at most, before a server is asked again that said "not now",
 #: and how many must be left then for it to be worth asking.
@@ -40,15 +40,13 @@ _IS_MOVING = "non local key"
 class Link:
     """Asks the masters that `topology` tells of. Errors are redis-py's, and OSError.
 
-    At most `most` connections to each, made by `to`, where `find` says if given. `markers` are the
-    keys by which data are known again, by tag. A question has `timeout` seconds outside a request's
-    budget.
+    At most `most` connections to each, and if given to where `find` says. `markers` are the keys by
+    which data are known again, by tag. A question has `timeout` seconds outside a request's budget.
     """
 
     def __init__(
         self,
         topology: Topology,
-        to: Callable[[Address], Connection],
         *,
         most: int,
         timeout: float,
@@ -57,7 +55,6 @@ class Link:
     ) -> None:
         self.known = Known()
         self._topology = topology
-        self._to = to
         self._most = most
         self._timeout = timeout
         self._markers = markers
@@ -219,7 +216,7 @@ class Link:
         node = self._nodes.get(address)
         if node is None:
             node = Connections(
-                partial(self._to, address),
+                partial(self._topology.to, address),
                 most=self._most,
                 known=self.known,
                 keys=partial(self._topology.of, self._markers, address),

@@ -70,7 +70,6 @@ def link(place: Place, markers: Mapping[str, bytes], *, timeout: float) -> Link:
     sentinels = [partial(connection, *each) for each in place.sentinels]
     return Link(
         Topology(to, place.nodes, place.remap, masters),
-        to,
         most=place.most,
         timeout=timeout,
         markers=markers,
