@@ -18,10 +18,10 @@ from markupsafe import Markup
 
 from flask_holdfast import SessionValueError, StoreUnavailable
 from flask_holdfast.sessions import codec, ids, record
-from flask_holdfast.sessions.loading import Loader
+from flask_holdfast.sessions.loading import Found, Loaded, Loader
 from flask_holdfast.sessions.merge import RawData, apply
+from flask_holdfast.sessions.plan import State
 from flask_holdfast.sessions.session import Session
-from flask_holdfast.sessions.state import Found, Loaded, State
 
 SECRET = b"never to be shown, 32 bytes long"
 

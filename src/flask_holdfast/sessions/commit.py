@@ -21,26 +21,23 @@ from ..exceptions import (
 )
 from . import codec, ids, record, renewal
 from .binding import Client
-from .ending import end, follow, forget, made_room
+from .ending import end, follow, forget, made_room, mark_replaced, objection
 from .events import tell, tell_conflict
+from .loading import Loader
 from .merge import Changes, RawData, apply, check_size
-from .plan import CookieAction, Plan, decide
+from .plan import CookieAction, Plan, Rotation, State, decide
 from .policy import Policy
 from .record import Record
 from .renewal import Renewal
-from .request_facts import RequestFacts
 from .session import Session
-from .state import Rotation, State
 from .stores.base import (
     LOGOUT,
     ROTATED,
     Answer,
     Outcome,
     Redeems,
-    Store,
     Tombstone,
 )
-from .succession import Former, mark_replaced, objection
 
 #: How often a write is made again before it is given up. Each attempt loses only to
 #: another request that won, so this many must have won in a row.
@@ -63,14 +60,14 @@ LEAVE = Result(CookieAction.LEAVE)
 _DELETE = Result(CookieAction.DELETE)
 
 
-@dataclass(slots=True)
 class Commit:
-    """Stores the session of one request. `now` gives milliseconds since 1970."""
+    """Stores the session of one request, which `loader` found, by the settings in `policy`."""
 
-    store: Store
-    policy: Policy
-    request_facts: RequestFacts
-    now: Callable[[], int]
+    def __init__(self, loader: Loader, policy: Policy) -> None:
+        self.loader = loader
+        self.policy = policy
+        self.store = loader.store
+        self.now = loader.now
 
     def carry_out(self, session: Session, changes: Changes) -> Result:  # noqa: PLR0912  # one for each plan
         """Plan, and do it. Raises `SessionValueError`, `SessionLimitReached`, `LoginRefused` and
@@ -134,7 +131,7 @@ class Commit:
         return self._create(session, session.next_sid, changes, former)
 
     def _create(
-        self, session: Session, sid: str, changes: Changes, former: Former | None = None
+        self, session: Session, sid: str, changes: Changes, former: tuple[str, str] | None = None
     ) -> Result:
         secret = ids.new_secret()
         fresh = self.fresh(apply(changes, {}), secret)
@@ -202,7 +199,7 @@ class Commit:
                 self._bytes(after, there),
                 etag=there.etag,
                 idle=self.policy.idle_of(after.user),
-                slide=not self.request_facts.is_passive,
+                slide=not self.loader.is_passive,
             )
             if answer.outcome is Outcome.DONE:
                 tell_conflict(session.sid, conflicts, changes, seen, there, after)
@@ -220,7 +217,7 @@ class Commit:
         for: its answer may go to a script that drops it.
         """
         after = self.policy.renew_after
-        if (after is None and there.previous is None) or self.request_facts.is_passive:
+        if (after is None and there.previous is None) or self.loader.is_passive:
             return Renewal.NONE
         if session.state is not State.LIVE or session.cookie is None:
             return Renewal.NONE
@@ -285,7 +282,7 @@ class Commit:
             after.user, after.owner = user, record.owner_of(user)
             after.authenticated = self.now()
             after.remember = session.remember
-            self.bind(after, self.request_facts.client)
+            self.bind(after, self.loader.client)
             return after
 
         return self._rotate(session, changes, old_sid, first, build, secret=secret, why=LOGIN)
@@ -408,7 +405,7 @@ class Commit:
 
     def fresh(self, data: RawData, secret: bytes) -> Record:
         """A record that begins now, anonymous."""
-        now, absolute, client = self.now(), self.policy.absolute, self.request_facts.client
+        now, absolute, client = self.now(), self.policy.absolute, self.loader.client
         return Record(
             etag=record.new_etag(),
             secret=ids.secret_hash(secret),

@@ -1,14 +1,32 @@
-"""How sessions end: the remember cookie first, then the record, then the world is told."""
+"""How sessions end: the remember cookie first, then the record, then the world is told. And when
+another session may begin in the place of one that is over.
+
+A browser keeps the cookie of a session that has expired or was ended from elsewhere. What a
+view then writes (a message, the first step of a login) begins another session: anonymous,
+empty, under an id and a secret that nothing of the old cookie tells.
+
+An answer that comes late must not put its cookie over that of a login made meanwhile in
+another tab. Where the login found the old session over, its tombstone does not tell of the
+login, so that is marked: under a name that only who had the old cookie can make.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from .. import signals
+from ..exceptions import StoreUnavailable
+from . import ids
 from .events import tell
+from .plan import State
 from .record import Record, decode
-from .stores.base import EVICTED, Listed, Outcome, Store, Tombstone
+from .stores.base import EVICTED, OVER, Answer, Listed, Outcome, Store, Tombstone
+
+if TYPE_CHECKING:
+    from .session import Session
 
 
 def end(store: Store, sid: str, found: Record, ended: Tombstone, *, idle: int) -> bool:
@@ -91,3 +109,38 @@ def forget(
     found = decode(answer.data) if answer.outcome is Outcome.FOUND else None
     if found is not None and store.delete(sid, ended=ended, idle=idle):
         _tell_ended(sid, found.user, ended)
+
+
+def objection(store: Store, session: Session) -> tuple[Answer | None, tuple[str, str] | None]:
+    """Why no other session may begin in the place of this one, None if one may; and what that one
+    keeps of this one.
+    """
+    cookie = session.cookie
+    assert cookie is not None
+    answer = store.fetch(session.sid)
+    if answer.tombstone is not None and answer.tombstone.why not in OVER:
+        return answer, None
+    name = ids.replacement(cookie)
+    try:
+        marked, _ = store.marked(name, "")
+    except StoreUnavailable:
+        return answer, None  # who knows
+    if marked is not None:
+        return answer, None
+    # Of a session that lives under another secret nothing was proved.
+    return None, None if answer.outcome is Outcome.FOUND else (session.sid, name)
+
+
+def mark_replaced(
+    store: Store, session: Session, there: Record | None, *, life: int, unsaid: bool
+) -> None:
+    """The answer takes the place of the session's cookie for good. Marks that where no tombstone
+    says so: of the session before this one, and with `unsaid` of this one itself.
+    """
+    names = [there.former[1]] if there is not None and there.former is not None else []
+    if unsaid and session.cookie is not None and session.state in (State.GONE, State.LIVE):
+        names.append(ids.replacement(session.cookie))
+    # Without it a late answer costs another login, no more.
+    with suppress(StoreUnavailable):
+        for name in names:
+            store.mark(name, life=life)

@@ -10,11 +10,35 @@ import functools
 import msgspec
 
 from . import ids
-from .loading import Loader, raise_if_away
+from .loading import NOTHING, Challenged, Found, Loaded, Loader, raise_if_away
+from .plan import MOVES, Facts, Plan, State, decide
 from .record import NO_DEADLINE, Record, owner_of
-from .request_facts import OwnEnds
-from .state import NOTHING, Challenged, Found, Loaded, State
-from .stores.base import OVER, UNAVAILABLE
+from .stores.base import OVER, OWN, UNAVAILABLE
+
+
+class OwnEnds:
+    """The ends that a request made itself. They do not refuse a login of the same request: a view
+    that resets a password ends all sessions of the account, and then signs in.
+    """
+
+    __slots__ = ("_marks", "session")
+
+    def __init__(self) -> None:
+        #: Whether the request ended its own session, as that was when the request began.
+        self.session = False
+        self._marks: dict[str, str] = {}
+
+    def mark(self, owner: str) -> str:
+        """A new name for the moment at which all sessions of an owner ("": of everyone) end."""
+        self._marks.pop(owner, None)
+        self._marks[owner] = OWN + ids.new_sid()
+        return self._marks[owner]
+
+    def last_of(self, owner: str) -> str:
+        """The name of the last end that covered this owner; "" if there was none."""
+        return next(
+            (self._marks[each] for each in reversed(self._marks) if each in (owner, "")), ""
+        )
 
 
 class SessionIdentity:
@@ -32,6 +56,8 @@ class SessionIdentity:
 
     #: True once the save filed it, new or under another sid.
     filed = False
+    #: True once a CSRF token of this session was handed out in this response.
+    token_rendered = False
     #: What `still_valid` was told of a session that the request itself never touched.
     _glimpsed: Loaded | None = None
 
@@ -165,6 +191,10 @@ class SessionIdentity:
 
     # -- where it goes on --------------------------------------------------------------
 
+    def facts(self) -> Facts:
+        """What is known of the session now, to plan what becomes of it. No touch."""
+        raise NotImplementedError
+
     @property
     def current_user(self) -> str | None:
         """Whose session this is, as the data says now. Asks the store, and is no touch."""
@@ -180,6 +210,59 @@ class SessionIdentity:
     @functools.cached_property
     def _next_sid(self) -> str:
         return ids.new_sid()
+
+    # -- what CSRF protection asks ------------------------------------------------------
+
+    def csrf_scope(self, *, minting: bool) -> tuple[str, bool | None] | None:
+        """What a CSRF token is bound to: the sid, and whether somebody is signed in.
+
+        Minting asks nothing of the store: None says that the cookie names somebody and that
+        nobody asked. It gives the sid under which the session will go on where this response
+        rotates it. Checking asks the store, and gives None where the request brought no session.
+        """
+        if minting:
+            self.token_rendered = True
+            if self.state is State.UNASKED and self.cookie is not None:
+                return self.sid, None if self.cookie.kind is ids.Kind.SIGNED_IN else False
+            facts = self.facts()
+            plan = decide(facts)
+            signed_in = facts.user is not None and plan is not Plan.REPLACE_OWN
+            return (self.next_sid if plan in MOVES else self.sid), signed_in
+        self.load()
+        # Nobody else has a token for a sid that this response made up.
+        if self.state is State.NEW and not self.token_rendered:
+            return (self.challenged.cookie.sid, False) if self.challenged else None
+        return self.sid, self.stored_user_id is not None
+
+    @property
+    def held_sid(self) -> str | None:
+        """The session that is challenged from this client. Pages that were rendered without asking
+        the store hold tokens of that session. Asks the store.
+        """
+        self.load()
+        return self.challenged.cookie.sid if self.challenged else None
+
+    @property
+    def interim_sid(self) -> str | None:
+        """The anonymous session of the interim cookie that came beside this session's cookie. Pages
+        hold its tokens where the browser had withheld the session cookie.
+        """
+        if self.loader is None or self.interim or self.state is State.ISOLATED:
+            return None
+        cookie = self.loader.find_interim().cookie
+        return cookie.sid if cookie else None
+
+    @property
+    def former_sid(self) -> str | None:
+        """The session in whose place this anonymous one began. Asks the store."""
+        found = self.load().record
+        return found.former[0] if found and found.user is None and found.former else None
+
+    def was_signed_out(self) -> bool:
+        """Whether the cookie is that of somebody signed in, whose session has ended meanwhile."""
+        self.load()
+        cookie = self.cookie
+        return self.state is State.GONE and cookie is not None and cookie.kind is ids.Kind.SIGNED_IN
 
     # -- whether it still stands -------------------------------------------------------
 

@@ -28,20 +28,19 @@ from ..exceptions import LoginRefused, SessionLimitReached, StoreUnavailable
 from ..fetch_metadata import cookie_withheld
 from . import cookies, ids, record
 from .commit import Commit, Result
+from .events import Once
 from .http_errors import (
     LoginRefusedMeanwhile,
     SessionUnavailable,
     TooManySessions,
     answer_instead,
 )
-from .loading import CookieRules, Loader, Reported
-from .plan import CookieAction, CookieFacts, CookiePlan, decide_cookies
-from .policy import Policies, Policy
+from .loading import CookieRules, Loader
+from .plan import CookieAction, CookieFacts, CookiePlan, State, decide_cookies
+from .policy import Policy, policy_of
 from .remembering import Redeemer, RememberCookie
-from .request_facts import RequestFacts
 from .saving import is_only_read, save
 from .session import Session
-from .state import State
 from .stores.base import Store
 from .stores.url import open_store, store_of
 
@@ -74,8 +73,10 @@ class SessionInterface(FlaskSessionInterface):
         configured.
         """
         self.store = store_of(store)
-        self._policies = Policies(use_signer=use_signer, default_lifetime=default_lifetime)
-        self._reported = Reported()
+        self._use_signer = use_signer
+        self.default_lifetime = default_lifetime
+        #: What this process has told its log already.
+        self._told = Once(size=16_384)
         #: Whether a request must not count as activity of a person.
         self.is_passive: Callable[[Request], bool] = lambda request: False
         #: Whether a request is authenticated otherwise, so that its cookies count for nothing.
@@ -117,8 +118,20 @@ class SessionInterface(FlaskSessionInterface):
             self.get_cookie_samesite(app),
             self.get_cookie_partitioned(app),
         )
-        facts = RequestFacts(request, self.is_passive)
-        return Loader(app, self.store, self._policies, rules, facts, self._reported, self._now)
+        return Loader(
+            app,
+            request,
+            self.store,
+            rules,
+            policy_of=self._policy_of,
+            is_passive=self.is_passive,
+            told=self._told,
+            now=self._now,
+        )
+
+    def _policy_of(self, app: Flask) -> Policy:
+        lifetime = self.default_lifetime
+        return policy_of(app, use_signer=self._use_signer, default_lifetime=lifetime)
 
     def _now(self) -> int:
         return int(self.clock() * 1000)
@@ -144,8 +157,8 @@ class SessionInterface(FlaskSessionInterface):
             return
         loader = session.loader or self._loader(app, request)
         # The request may have changed the settings since its session was read: Flask's do count.
-        policy = self._policies.of(app)
-        commit = Commit(loader.store, policy, loader.request_facts, self._now)
+        policy = self._policy_of(app)
+        commit = Commit(loader, policy)
         try:
             with loader.budget:
                 result, challenged_ended = save(commit, session, self.remembered)
@@ -171,7 +184,7 @@ class SessionInterface(FlaskSessionInterface):
                     result.action,
                     signs_in=bool(result.cookie and result.cookie.kind is ids.Kind.SIGNED_IN),
                     is_interim=session.interim,
-                    interim_came=any(loader.request_facts.cookies_named(name)),
+                    interim_came=any(loader.cookies_named(name)),
                     is_filed=session.filed,
                     is_cleared=session.cleared,
                     challenged_ended=challenged_ended,
@@ -232,15 +245,6 @@ class SessionInterface(FlaskSessionInterface):
             return expires
         return datetime.fromtimestamp(deadline / 1000, UTC)
 
-    @property
-    def default_lifetime(self) -> float | None:
-        """The absolute lifetime in seconds where SESSION_CACHE_TIMEOUT is not configured."""
-        return self._policies.default_lifetime
-
-    @default_lifetime.setter
-    def default_lifetime(self, seconds: float | None) -> None:
-        self._policies.default_lifetime = seconds
-
     # -- signing in by a remember cookie -----------------------------------------------
 
     def redeem(
@@ -254,7 +258,7 @@ class SessionInterface(FlaskSessionInterface):
         if session.interim and cookie_withheld(request.environ, self.get_cookie_samesite(app)):
             return None
         loader = session.loader or self._loader(app, request)
-        commit = Commit(loader.store, self._policies.of(app), loader.request_facts, self._now)
+        commit = Commit(loader, self._policy_of(app))
         with suppress(StoreUnavailable), loader.budget:
-            return Redeemer(commit, self._reported.clients).redeem(session, sent, load)
+            return Redeemer(commit, self._told).redeem(session, sent, load)
         return None

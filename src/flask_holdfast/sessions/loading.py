@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import hmac
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from .. import signals
+from ..credentials import cookies_in
 from ..exceptions import StoreUnavailable, printable
 from ..fetch_metadata import cookie_withheld
 from . import cookies, ids, record
@@ -21,24 +21,53 @@ from .binding import Change, Client
 from .ending import end
 from .events import Once, logger, tell
 from .http_errors import SessionUnavailable
-from .policy import Policies, Policy
-from .request_facts import RequestFacts
-from .state import Found, Loaded, State
+from .plan import State
+from .policy import Policy
+from .record import Record
 from .stores.base import REVOKED, UNAVAILABLE, Answer, Outcome, Proof, Store, Tombstone
 from .stores.budget import Budget
 
 if TYPE_CHECKING:
-    from flask import Flask
+    from flask import Flask, Request
 
 
-@dataclass(frozen=True, slots=True)
-class Reported:
-    """What a process has told its log already, by subject."""
+class Found(NamedTuple):
+    """The session that the request's cookies name. No store was asked."""
 
-    clients: Once = field(default_factory=Once)
-    replays: Once = field(default_factory=Once)
-    duplicates: Once = field(default_factory=Once)
-    unreadable: Once = field(default_factory=Once)
+    state: State
+    cookie: ids.Cookie | None = None
+    #: Whether its cookie is the interim cookie, see `cookies`.
+    interim: bool = False
+
+
+class Loaded(msgspec.Struct, frozen=True):
+    """The store's answer about a stored session, judged."""
+
+    state: State
+    record: Record | None = None
+    #: When the store was asked, and how long the record lives untouched from then on (ms).
+    at: int = 0
+    idle_left: int = 0
+    tombstone: Tombstone | None = None
+    #: Values that stand in for stored ones during this request, without changing them.
+    overlay: dict[str, Any] = msgspec.field(default_factory=dict)
+    #: A client to bind the session to, where it was bound to none.
+    rebind: Client | None = None
+    #: Whether a fallback answered in the place of a store that is away.
+    degraded: bool = False
+    #: Where the state is GONE: whether a record is there all the same, but not for this cookie.
+    lives: bool = False
+
+
+#: What a session that was not found, or has nothing stored, is loaded with.
+NOTHING = Loaded(State.GONE)
+
+
+class Challenged(NamedTuple):
+    """A session that is challenged from this client, and the genuine cookie that named it."""
+
+    cookie: ids.Cookie
+    loaded: Loaded
 
 
 class CookieRules(NamedTuple):
@@ -50,34 +79,42 @@ class CookieRules(NamedTuple):
 
 
 class Loader:
-    """Finds the session of one request to `app`. `now` gives milliseconds since 1970."""
-
-    def __init__(
-        self,
-        app: Flask,
-        store: Store,
-        policies: Policies,
-        rules: CookieRules,
-        request_facts: RequestFacts,
-        reported: Reported,
-        now: Callable[[], int],
-    ) -> None:
-        self.store = store
-        self.request_facts = request_facts
-        self.now = now
-        self._app = app
-        self._policies = policies
-        self._rules = rules
-        self._reported = reported
+    """Finds and fetches the session of one request to `app`."""
 
     # Not `functools.cached_property`: before Python 3.12 it takes a lock.
     _policy: Policy | None = None
     _budget: Budget | None = None
+    _client: Client | None = None
+    _passive: bool | None = None
+
+    def __init__(
+        self,
+        app: Flask,
+        request: Request,
+        store: Store,
+        rules: CookieRules,
+        *,
+        policy_of: Callable[[Flask], Policy],
+        is_passive: Callable[[Request], bool],
+        told: Once,
+        now: Callable[[], int],
+    ) -> None:
+        """`is_passive` says whether no person asked for the request, and `now` the time, in
+        milliseconds since 1970. `told` holds what a process has told its log already.
+        """
+        self.request = request
+        self.store = store
+        self.now = now
+        self._app = app
+        self._rules = rules
+        self._policy_of = policy_of
+        self._is_passive = is_passive
+        self._told = told
 
     @property
     def policy(self) -> Policy:
         if self._policy is None:
-            self._policy = self._policies.of(self._app)
+            self._policy = self._policy_of(self._app)
         return self._policy
 
     @property
@@ -86,6 +123,18 @@ class Loader:
         if self._budget is None:
             self._budget = Budget(self.policy.timeout)
         return self._budget
+
+    @property
+    def client(self) -> Client:
+        if self._client is None:
+            self._client = client_of(self.request)
+        return self._client
+
+    @property
+    def is_passive(self) -> bool:
+        if self._passive is None:
+            self._passive = self._is_passive(self.request)
+        return self._passive
 
     # -- which cookie counts -----------------------------------------------------------
 
@@ -97,7 +146,7 @@ class Loader:
         interim = self.find_interim()
         if came or interim.cookie is not None:
             return interim
-        withheld = cookie_withheld(self.request_facts.request.environ, self._rules.samesite)
+        withheld = cookie_withheld(self.request.environ, self._rules.samesite)
         return interim if withheld else Found(State.NEW)
 
     def find_interim(self) -> Found:
@@ -116,24 +165,25 @@ class Loader:
             return None, False
         genuine = [
             cookie
-            for value in self.request_facts.cookies_named(name)
+            for value in self.cookies_named(name)
             if (cookie := signer.loads(value)) is not None
             and (signer.signs or cookie.kind is not ids.Kind.UNSTORED)
         ]
         counts = cookies.chosen(genuine, name=name, partitioned=self._rules.partitioned)
         if len(genuine) > 1 and cookies.has_host_prefix(name):
-            self._report_duplicates(counts, genuine)
+            sids = tuple(sorted({cookie.sid for cookie in genuine}))
+            if len(sids) > 1 and self._told.is_news(("duplicates", sids, self.client)):
+                sid = counts.sid if counts else None
+                tell(signals.duplicate_cookies, logging.WARNING, session_id=sid, session_ids=sids)
         return counts, bool(genuine)
 
-    def _report_duplicates(self, counts: ids.Cookie | None, genuine: list[ids.Cookie]) -> None:
-        sids = tuple(sorted({cookie.sid for cookie in genuine}))
-        if len(sids) > 1 and self._reported.duplicates.is_news((sids, self.request_facts.client)):
-            tell(
-                signals.duplicate_cookies,
-                logging.WARNING,
-                session_id=counts.sid if counts else None,
-                session_ids=sids,
-            )
+    def cookies_named(self, name: str) -> Iterator[str]:
+        """The values of all cookies of that name: ours are never quoted, and need no more
+        than this (RFC 6265 section 4.2.1).
+        """
+        for key, value, _ in cookies_in(self.request.environ.get("HTTP_COOKIE", "")):
+            if key == name:
+                yield value
 
     def _state_of(self, cookie: ids.Cookie) -> State:
         # Nothing can live any more under a cookie as old as this: no need to ask. It is genuine all
@@ -161,23 +211,23 @@ class Loader:
             raise SessionUnavailable from error
 
     def _ask(self, cookie: ids.Cookie, hashed: str, *, slide: bool) -> Answer:
-        policy, facts = self.policy, self.request_facts
-        proof = None
-        if slide and not facts.is_passive:
+        policy, proof = self.policy, None
+        if slide and not self.is_passive:
             bound = policy.binding_action != "log"
-            proof = Proof(hashed, policy.binding.claim(facts.client) if bound else "")
+            proof = Proof(hashed, policy.binding.claim(self.client) if bound else "")
         anonymous = cookie.kind is ids.Kind.STORED
         idle = policy.anonymous_idle if anonymous else policy.idle
         return self.store.fetch(cookie.sid, slide=proof, idle=idle)
 
     def _judge(self, cookie: ids.Cookie, hashed: str, opened: int, answer: Answer) -> Loaded:
         """What the record is to a request that comes with this cookie, from this client."""
-        now = self.now()
-        found = record.decode(answer.data) if answer.outcome is Outcome.FOUND else None
+        now, is_there = self.now(), answer.outcome is Outcome.FOUND
+        found = record.decode(answer.data) if is_there else None
         if found is None or found.deadline <= now:
-            unreadable = found is None and answer.outcome is Outcome.FOUND
-            if unreadable:
-                self._report_unreadable(cookie.sid)
+            unreadable = found is None and is_there
+            if unreadable and self._told.is_news(("unreadable", cookie.sid)):
+                key = printable(self.store.key_of(cookie.sid))
+                logger.error("record_unreadable key=%s: nobody is signed in by it", key)
             return Loaded(
                 State.GONE,
                 at=now,
@@ -186,30 +236,29 @@ class Loader:
                 lives=unreadable,
             )
         loaded = Loaded(State.LIVE, found, now, answer.idle_left, degraded=answer.degraded)
-        if not hmac.compare_digest(found.secret, hashed):
+        # A request that asks late was sent when it was `opened`.
+        if not found.proved_by(hashed, opened):
             if found.previous is None or not hmac.compare_digest(found.previous, hashed):
                 return Loaded(State.GONE, at=now, lives=True)
-            # A request that asks late was sent when it was `opened`.
-            if not found.proved_by(hashed, opened):
-                return self._replayed(cookie.sid, loaded)
+            return self._replayed(cookie.sid, found, loaded)
         if found.user is None:
             return loaded
         if cookie.kind is ids.Kind.STORED:  # says a cookie that nobody signs
             return Loaded(State.GONE, at=now, lives=True)
         if found.client is None:
             return loaded
-        change = self.policy.binding.compare(Client(*found.client), self.request_facts.client)
-        return loaded if change is Change.NONE else self._changed_client(cookie.sid, loaded, change)
+        change = self.policy.binding.compare(Client(*found.client), self.client)
+        if change is Change.NONE:
+            return loaded
+        return self._changed_client(cookie.sid, found, loaded, change)
 
-    def _changed_client(self, sid: str, loaded: Loaded, change: Change) -> Loaded:
+    def _changed_client(self, sid: str, found: Record, loaded: Loaded, change: Change) -> Loaded:
         """What becomes of a signed-in session that comes from another client than it is bound to."""
         if change is Change.UNBOUND:
-            return msgspec.structs.replace(loaded, rebind=self.request_facts.client)
-        found = loaded.record
-        assert found is not None
+            return msgspec.structs.replace(loaded, rebind=self.client)
         action = self.policy.binding_action
-        if self._reported.clients.is_news((sid, self.request_facts.client)):
-            # Once for each client, not with each of its requests.
+        # Once for each client, not with each of its requests.
+        if self._told.is_news(("client", sid, self.client)):
             tell(
                 signals.client_changed,
                 logging.WARNING,
@@ -226,35 +275,26 @@ class Loader:
             return loaded
         if action == "challenge":
             return msgspec.structs.replace(loaded, state=State.CHALLENGED)
-        return self._ended(sid, loaded, "binding")
+        return self._ended(sid, found, loaded, "binding")
 
-    def _replayed(self, sid: str, loaded: Loaded) -> Loaded:
+    def _replayed(self, sid: str, found: Record, loaded: Loaded) -> Loaded:
         """What becomes of a session whose secret was renewed, seen, and came back: one of two
         has a copy. Whose it is cannot be told, so both prove it: this one now, and the other
         when that has rotated the session. Nobody can prove an anonymous session: this one
         begins another.
         """
-        found = loaded.record
-        assert found is not None
-        if self._reported.replays.is_news((sid, self.request_facts.client)):
+        if self._told.is_news(("replay", sid, self.client)):
             tell(signals.secret_replayed, logging.WARNING, session_id=sid, user_id=found.user)
         if self.policy.binding_action == "revoke":
-            return self._ended(sid, loaded, "renewal")
+            return self._ended(sid, found, loaded, "renewal")
         if found.user is None:
             return Loaded(State.GONE, at=loaded.at, lives=True)
         return msgspec.structs.replace(loaded, state=State.CHALLENGED)
 
-    def _ended(self, sid: str, loaded: Loaded, by: str) -> Loaded:
-        """End it, because of what was judged."""
-        assert loaded.record is not None
+    def _ended(self, sid: str, found: Record, loaded: Loaded, by: str) -> Loaded:
         ended = Tombstone(REVOKED, loaded.at, by)
-        end(self.store, sid, loaded.record, ended, idle=self.policy.idle)
+        end(self.store, sid, found, ended, idle=self.policy.idle)
         return Loaded(State.GONE, at=loaded.at, tombstone=ended)
-
-    def _report_unreadable(self, sid: str) -> None:
-        if self._reported.unreadable.is_news(sid):
-            key = printable(self.store.key_of(sid))
-            logger.error("record_unreadable key=%s: nobody is signed in by it", key)
 
     # -- later ones --------------------------------------------------------------------
 
@@ -271,3 +311,7 @@ class Loader:
 def raise_if_away(tombstone: Tombstone | None) -> None:
     if tombstone is not None and tombstone.why == UNAVAILABLE:
         raise StoreUnavailable("Whether the session still stands is not known at the moment.")
+
+
+def client_of(request: Request) -> Client:
+    return Client.of(request.remote_addr, request.environ.get("HTTP_USER_AGENT"))

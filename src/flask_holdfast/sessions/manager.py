@@ -23,8 +23,8 @@ from .ending import end, follow, forget
 from .events import tell
 from .http_errors import answered_by_flask
 from .ids import is_sid
+from .plan import Rotation, State
 from .session import Session
-from .state import Rotation, State
 from .stores.base import LOGOUT, REVOKED, UNAVAILABLE, Listed, Outcome, Store, Tombstone
 
 _FLASK_IDLE = 31 * 86_400

@@ -8,10 +8,28 @@ the browser has after this response: whether that gets another sid is the plan's
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import Enum, IntEnum
 from typing import NamedTuple
 
-from .state import Rotation, State
+
+class State(Enum):
+    """What is known of a request's session."""
+
+    NEW = "new"  # the request brought no genuine cookie
+    UNSTORED = "unstored"  # it exists only as its signed cookie
+    UNASKED = "unasked"  # the cookie names a stored session; the store was not asked yet
+    LIVE = "live"  # the record is here
+    GONE = "gone"  # the cookie is genuine, the record is not there any more
+    CHALLENGED = "challenged"  # the record lives, but must not be shown to this client
+    ISOLATED = "isolated"  # nothing of it is kept, and no cookie is believed
+
+
+class Rotation(IntEnum):
+    """Why a session was asked to get a new id; of two reasons the greater counts."""
+
+    NONE = 0
+    PLAIN = 1  # privileges changed, or will
+    LOGIN = 2  # its user proved who they are, maybe once more
 
 
 class Plan(Enum):
@@ -41,13 +59,9 @@ class Plan(Enum):
     #: The session has ended, and its browser has another cookie by now, or none: the write is lost.
     DROP = "drop the write"
 
-    @property
-    def moves(self) -> bool:
-        """Whether the browser's session has the next sid after this response."""
-        return self in _MOVES
 
-
-_MOVES = frozenset(
+#: The plans after which the browser's session has the next sid.
+MOVES = frozenset(
     {
         *(Plan.ROTATE, Plan.SIGN_OUT, Plan.LOG_IN, Plan.END),
         *(Plan.REPLACE_ENDED, Plan.REPLACE_OWN),

@@ -32,13 +32,13 @@ from .. import signals
 from . import codec, ids, record
 from .binding import Change, Client
 from .commit import ATTEMPTS, LOGIN, Commit
-from .ending import made_room
+from .ending import made_room, mark_replaced
 from .events import Once, tell
+from .loading import Loaded
+from .plan import State
 from .record import Record
 from .session import Session
-from .state import Loaded, State
 from .stores.base import ROTATED, Answer, Outcome, Redeems, Remembered, Tombstone
-from .succession import mark_replaced
 
 T = TypeVar("T")
 
@@ -180,7 +180,7 @@ class Redeemer:
         good = [(cookie, found) for cookie, found in asked if found and _proves(cookie, found)]
         if len(good) > 1:
             sids = tuple(sorted(found.sid for _, found in good))
-            if self._told.is_news((sids, self._commit.request_facts.client)):
+            if self._told.is_news(("remember", sids, self._commit.loader.client)):
                 tell(signals.duplicate_cookies, logging.WARNING, session_id=None, session_ids=sids)
         return good[0][0] if len(good) == 1 else None
 
@@ -189,7 +189,7 @@ class Redeemer:
         if before is None or before.client is None:
             return Change.NONE
         return self._commit.policy.binding.compare(
-            Client(*before.client), self._commit.request_facts.client
+            Client(*before.client), self._commit.loader.client
         )
 
     def _is_from_here(self, found: Remembered, change: Change) -> bool:
@@ -198,14 +198,14 @@ class Redeemer:
         """
         if self._commit.policy.binding_action == "log" or not found.mark:
             return True
-        if found.mark == self._commit.policy.binding.mark(self._commit.request_facts.client):
+        if found.mark == self._commit.policy.binding.mark(self._commit.loader.client):
             return True
         self._tell(found, Change.CLIENT if change is Change.NONE else change, "refused")
         return False
 
     def _tell(self, found: Remembered, change: Change, action: str) -> None:
         # Once for each client, not with each of its requests.
-        if self._told.is_news((found.sid, self._commit.request_facts.client, action)):
+        if self._told.is_news((found.sid, self._commit.loader.client, action)):
             tell(
                 signals.client_changed,
                 logging.WARNING,
@@ -230,7 +230,7 @@ class Redeemer:
         after = commit.fresh(data, secret)
         after.user, after.owner, after.remember = found.user, found.owner, cookie.remember
         after.authenticated = now
-        commit.bind(after, commit.request_facts.client)
+        commit.bind(after, commit.loader.client)
         ended = Tombstone(ROTATED, now, found.user, sid)
         answer = self._store.rotate(
             session.sid if there is not None else "",

@@ -14,11 +14,11 @@ from ..exceptions import StoreUnavailable
 from . import ids, record
 from .commit import LEAVE, Commit, Result
 from .ending import end, forget
+from .loading import Challenged
 from .merge import Changes
-from .plan import ChallengedPlan, CookieAction, decide_challenged
+from .plan import ChallengedPlan, CookieAction, State, decide_challenged
 from .record import Record
 from .session import Session
-from .state import Challenged, State
 from .stores.base import LOGOUT, ROTATED, Outcome, Tombstone
 
 
@@ -62,7 +62,7 @@ def save(
                 gone = Tombstone(ROTATED, commit.now())
                 commit.store.delete(interim, ended=gone, idle=policy.idle)
         if session.cleared and session.user_id is None:
-            _forget_sent(commit, session, remembered(commit.request_facts.request))
+            _forget_sent(commit, session, remembered(commit.loader.request))
         if redeemed and result.action is CookieAction.DELETE:
             return Saved(LEAVE, ended)  # what is there now came with another answer
         again = again or changes.touch("_permanent")
