@@ -21,10 +21,10 @@ from ..exceptions import (
 )
 from . import codec, ids, record, renewal
 from .binding import Client
-from .ending import end, follow, forget, made_room, mark_replaced, objection
-from .events import tell, tell_conflict
+from .ending import end, follow, forget, made_room, mark_replaced, objection, tell_ended
+from .events import tell
 from .loading import Loader
-from .merge import Changes, RawData, apply, check_size
+from .merge import Changes, RawData, apply, check_size, conflict
 from .plan import CookieAction, Plan, Rotation, State, decide
 from .policy import Policy
 from .record import Record
@@ -86,9 +86,10 @@ class Commit:
             case Plan.ISSUE_UNSTORED:
                 return self._unstored(session.sid)
             case Plan.CREATE:
-                return self._create(session, session.sid, changes)
+                return self._create(session, session.sid, ids.new_secret(), changes)
             case Plan.FILE_UNSTORED:
-                return self._file_unstored(session, changes)
+                assert session.cookie is not None
+                return self._create(session, session.sid, session.cookie.secret, changes)
             case Plan.REPLACE:
                 assert there is not None
                 return self._write(session, changes, there) or LEAVE
@@ -102,7 +103,10 @@ class Commit:
                 assert there is not None
                 return self._end(session, there)
             case Plan.END_UNSEEN:
-                return self._end_unseen(session)
+                ended = Tombstone(LOGOUT, self.now())
+                self.store.delete(session.sid, ended=ended, idle=self.policy.idle)
+                tell_ended(session.sid, None, ended)
+                return _DELETE
             case Plan.REPLACE_ENDED:
                 return self._replace_ended(session, changes)
             case Plan.REPLACE_OWN:
@@ -110,59 +114,38 @@ class Commit:
             case Plan.DROP:
                 return self._dropped(session, Answer(Outcome.MISSING))
 
-    # -- sessions without a record -----------------------------------------------------
-
-    def _end_unseen(self, session: Session) -> Result:
-        self.store.delete(session.sid, ended=Tombstone(LOGOUT, self.now()), idle=self.policy.idle)
-        tell(
-            signals.session_revoked,
-            session_id=session.sid,
-            user_id=None,
-            reason=LOGOUT,
-            by=None,
-        )
-        return _DELETE
-
     def _replace_ended(self, session: Session, changes: Changes) -> Result:
         """Not after a login in another tab: its cookie would be overwritten."""
         answer, former = objection(self.store, session)
         if answer is not None:
             return self._dropped(session, answer)
-        return self._create(session, session.next_sid, changes, former)
+        return self._create(session, session.next_sid, ids.new_secret(), changes, former)
 
     def _create(
-        self, session: Session, sid: str, changes: Changes, former: tuple[str, str] | None = None
+        self,
+        session: Session,
+        sid: str,
+        secret: bytes,
+        changes: Changes,
+        former: tuple[str, str] | None = None,
     ) -> Result:
-        secret = ids.new_secret()
+        """File the first record. Where another request of an unstored session was first, the changes
+        merge.
+        """
         fresh = self.fresh(apply(changes, {}), secret)
         fresh.former = former
         answer = self.store.create(sid, self._bytes(fresh), idle=self.policy.idle_of(fresh.user))
-        return self._filed(session, sid, secret, fresh, answer)
-
-    def _file_unstored(self, session: Session, changes: Changes) -> Result:
-        """Unless it has ended since; where another request was first, the changes merge."""
-        assert session.cookie is not None
-        sid, secret = session.sid, session.cookie.secret
-        fresh = self.fresh(apply(changes, {}), secret)
-        answer = self.store.create(sid, self._bytes(fresh), idle=self.policy.idle_of(fresh.user))
-        there = record.decode(answer.data) if answer.outcome is Outcome.CONFLICT else None
-        if there is None or not self._proves(session, answer):
-            return self._filed(session, sid, secret, fresh, answer)
+        if answer.outcome is Outcome.DONE:
+            session.sid, session.filed = sid, True
+            tell(signals.session_created, session_id=sid, user_id=None)
+            return self._stored(sid, secret, fresh)
+        there = self._proved(session, answer)
+        if there is None:
+            return self._dropped(session, answer)
         result = self._write(session, changes, there, again=True)
         if there.secret != fresh.secret:
             return result or LEAVE  # renewed since: another answer brings the new one
         return result or self._stored(sid, secret, there)
-
-    def _filed(
-        self, session: Session, sid: str, secret: bytes, fresh: Record, answer: Answer
-    ) -> Result:
-        if answer.outcome is not Outcome.DONE:
-            return self._dropped(session, answer)
-        session.sid, session.filed = sid, True
-        tell(signals.session_created, session_id=sid, user_id=None)
-        return self._stored(sid, secret, fresh)
-
-    # -- sessions with a record --------------------------------------------------------
 
     def _end(self, session: Session, there: Record) -> Result:
         """Left empty on purpose: a logout. The answer of this request ends the cookie."""
@@ -202,7 +185,7 @@ class Commit:
                 slide=not self.loader.is_passive,
             )
             if answer.outcome is Outcome.DONE:
-                tell_conflict(session.sid, conflicts, changes, seen, there, after)
+                _tell_merged(session.sid, conflicts, changes, seen, there, after)
                 if changes and not data and not session.token_rendered:
                     return _DELETE
                 return self._stored(session.sid, secret, after) if secret else None
@@ -326,7 +309,7 @@ class Commit:
                 redeems=Redeems(after.remember) if after.remember else None,
             )
             if answer.outcome is Outcome.DONE:
-                tell_conflict(old_sid, conflicts, changes, seen, there, after)
+                _tell_merged(old_sid, conflicts, changes, seen, there, after)
                 made_room(self.store, answer.evicted, after, ended, idle=self.policy.idle)
                 before = there or seen
                 mark_replaced(
@@ -334,13 +317,22 @@ class Commit:
                 )
                 if there is None:
                     tell(signals.session_created, session_id=new_sid, user_id=after.user)
-                return self._moved(session, old_sid, secret, after, why)
+                session.sid, session.filed = new_sid, True
+                if session.cookie is not None:  # else nobody knew the id from before
+                    tell(
+                        signals.session_rotated,
+                        session_id=new_sid,
+                        previous_id=old_sid or session.cookie.sid,
+                        user_id=after.user,
+                        reason=why,
+                    )
+                return self._stored(new_sid, secret, after)
             if answer.outcome is Outcome.FULL:
                 self._dropped(session, answer)
                 raise SessionLimitReached("this user has as many sessions as are allowed")
             if answer.outcome is Outcome.CONFLICT:
-                proved = there is not None or self._proves(session, answer)
-                there = record.decode(answer.data) if proved else None
+                known = there is not None
+                there = record.decode(answer.data) if known else self._proved(session, answer)
                 if there is None:
                     old_sid = ""  # not this browser's, or no record: left alone
             elif why == LOGIN and there is not None and answer.outcome is not Outcome.REFUSED:
@@ -370,20 +362,6 @@ class Commit:
             raise LoginRefused("all sessions of this user were ended while the login was under way")
         return result
 
-    def _moved(
-        self, session: Session, old_sid: str, secret: bytes, after: Record, why: str
-    ) -> Result:
-        session.sid, session.filed = session.next_sid, True
-        if session.cookie is not None:  # else nobody knew the id from before
-            tell(
-                signals.session_rotated,
-                session_id=session.sid,
-                previous_id=old_sid or session.cookie.sid,
-                user_id=after.user,
-                reason=why,
-            )
-        return self._stored(session.sid, secret, after)
-
     # -- parts -------------------------------------------------------------------------
 
     def _bytes(self, after: Record, before: Record | None = None) -> bytes:
@@ -394,14 +372,15 @@ class Commit:
             check_size(after.data, before.data if before else {}, limit)
         return encoded
 
-    def _proves(self, session: Session, answer: Answer) -> bool:
-        """Whether the request's cookie is one of the session that the store answers with.
+    def _proved(self, session: Session, answer: Answer) -> Record | None:
+        """The record that the store answers with, if the request's cookie is one of its session.
         A sid alone, which anybody may know, opens and ends nothing.
         """
         there = record.decode(answer.data)
         if session.cookie is None or there is None:
-            return False
-        return there.proved_by(ids.secret_hash(session.cookie.secret), self.now())
+            return None
+        proved = there.proved_by(ids.secret_hash(session.cookie.secret), self.now())
+        return there if proved else None
 
     def fresh(self, data: RawData, secret: bytes) -> Record:
         """A record that begins now, anonymous."""
@@ -440,3 +419,18 @@ class Commit:
             reason = answer.outcome.value
         tell(signals.session_gone, logging.WARNING, session_id=session.sid, reason=reason)
         return LEAVE
+
+
+def _tell_merged(
+    sid: str,
+    attempts: int,
+    changes: Changes,
+    seen: Record | None,
+    theirs: Record | None,
+    after: Record,
+) -> None:
+    """Tell that a write was made again on top of `theirs`; nothing where `attempts` is 0."""
+    if attempts:
+        before, met = (found.data if found else {} for found in (seen, theirs))
+        done = conflict(changes, before, met, after.data)
+        tell(signals.session_conflict, logging.DEBUG, session_id=sid, attempts=attempts, **done)

@@ -12,7 +12,6 @@ login, so that is marked: under a name that only who had the old cookie can make
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -46,19 +45,13 @@ def end(store: Store, sid: str, found: Record, ended: Tombstone, *, idle: int) -
             return False
         sid, found = successor
         forget(store, found.remember, ended, idle=idle, but=sid)
-    _tell_ended(sid, found.user, ended)
+    tell_ended(sid, found.user, ended)
     return True
 
 
-def _tell_ended(sid: str, user: str | None, ended: Tombstone) -> None:
-    tell(
-        signals.session_revoked,
-        logging.INFO,
-        session_id=sid,
-        user_id=user,
-        reason=ended.why,
-        by=ended.by,
-    )
+def tell_ended(sid: str, user: str | None, ended: Tombstone) -> None:
+    why, by = ended.why, ended.by
+    tell(signals.session_revoked, session_id=sid, user_id=user, reason=why, by=by)
 
 
 def follow(store: Store, sid: str, user: str | None) -> tuple[str, Record] | None:
@@ -89,13 +82,7 @@ def made_room(
         was = decode(each.data)
         if was is not None and was.remember != by.remember:
             forget(store, was.remember, ended, idle=idle, but=each.sid)
-        tell(
-            signals.session_revoked,
-            session_id=each.sid,
-            user_id=by.user,
-            reason=EVICTED,
-            by=None,
-        )
+        tell_ended(each.sid, by.user, Tombstone(EVICTED, ended.at))
 
 
 def forget(
@@ -108,7 +95,7 @@ def forget(
     answer = store.fetch(sid)
     found = decode(answer.data) if answer.outcome is Outcome.FOUND else None
     if found is not None and store.delete(sid, ended=ended, idle=idle):
-        _tell_ended(sid, found.user, ended)
+        tell_ended(sid, found.user, ended)
 
 
 def objection(store: Store, session: Session) -> tuple[Answer | None, tuple[str, str] | None]:

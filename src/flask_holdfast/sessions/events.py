@@ -5,18 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Hashable
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from blinker import NamedSignal
 from flask import current_app
 
-from .. import signals
 from ..exceptions import printable
-from .merge import Changes, conflict
-
-if TYPE_CHECKING:
-    from .record import Record
 
 logger = logging.getLogger("flask_holdfast.sessions")
 
@@ -32,28 +26,6 @@ def tell(signal: NamedSignal, level: int = logging.INFO, /, **facts: Any) -> Non
         logger.log(level, "%s %s", signal.name, shown, extra={"holdfast": facts})
     sender = current_app._get_current_object() if current_app else None  # type: ignore[attr-defined]  # a proxy
     signal.send(sender, **facts)
-
-
-def tell_conflict(
-    sid: str,
-    attempts: int,
-    changes: Changes,
-    seen: Record | None,
-    theirs: Record | None,
-    after: Record,
-) -> None:
-    """Tell that a write was made again on top of `theirs`; nothing where `attempts` is 0."""
-    if not attempts:
-        return
-    before, met = (found.data if found else {} for found in (seen, theirs))
-    done = conflict(changes, before, met, after.data)
-    tell(
-        signals.session_conflict,
-        logging.DEBUG,
-        session_id=sid,
-        attempts=attempts,
-        **asdict(done),
-    )
 
 
 def _word(value: object) -> str:

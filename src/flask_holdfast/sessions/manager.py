@@ -19,7 +19,7 @@ from .. import signals
 from ..exceptions import HoldfastError, LoginWithoutSession, StoreUnavailable
 from . import codec, record
 from .cursor import Cursor, loads
-from .ending import end, follow, forget
+from .ending import end, follow, forget, tell_ended
 from .events import tell
 from .http_errors import answered_by_flask
 from .ids import is_sid
@@ -310,8 +310,9 @@ class SessionManager:
             return successor is not None and end(
                 self.store, *successor, self._tombstone(by), idle=self._idle
             )
-        self.store.delete(session_id, ended=self._tombstone(by), idle=self._idle)
-        tell(signals.session_revoked, session_id=session_id, user_id=None, reason=REVOKED, by=by)
+        ended = self._tombstone(by)
+        self.store.delete(session_id, ended=ended, idle=self._idle)
+        tell_ended(session_id, None, ended)
         return True
 
     def _ended_here(self, *sids: str) -> None:
