@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from flask import current_app, has_request_context
 from werkzeug.exceptions import Conflict, Forbidden, ServiceUnavailable
 
-from ..exceptions import LoginRefused, SessionLimitReached, StoreUnavailable
+from ..exceptions import HoldfastError, LoginRefused, SessionLimitReached, StoreUnavailable
 
 if TYPE_CHECKING:
     from flask import Flask, Response
@@ -97,8 +97,13 @@ _OF_THE_BODY = (
 )
 
 
-def answer_instead(app: Flask, response: Response, error: HTTPException, cause: Exception) -> None:
-    """Turn `response` into what the app's error handlers say of `error`, without a cookie."""
+def answer_instead(app: Flask, response: Response, cause: HoldfastError) -> None:
+    """Turn `response` into what the app's error handlers say of `cause`, without a cookie."""
+    error: HTTPException = SessionUnavailable(late=True)
+    if isinstance(cause, SessionLimitReached):
+        error = TooManySessions()
+    elif isinstance(cause, LoginRefused):
+        error = LoginRefusedMeanwhile()
     error.__cause__ = cause.__cause__ or cause
     try:
         answer = app.make_response(app.handle_user_exception(error))
