@@ -13,31 +13,18 @@ from dataclasses import dataclass
 import msgspec
 
 from .. import signals
-from ..exceptions import (
-    LoginRefused,
-    SessionConflict,
-    SessionLimitReached,
-    SessionValueError,
-)
-from . import codec, ids, record, renewal
+from ..exceptions import LoginRefused, SessionConflict, SessionLimitReached, SessionValueError
+from . import codec, ids, record
 from .binding import Client
 from .ending import end, follow, forget, made_room, mark_replaced, objection, tell_ended
 from .events import tell
 from .loading import Loader
 from .merge import Changes, RawData, apply, check_size, conflict
-from .plan import CookieAction, Plan, Rotation, State, decide
+from .plan import STRAGGLERS, CookieAction, Plan, Renewal, Rotation, State, decide, decide_renewal
 from .policy import Policy
 from .record import Record
-from .renewal import Renewal
 from .session import Session
-from .stores.base import (
-    LOGOUT,
-    ROTATED,
-    Answer,
-    Outcome,
-    Redeems,
-    Tombstone,
-)
+from .stores.base import LOGOUT, ROTATED, Answer, Outcome, Redeems, Tombstone
 
 #: How often a write is made again before it is given up. Each attempt loses only to
 #: another request that won, so this many must have won in a row.
@@ -175,8 +162,13 @@ class Commit:
             if rebind is not None:
                 self.bind(after, rebind)
             secret = None
-            if session.cookie is not None:
-                secret = renewal.apply(renews, after, session.cookie, self.now())
+            if renews is Renewal.SEEN:
+                after.until = self.now() + STRAGGLERS
+            elif renews is Renewal.RENEW:
+                secret = ids.new_secret()
+                assert session.cookie is not None
+                after.previous, after.until = ids.secret_hash(session.cookie.secret), None
+                after.secret, after.renewed = ids.secret_hash(secret), self.now()
             answer = self.store.replace(
                 session.sid,
                 self._bytes(after, there),
@@ -189,7 +181,7 @@ class Commit:
                 if changes and not data and not session.token_rendered:
                     return _DELETE
                 return self._stored(session.sid, secret, after) if secret else None
-            current = record.decode(answer.data) if answer.outcome is Outcome.CONFLICT else None
+            current = record.decode(answer.data)
             if current is None:
                 return self._dropped(session, answer)
             there, again = current, True
@@ -204,7 +196,7 @@ class Commit:
             return Renewal.NONE
         if session.state is not State.LIVE or session.cookie is None:
             return Renewal.NONE
-        return renewal.decide(session.cookie, there, after=after, now=self.now())
+        return decide_renewal(session.cookie, there, after=after, now=self.now())
 
     # -- moving to another sid ---------------------------------------------------------
 
@@ -262,10 +254,7 @@ class Commit:
                 data = apply(changes, current.data, again=current is not first)
                 after = self.fresh(data, secret)
                 after.created = current.created
-            after.user, after.owner = user, record.owner_of(user)
-            after.authenticated = self.now()
-            after.remember = session.remember
-            self.bind(after, self.loader.client)
+            self.sign_in(after, user, record.owner_of(user), session.remember)
             return after
 
         return self._rotate(session, changes, old_sid, first, build, secret=secret, why=LOGIN)
@@ -396,6 +385,12 @@ class Commit:
             client=(client.ip, client.agent),
             data=data,
         )
+
+    def sign_in(self, after: Record, user: str | None, owner: str, remember: str | None) -> None:
+        """Make it the record of somebody who signs in now, from this request's client."""
+        after.user, after.owner, after.remember = user, owner, remember
+        after.authenticated = self.now()
+        self.bind(after, self.loader.client)
 
     def bind(self, after: Record, client: Client) -> None:
         after.client = (client.ip, client.agent)

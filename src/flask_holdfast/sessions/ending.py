@@ -92,8 +92,7 @@ def forget(
     sid = None if remember is None else store.forget(remember)
     if sid is None or sid == but:
         return
-    answer = store.fetch(sid)
-    found = decode(answer.data) if answer.outcome is Outcome.FOUND else None
+    found = decode(store.fetch(sid).data)
     if found is not None and store.delete(sid, ended=ended, idle=idle):
         tell_ended(sid, found.user, ended)
 

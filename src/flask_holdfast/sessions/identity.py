@@ -280,7 +280,8 @@ class SessionIdentity:
         if not self.filed and (self.state is not State.LIVE or self.challenged):
             is_over = self.state in (State.GONE, State.CHALLENGED) or self.challenged is not None
             return not is_over and self.current_user is None
-        return self._stands(self.current_user)
+        assert self.loader is not None
+        return self.loader.stands(self.sid, self.current_user)
 
     def _stands_unread(self) -> bool:
         """The answer for a session that only `still_valid` asks for. Its secret is judged the

@@ -159,23 +159,15 @@ class CookieSigner:
             hmac.compare_digest(mac, hmac.digest(key, body, "sha256")) for key in self._keys
         ):
             return None
-        if body[:1] != _VERSION or body[14] >> 4 != 4 or body[16] >> 6 != 2:
-            return None  # the sid is no UUID4 (RFC 9562 section 5.4)
+        sid = uuid.UUID(bytes=body[8:24])
+        if body[:1] != _VERSION or sid.version != 4:
+            return None
         letter = bytes([body[1] & ~_PARTITIONED])
         kind = _KINDS.get(letter.lower())
         if kind is None:
             return None
-        text = body[8:24].hex()
-        sid = f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
-        issued = int.from_bytes(body[2:8], "big")
-        return Cookie(
-            kind,
-            sid,
-            issued,
-            body[24:],
-            permanent=letter.isupper(),
-            partitioned=bool(body[1] & _PARTITIONED),
-        )
+        issued, partitioned = int.from_bytes(body[2:8], "big"), bool(body[1] & _PARTITIONED)
+        return Cookie(kind, str(sid), issued, body[24:], letter.isupper(), partitioned)
 
 
 def _b64(raw: bytes) -> str:

@@ -8,7 +8,7 @@ if this very request filed, rotated or ended the session. Anything else could ov
 by arriving late, the cookie of a login in another tab. The one exception sends the cookie
 that the browser has once more, and asks first whether its session still lives
 (`_cookie_again`). Where the browser may hold a cookie that it did not send, or sent one of a
-session that is not for this client, the answer sets another cookie beside it (`cookies`).
+session that is not for this client, the answer sets another cookie beside it (`loading`).
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from flask.sessions import SessionInterface as FlaskSessionInterface
 from .. import caching
 from ..exceptions import LoginRefused, SessionLimitReached, StoreUnavailable
 from ..fetch_metadata import cookie_withheld
-from . import cookies, ids, record
+from . import ids, record
 from .commit import LEAVE, Commit, Result
 from .ending import end, forget
 from .events import Once
 from .http_errors import SessionUnavailable, answer_instead
-from .loading import Challenged, CookieRules, Loader
+from .loading import Challenged, CookieRules, Loader, interim_name, interim_samesite
 from .merge import Changes
 from .plan import (
     ChallengedPlan,
@@ -187,7 +187,7 @@ class SessionInterface(FlaskSessionInterface):
         challenged_ended: bool,
     ) -> None:
         name, cookie, signer = self.get_cookie_name(app), result.cookie, commit.policy.signer
-        beside = cookies.interim_name(name)
+        beside = interim_name(name)
         plan = decide_cookies(
             CookieFacts(
                 result.action,
@@ -207,7 +207,7 @@ class SessionInterface(FlaskSessionInterface):
             "samesite": self.get_cookie_samesite(app),
             "partitioned": self.get_cookie_partitioned(app),
         }
-        samesite = cookies.interim_samesite(attributes["samesite"])
+        samesite = interim_samesite(attributes["samesite"])
         attributes_beside = attributes | {"samesite": samesite}
         value, expires = "", None
         if cookie is not None and signer is not None:

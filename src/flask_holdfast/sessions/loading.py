@@ -1,13 +1,25 @@
-"""From a request's cookie (`cookies` says which counts) to its session: fetched, and judged.
+"""From a request's cookies to its session: which cookie counts, what is stored, and whether that
+may be shown. `find` reads the cookies and asks nobody; `fetch` asks the store.
 
-`find` reads the cookies and asks nobody; `fetch` asks the store.
+Beside the session cookie there is the interim cookie, `<name>-interim`. It carries an anonymous
+session of its own where the session cookie must not be replaced, and is read only there:
+
+- The browser may have withheld the session cookie (`fetch_metadata.cookie_withheld`): the
+  answer to another site's form, or with SameSite=Strict to its link, would sign out whoever is
+  signed in.
+- The session is challenged from this client: what a view writes meanwhile (the first step of a
+  login) does not go into that session, which waits for its user.
+- The cookies of two sessions came under one `__Host-` name (`chosen`).
+
+The interim cookie never signs anybody in. A login sets the session cookie, whatever came, and
+deletes the interim cookie; a sign-out deletes both.
 """
 
 from __future__ import annotations
 
 import hmac
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -16,7 +28,7 @@ from .. import signals
 from ..credentials import cookies_in
 from ..exceptions import StoreUnavailable, printable
 from ..fetch_metadata import cookie_withheld
-from . import cookies, ids, record
+from . import ids, record
 from .binding import Change, Client
 from .ending import end
 from .events import Once, logger, tell
@@ -36,7 +48,7 @@ class Found(NamedTuple):
 
     state: State
     cookie: ids.Cookie | None = None
-    #: Whether its cookie is the interim cookie, see `cookies`.
+    #: Whether its cookie is the interim cookie.
     interim: bool = False
 
 
@@ -150,8 +162,8 @@ class Loader:
         return interim if withheld else Found(State.NEW)
 
     def find_interim(self) -> Found:
-        """The anonymous session beside that of the session cookie, see `cookies`."""
-        cookie, _ = self._read(cookies.interim_name(self._rules.name))
+        """The anonymous session beside that of the session cookie."""
+        cookie, _ = self._read(interim_name(self._rules.name))
         if cookie is None or cookie.kind is ids.Kind.SIGNED_IN:  # a session cookie, renamed
             return Found(State.NEW, interim=True)
         return Found(self._state_of(cookie), cookie, interim=True)
@@ -169,8 +181,8 @@ class Loader:
             if (cookie := signer.loads(value)) is not None
             and (signer.signs or cookie.kind is not ids.Kind.UNSTORED)
         ]
-        counts = cookies.chosen(genuine, name=name, partitioned=self._rules.partitioned)
-        if len(genuine) > 1 and cookies.has_host_prefix(name):
+        counts = chosen(genuine, name=name, partitioned=self._rules.partitioned)
+        if len(genuine) > 1 and _has_host_prefix(name):
             sids = tuple(sorted({cookie.sid for cookie in genuine}))
             if len(sids) > 1 and self._told.is_news(("duplicates", sids, self.client)):
                 sid = counts.sid if counts else None
@@ -222,7 +234,7 @@ class Loader:
     def _judge(self, cookie: ids.Cookie, hashed: str, opened: int, answer: Answer) -> Loaded:
         """What the record is to a request that comes with this cookie, from this client."""
         now, is_there = self.now(), answer.outcome is Outcome.FOUND
-        found = record.decode(answer.data) if is_there else None
+        found = record.decode(answer.data)
         if found is None or found.deadline <= now:
             unreadable = found is None and is_there
             if unreadable and self._told.is_news(("unreadable", cookie.sid)):
@@ -304,13 +316,64 @@ class Loader:
         """
         answer = self.store.fetch(sid)
         raise_if_away(answer.tombstone)
-        found = record.decode(answer.data) if answer.outcome is Outcome.FOUND else None
+        found = record.decode(answer.data)
         return found is not None and found.user == user
 
 
 def raise_if_away(tombstone: Tombstone | None) -> None:
     if tombstone is not None and tombstone.why == UNAVAILABLE:
         raise StoreUnavailable("Whether the session still stands is not known at the moment.")
+
+
+# -- the cookies -----------------------------------------------------------------------
+
+
+def interim_name(name: str) -> str:
+    """The name of the interim cookie beside a session cookie: it keeps a `__Host-` in front."""
+    return f"{name}-interim"
+
+
+def interim_samesite(samesite: str | None) -> str | None:
+    """SameSite of the interim cookie. Never Strict: each link from another site would begin another
+    session.
+    """
+    return "Lax" if samesite == "Strict" else samesite
+
+
+def _has_host_prefix(name: str) -> bool:
+    return name.lower().startswith("__host-")  # browsers compare without regard to case
+
+
+def chosen(genuine: Sequence[ids.Cookie], *, name: str, partitioned: bool) -> ids.Cookie | None:
+    """Of the genuine cookies that came under `name`, the one that counts, or None.
+
+    Without a `__Host-` prefix a sibling domain can plant a cookie beside ours. The planted cookie
+    may be genuine, of the attacker's own session, and comes first if it is older. So a signed-in
+    cookie counts before an anonymous one, and of two signed-in ones the younger.
+
+    With the prefix browsers take no cookie from a sibling (RFC 6265bis section 4.1.3.2), so two
+    sessions show that one cookie found a way around the prefix. Neither age nor order tells which,
+    and a person who acts in the attacker's session gives away what they write: so none counts. A
+    sibling can keep people signed out in this way, as it always can by too many or too long
+    cookies.
+
+    One case is honest: where SESSION_COOKIE_PARTITIONED was switched on or off, browsers keep
+    the former cookie beside the new one (CHIPS). A cookie says how it was set. Cookies that were
+    set as the settings are now count first; a former one counts only where it is alone.
+    """
+    if len(genuine) < 2:
+        return genuine[0] if genuine else None
+    if not _has_host_prefix(name):
+        return max(genuine, key=_standing, default=None)
+    current = [cookie for cookie in genuine if cookie.partitioned == partitioned]
+    left = current or genuine
+    if len({cookie.sid for cookie in left}) > 1:
+        return None
+    return max(left, key=_standing, default=None)
+
+
+def _standing(cookie: ids.Cookie) -> tuple[int, int]:
+    return [*ids.Kind].index(cookie.kind), cookie.issued
 
 
 def client_of(request: Request) -> Client:

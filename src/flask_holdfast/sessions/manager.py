@@ -25,7 +25,7 @@ from .http_errors import answered_by_flask
 from .ids import is_sid
 from .plan import Rotation, State
 from .session import Session
-from .stores.base import LOGOUT, REVOKED, UNAVAILABLE, Listed, Outcome, Store, Tombstone
+from .stores.base import LOGOUT, REVOKED, UNAVAILABLE, Listed, Store, Tombstone
 
 _FLASK_IDLE = 31 * 86_400
 _REMEMBER = 365 * 86_400
@@ -293,10 +293,7 @@ class SessionManager:
     # -- parts -------------------------------------------------------------------------
 
     def _find(self, session_id: str) -> record.Record | None:
-        if not is_sid(session_id):
-            return None
-        answer = self.store.fetch(session_id)
-        return record.decode(answer.data) if answer.outcome is Outcome.FOUND else None
+        return record.decode(self.store.fetch(session_id).data) if is_sid(session_id) else None
 
     def _end_absent(self, session_id: str, by: str | None) -> bool:
         """End what has no record: where it goes on under another sid; or, as it cannot be looked at

@@ -11,6 +11,9 @@ from __future__ import annotations
 from enum import Enum, IntEnum
 from typing import NamedTuple
 
+from .ids import Cookie, secret_hash
+from .record import Record
+
 
 class State(Enum):
     """What is known of a request's session."""
@@ -144,6 +147,44 @@ def decide(facts: Facts) -> Plan:
     return Plan.REPLACE if facts.is_changed or facts.is_due else Plan.LEAVE
 
 
+#: How long the secret before a renewal is still taken once the new one was seen (ms): as long as
+#: requests may be under way that left the browser before the new cookie came.
+STRAGGLERS = 10_000
+#: After how long (ms) a renewal that nobody was seen to know of counts as lost on its way.
+LOST = 60_000
+
+
+class Renewal(Enum):
+    """What a request does about the secret of its session, which keeps its sid."""
+
+    NONE = "none"
+    SEEN = "seen"  # the new one came back: the one before gets its end
+    RENEW = "renew"
+
+
+def decide_renewal(cookie: Cookie, there: Record, *, after: int | None, now: int) -> Renewal:
+    """What to do for a session that was proved by `cookie`, and is `there` now.
+
+    A secret is renewed when it is `after` old (ms; None: no more), so that a copied cookie gets old
+    (OWASP Session Management Cheat Sheet, "Renewal timeout"). The answer that brings the new one may
+    be lost: the record holds the secret before, which works until the new one came back. One that
+    comes after that is a copy. Of requests that are due at once only the first renews: the others
+    find that their secret is the previous one by now.
+    """
+    shown = secret_hash(cookie.secret)
+    if shown != there.secret:
+        waits = shown == there.previous and there.until is None
+        lost = waits and (there.renewed or 0) + LOST <= now
+        return Renewal.RENEW if lost and after is not None else Renewal.NONE
+    if there.previous is not None and there.until is None:
+        return Renewal.SEEN
+    # Not while stragglers may come with the secret before: they would be strangers.
+    if there.until is not None and now < there.until:
+        return Renewal.NONE
+    due = after is not None and cookie.issued + after <= now
+    return Renewal.RENEW if due else Renewal.NONE
+
+
 class ChallengedPlan(Enum):
     """What becomes of a session that is challenged from this client, beside the interim one."""
 
@@ -177,7 +218,7 @@ class CookieFacts(NamedTuple):
     action: CookieAction
     #: Whether the cookie to set says that somebody is signed in.
     signs_in: bool = False
-    #: Whether the session is the one of the interim cookie (see `cookies`), and that cookie came.
+    #: Whether the session is the one of the interim cookie (see `loading`), and that cookie came.
     is_interim: bool = False
     interim_came: bool = False
     #: Whether the response filed the session, new or under another sid.
