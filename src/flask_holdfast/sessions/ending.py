@@ -1,13 +1,11 @@
 """How sessions end: the remember cookie first, then the record, then the world is told. And when
 another session may begin in the place of one that is over.
 
-A browser keeps the cookie of a session that has expired or was ended from elsewhere. What a
-view then writes (a message, the first step of a login) begins another session: anonymous,
-empty, under an id and a secret that nothing of the old cookie tells.
-
-An answer that comes late must not put its cookie over that of a login made meanwhile in
-another tab. Where the login found the old session over, its tombstone does not tell of the
-login, so that is marked: under a name that only who had the old cookie can make.
+A browser keeps the cookie of a session that has expired or was ended from elsewhere. What a view
+then writes begins another session: anonymous, and empty. Such an answer must not put its cookie over
+that of a login made meanwhile in another tab. Where the login found the old session over, its
+tombstone does not tell of the login, so that is marked: under a name that only who had the old cookie
+can make.
 """
 
 from __future__ import annotations
@@ -29,13 +27,11 @@ if TYPE_CHECKING:
 
 
 def end(store: Store, sid: str, found: Record, ended: Tombstone, *, idle: int) -> bool:
-    """End a live session at once. False if it had ended already.
+    """End a live session at once. False if it had ended already. `idle`: the idle timeout (ms).
 
     One that another request rotated meanwhile is ended under the sid that it went on with,
     if it is still the same user's: whoever signs out must not stay signed in because a tab
     proved the password again at that moment.
-
-    `idle` is the idle timeout (ms).
     """
     # First, so that no remember cookie can follow an end that only half happened.
     forget(store, found.remember, ended, idle=idle, but=sid)

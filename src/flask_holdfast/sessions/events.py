@@ -22,15 +22,12 @@ def tell(signal: NamedSignal, level: int = logging.INFO, /, **facts: Any) -> Non
     (a script that uses the manager alone) the sender is None.
     """
     if logger.isEnabledFor(level):
-        shown = " ".join(f"{name}={_word(value)}" for name, value in facts.items())
+        # Without blanks in a value: none looks like another fact.
+        words = {name: printable(value).replace(" ", "\\x20") for name, value in facts.items()}
+        shown = " ".join(f"{name}={word}" for name, word in words.items())
         logger.log(level, "%s %s", signal.name, shown, extra={"holdfast": facts})
     sender = current_app._get_current_object() if current_app else None  # type: ignore[attr-defined]  # a proxy
     signal.send(sender, **facts)
-
-
-def _word(value: object) -> str:
-    """A fact without blanks, so that no value looks like another fact."""
-    return printable(value).replace(" ", "\\x20")
 
 
 class Once:

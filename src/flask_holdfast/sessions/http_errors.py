@@ -1,6 +1,5 @@
 """The errors of sessions as Flask answers them: 503, 403 and 409.
 
-A view sees `StoreUnavailable`, `SessionLimitReached` or `LoginRefused` raised where it asked.
 An error while the session is saved comes after the view: Flask asks no error handler there, so
 `answer_instead` does. What a client reads in a 503 is made in `web.unavailable`.
 """
@@ -30,8 +29,8 @@ R = TypeVar("R")
 class SessionUnavailable(StoreUnavailable, ServiceUnavailable):
     """`StoreUnavailable` as Flask answers it: 503 with Retry-After.
 
-    `late` says that the view had returned already, so that what was asked may have been done.
-    Of an error that was raised, `web.unavailable.is_late` knows whether the view raised it.
+    `late` says that the view had returned already. Of an error that was raised,
+    `web.unavailable.is_late` knows whether the view raised it.
     """
 
     description = "Sessions are not available at the moment. Please try again shortly."
@@ -49,9 +48,7 @@ class SessionUnavailable(StoreUnavailable, ServiceUnavailable):
 
 
 class SessionNotDurable(SessionUnavailable):
-    """The view waits until the store is back: a fallback answers for this session, so the session
-    may have been ended elsewhere.
-    """
+    """The view waits until the store is back (`require_durable_session`)."""
 
     description = "This is not possible at the moment. Please try again shortly."
 
@@ -75,7 +72,7 @@ class LoginRefusedMeanwhile(LoginRefused, Conflict):
 
 def answered_by_flask(method: Callable[P, R]) -> Callable[P, R]:
     """Let `method` raise `SessionUnavailable` in a request: a plain `StoreUnavailable` that a
-    view does not handle would be a 500, as if the application had a fault.
+    view does not handle would be a 500.
     """
 
     @functools.wraps(method)

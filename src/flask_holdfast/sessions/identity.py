@@ -26,32 +26,27 @@ class OwnEnds:
     def __init__(self) -> None:
         #: Whether the request ended its own session, as that was when the request began.
         self.session = False
-        self._marks: dict[str, str] = {}
+        #: Whose sessions ended, the last end first, and its name.
+        self._marks: list[tuple[str, str]] = []
 
     def mark(self, owner: str) -> str:
         """A new name for the moment at which all sessions of an owner ("": of everyone) end."""
-        self._marks.pop(owner, None)
-        self._marks[owner] = OWN + ids.new_sid()
-        return self._marks[owner]
+        mark = OWN + ids.new_sid()
+        self._marks.insert(0, (owner, mark))
+        return mark
 
     def last_of(self, owner: str) -> str:
         """The name of the last end that covered this owner; "" if there was none."""
-        return next(
-            (self._marks[each] for each in reversed(self._marks) if each in (owner, "")), ""
-        )
+        return next((mark for whose, mark in self._marks if whose in (owner, "")), "")
 
 
 class SessionIdentity:
     """The session of one request, without its data. `loader` finds and fetches it."""
 
-    #: What is known of the session. Like the next three it is found out when something is
-    #: first asked for.
+    # These four are found out when one of them is first asked for (`Found` says what they are).
     state: State
-    #: The genuine cookie that the request brought.
     cookie: ids.Cookie | None
-    #: The session's public name. Not a credential.
     sid: str
-    #: Whether its cookie is the interim cookie, unless somebody signs in.
     interim: bool
 
     #: True once the save filed it, new or under another sid.
@@ -64,7 +59,7 @@ class SessionIdentity:
     def __init__(
         self, state: State | None, cookie: ids.Cookie | None, loader: Loader | None, opened: int
     ) -> None:
-        #: What finds and fetches it; None for a session of no request.
+        #: None for a session of no request.
         self.loader = loader
         if state is not None or loader is None:
             self._become(Found(state or State.NEW, cookie))
@@ -128,9 +123,7 @@ class SessionIdentity:
             self.remember = loaded.record.remember
 
     def _step_aside(self, loader: Loader, challenged: Challenged) -> Loaded:
-        """Leave a challenged session alone, and go on as the interim session. Raises
-        `StoreUnavailable`.
-        """
+        """Leave a challenged session alone, and go on as the interim session."""
         interim = loader.find_interim()
         degraded = challenged.loaded.degraded
         loaded = msgspec.structs.replace(NOTHING, state=interim.state, degraded=degraded)
@@ -179,9 +172,8 @@ class SessionIdentity:
 
     @property
     def may_be_replaced(self) -> bool:
-        """Whether what is written now starts another session, under `next_sid`.
-
-        It was over when the request came. `succession` knows what stands against it.
+        """Whether what is written now may start another session, as this one was over when the
+        request came. `ending.objection` knows what stands against it.
         """
         if self.state is not State.GONE or self.cookie is None:
             return False
@@ -287,17 +279,13 @@ class SessionIdentity:
         """The answer for a session that only `still_valid` asks for. Its secret is judged the
         first time only: it may be renewed while the stream goes on.
         """
-        if self._glimpsed is None:
-            assert self.loader is not None
+        loader, glimpsed = self.loader, self._glimpsed
+        assert loader is not None
+        if glimpsed is None:
             assert self.cookie is not None
-            glimpsed = self.loader.fetch(self.cookie, self.opened, slide=False)
+            glimpsed = loader.fetch(self.cookie, self.opened, slide=False)
             raise_if_away(glimpsed.tombstone)
             self._glimpsed = glimpsed
             return glimpsed.state is State.LIVE
-        record = self._glimpsed.record
-        live = self._glimpsed.state is State.LIVE and record is not None
-        return live and self._stands(record.user if record else None)
-
-    def _stands(self, user: str | None) -> bool:
-        assert self.loader is not None
-        return self.loader.stands(self.sid, user)
+        record = glimpsed.record if glimpsed.state is State.LIVE else None
+        return record is not None and loader.stands(self.sid, record.user)

@@ -47,8 +47,8 @@ class Found(NamedTuple):
     """The session that the request's cookies name. No store was asked."""
 
     state: State
+    #: The genuine cookie that the request brought, and whether that is the interim cookie.
     cookie: ids.Cookie | None = None
-    #: Whether its cookie is the interim cookie.
     interim: bool = False
 
 
@@ -169,9 +169,7 @@ class Loader:
         return Found(self._state_of(cookie), cookie, interim=True)
 
     def _read(self, name: str) -> tuple[ids.Cookie | None, bool]:
-        """The genuine cookie that counts, and whether any genuine one came. A forged cookie is no
-        cookie.
-        """
+        """The genuine cookie that counts, and whether any genuine one came."""
         signer = self.policy.signer
         if signer is None:
             return None, False
@@ -190,9 +188,7 @@ class Loader:
         return counts, bool(genuine)
 
     def cookies_named(self, name: str) -> Iterator[str]:
-        """The values of all cookies of that name: ours are never quoted, and need no more
-        than this (RFC 6265 section 4.2.1).
-        """
+        """The values of all cookies of that name. Ours are never quoted (RFC 6265 section 4.2.1)."""
         for key, value, _ in cookies_in(self.request.environ.get("HTTP_COOKIE", "")):
             if key == name:
                 yield value
@@ -214,40 +210,31 @@ class Loader:
         """Fetch the record, slide its idle time, and judge whether it may be shown. `opened`: when
         the request began (ms). Raises `SessionUnavailable`.
         """
-        hashed = ids.secret_hash(cookie.secret)
-        try:
-            with self.budget:
-                answer = self._ask(cookie, hashed, slide=slide)
-            return self._judge(cookie, hashed, opened, answer)
-        except StoreUnavailable as error:
-            raise SessionUnavailable from error
-
-    def _ask(self, cookie: ids.Cookie, hashed: str, *, slide: bool) -> Answer:
-        policy, proof = self.policy, None
+        policy, proof, hashed = self.policy, None, ids.secret_hash(cookie.secret)
         if slide and not self.is_passive:
             bound = policy.binding_action != "log"
             proof = Proof(hashed, policy.binding.claim(self.client) if bound else "")
         anonymous = cookie.kind is ids.Kind.STORED
         idle = policy.anonymous_idle if anonymous else policy.idle
-        return self.store.fetch(cookie.sid, slide=proof, idle=idle)
+        try:
+            with self.budget:
+                answer = self.store.fetch(cookie.sid, slide=proof, idle=idle)
+            return self._judge(cookie, hashed, opened, answer)
+        except StoreUnavailable as error:
+            raise SessionUnavailable from error
 
     def _judge(self, cookie: ids.Cookie, hashed: str, opened: int, answer: Answer) -> Loaded:
         """What the record is to a request that comes with this cookie, from this client."""
-        now, is_there = self.now(), answer.outcome is Outcome.FOUND
+        now, degraded = self.now(), answer.degraded
         found = record.decode(answer.data)
         if found is None or found.deadline <= now:
-            unreadable = found is None and is_there
+            unreadable = found is None and answer.outcome is Outcome.FOUND
             if unreadable and self._told.is_news(("unreadable", cookie.sid)):
                 key = printable(self.store.key_of(cookie.sid))
                 logger.error("record_unreadable key=%s: nobody is signed in by it", key)
-            return Loaded(
-                State.GONE,
-                at=now,
-                tombstone=answer.tombstone,
-                degraded=answer.degraded,
-                lives=unreadable,
-            )
-        loaded = Loaded(State.LIVE, found, now, answer.idle_left, degraded=answer.degraded)
+            why = answer.tombstone
+            return Loaded(State.GONE, at=now, tombstone=why, degraded=degraded, lives=unreadable)
+        loaded = Loaded(State.LIVE, found, now, answer.idle_left, degraded=degraded)
         # A request that asks late was sent when it was `opened`.
         if not found.proved_by(hashed, opened):
             if found.previous is None or not hmac.compare_digest(found.previous, hashed):
@@ -347,19 +334,18 @@ def _has_host_prefix(name: str) -> bool:
 def chosen(genuine: Sequence[ids.Cookie], *, name: str, partitioned: bool) -> ids.Cookie | None:
     """Of the genuine cookies that came under `name`, the one that counts, or None.
 
-    Without a `__Host-` prefix a sibling domain can plant a cookie beside ours. The planted cookie
-    may be genuine, of the attacker's own session, and comes first if it is older. So a signed-in
-    cookie counts before an anonymous one, and of two signed-in ones the younger.
+    Without a `__Host-` prefix a sibling domain can plant a cookie beside ours, a genuine one of the
+    attacker's own session, which comes first if it is older. So a signed-in cookie counts before an
+    anonymous one, and of two signed-in ones the younger.
 
     With the prefix browsers take no cookie from a sibling (RFC 6265bis section 4.1.3.2), so two
     sessions show that one cookie found a way around the prefix. Neither age nor order tells which,
     and a person who acts in the attacker's session gives away what they write: so none counts. A
-    sibling can keep people signed out in this way, as it always can by too many or too long
-    cookies.
+    sibling can keep people signed out in this way, as it always can by too many cookies.
 
     One case is honest: where SESSION_COOKIE_PARTITIONED was switched on or off, browsers keep
-    the former cookie beside the new one (CHIPS). A cookie says how it was set. Cookies that were
-    set as the settings are now count first; a former one counts only where it is alone.
+    the former cookie beside the new one (CHIPS). Cookies that were set as the settings are now
+    count first; a former one counts only where it is alone.
     """
     if len(genuine) < 2:
         return genuine[0] if genuine else None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -35,9 +36,9 @@ _REMEMBER = 365 * 86_400
 class SessionInfo:
     """One live session, as pages and scripts may show it. Times are aware, in UTC.
 
-    `last_activity` is worked out from the idle time that is left; near the absolute end
-    it is a lower bound. `ip_address` and `user_agent` are those of the login (of the
-    first write, for anonymous sessions): the agent is the client's own word, escape it.
+    `last_activity` is a lower bound near the absolute end. `ip_address` and `user_agent` are those
+    of the login (of the first write, for anonymous sessions): the agent is the client's own word,
+    escape it.
     """
 
     session_id: str
@@ -58,7 +59,7 @@ class SessionPage(dict[str, SessionInfo]):
     """Sessions by sid, the most recently used first: a page of `get_active_sessions`."""
 
     #: The cursors of the pages with sessions that were used less, and more, recently; None where there
-    #: is none. Texts of letters, digits and "-", good in a URL; what they say is nobody's business.
+    #: is none. Texts of letters, digits and "-", good in a URL.
     next: str | None = None
     previous: str | None = None
 
@@ -236,9 +237,9 @@ class SessionManager:
         here = _current_sid()
         # The index may lag; the life that is left does not.
         for one in sorted(listed, key=lambda one: one.idle_left, reverse=True):
-            info = self._info(one, here)
-            if info is not None:
-                found[info.session_id] = info
+            kept = record.decode(one.data)
+            if kept is not None:
+                found[one.sid] = self._info(one, kept, current=one.sid == here)
         return found
 
     def _listed(
@@ -271,11 +272,10 @@ class SessionManager:
         saw it open, `trouble`: why it did last, in a word, and `waiting`: how many sessions and
         endings have to go back to it.
         """
-        well = True
-        try:
+        well = False
+        with suppress(StoreUnavailable):
             self.store.ping()
-        except StoreUnavailable:
-            well = False
+            well = True
         degraded = self.store.degraded or not well
         found = {"store": self.store.name, "ok": well, "degraded": degraded}
         return found | self.store.condition()
@@ -324,10 +324,7 @@ class SessionManager:
     def _tombstone(self, by: str | None) -> Tombstone:
         return Tombstone(REVOKED, int(self._clock() * 1000), by)
 
-    def _info(self, listed: Listed, here: str | None) -> SessionInfo | None:
-        found = record.decode(listed.data)
-        if found is None:
-            return None
+    def _info(self, listed: Listed, found: record.Record, *, current: bool) -> SessionInfo:
         now = int(self._clock() * 1000)
         since = found.authenticated or found.created
         idle = self._anonymous_idle if found.user is None else self._idle
@@ -341,7 +338,7 @@ class SessionManager:
             ip_address=found.client[0] if found.client else "",
             user_agent=found.client[1] if found.client else "",
             authenticated_at=_moment(found.authenticated) if found.authenticated else None,
-            current=listed.sid == here,
+            current=current,
             degraded=self.store.degraded,
         )
 
@@ -352,22 +349,20 @@ def _moment(milliseconds: int) -> datetime:
 
 def _here() -> Session | None:
     """The current request's session, if there is one of ours; asks no store."""
-    if not has_request_context():
-        return None
-    session = current_session._get_current_object()  # type: ignore[attr-defined]  # a proxy
-    return session if isinstance(session, Session) else None
+    with suppress(HoldfastError):
+        return _current()
+    return None
+
+
+def _current_sid() -> str | None:
+    here = _here()
+    return here.sid if here is not None else None
 
 
 def _own_mark(owner: str) -> str:
     """Under what the current request knows the end of all of the owner's for its own."""
     here = _here()
     return here.own_ends.mark(owner) if here is not None else ""
-
-
-def _current_sid() -> str | None:
-    """The name of the current request's session, if that is one of ours; asks no store."""
-    here = _here()
-    return here.sid if here is not None else None
 
 
 def _current() -> Session:

@@ -49,7 +49,7 @@ def open_stores(config: Mapping[str, Any], folder: Path) -> Store:
         # By one of its own: the store must not have met its server before it is told of it.
         _tell_what_evicts(_opened(config, key, url, folder))
         store = _resilient(config, store, key, url, folder)
-    store.on_expired = _session_expired
+    store.on_expired = lambda sid, why: tell(signals.session_expired, session_id=sid, reason=why)
     return store
 
 
@@ -162,17 +162,12 @@ def _replica(config: Mapping[str, Any], url: str, folder: Path) -> Replica:
 
 def _breaker_changed(before: Circuit, now: Circuit, trouble: str) -> None:
     available = now is Circuit.CLOSED
-    # Each trial while it is away is two changes: not worth a line each.
-    news = available or before is Circuit.CLOSED
     tell(
         signals.store_changed,
-        logging.WARNING if news else logging.DEBUG,
+        # Each trial while it is away is two changes: not worth a line each.
+        logging.WARNING if Circuit.CLOSED in (before, now) else logging.DEBUG,
         available=available,
         trouble="" if available else trouble,
         state=now.value,
         previous=before.value,
     )
-
-
-def _session_expired(sid: str, reason: str) -> None:
-    tell(signals.session_expired, session_id=sid, reason=reason)

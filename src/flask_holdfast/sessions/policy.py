@@ -1,8 +1,4 @@
-"""The settings that sessions go by, worked out from an application's configuration.
-
-A policy is worked out once for equal values, so a change of the configuration counts from the next
-request on.
-"""
+"""The settings that sessions go by, worked out from an application's configuration."""
 
 from __future__ import annotations
 
@@ -72,8 +68,9 @@ _DEFAULTS = tuple((name, settings.SETTINGS[name].default) for name in _NAMES)
 def policy_of(
     app: Flask, *, use_signer: bool | None = None, default_lifetime: float | None = None
 ) -> Policy:
-    """The policy of `app` as its settings are now. `use_signer` takes the place of
-    SESSION_USE_SIGNER, and `default_lifetime` (seconds) stands in for SESSION_CACHE_TIMEOUT.
+    """The policy of `app` as its settings are now; the same object for equal ones. `use_signer` takes
+    the place of SESSION_USE_SIGNER, and `default_lifetime` (seconds) of an absent
+    SESSION_CACHE_TIMEOUT.
     """
     config = app.config
     return _policy(
