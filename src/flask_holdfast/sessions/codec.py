@@ -84,9 +84,8 @@ def loads(raw: bytes | msgspec.Raw) -> Any:
 def is_written(key: str, value: object, raw: bytes | msgspec.Raw) -> bool:
     """Whether `raw` is what `dumps` makes of `value`. Raises as `dumps` does.
 
-    For plain values it costs a quarter of `dumps`: what is equal to what was written, and
-    has the same JSON, is written the same. Neither alone says so: True equals 1, and a tuple
-    has the JSON of a list.
+    For plain values it costs a quarter of `dumps`: those that are equal and have the same JSON.
+    Neither alone says so: True equals 1, and a tuple has the JSON of a list.
     """
     raw = bytes(raw)
     if not _may_be_tagged(raw):

@@ -1,12 +1,11 @@
 """A place in a list of sessions, from which the list goes on.
 
 A list is ordered by the end of each session's life, the latest first, and where two are the same
-by the sid, the greater first. A cursor names such a place and not a number of entries: so
-whatever is filed, touched or ended meanwhile, no session that stayed where it was is left out or
-comes twice.
+by the sid, the greater first. Whatever is filed, touched or ended meanwhile, no session that stayed
+where it was is left out or comes twice.
 
-As text it is `older-<half milliseconds since 1970>-<sid>` or `newer-...`. It comes back from clients,
-so nothing is believed of it: made up, it is just another place in the list.
+As text it is `older-<half milliseconds since 1970>-<sid>` or `newer-...`. It comes back from clients:
+made up, it is just another place in the list.
 """
 
 from __future__ import annotations

@@ -53,8 +53,6 @@ def tell_ended(sid: str, user: str | None, ended: Tombstone) -> None:
 def follow(store: Store, sid: str, user: str | None) -> tuple[str, Record] | None:
     """Where the session that `sid` named goes on, if it was rotated and is still `user`'s; or the
     one that its remember cookie began in its place.
-
-    Each rotation leaves one step, so a caller that repeats this comes to an end.
     """
     tombstone = store.fetch(sid).tombstone
     while tombstone is not None and tombstone.to is not None:
@@ -71,8 +69,7 @@ def made_room(
     store: Store, evicted: Sequence[Listed], by: Record, ended: Tombstone, *, idle: int
 ) -> None:
     """Tell of the sessions in `evicted`, which made room for the session of `by`, and end their
-    remember cookies, or those would sign in again at once. The remember cookie of `by` itself
-    stays: its browser signs in here.
+    remember cookies, or those would sign in again at once; but not that of `by` itself.
     """
     for each in evicted:
         was = decode(each.data)

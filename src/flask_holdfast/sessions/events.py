@@ -33,7 +33,7 @@ def tell(signal: NamedSignal, level: int = logging.INFO, /, **facts: Any) -> Non
 class Once:
     """Tells news from what was told before, for the last `size` things. Threads may share it."""
 
-    def __init__(self, size: int = 4096) -> None:
+    def __init__(self, size: int = 16_384) -> None:
         self._size = size
         self._told: dict[Hashable, None] = {}
         self._lock = threading.Lock()

@@ -79,8 +79,7 @@ class SessionInterface(FlaskSessionInterface):
         self.store = store_of(store)
         self._use_signer = use_signer
         self.default_lifetime = default_lifetime
-        #: What this process has told its log already.
-        self._told = Once(size=16_384)
+        self._told = Once()
         #: Whether a request must not count as activity of a person.
         self.is_passive: Callable[[Request], bool] = lambda request: False
         #: Whether a request is authenticated otherwise, so that its cookies count for nothing.
@@ -89,7 +88,6 @@ class SessionInterface(FlaskSessionInterface):
         self.remembered: Callable[[Request], Collection[str]] = lambda request: ()
         #: What answers where the store did not; None for Werkzeug's own page.
         self.unavailable: Callable[[SessionUnavailable], Response] | None = None
-        #: The time of day, in seconds since 1970.
         self.clock: Callable[[], float] = time.time
 
     @classmethod
@@ -104,9 +102,7 @@ class SessionInterface(FlaskSessionInterface):
     # -- opening -----------------------------------------------------------------------
 
     def open_session(self, app: Flask, request: Request) -> Session | None:
-        """The session that the request's cookie names. Asks no store, and reads the cookie
-        only when something of the session is asked for.
-        """
+        """The session that the request's cookie names. Not even the cookie is read yet."""
         if not app.secret_key:
             return None
         return self.session_class(
@@ -117,16 +113,12 @@ class SessionInterface(FlaskSessionInterface):
         )
 
     def _loader(self, app: Flask, request: Request) -> Loader:
-        rules = CookieRules(
-            self.get_cookie_name(app),
-            self.get_cookie_samesite(app),
-            self.get_cookie_partitioned(app),
-        )
+        name, samesite = self.get_cookie_name(app), self.get_cookie_samesite(app)
         return Loader(
             app,
             request,
             self.store,
-            rules,
+            CookieRules(name, samesite, self.get_cookie_partitioned(app)),
             policy_of=self._policy_of,
             is_passive=self.is_passive,
             told=self._told,
@@ -274,7 +266,7 @@ def _is_only_read(session: Session, config: Mapping[str, Any]) -> bool:
 def _save(
     commit: Commit, session: Session, remembered: Callable[[Request], Collection[str]]
 ) -> tuple[Result, bool]:
-    """Store what changed, and say what becomes of the cookie, and whether the session ended that is
+    """Store what changed. What becomes of the cookie, and whether the session ended that is
     challenged from this client. Raises what `Commit.carry_out` raises.
     """
     redeemed = session.is_redeemed
@@ -333,13 +325,9 @@ def _settle(
 
 
 def _cookie_again(commit: Commit, session: Session) -> Result | None:
-    """The cookie that the browser has, once more, where it is due. None also where the store cannot
-    be asked: the answer is good as it is.
-
-    The cookie is due where a remember cookie began the session, or where this request changed
-    whether the session is permanent: the browser would drop the cookie too early, or keep it
-    too long. It is due also where Flask sends it again: if the session is permanent, touched or
-    not, or anything was assigned.
+    """The cookie that the browser has, once more, where it is due: where a remember cookie began the
+    session, where this request changed whether it is permanent, or where Flask sends it again (if it
+    is permanent, touched or not, or anything was assigned). None too where the store cannot be asked.
     """
     cookie, refreshes = session.cookie, commit.policy.refreshes
     if cookie is None or not (session.is_known or (refreshes and cookie.permanent)):

@@ -26,14 +26,6 @@ if TYPE_CHECKING:
 
     from .stores.base import Store
 
-#: How many failures in a row open the breaker where nothing stands in: one slow answer is one
-#: person's 503, and no more.
-_FAILURES = 3
-#: Seconds that a start waits for others who are at the fallback's file.
-_START = 5.0
-#: Seconds between two looks at a Redis that is waited for.
-_PAUSE = 0.2
-
 
 def open_stores(config: Mapping[str, Any], folder: Path) -> Store:
     """The store, in front of what stands in for it. Raises `SettingError`.
@@ -95,7 +87,8 @@ def _resilient(
     resilient: ResilientStore
     if settings.get(config, "REDIS_REQUIRED"):
         _wait_for(store, key, url, settings.get(config, "SESSION_STARTUP_WAIT"))
-        breaker = Breaker(threshold=_FAILURES)
+        # Nothing stands in: one slow answer is one person's 503, and no more.
+        breaker = Breaker(threshold=3)
         resilient = ResilientStore(store, Replica(None, max_age=0), breaker)
     else:
         breaker = Breaker()
@@ -120,7 +113,7 @@ def _wait_for(store: Store, key: str, url: str, seconds: float) -> None:
                     "SESSION_STARTUP_WAIT be the seconds to wait for it, or set "
                     "REDIS_REQUIRED = False to go on without it.",
                 ) from None
-            time.sleep(min(left, _PAUSE))
+            time.sleep(min(left, 0.2))
         else:
             store.close()  # a server that forks makes its own connections
             return
@@ -144,7 +137,7 @@ def _replica(config: Mapping[str, Any], url: str, folder: Path) -> Replica:
     name = hashlib.sha256(data.encode()).hexdigest()[:12]
     replica = make(folder / f"session-fallback-2-{name}.sqlite")
     try:
-        with Budget(_START):  # of many workers that start at once, each waits for the others
+        with Budget(5.0):  # of many workers that start at once, each waits for the others
             replica.ping()
         replica.close()
     except StoreUnavailable as error:

@@ -62,7 +62,6 @@ _NAMES = (
     "SESSION_RENEW_SECRET_AFTER",
     "REDIS_TIMEOUT",
 )
-_DEFAULTS = tuple((name, settings.SETTINGS[name].default) for name in _NAMES)
 
 
 def policy_of(
@@ -80,7 +79,7 @@ def policy_of(
         config.get("SESSION_USE_SIGNER", True) if use_signer is None else use_signer,
         settings.user_keys(config, flask_login=hasattr(app, "login_manager")),
         bool(config["SESSION_REFRESH_EACH_REQUEST"]),
-        *[config.get(name, default) for name, default in _DEFAULTS],
+        *[settings.get(config, name) for name in _NAMES],
     )
 
 

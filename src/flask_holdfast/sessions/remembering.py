@@ -7,11 +7,11 @@ cookie signs in only to an application with that store, and only while its recor
 emptied store knows no remember cookie, and nobody has to keep a list of those that have ended.
 
 One cookie has one live session. Where several requests leave a browser together, all with the
-remember cookie alone, the first begins the session and the others join it, in whatever order they
-are answered. The session's secret is derived from the cookie's secret and the sid, so each answer
-can set the session's cookie, and the store knows no secret. A request that comes later, or from
-elsewhere, begins another session in the place of the first. So a copied cookie shows: the former
-session ends, and where it was live on another client an event says so.
+remember cookie alone, the first begins the session and the others join it. The session's secret is
+derived from the cookie's secret and the sid, so each answer can set the session's cookie, and the
+store knows no secret. A request that comes later, or from elsewhere, begins another session in the
+place of the first. So a copied cookie shows: the former session ends, and where it was live on
+another client an event says so.
 """
 
 from __future__ import annotations
@@ -97,9 +97,7 @@ def _serializer(keys: Sequence[bytes]) -> URLSafeSerializer:
 
 
 class Redeemer:
-    """Signs in by a remember cookie, for the request of `commit`. `told` holds the clients of which
-    an event has been sent.
-    """
+    """Signs in by a remember cookie, for the request of `commit`."""
 
     def __init__(self, commit: Commit, told: Once) -> None:
         self._commit = commit
@@ -110,11 +108,9 @@ class Redeemer:
     def redeem(
         self, session: Session, sent: Sequence[RememberCookie], load: Callable[[str], T | None]
     ) -> T | None:
-        """The user whom one of the request's genuine cookies signs in, as `load` finds them by their
-        id; None for nobody.
-
-        The session is filed at once, not when the response is ready: other requests of the same
-        browser are under way. Raises `StoreUnavailable`.
+        """The user whom one of the genuine cookies signs in, or None. The session is filed at once,
+        not when the response is ready: other requests of the same browser are under way. Raises
+        `StoreUnavailable`.
         """
         user: T | None = None
         cookie = self._that_counts(sent)
@@ -155,11 +151,10 @@ class Redeemer:
         return None
 
     def _that_counts(self, sent: Sequence[RememberCookie]) -> RememberCookie | None:
-        """The one of the genuine cookies of a request that may sign in. Raises `StoreUnavailable`.
-
-        One that is over may stay in a browser beside the one that counts: where the attributes
-        of ours have changed, no answer of ours deletes it. Of several that are good one is planted,
-        and which is not known: nobody is signed in. A login ends them all but its own.
+        """The one of the cookies that may sign in. One that is over may stay in a browser beside it:
+        where the attributes of ours have changed, no answer of ours deletes it. Of several that are
+        good one is planted, and which is not known: nobody is signed in. A login ends them all but
+        its own.
         """
         if len(sent) == 1:
             return sent[0]
