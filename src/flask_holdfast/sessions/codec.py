@@ -175,4 +175,4 @@ _UNTAG: dict[str, Callable[[Any], Any]] = {
 }
 
 
-_decode = json.JSONDecoder(object_hook=_untag).decode
+_decode: Callable[[str], Any] = json.JSONDecoder(object_hook=_untag).decode

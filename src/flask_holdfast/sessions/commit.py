@@ -152,7 +152,7 @@ class Commit:
         cookie stays, as it must where another request left something.
         """
         rebind = session.load().rebind
-        seen = None if again else there
+        seen = {} if again else there.data
         for conflicts in range(again, ATTEMPTS):
             renews = self._renewal(session, there)
             if again and not changes and rebind is None and renews is Renewal.NONE:
@@ -177,7 +177,9 @@ class Commit:
                 slide=not self.loader.is_passive,
             )
             if answer.outcome is Outcome.DONE:
-                _tell_merged(session.sid, conflicts, changes, seen, there, after)
+                if conflicts:
+                    done = conflict(changes, seen, there.data, data)
+                    _tell_merged(session.sid, conflicts, done)
                 if changes and not data and not session.token_rendered:
                     return _DELETE
                 return self._stored(session.sid, secret, after) if secret else None
@@ -191,12 +193,12 @@ class Commit:
         """What to do about the secret of `there`. Nothing on a request that no person asked
         for: its answer may go to a script that drops it.
         """
-        after = self.policy.renew_after
+        after, cookie = self.policy.renew_after, session.cookie
         if (after is None and there.previous is None) or self.loader.is_passive:
             return Renewal.NONE
-        if session.state is not State.LIVE or session.cookie is None:
+        if session.state is not State.LIVE or cookie is None:
             return Renewal.NONE
-        return decide_renewal(session.cookie, there, after=after, now=self.now())
+        return decide_renewal(cookie, there, after=after, now=self.now())
 
     # -- moving to another sid ---------------------------------------------------------
 
@@ -278,13 +280,9 @@ class Commit:
             # A record that is still there was kept when its owner's others were ended.
             kept = there is not None and there.user == after.user
             # Nobody follows a session that had no record, or one that is left.
-            follows = there is not None and why != LOGOUT
-            ended = Tombstone(
-                LOGOUT if why == LOGOUT else ROTATED,
-                now,
-                there.user if there else None,
-                new_sid if follows else None,
-            )
+            to = new_sid if there is not None and why != LOGOUT else None
+            by = there.user if there else None
+            ended = Tombstone(LOGOUT if why == LOGOUT else ROTATED, now, by, to)
             answer = self.store.rotate(
                 old_sid,
                 new_sid,
@@ -298,11 +296,12 @@ class Commit:
                 redeems=Redeems(after.remember) if after.remember else None,
             )
             if answer.outcome is Outcome.DONE:
-                _tell_merged(old_sid, conflicts, changes, seen, there, after)
+                if conflicts:
+                    before, met = (found.data if found else {} for found in (seen, there))
+                    _tell_merged(old_sid, conflicts, conflict(changes, before, met, after.data))
                 made_room(self.store, answer.evicted, after, ended, idle=self.policy.idle)
-                before = there or seen
                 mark_replaced(
-                    self.store, session, before, life=self.policy.idle, unsaid=there is None
+                    self.store, session, there or seen, life=self.policy.idle, unsaid=there is None
                 )
                 if there is None:
                     tell(signals.session_created, session_id=new_sid, user_id=after.user)
@@ -365,11 +364,10 @@ class Commit:
         """The record that the store answers with, if the request's cookie is one of its session.
         A sid alone, which anybody may know, opens and ends nothing.
         """
-        there = record.decode(answer.data)
-        if session.cookie is None or there is None:
+        cookie, there = session.cookie, record.decode(answer.data)
+        if cookie is None or there is None:
             return None
-        proved = there.proved_by(ids.secret_hash(session.cookie.secret), self.now())
-        return there if proved else None
+        return there if there.proved_by(ids.secret_hash(cookie.secret), self.now()) else None
 
     def fresh(self, data: RawData, secret: bytes) -> Record:
         """A record that begins now, anonymous."""
@@ -416,16 +414,5 @@ class Commit:
         return LEAVE
 
 
-def _tell_merged(
-    sid: str,
-    attempts: int,
-    changes: Changes,
-    seen: Record | None,
-    theirs: Record | None,
-    after: Record,
-) -> None:
-    """Tell that a write was made again on top of `theirs`; nothing where `attempts` is 0."""
-    if attempts:
-        before, met = (found.data if found else {} for found in (seen, theirs))
-        done = conflict(changes, before, met, after.data)
-        tell(signals.session_conflict, logging.DEBUG, session_id=sid, attempts=attempts, **done)
+def _tell_merged(sid: str, attempts: int, done: dict[str, tuple[str, ...]]) -> None:
+    tell(signals.session_conflict, logging.DEBUG, session_id=sid, attempts=attempts, **done)

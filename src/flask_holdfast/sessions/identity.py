@@ -262,10 +262,9 @@ class SessionIdentity:
         """Ask the store now whether the session that this request is answered for still
         stands: for a stream or a socket, from time to time. No touch, and nothing slides.
 
-        True while it is there, is the same user's, and is not challenged; where this request
-        rotated it, under its new sid. True too where nothing is stored and nobody is signed
-        in. Works after the response began, without a context too, on the session object
-        itself. Raises `StoreUnavailable`: then it is not known.
+        True while it is there (under its new sid where this request rotated it), is the same user's,
+        and is not challenged. True too where nothing is stored and nobody is signed in. Works after
+        the response began, without a context too. Raises `StoreUnavailable`: then it is not known.
         """
         if self.state is State.UNASKED:
             return self._stands_unread()

@@ -56,11 +56,10 @@ def new_sid() -> str:
 def placed(sid: str, owner: str) -> str:
     """`sid` with its first byte taken from the owner's hash (`record.owner_of`; "" moves nothing).
 
-    All of a user's sessions so carry one tag of two hex digits, by which a store on many
-    machines can keep together what one step changes together. It stays a UUID4: version and
-    variant stand elsewhere. Not keyed, on purpose: with a keyed hash a user's sessions would
-    move whenever SECRET_KEY does, out of reach of what ends them all. The tag tells one user
-    in 256 and grants nothing: 114 random bits are left of a name that is no credential.
+    All of a user's sessions so carry one tag of two hex digits, by which a store on many machines
+    can keep together what one step changes together. It stays a UUID4. Not keyed, on purpose: with a
+    keyed hash a user's sessions would move whenever SECRET_KEY does, out of reach of what ends them
+    all. The tag tells one user in 256 and grants nothing: 114 random bits are left.
     """
     return f"{urlsafe_b64decode(owner[:2] + '==')[0]:02x}{sid[2:]}" if owner else sid
 
@@ -155,9 +154,8 @@ class CookieSigner:
         if raw is None:
             return None
         body, mac = raw[:_BODY], raw[_BODY:]
-        if self._keys and not any(
-            hmac.compare_digest(mac, hmac.digest(key, body, "sha256")) for key in self._keys
-        ):
+        macs = [hmac.digest(key, body, "sha256") for key in self._keys]
+        if macs and not any(hmac.compare_digest(mac, each) for each in macs):
             return None
         sid = uuid.UUID(bytes=body[8:24])
         if body[:1] != _VERSION or sid.version != 4:

@@ -111,8 +111,8 @@ class Loader:
         told: Once,
         now: Callable[[], int],
     ) -> None:
-        """`is_passive` says whether no person asked for the request, and `now` the time, in
-        milliseconds since 1970. `told` holds what a process has told its log already.
+        """`is_passive`: whether no person asked for the request. `told`: what is in the log already.
+        `now`: the time, in milliseconds since 1970.
         """
         self.request = request
         self.store = store
@@ -316,14 +316,12 @@ def raise_if_away(tombstone: Tombstone | None) -> None:
 
 
 def interim_name(name: str) -> str:
-    """The name of the interim cookie beside a session cookie: it keeps a `__Host-` in front."""
+    """The name of the interim cookie beside a session cookie."""
     return f"{name}-interim"
 
 
 def interim_samesite(samesite: str | None) -> str | None:
-    """SameSite of the interim cookie. Never Strict: each link from another site would begin another
-    session.
-    """
+    """Never Strict: each link from another site would begin another interim session."""
     return "Lax" if samesite == "Strict" else samesite
 
 

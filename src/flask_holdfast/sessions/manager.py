@@ -228,8 +228,7 @@ class SessionManager:
         listed = listed[-limit:] if newer else listed[:limit]
         found = SessionPage()
         edges = [Cursor(one.ends, one.sid) for one in listed if is_sid(one.sid)]
-        if place is not None and not edges:
-            edges = [place]
+        edges = edges or ([place] if place is not None else [])
         if edges and (more if newer else place is not None):
             found.previous = edges[0]._replace(newer=True).dumps()
         if edges and (newer or more):
@@ -247,8 +246,7 @@ class SessionManager:
     ) -> Sequence[Listed]:
         if user_id is None:
             return self.store.page(cursor=cursor, limit=limit)
-        owner = record.owner_of(str(user_id))
-        return self.store.sessions_of(owner, cursor=cursor, limit=limit)
+        return self.store.sessions_of(record.owner_of(str(user_id)), cursor=cursor, limit=limit)
 
     @answered_by_flask
     def get_session_stats(self) -> dict[str, int]:
@@ -302,12 +300,10 @@ class SessionManager:
         gone = self.why_ended(session_id)
         if gone is None:
             return False
+        ended = self._tombstone(by)
         if gone.why != UNAVAILABLE:
             successor = follow(self.store, session_id, gone.by) if gone.to and gone.by else None
-            return successor is not None and end(
-                self.store, *successor, self._tombstone(by), idle=self._idle
-            )
-        ended = self._tombstone(by)
+            return successor is not None and end(self.store, *successor, ended, idle=self._idle)
         self.store.delete(session_id, ended=ended, idle=self._idle)
         tell_ended(session_id, None, ended)
         return True
