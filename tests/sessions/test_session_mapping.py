@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -34,15 +33,19 @@ def plain(data: RawData) -> dict[str, Any]:
     return {key: codec.loads(bytes(value)) for key, value in data.items()}
 
 
-@dataclass
 class Asked(Loader):
     """Stands where the store is asked, and counts how often it is."""
 
-    stored: dict[str, Any]
-    overlay: dict[str, Any] = field(default_factory=dict)
-    state: State = State.LIVE
-    times: int = 0
-    fails: bool = False
+    def __init__(
+        self,
+        stored: dict[str, Any],
+        overlay: dict[str, Any] | None = None,
+        state: State = State.LIVE,
+        *,
+        fails: bool = False,
+    ) -> None:
+        self.stored, self.overlay, self.state = stored, overlay or {}, state
+        self.times, self.fails = 0, fails
 
     def fetch(self, cookie: ids.Cookie, opened: int, *, slide: bool = True) -> Loaded:
         self.times += 1

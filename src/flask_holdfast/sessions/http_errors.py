@@ -8,16 +8,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
-from flask import current_app, has_request_context
-from werkzeug.exceptions import Conflict, Forbidden, ServiceUnavailable
+from flask import Flask, Response, current_app, has_request_context
+from werkzeug.exceptions import Conflict, Forbidden, HTTPException, ServiceUnavailable
 
 from ..exceptions import HoldfastError, LoginRefused, SessionLimitReached, StoreUnavailable
-
-if TYPE_CHECKING:
-    from flask import Flask, Response
-    from werkzeug.exceptions import HTTPException
 
 #: What a client is told to wait after a 503, in seconds.
 RETRY_AFTER = 5

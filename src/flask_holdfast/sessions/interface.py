@@ -21,8 +21,9 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from flask import current_app, request
+from flask import Flask, Request, Response, current_app, request
 from flask.sessions import SessionInterface as FlaskSessionInterface
+from flask.sessions import SessionMixin
 
 from .. import caching
 from ..exceptions import LoginRefused, SessionLimitReached, StoreUnavailable
@@ -32,7 +33,7 @@ from .commit import LEAVE, Commit, Result
 from .ending import end, forget
 from .events import Once
 from .http_errors import SessionUnavailable, answer_instead
-from .loading import Challenged, CookieRules, Loader, interim_name, interim_samesite
+from .loading import Challenged, Loader, interim_name, interim_samesite
 from .merge import Changes
 from .plan import (
     ChallengedPlan,
@@ -49,8 +50,6 @@ from .stores.base import LOGOUT, ROTATED, Outcome, Store, Tombstone
 from .stores.url import open_store, store_of
 
 if TYPE_CHECKING:
-    from flask import Flask, Request, Response
-    from flask.sessions import SessionMixin
     from redis import Redis, RedisCluster
 
 U = TypeVar("U")
@@ -113,16 +112,17 @@ class SessionInterface(FlaskSessionInterface):
         )
 
     def _loader(self, app: Flask, request: Request) -> Loader:
-        name, samesite = self.get_cookie_name(app), self.get_cookie_samesite(app)
         return Loader(
             app,
             request,
             self.store,
-            CookieRules(name, samesite, self.get_cookie_partitioned(app)),
-            policy_of=self._policy_of,
-            is_passive=self.is_passive,
-            told=self._told,
-            now=self._now,
+            self._now,
+            self._told,
+            self._policy_of,
+            self.is_passive,
+            cookie_name=self.get_cookie_name(app),
+            samesite=self.get_cookie_samesite(app),
+            partitioned=self.get_cookie_partitioned(app),
         )
 
     def _policy_of(self, app: Flask) -> Policy:

@@ -20,9 +20,11 @@ from __future__ import annotations
 import hmac
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import msgspec
+from flask import Flask, Request
 
 from .. import signals
 from ..credentials import cookies_in
@@ -38,9 +40,6 @@ from .policy import Policy
 from .record import Record
 from .stores.base import REVOKED, UNAVAILABLE, Answer, Outcome, Proof, Store, Tombstone
 from .stores.budget import Budget
-
-if TYPE_CHECKING:
-    from flask import Flask, Request
 
 
 class Found(NamedTuple):
@@ -82,16 +81,22 @@ class Challenged(NamedTuple):
     loaded: Loaded
 
 
-class CookieRules(NamedTuple):
-    """How the session cookie is set, as far as that says which one counts."""
+@dataclass(eq=False)
+class Loader:
+    """Finds and fetches the session of one request to `app`. `now`: milliseconds since 1970."""
 
-    name: str
+    app: Flask
+    request: Request
+    store: Store
+    now: Callable[[], int]
+    told: Once
+    policy_of: Callable[[Flask], Policy]
+    #: Whether no person asked for the request.
+    judge_passive: Callable[[Request], bool]
+    #: How the session cookie is set, as far as that says which one counts.
+    cookie_name: str
     samesite: str | None
     partitioned: bool
-
-
-class Loader:
-    """Finds and fetches the session of one request to `app`."""
 
     # Not `functools.cached_property`: before Python 3.12 it takes a lock.
     _policy: Policy | None = None
@@ -99,34 +104,10 @@ class Loader:
     _client: Client | None = None
     _passive: bool | None = None
 
-    def __init__(
-        self,
-        app: Flask,
-        request: Request,
-        store: Store,
-        rules: CookieRules,
-        *,
-        policy_of: Callable[[Flask], Policy],
-        is_passive: Callable[[Request], bool],
-        told: Once,
-        now: Callable[[], int],
-    ) -> None:
-        """`is_passive`: whether no person asked for the request. `told`: what is in the log already.
-        `now`: the time, in milliseconds since 1970.
-        """
-        self.request = request
-        self.store = store
-        self.now = now
-        self._app = app
-        self._rules = rules
-        self._policy_of = policy_of
-        self._is_passive = is_passive
-        self._told = told
-
     @property
     def policy(self) -> Policy:
         if self._policy is None:
-            self._policy = self._policy_of(self._app)
+            self._policy = self.policy_of(self.app)
         return self._policy
 
     @property
@@ -145,25 +126,25 @@ class Loader:
     @property
     def is_passive(self) -> bool:
         if self._passive is None:
-            self._passive = self._is_passive(self.request)
+            self._passive = self.judge_passive(self.request)
         return self._passive
 
     # -- which cookie counts -----------------------------------------------------------
 
     def find(self) -> Found:
         """The session that the request's cookies name. Asks no store."""
-        cookie, came = self._read(self._rules.name)
+        cookie, came = self._read(self.cookie_name)
         if cookie is not None:
             return Found(self._state_of(cookie), cookie)
         interim = self.find_interim()
         if came or interim.cookie is not None:
             return interim
-        withheld = cookie_withheld(self.request.environ, self._rules.samesite)
+        withheld = cookie_withheld(self.request.environ, self.samesite)
         return interim if withheld else Found(State.NEW)
 
     def find_interim(self) -> Found:
         """The anonymous session beside that of the session cookie."""
-        cookie, _ = self._read(interim_name(self._rules.name))
+        cookie, _ = self._read(interim_name(self.cookie_name))
         if cookie is None or cookie.kind is ids.Kind.SIGNED_IN:  # a session cookie, renamed
             return Found(State.NEW, interim=True)
         return Found(self._state_of(cookie), cookie, interim=True)
@@ -179,10 +160,10 @@ class Loader:
             if (cookie := signer.loads(value)) is not None
             and (signer.signs or cookie.kind is not ids.Kind.UNSTORED)
         ]
-        counts = chosen(genuine, name=name, partitioned=self._rules.partitioned)
+        counts = chosen(genuine, name=name, partitioned=self.partitioned)
         if len(genuine) > 1 and _has_host_prefix(name):
             sids = tuple(sorted({cookie.sid for cookie in genuine}))
-            if len(sids) > 1 and self._told.is_news(("duplicates", sids, self.client)):
+            if len(sids) > 1 and self.told.is_news(("duplicates", sids, self.client)):
                 sid = counts.sid if counts else None
                 tell(signals.duplicate_cookies, logging.WARNING, session_id=sid, session_ids=sids)
         return counts, bool(genuine)
@@ -229,7 +210,7 @@ class Loader:
         found = record.decode(answer.data)
         if found is None or found.deadline <= now:
             unreadable = found is None and answer.outcome is Outcome.FOUND
-            if unreadable and self._told.is_news(("unreadable", cookie.sid)):
+            if unreadable and self.told.is_news(("unreadable", cookie.sid)):
                 key = printable(self.store.key_of(cookie.sid))
                 logger.error("record_unreadable key=%s: nobody is signed in by it", key)
             why = answer.tombstone
@@ -257,7 +238,7 @@ class Loader:
             return msgspec.structs.replace(loaded, rebind=self.client)
         action = self.policy.binding_action
         # Once for each client, not with each of its requests.
-        if self._told.is_news(("client", sid, self.client)):
+        if self.told.is_news(("client", sid, self.client)):
             tell(
                 signals.client_changed,
                 logging.WARNING,
@@ -282,7 +263,7 @@ class Loader:
         when that has rotated the session. Nobody can prove an anonymous session: this one
         begins another.
         """
-        if self._told.is_news(("replay", sid, self.client)):
+        if self.told.is_news(("replay", sid, self.client)):
             tell(signals.secret_replayed, logging.WARNING, session_id=sid, user_id=found.user)
         if self.policy.binding_action == "revoke":
             return self._ended(sid, found, loaded, "renewal")

@@ -6,25 +6,21 @@ import functools
 import hashlib
 import logging
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from .. import settings, signals
 from ..exceptions import SettingError, StoreUnavailable, printable
 from .events import logger, tell
-from .stores.base import RestorableStore
+from .stores.base import RestorableStore, Store
 from .stores.budget import Budget
 from .stores.failover.breaker import Breaker, Circuit
 from .stores.failover.fallback import FallbackStore
 from .stores.failover.replica import Replica
 from .stores.failover.store import ResilientStore
 from .stores.url import open_store
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from .stores.base import Store
 
 
 def open_stores(config: Mapping[str, Any], folder: Path) -> Store:

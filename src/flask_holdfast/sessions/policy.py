@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from datetime import timedelta
+from typing import Any
+
+from flask import Flask
 
 from .. import keys, settings
 from .binding import Binding
 from .ids import CookieSigner
 from .stores.base import Limit
-
-if TYPE_CHECKING:
-    from datetime import timedelta
-
-    from flask import Flask
 
 
 @dataclass(frozen=True, slots=True)
