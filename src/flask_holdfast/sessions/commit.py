@@ -116,9 +116,7 @@ class Commit:
         changes: Changes,
         former: tuple[str, str] | None = None,
     ) -> Result:
-        """File the first record. Where another request of an unstored session was first, the changes
-        merge.
-        """
+        """File the first record; where another request filed it first, the changes merge."""
         fresh = self.fresh(apply(changes, {}), secret)
         fresh.former = former
         answer = self.store.create(sid, self._bytes(fresh), idle=self.policy.idle_of(fresh.user))
@@ -190,9 +188,7 @@ class Commit:
         raise SessionConflict("too many requests change one session at once")
 
     def _renewal(self, session: Session, there: Record) -> Renewal:
-        """What to do about the secret of `there`. Nothing on a request that no person asked
-        for: its answer may go to a script that drops it.
-        """
+        """Nothing on a request that no person asked for: a script may drop its answer."""
         after, cookie = self.policy.renew_after, session.cookie
         if (after is None and there.previous is None) or self.loader.is_passive:
             return Renewal.NONE
@@ -229,9 +225,7 @@ class Commit:
         return self._rotate(session, changes, session.sid, there, build, secret=secret, why=why)
 
     def _log_in(self, session: Session, changes: Changes) -> Result:
-        """Somebody signed in, or proved to be the same once more.
-
-        An anonymous session's data come along, and the same user's own; somebody else
+        """An anonymous session's data come along, and the same user's own; somebody else
         starts from what this request put in. The sid from before is dead.
         """
         user = session.user_id
@@ -361,9 +355,7 @@ class Commit:
         return encoded
 
     def _proved(self, session: Session, answer: Answer) -> Record | None:
-        """The record that the store answers with, if the request's cookie is one of its session.
-        A sid alone, which anybody may know, opens and ends nothing.
-        """
+        """The record in an answer, if the request's cookie proves it: a sid alone opens nothing."""
         cookie, there = session.cookie, record.decode(answer.data)
         if cookie is None or there is None:
             return None

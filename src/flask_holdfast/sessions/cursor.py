@@ -19,9 +19,7 @@ _TEXT = re.compile(r"(older|newer)-([1-9][0-9]{0,14})-([0-9a-f-]{36})")
 
 
 class Cursor(NamedTuple):
-    """The sessions after a place, or with `newer` those before it; the one that is there is not
-    among them.
-    """
+    """The sessions after a place, or with `newer` those before it; not the one that is there."""
 
     #: The end of a life, in milliseconds since 1970, to the half.
     ends: float

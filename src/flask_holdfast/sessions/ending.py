@@ -46,8 +46,7 @@ def end(store: Store, sid: str, found: Record, ended: Tombstone, *, idle: int) -
 
 
 def tell_ended(sid: str, user: str | None, ended: Tombstone) -> None:
-    why, by = ended.why, ended.by
-    tell(signals.session_revoked, session_id=sid, user_id=user, reason=why, by=by)
+    tell(signals.session_revoked, session_id=sid, user_id=user, reason=ended.why, by=ended.by)
 
 
 def follow(store: Store, sid: str, user: str | None) -> tuple[str, Record] | None:
@@ -100,14 +99,11 @@ def objection(store: Store, session: Session) -> tuple[Answer | None, tuple[str,
     if answer.tombstone is not None and answer.tombstone.why not in OVER:
         return answer, None
     name = ids.replacement(cookie)
-    try:
-        marked, _ = store.marked(name, "")
-    except StoreUnavailable:
-        return answer, None  # who knows
-    if marked is not None:
-        return answer, None
-    # Of a session that lives under another secret nothing was proved.
-    return None, None if answer.outcome is Outcome.FOUND else (session.sid, name)
+    with suppress(StoreUnavailable):  # then who knows
+        if store.marked(name, "")[0] is None:
+            # Of a session that lives under another secret nothing was proved.
+            return None, None if answer.outcome is Outcome.FOUND else (session.sid, name)
+    return answer, None
 
 
 def mark_replaced(
@@ -119,7 +115,6 @@ def mark_replaced(
     names = [there.former[1]] if there is not None and there.former is not None else []
     if unsaid and session.cookie is not None and session.state in (State.GONE, State.LIVE):
         names.append(ids.replacement(session.cookie))
-    # Without it a late answer costs another login, no more.
-    with suppress(StoreUnavailable):
+    with suppress(StoreUnavailable):  # without it a late answer costs another login, no more
         for name in names:
             store.mark(name, life=life)

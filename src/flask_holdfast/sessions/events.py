@@ -16,10 +16,8 @@ logger = logging.getLogger("flask_holdfast.sessions")
 
 
 def tell(signal: NamedSignal, level: int = logging.INFO, /, **facts: Any) -> None:
-    """Log an event with its facts and send its signal, the application as sender.
-
-    Facts name sessions and users; no credential may be among them. Without an application
-    (a script that uses the manager alone) the sender is None.
+    """Log an event with its facts, no credential among them, and send its signal. The sender is the
+    application, or None in a script that uses the manager alone.
     """
     if logger.isEnabledFor(level):
         # Without blanks in a value: none looks like another fact.

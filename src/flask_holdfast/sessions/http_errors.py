@@ -23,10 +23,8 @@ R = TypeVar("R")
 
 
 class SessionUnavailable(StoreUnavailable, ServiceUnavailable):
-    """`StoreUnavailable` as Flask answers it: 503 with Retry-After.
-
-    `late` says that the view had returned already. Of an error that was raised,
-    `web.unavailable.is_late` knows whether the view raised it.
+    """`StoreUnavailable` as Flask answers it: 503 with Retry-After. `late`: the view had returned
+    already. Of an error that was raised, `web.unavailable.is_late` knows whether the view did it.
     """
 
     description = "Sessions are not available at the moment. Please try again shortly."
@@ -67,9 +65,7 @@ class LoginRefusedMeanwhile(LoginRefused, Conflict):
 
 
 def answered_by_flask(method: Callable[P, R]) -> Callable[P, R]:
-    """Let `method` raise `SessionUnavailable` in a request: a plain `StoreUnavailable` that a
-    view does not handle would be a 500.
-    """
+    """Let `method` raise `SessionUnavailable` in a request: a 503, where the view does nothing."""
 
     @functools.wraps(method)
     def asked(*args: P.args, **kwargs: P.kwargs) -> R:

@@ -1,7 +1,4 @@
-"""Which session a request has: the cookie that names it, and what the store says of it.
-
-Nothing is found out before it is asked for: most requests ask for nothing.
-"""
+"""Which session a request has, and what the store says of it: nothing before it is asked for."""
 
 from __future__ import annotations
 
@@ -80,17 +77,15 @@ class SessionIdentity:
 
     def __getattr__(self, name: str) -> object:
         # Python asks this for what is not there yet.
-        if name in {"state", "cookie", "sid", "interim"}:
-            loader = self.__dict__.get("loader")
-            if loader is not None:
-                # Another thread of the request may have been first, and may have gone on since.
-                found, there = loader.find(), self.__dict__
-                sid = found.cookie.sid if found.cookie else ids.new_sid()
-                there.setdefault("sid", sid)
-                there.setdefault("cookie", found.cookie)
-                there.setdefault("interim", found.interim)
-                there.setdefault("state", found.state)
-                return there[name]
+        there = self.__dict__
+        if name in {"state", "cookie", "sid", "interim"} and there.get("loader") is not None:
+            found = there["loader"].find()
+            # Another thread of the request may have been first, and may have gone on since.
+            there.setdefault("sid", found.cookie.sid if found.cookie else ids.new_sid())
+            there.setdefault("cookie", found.cookie)
+            there.setdefault("interim", found.interim)
+            there.setdefault("state", found.state)
+            return there[name]
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __repr__(self) -> str:
@@ -153,9 +148,8 @@ class SessionIdentity:
         return self.load().degraded or (self.loader is not None and self.loader.store.degraded)
 
     def expires_in(self) -> tuple[float | None, float | None]:
-        """Seconds until the idle and the absolute end; None for what has no end.
-
-        (None, None) for a session of which nothing is stored. Does not count as activity.
+        """Seconds until the idle and the absolute end; None for what has no end, or is not stored.
+        Does not count as activity.
         """
         record = self.stored
         if record is None:
@@ -172,9 +166,7 @@ class SessionIdentity:
 
     @property
     def may_be_replaced(self) -> bool:
-        """Whether what is written now may start another session, as this one was over when the
-        request came. `ending.objection` knows what stands against it.
-        """
+        """Whether this one was over when the request came. `ending.objection` may say more."""
         if self.state is not State.GONE or self.cookie is None:
             return False
         if self._loaded.tombstone is not None:

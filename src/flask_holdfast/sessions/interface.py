@@ -72,9 +72,7 @@ class SessionInterface(FlaskSessionInterface):
         use_signer: bool | None = None,
         default_lifetime: float | None = None,
     ) -> None:
-        """`default_lifetime`: the absolute lifetime in seconds where SESSION_CACHE_TIMEOUT is not
-        configured.
-        """
+        """`default_lifetime` (seconds): the absolute one where SESSION_CACHE_TIMEOUT is not set."""
         self.store = store_of(store)
         self._use_signer = use_signer
         self.default_lifetime = default_lifetime

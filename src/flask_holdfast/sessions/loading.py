@@ -258,10 +258,9 @@ class Loader:
         return self._ended(sid, found, loaded, "binding")
 
     def _replayed(self, sid: str, found: Record, loaded: Loaded) -> Loaded:
-        """What becomes of a session whose secret was renewed, seen, and came back: one of two
-        has a copy. Whose it is cannot be told, so both prove it: this one now, and the other
-        when that has rotated the session. Nobody can prove an anonymous session: this one
-        begins another.
+        """What becomes of a session whose former secret came back: one of two has a copy. Both
+        prove themselves: this one now, and the other when that has rotated the session. Nobody
+        can prove an anonymous session: this one begins another.
         """
         if self.told.is_news(("replay", sid, self.client)):
             tell(signals.secret_replayed, logging.WARNING, session_id=sid, user_id=found.user)
@@ -275,8 +274,6 @@ class Loader:
         ended = Tombstone(REVOKED, loaded.at, by)
         end(self.store, sid, found, ended, idle=self.policy.idle)
         return Loaded(State.GONE, at=loaded.at, tombstone=ended)
-
-    # -- later ones --------------------------------------------------------------------
 
     def stands(self, sid: str, user: str | None) -> bool:
         """Whether the session is there now, and `user`'s. Nothing slides, and no secret is judged.

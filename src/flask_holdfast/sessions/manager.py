@@ -65,9 +65,7 @@ class SessionPage(dict[str, SessionInfo]):
 
 
 class SessionManager:
-    """Look at sessions, and end them. Every method may raise `StoreUnavailable`, which unhandled
-    in a view is a 503.
-    """
+    """Look at sessions, and end them. All may raise `StoreUnavailable`: unhandled, a 503."""
 
     def __init__(
         self,
@@ -147,9 +145,7 @@ class SessionManager:
 
     @answered_by_flask
     def why_ended(self, session_id: str) -> Tombstone | None:
-        """Why, when and by whom a session was ended, or that it expired, while that is
-        remembered.
-        """
+        """Why, when and by whom a session ended or that it expired, while that is remembered."""
         return self.store.fetch(session_id).tombstone if is_sid(session_id) else None
 
     # -- many sessions -----------------------------------------------------------------

@@ -50,10 +50,8 @@ class Changes:
 
 
 def apply(changes: Changes, current: Mapping[str, msgspec.Raw], *, again: bool = False) -> RawData:
-    """The data after `changes`, made to `current`.
-
-    `again` says that `current` is not what the request had seen: then each update is
-    worked out once more.
+    """The data after `changes` to `current`. Where that is not what the request had seen (`again`),
+    each update is worked out once more.
     """
     data = {} if changes.cleared else dict(current)
     for key in changes.removed:

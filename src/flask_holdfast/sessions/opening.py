@@ -24,9 +24,8 @@ from .stores.url import open_store
 
 
 def open_stores(config: Mapping[str, Any], folder: Path) -> Store:
-    """The store, in front of what stands in for it. Raises `SettingError`.
-
-    `folder` is the application's own: where relative paths lead, and the fallback lies.
+    """The store, in front of what stands in for it. `folder` is the application's own: where relative
+    paths lead, and the fallback lies. Raises `SettingError`.
     """
     named = [key for key in ("SESSION_STORE_URL", "REDIS_URL") if settings.get(config, key)]
     key = named[0] if named else "SESSION_STORE_URL"
