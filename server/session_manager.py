@@ -13,7 +13,7 @@ from flask import current_app, session
 import flask_holdfast
 from flask_holdfast import settings
 from flask_holdfast.sessions.ids import Kind
-from flask_holdfast.sessions.state import State
+from flask_holdfast.sessions.plan import State
 from flask_holdfast.sessions.stores.base import Tombstone
 from server.cache.session_store import SessionManager
 

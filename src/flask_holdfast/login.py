@@ -21,12 +21,12 @@ from . import keys, settings
 from .exceptions import LoginWithoutSession, StoreUnavailable
 from .sessions import ids, remembering
 from .sessions.interface import SessionInterface
+from .sessions.loading import client_of
 from .sessions.manager import SessionManager
-from .sessions.policy import binding_of
+from .sessions.plan import Rotation, State
+from .sessions.policy import policy_of
 from .sessions.remembering import RememberCookie
-from .sessions.request_facts import client_of
 from .sessions.session import Session
-from .sessions.state import Rotation, State
 
 _YEAR = timedelta(days=365)
 
@@ -143,7 +143,7 @@ class _Grant:
                 self._session.sid,
                 user=self._user_id,
                 secret=ids.secret_hash(self._cookie.secret),
-                mark=binding_of(app).mark(client_of(request)),
+                mark=policy_of(app).binding.mark(client_of(request)),
                 life=int(self._life * 1000),
                 again=self._again,
             )

@@ -13,7 +13,7 @@ from flask_login import login_user, logout_user
 
 from flask_holdfast import signals
 from flask_holdfast.sessions.ids import CookieSigner, Kind
-from flask_holdfast.sessions.policy import signer_of
+from flask_holdfast.sessions.policy import policy_of
 from flask_holdfast.sessions.stores.base import LOGOUT, REVOKED
 from tests.sessions.site import COOKIE, FIREFOX, SAFARI, Site, Tab, User, ours, sign_out
 
@@ -255,7 +255,7 @@ class TestTheIdleTime:
 
 def ours_sid(tab: Tab) -> str:
     """The sid in the tab's cookie, without a request."""
-    signer = signer_of(tab.site.app)
+    signer = policy_of(tab.site.app).signer
     assert signer is not None
     cookie = signer.loads(tab.cookie or "")
     assert cookie is not None

@@ -12,7 +12,7 @@ from flask import Flask, current_app, session
 from flask_login import login_user
 
 from flask_holdfast import signals
-from flask_holdfast.sessions import events, ids
+from flask_holdfast.sessions import commit, ids
 from flask_holdfast.sessions.events import Once, tell
 from tests.sessions.site import FIREFOX, SAFARI, Site, User, elsewhere, ours
 
@@ -284,7 +284,7 @@ def test_a_conflict_says_what_it_did_where_the_session_moves_or_begins(site: Sit
 def test_a_conflict_is_worked_out_only_where_there_was_one(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(events, "conflict", None)
+    monkeypatch.setattr(commit, "conflict", None)
     tab = site.tab()
     tab.set(a=1)
     tab.log_in("ada")

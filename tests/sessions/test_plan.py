@@ -10,17 +10,19 @@ from typing import Any
 import pytest
 
 from flask_holdfast.sessions.plan import (
+    MOVES,
     ChallengedPlan,
     CookieAction,
     CookieFacts,
     CookiePlan,
     Facts,
     Plan,
+    Rotation,
+    State,
     decide,
     decide_challenged,
     decide_cookies,
 )
-from flask_holdfast.sessions.state import Rotation, State
 
 NEW, UNSTORED, UNASKED, LIVE, GONE, CHALLENGED, ISOLATED = State
 ASKED_TO = Rotation.PLAIN
@@ -291,13 +293,13 @@ def test_a_session_whose_user_changes_never_keeps_its_sid() -> None:
     """Session fixation: an attacker who planted or copied the cookie would be signed in too."""
     for facts in every_combination():
         if facts.state is LIVE and facts.user != facts.user_before and not facts.ended_itself:
-            assert decide(facts).moves, facts
+            assert decide(facts) in MOVES, facts
 
 
 def test_a_session_that_is_asked_to_rotate_never_keeps_its_sid() -> None:
     for facts in every_combination():
         if facts.state is LIVE and facts.rotation and not facts.ended_itself:
-            assert decide(facts).moves, facts
+            assert decide(facts) in MOVES, facts
 
 
 def test_nobody_is_signed_in_by_a_plan_that_is_no_login() -> None:
@@ -314,7 +316,7 @@ def test_where_a_session_goes_on_depends_on_no_change_within_its_data() -> None:
     for facts in every_combination():
         if facts.is_changed or facts.is_due:
             earlier = facts._replace(is_changed=False, is_due=False)
-            assert decide(earlier).moves == decide(facts).moves, facts
+            assert (decide(earlier) in MOVES) == (decide(facts) in MOVES), facts
 
 
 # -- the challenged session ------------------------------------------------------------

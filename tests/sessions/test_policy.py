@@ -10,20 +10,12 @@ from flask import Flask, request, session
 
 from flask_holdfast import SessionInterface
 from flask_holdfast.sessions.binding import Binding
-from flask_holdfast.sessions.policy import Policies, Policy
+from flask_holdfast.sessions.policy import policy_of
 from flask_holdfast.sessions.record import decode
 from flask_holdfast.sessions.stores.base import Limit
 from flask_holdfast.sessions.stores.memory import MemoryStore
 
 HOUR = 3_600_000
-
-
-def policy(app: Flask, *, use_signer: bool | None = None) -> Policy:
-    """As the requests of one application ask for it: always the same `Policies`."""
-    kept: Policies = app.extensions.setdefault(
-        f"policies {use_signer}", Policies(use_signer=use_signer, default_lifetime=None)
-    )
-    return kept.of(app)
 
 
 @pytest.fixture
@@ -75,39 +67,38 @@ CHANGES: dict[str, tuple[dict[str, Any], str, object]] = {
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_change_counts_from_the_next_request_on(app: Flask, change: str) -> None:
     config, field, value = CHANGES[change]
-    before = policy(app)
+    before = policy_of(app)
     assert getattr(before, field) != value
 
     app.config.update(config)
 
-    assert getattr(policy(app), field) == value
+    assert getattr(policy_of(app), field) == value
 
 
 def test_a_list_that_is_changed_in_place_counts_too(app: Flask) -> None:
     app.config["SESSION_USER_KEYS"], app.config["SECRET_KEY_FALLBACKS"] = ["uid"], []
-    before = policy(app)
+    before = policy_of(app)
 
     app.config["SESSION_USER_KEYS"].append("user_id")
     app.config["SECRET_KEY_FALLBACKS"].append("a former secret key, long enough")
 
-    assert policy(app).user_keys == ("uid", "user_id")
-    assert policy(app).signer != before.signer
+    assert policy_of(app).user_keys == ("uid", "user_id")
+    assert policy_of(app).signer != before.signer
 
 
 def test_equal_settings_are_worked_out_once(app: Flask) -> None:
-    assert policy(app) is policy(app)
+    assert policy_of(app) is policy_of(app)
 
 
 def test_two_applications_on_one_interface_have_each_its_own(app: Flask) -> None:
-    policies = Policies(use_signer=None, default_lifetime=60)
     other = Flask("other")
     other.config.update(SECRET_KEY="another secret key, long enough", SESSION_CACHE_TIMEOUT=None)
 
-    ours, others = policies.of(app), policies.of(other)
+    ours, others = policy_of(app, default_lifetime=60), policy_of(other, default_lifetime=60)
 
     assert (ours.absolute, others.absolute) == (60_000, None)
     assert ours.signer is not others.signer
-    assert policies.of(app) is ours
+    assert policy_of(app, default_lifetime=60) is ours
 
 
 def test_a_lifetime_that_the_view_sets_is_that_of_the_session_it_writes(app: Flask) -> None:
@@ -139,4 +130,4 @@ def test_the_default_lifetime_of_an_interface_can_be_set_later(app: Flask) -> No
     interface.default_lifetime = 60
 
     assert interface.default_lifetime == 60
-    assert interface._policies.of(app).absolute == 60_000
+    assert interface._policy_of(app).absolute == 60_000

@@ -11,7 +11,7 @@ from flask import Response, session, stream_with_context
 from flask_holdfast import session_passive, signals
 from flask_holdfast.sessions import ids, record
 from flask_holdfast.sessions.ids import Cookie, Kind
-from flask_holdfast.sessions.renewal import LOST, STRAGGLERS, Renewal, decide
+from flask_holdfast.sessions.plan import LOST, STRAGGLERS, Renewal, decide_renewal
 from flask_holdfast.sessions.stores.base import Answer, Outcome
 from tests.sessions.site import BASE, SAFARI, Site, Tab, ours
 
@@ -559,7 +559,7 @@ def test_what_to_do_about_a_secret(
 ) -> None:
     cookie = Cookie(Kind.STORED, ids.new_sid(), NOW - age * 1000, shown)
 
-    assert decide(cookie, there(NEW, **found), after=600_000, now=NOW) is expected
+    assert decide_renewal(cookie, there(NEW, **found), after=600_000, now=NOW) is expected
 
 
 def test_a_renewal_that_was_under_way_is_finished_where_renewal_was_turned_off() -> None:
@@ -567,5 +567,5 @@ def test_a_renewal_that_was_under_way_is_finished_where_renewal_was_turned_off()
     new = Cookie(Kind.STORED, ids.new_sid(), NOW - HOUR * 1000, NEW)
     found = there(NEW, **known(renewed=NOW - LOST))
 
-    assert decide(old, found, after=None, now=NOW) is Renewal.NONE
-    assert decide(new, found, after=None, now=NOW) is Renewal.SEEN
+    assert decide_renewal(old, found, after=None, now=NOW) is Renewal.NONE
+    assert decide_renewal(new, found, after=None, now=NOW) is Renewal.SEEN

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from flask_login import current_user, login_user
 
-from flask_holdfast.sessions.policy import signer_of
+from flask_holdfast.sessions.policy import policy_of
 from tests.sessions.outages import MAX_AGE
 from tests.sessions.site import Site, User
 
@@ -139,7 +139,7 @@ def test_nobody_ends_a_session_by_its_id_that_cannot_be_asked_for(
     name = victim.sid()
     site.interface.store = outage.store
     thief.log_in("mallory")
-    signer = signer_of(site.app)
+    signer = policy_of(site.app).signer
     assert signer is not None
     assert thief.cookie is not None
     cookie = signer.loads(thief.cookie)

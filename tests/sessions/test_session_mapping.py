@@ -7,7 +7,6 @@ import json
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, cast
 from uuid import uuid4
@@ -20,10 +19,10 @@ from markupsafe import Markup
 
 from flask_holdfast import SessionValueError, StoreUnavailable
 from flask_holdfast.sessions import codec, ids, record
-from flask_holdfast.sessions.loading import Loader
+from flask_holdfast.sessions.loading import Found, Loaded, Loader
 from flask_holdfast.sessions.merge import RawData, apply
+from flask_holdfast.sessions.plan import State
 from flask_holdfast.sessions.session import Session
-from flask_holdfast.sessions.state import Found, Loaded, State
 
 SECRET = b"never to be shown, 32 bytes long"
 
@@ -36,15 +35,19 @@ def plain(data: RawData) -> dict[str, Any]:
     return {key: codec.loads(bytes(value)) for key, value in data.items()}
 
 
-@dataclass
 class Asked(Loader):
     """Stands where the store is asked, and counts how often it is."""
 
-    stored: dict[str, Any]
-    overlay: dict[str, Any] = field(default_factory=dict)
-    state: State = State.LIVE
-    times: int = 0
-    fails: bool = False
+    def __init__(
+        self,
+        stored: dict[str, Any],
+        overlay: dict[str, Any] | None = None,
+        state: State = State.LIVE,
+        *,
+        fails: bool = False,
+    ) -> None:
+        self.stored, self.overlay, self.state = stored, overlay or {}, state
+        self.times, self.fails = 0, fails
 
     def fetch(self, cookie: ids.Cookie, opened: int, *, slide: bool = True) -> Loaded:
         self.times += 1

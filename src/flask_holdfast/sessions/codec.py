@@ -58,7 +58,7 @@ def dumps(key: object, value: object) -> bytes:
     except RecursionError:
         raise SessionValueError(key, "it contains itself, or is nested too deeply.") from None
     except (TypeError, ValueError) as error:
-        raise SessionValueError(key, _sentence(error)) from None
+        raise SessionValueError(key, f"{printable(error).removesuffix('.')}.") from None
 
 
 def is_text(text: str) -> bool:
@@ -84,9 +84,8 @@ def loads(raw: bytes | msgspec.Raw) -> Any:
 def is_written(key: str, value: object, raw: bytes | msgspec.Raw) -> bool:
     """Whether `raw` is what `dumps` makes of `value`. Raises as `dumps` does.
 
-    For plain values it costs a quarter of `dumps`: what is equal to what was written, and
-    has the same JSON, is written the same. Neither alone says so: True equals 1, and a tuple
-    has the JSON of a list.
+    For plain values it costs a quarter of `dumps`: those that are equal and have the same JSON.
+    Neither alone says so: True equals 1, and a tuple has the JSON of a list.
     """
     raw = bytes(raw)
     if not _may_be_tagged(raw):
@@ -152,9 +151,7 @@ def _key(key: object) -> str:
     """A dict's key as JSON writes it."""
     if isinstance(key, str):
         return key
-    if key is True or key is False or key is None:
-        return {True: "true", False: "false", None: "null"}[key]
-    if isinstance(key, (int, float)):
+    if key is None or isinstance(key, (int, float)):
         return json.dumps(key)
     raise TypeError(f"a {type(key).__name__} cannot be the key of a dict.")
 
@@ -167,24 +164,15 @@ def _untag(value: dict[str, Any]) -> Any:
     return untag(inner) if untag else value
 
 
-def _unlone(encoded: str) -> Any:
-    return json.loads(b64decode(encoded).decode("utf-8", "surrogatepass"), object_hook=_untag)
-
-
 _UNTAG: dict[str, Callable[[Any], Any]] = {
     " t": tuple,
     " b": b64decode,
     " m": Markup,
     " u": UUID,
     " d": datetime.fromisoformat,
-    " j": _unlone,
+    " j": lambda encoded: _decode(b64decode(encoded).decode("utf-8", "surrogatepass")),
     " di": lambda inner: {key[:-2]: item for key, item in inner.items()},
 }
 
 
-def _sentence(error: Exception) -> str:
-    text = printable(error)
-    return text if text.endswith(".") else text + "."
-
-
-_decode = json.JSONDecoder(object_hook=_untag).decode
+_decode: Callable[[str], Any] = json.JSONDecoder(object_hook=_untag).decode

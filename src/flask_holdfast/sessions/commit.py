@@ -14,35 +14,18 @@ from dataclasses import dataclass
 import msgspec
 
 from .. import signals
-from ..exceptions import (
-    LoginRefused,
-    SessionConflict,
-    SessionLimitReached,
-    SessionValueError,
-)
-from . import codec, ids, record, renewal
+from ..exceptions import LoginRefused, SessionConflict, SessionLimitReached, SessionValueError
+from . import codec, ids, record
 from .binding import Client
-from .ending import end, follow, forget, made_room
-from .events import tell, tell_conflict
-from .merge import Changes, RawData, apply, check_size
-from .plan import CookieAction, Plan, decide
+from .ending import end, follow, forget, made_room, mark_replaced, objection, tell_ended
+from .events import tell
+from .loading import Loader
+from .merge import Changes, RawData, apply, check_size, conflict
+from .plan import STRAGGLERS, CookieAction, Plan, Renewal, Rotation, State, decide, decide_renewal
 from .policy import Policy
 from .record import Record
-from .renewal import Renewal
-from .request_facts import RequestFacts
 from .session import Session
-from .state import Rotation, State
-from .stores.base import (
-    LOGOUT,
-    ROTATED,
-    Answer,
-    Outcome,
-    Redeems,
-    Rotate,
-    Store,
-    Tombstone,
-)
-from .succession import Former, mark_replaced, objection
+from .stores.base import LOGOUT, ROTATED, Answer, Outcome, Redeems, Rotate, Tombstone
 
 #: How often a write is made again before it is given up. Each attempt loses only to
 #: another request that won, so this many must have won in a row.
@@ -65,14 +48,14 @@ LEAVE = Result(CookieAction.LEAVE)
 _DELETE = Result(CookieAction.DELETE)
 
 
-@dataclass(slots=True)
 class Commit:
-    """Stores the session of one request. `now` gives milliseconds since 1970."""
+    """Stores the session of one request, which `loader` found, by the settings in `policy`."""
 
-    store: Store
-    policy: Policy
-    request_facts: RequestFacts
-    now: Callable[[], int]
+    def __init__(self, loader: Loader, policy: Policy) -> None:
+        self.loader = loader
+        self.policy = policy
+        self.store = loader.store
+        self.now = loader.now
 
     def carry_out(self, session: Session, changes: Changes) -> Result:  # noqa: PLR0912  # one for each plan
         """Plan, and do it. Raises `SessionValueError`, `SessionLimitReached`, `LoginRefused` and
@@ -91,9 +74,10 @@ class Commit:
             case Plan.ISSUE_UNSTORED:
                 return self._unstored(session.sid)
             case Plan.CREATE:
-                return self._create(session, session.sid, changes)
+                return self._create(session, session.sid, ids.new_secret(), changes)
             case Plan.FILE_UNSTORED:
-                return self._file_unstored(session, changes)
+                assert session.cookie is not None
+                return self._create(session, session.sid, session.cookie.secret, changes)
             case Plan.REPLACE:
                 assert there is not None
                 return self._write(session, changes, there) or LEAVE
@@ -107,7 +91,10 @@ class Commit:
                 assert there is not None
                 return self._end(session, there)
             case Plan.END_UNSEEN:
-                return self._end_unseen(session)
+                ended = Tombstone(LOGOUT, self.now())
+                self.store.delete(session.sid, ended=ended, idle=self.policy.idle)
+                tell_ended(session.sid, None, ended)
+                return _DELETE
             case Plan.REPLACE_ENDED:
                 return self._replace_ended(session, changes)
             case Plan.REPLACE_OWN:
@@ -115,60 +102,36 @@ class Commit:
             case Plan.DROP:
                 return self._dropped(session, Answer(Outcome.MISSING))
 
-    # -- sessions without a record -----------------------------------------------------
-
-    def _end_unseen(self, session: Session) -> Result:
-        self.store.delete(session.sid, ended=Tombstone(LOGOUT, self.now()), idle=self.policy.idle)
-        tell(
-            signals.session_revoked,
-            session_id=session.sid,
-            user_id=None,
-            reason=LOGOUT,
-            by=None,
-        )
-        return _DELETE
-
     def _replace_ended(self, session: Session, changes: Changes) -> Result:
         """Not after a login in another tab: its cookie would be overwritten."""
         answer, former = objection(self.store, session)
         if answer is not None:
             return self._dropped(session, answer)
-        return self._create(session, session.next_sid, changes, former)
+        return self._create(session, session.next_sid, ids.new_secret(), changes, former)
 
     def _create(
-        self, session: Session, sid: str, changes: Changes, former: Former | None = None
+        self,
+        session: Session,
+        sid: str,
+        secret: bytes,
+        changes: Changes,
+        former: tuple[str, str] | None = None,
     ) -> Result:
-        secret = ids.new_secret()
+        """File the first record; where another request filed it first, the changes merge."""
         fresh = self.fresh(apply(changes, {}), secret)
         fresh.former, fresh.lifetime = former, session.lifetime_of(None)
         answer = self.store.create(sid, self._bytes(fresh), idle=self._idle(fresh))
-        return self._filed(session, sid, secret, fresh, answer)
-
-    def _file_unstored(self, session: Session, changes: Changes) -> Result:
-        """Unless it has ended since; where another request was first, the changes merge."""
-        assert session.cookie is not None
-        sid, secret = session.sid, session.cookie.secret
-        fresh = self.fresh(apply(changes, {}), secret)
-        fresh.lifetime = session.lifetime_of(None)
-        answer = self.store.create(sid, self._bytes(fresh), idle=self._idle(fresh))
-        there = record.decode(answer.data) if answer.outcome is Outcome.CONFLICT else None
-        if there is None or not self._proves(session, answer):
-            return self._filed(session, sid, secret, fresh, answer)
+        if answer.outcome is Outcome.DONE:
+            session.sid, session.filed = sid, True
+            tell(signals.session_created, session_id=sid, user_id=None)
+            return self._stored(sid, secret, fresh)
+        there = self._proved(session, answer)
+        if there is None:
+            return self._dropped(session, answer)
         result = self._write(session, changes, there, again=True)
         if there.secret != fresh.secret:
             return result or LEAVE  # renewed since: another answer brings the new one
         return result or self._stored(sid, secret, there)
-
-    def _filed(
-        self, session: Session, sid: str, secret: bytes, fresh: Record, answer: Answer
-    ) -> Result:
-        if answer.outcome is not Outcome.DONE:
-            return self._dropped(session, answer)
-        session.sid, session.filed = sid, True
-        tell(signals.session_created, session_id=sid, user_id=None)
-        return self._stored(sid, secret, fresh)
-
-    # -- sessions with a record --------------------------------------------------------
 
     def _end(self, session: Session, there: Record) -> Result:
         """Left empty on purpose: a logout. The answer of this request ends the cookie."""
@@ -190,7 +153,7 @@ class Commit:
         cookie stays, as it must where another request left something.
         """
         rebind = session.load().rebind
-        seen = None if again else there
+        seen = {} if again else there.data
         for conflicts in range(again, ATTEMPTS):
             renews = self._renewal(session, there)
             if again and not changes and rebind is None and renews is Renewal.NONE:
@@ -200,36 +163,41 @@ class Commit:
             if rebind is not None:
                 self.bind(after, rebind)
             secret = None
-            if session.cookie is not None:
-                secret = renewal.apply(renews, after, session.cookie, self.now())
+            if renews is Renewal.SEEN:
+                after.until = self.now() + STRAGGLERS
+            elif renews is Renewal.RENEW:
+                secret = ids.new_secret()
+                assert session.cookie is not None
+                after.previous, after.until = ids.secret_hash(session.cookie.secret), None
+                after.secret, after.renewed = ids.secret_hash(secret), self.now()
             answer = self.store.replace(
                 session.sid,
                 self._bytes(after, there),
                 etag=there.etag,
                 idle=self._idle(after),
-                slide=not self.request_facts.is_passive,
+                slide=not self.loader.is_passive,
             )
             if answer.outcome is Outcome.DONE:
-                tell_conflict(session.sid, conflicts, changes, seen, there, after)
+                if conflicts:
+                    done = conflict(changes, seen, there.data, data)
+                    _tell_merged(session.sid, conflicts, done)
                 if changes and not data and not session.token_rendered:
                     return _DELETE
                 return self._stored(session.sid, secret, after) if secret else None
-            current = record.decode(answer.data) if answer.outcome is Outcome.CONFLICT else None
+            current = record.decode(answer.data)
             if current is None:
                 return self._dropped(session, answer)
             there, again = current, True
         raise SessionConflict("too many requests change one session at once")
 
     def _renewal(self, session: Session, there: Record) -> Renewal:
-        """What to do about the secret of `there`. Nothing on a request that no person asked
-        for: its answer may go to a script that drops it.
-        """
-        after = self.policy.renew_after
-        if (after is None and there.previous is None) or self.request_facts.is_passive:
+        """Nothing on a request that no person asked for: a script may drop its answer."""
+        after, cookie = self.policy.renew_after, session.cookie
+        if (after is None and there.previous is None) or self.loader.is_passive:
             return Renewal.NONE
-        if session.state is not State.LIVE or session.cookie is None:
+        if session.state is not State.LIVE or cookie is None:
             return Renewal.NONE
-        return renewal.decide(session.cookie, there, after=after, now=self.now())
+        return decide_renewal(cookie, there, after=after, now=self.now())
 
     # -- moving to another sid ---------------------------------------------------------
 
@@ -261,9 +229,7 @@ class Commit:
         return self._rotate(session, changes, session.sid, there, build, secret=secret, why=why)
 
     def _log_in(self, session: Session, changes: Changes) -> Result:
-        """Somebody signed in, or proved to be the same once more.
-
-        An anonymous session's data come along, and the same user's own; somebody else
+        """An anonymous session's data come along, and the same user's own; somebody else
         starts from what this request put in. The sid from before is dead.
         """
         user = session.user_id
@@ -290,10 +256,7 @@ class Commit:
                 after = self.fresh(data, secret)
                 after.created = current.created
                 after.lifetime = session.lifetime_of(current)
-            after.user, after.owner = user, record.owner_of(user)
-            after.authenticated = self.now()
-            after.remember = session.remember
-            self.bind(after, self.request_facts.client)
+            self.sign_in(after, user, record.owner_of(user), session.remember)
             return after
 
         return self._rotate(session, changes, old_sid, first, build, secret=secret, why=LOGIN)
@@ -317,13 +280,9 @@ class Commit:
             # A record that is still there was kept when its owner's others were ended.
             kept = there is not None and there.user == after.user
             # Nobody follows a session that had no record, or one that is left.
-            follows = there is not None and why != LOGOUT
-            ended = Tombstone(
-                LOGOUT if why == LOGOUT else ROTATED,
-                now,
-                there.user if there else None,
-                new_sid if follows else None,
-            )
+            to = new_sid if there is not None and why != LOGOUT else None
+            by = there.user if there else None
+            ended = Tombstone(LOGOUT if why == LOGOUT else ROTATED, now, by, to)
             answer = self.store.rotate(
                 Rotate(
                     old_sid,
@@ -339,21 +298,31 @@ class Commit:
                 )
             )
             if answer.outcome is Outcome.DONE:
-                tell_conflict(old_sid, conflicts, changes, seen, there, after)
+                if conflicts:
+                    before, met = (found.data if found else {} for found in (seen, there))
+                    _tell_merged(old_sid, conflicts, conflict(changes, before, met, after.data))
                 made_room(self.store, answer.evicted, after, ended, idle=self.policy.idle)
-                before = there or seen
                 mark_replaced(
-                    self.store, session, before, life=self.policy.idle, unsaid=there is None
+                    self.store, session, there or seen, life=self.policy.idle, unsaid=there is None
                 )
                 if there is None:
                     tell(signals.session_created, session_id=new_sid, user_id=after.user)
-                return self._moved(session, old_sid, secret, after, why)
+                session.sid, session.filed = new_sid, True
+                if session.cookie is not None:  # else nobody knew the id from before
+                    tell(
+                        signals.session_rotated,
+                        session_id=new_sid,
+                        previous_id=old_sid or session.cookie.sid,
+                        user_id=after.user,
+                        reason=why,
+                    )
+                return self._stored(new_sid, secret, after)
             if answer.outcome is Outcome.FULL:
                 self._dropped(session, answer)
                 raise SessionLimitReached("this user has as many sessions as are allowed")
             if answer.outcome is Outcome.CONFLICT:
-                proved = there is not None or self._proves(session, answer)
-                there = record.decode(answer.data) if proved else None
+                known = there is not None
+                there = record.decode(answer.data) if known else self._proved(session, answer)
                 if there is None:
                     old_sid = ""  # not this browser's, or no record: left alone
             elif why == LOGIN and there is not None and answer.outcome is not Outcome.REFUSED:
@@ -383,20 +352,6 @@ class Commit:
             raise LoginRefused("all sessions of this user were ended while the login was under way")
         return result
 
-    def _moved(
-        self, session: Session, old_sid: str, secret: bytes, after: Record, why: str
-    ) -> Result:
-        session.sid, session.filed = session.next_sid, True
-        if session.cookie is not None:  # else nobody knew the id from before
-            tell(
-                signals.session_rotated,
-                session_id=session.sid,
-                previous_id=old_sid or session.cookie.sid,
-                user_id=after.user,
-                reason=why,
-            )
-        return self._stored(session.sid, secret, after)
-
     # -- parts -------------------------------------------------------------------------
 
     def _bytes(self, after: Record, before: Record | None = None) -> bytes:
@@ -407,18 +362,16 @@ class Commit:
             check_size(after.data, before.data if before else {}, limit)
         return encoded
 
-    def _proves(self, session: Session, answer: Answer) -> bool:
-        """Whether the request's cookie is one of the session that the store answers with.
-        A sid alone, which anybody may know, opens and ends nothing.
-        """
-        there = record.decode(answer.data)
-        if session.cookie is None or there is None:
-            return False
-        return there.proved_by(ids.secret_hash(session.cookie.secret), self.now())
+    def _proved(self, session: Session, answer: Answer) -> Record | None:
+        """The record in an answer, if the request's cookie proves it: a sid alone opens nothing."""
+        cookie, there = session.cookie, record.decode(answer.data)
+        if cookie is None or there is None:
+            return None
+        return there if there.proved_by(ids.secret_hash(cookie.secret), self.now()) else None
 
     def fresh(self, data: RawData, secret: bytes) -> Record:
         """A record that begins now, anonymous."""
-        now, absolute, client = self.now(), self.policy.absolute, self.request_facts.client
+        now, absolute, client = self.now(), self.policy.absolute, self.loader.client
         return Record(
             etag=record.new_etag(),
             secret=ids.secret_hash(secret),
@@ -431,6 +384,12 @@ class Commit:
             platform=client.platform,
             data=data,
         )
+
+    def sign_in(self, after: Record, user: str | None, owner: str, remember: str | None) -> None:
+        """Make it the record of somebody who signs in now, from this request's client."""
+        after.user, after.owner, after.remember = user, owner, remember
+        after.authenticated = self.now()
+        self.bind(after, self.loader.client)
 
     def _idle(self, after: Record) -> int:
         """Its idle timeout (ms)."""
@@ -460,3 +419,7 @@ class Commit:
             reason = answer.outcome.value
         tell(signals.session_gone, logging.WARNING, session_id=session.sid, reason=reason)
         return LEAVE
+
+
+def _tell_merged(sid: str, attempts: int, done: dict[str, tuple[str, ...]]) -> None:
+    tell(signals.session_conflict, logging.DEBUG, session_id=sid, attempts=attempts, **done)

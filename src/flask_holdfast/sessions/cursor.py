@@ -1,12 +1,11 @@
 """A place in a list of sessions, from which the list goes on.
 
 A list is ordered by the end of each session's life, the latest first, and where two are the same
-by the sid, the greater first. A cursor names such a place and not a number of entries: so
-whatever is filed, touched or ended meanwhile, no session that stayed where it was is left out or
-comes twice.
+by the sid, the greater first. Whatever is filed, touched or ended meanwhile, no session that stayed
+where it was is left out or comes twice.
 
-As text it is `older-<half milliseconds since 1970>-<sid>` or `newer-...`. It comes back from clients,
-so nothing is believed of it: made up, it is just another place in the list.
+As text it is `older-<half milliseconds since 1970>-<sid>` or `newer-...`. It comes back from clients:
+made up, it is just another place in the list.
 """
 
 from __future__ import annotations
@@ -20,9 +19,7 @@ _TEXT = re.compile(r"(older|newer)-([1-9][0-9]{0,14})-([0-9a-f-]{36})")
 
 
 class Cursor(NamedTuple):
-    """The sessions after a place, or with `newer` those before it; the one that is there is not
-    among them.
-    """
+    """The sessions after a place, or with `newer` those before it; not the one that is there."""
 
     #: The end of a life, in milliseconds since 1970, to the half.
     ends: float

@@ -5,66 +5,67 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Hashable
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from blinker import NamedSignal
 from flask import current_app
 
 from .. import signals
-from ..exceptions import printable
-from .merge import Changes, conflict
-
-if TYPE_CHECKING:
-    from .record import Record
+from ..exceptions import SessionConflict, StoreUnavailable, printable
 
 logger = logging.getLogger("flask_holdfast.sessions")
 
 
 def tell(signal: NamedSignal, level: int = logging.INFO, /, **facts: Any) -> None:
-    """Log an event with its facts and send its signal, the application as sender.
-
-    Facts name sessions and users; no credential may be among them. Without an application
-    (a script that uses the manager alone) the sender is None.
+    """Log an event with its facts, no credential among them, and send its signal. The sender is the
+    application, or None in a script that uses the manager alone.
     """
     if logger.isEnabledFor(level):
-        shown = " ".join(f"{name}={_word(value)}" for name, value in facts.items())
+        # Without blanks in a value: none looks like another fact.
+        words = {name: printable(value).replace(" ", "\\x20") for name, value in facts.items()}
+        shown = " ".join(f"{name}={word}" for name, word in words.items())
         logger.log(level, "%s %s", signal.name, shown, extra={"holdfast": facts})
     sender = current_app._get_current_object() if current_app else None  # type: ignore[attr-defined]  # a proxy
     signal.send(sender, **facts)
 
 
-def tell_conflict(
-    sid: str,
-    attempts: int,
-    changes: Changes,
-    seen: Record | None,
-    theirs: Record | None,
-    after: Record,
-) -> None:
-    """Tell that a write was made again on top of `theirs`; nothing where `attempts` is 0."""
-    if not attempts:
-        return
-    before, met = (found.data if found else {} for found in (seen, theirs))
-    done = conflict(changes, before, met, after.data)
-    tell(
-        signals.session_conflict,
-        logging.DEBUG,
-        session_id=sid,
-        attempts=attempts,
-        **asdict(done),
-    )
+class Outages:
+    """Tells of the store's outages as requests meet them. `here`: not so where a circuit breaker
+    tells them.
+    """
 
+    def __init__(self, *, here: bool) -> None:
+        self._here = here
+        self._is_away = False
 
-def _word(value: object) -> str:
-    """A fact without blanks, so that no value looks like another fact."""
-    return printable(value).replace(" ", "\\x20")
+    def failed(self, error: StoreUnavailable) -> None:
+        """A request could not ask the store: told once, until the store answers again."""
+        if self._here and error.outage and not isinstance(error, SessionConflict):
+            self._tell(error.kind, is_away=True)
+
+    def answered(self) -> None:
+        if self._is_away:
+            self._tell("", is_away=False)
+
+    def _tell(self, trouble: str, *, is_away: bool) -> None:
+        if is_away == self._is_away:
+            return
+        self._is_away = is_away
+        before, now = ("closed", "open") if is_away else ("open", "closed")
+        tell(
+            signals.store_changed,
+            logging.WARNING,
+            available=not is_away,
+            trouble=trouble,
+            state=now,
+            previous=before,
+        )
 
 
 class Once:
     """Tells news from what was told before, for the last `size` things. Threads may share it."""
 
-    def __init__(self, size: int = 4096) -> None:
+    def __init__(self, size: int = 16_384) -> None:
         self._size = size
         self._told: dict[Hashable, None] = {}
         self._lock = threading.Lock()

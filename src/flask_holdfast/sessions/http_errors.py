@@ -1,6 +1,5 @@
 """The errors of sessions as Flask answers them: 503, 403 and 409.
 
-A view sees `StoreUnavailable`, `SessionLimitReached` or `LoginRefused` raised where it asked.
 An error while the session is saved comes after the view: Flask asks no error handler there, so
 `answer_instead` does. What a client reads in a 503 is made in `web.unavailable`.
 """
@@ -9,19 +8,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
-from flask import current_app, has_request_context
-from werkzeug.exceptions import Conflict, Forbidden, ServiceUnavailable
+from flask import Flask, Response, current_app, has_request_context
+from werkzeug.exceptions import Conflict, Forbidden, HTTPException, ServiceUnavailable
 
 from .. import caching
 from ..context import handle_user_exception
-from ..exceptions import LoginRefused, SessionLimitReached, StoreUnavailable
+from ..exceptions import HoldfastError, LoginRefused, SessionLimitReached, StoreUnavailable
 from .binding import is_a_file
-
-if TYPE_CHECKING:
-    from flask import Flask, Response
-    from werkzeug.exceptions import HTTPException
 
 #: What a client is told to wait after a 503, in seconds.
 RETRY_AFTER = 5
@@ -31,10 +26,8 @@ R = TypeVar("R")
 
 
 class SessionUnavailable(StoreUnavailable, ServiceUnavailable):
-    """`StoreUnavailable` as Flask answers it: 503 with Retry-After.
-
-    `late` says that the view had returned already, so that what was asked may have been done.
-    Of an error that was raised, `web.unavailable.is_late` knows whether the view raised it.
+    """`StoreUnavailable` as Flask answers it: 503 with Retry-After. `late`: the view had returned
+    already. Of an error that was raised, `web.unavailable.is_late` knows whether the view did it.
     """
 
     description = "Sessions are not available at the moment. Please try again shortly."
@@ -52,9 +45,7 @@ class SessionUnavailable(StoreUnavailable, ServiceUnavailable):
 
 
 class SessionNotDurable(SessionUnavailable):
-    """The view waits until the store is back: a fallback answers for this session, so the session
-    may have been ended elsewhere.
-    """
+    """The view waits until the store is back (`require_durable_session`)."""
 
     description = "This is not possible at the moment. Please try again shortly."
 
@@ -77,9 +68,7 @@ class LoginRefusedMeanwhile(LoginRefused, Conflict):
 
 
 def answered_by_flask(method: Callable[P, R]) -> Callable[P, R]:
-    """Let `method` raise `SessionUnavailable` in a request: a plain `StoreUnavailable` that a
-    view does not handle would be a 500, as if the application had a fault.
-    """
+    """Let `method` raise `SessionUnavailable` in a request: a 503, where the view does nothing."""
 
     @functools.wraps(method)
     def asked(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -126,8 +115,13 @@ _OF_THE_BODY = (
 )
 
 
-def answer_instead(app: Flask, response: Response, error: HTTPException, cause: Exception) -> None:
-    """Turn `response` into what the app's error handlers say of `error`, without a cookie."""
+def answer_instead(app: Flask, response: Response, cause: HoldfastError) -> None:
+    """Turn `response` into what the app's error handlers say of `cause`, without a cookie."""
+    error: HTTPException = SessionUnavailable(late=True)
+    if isinstance(cause, SessionLimitReached):
+        error = TooManySessions()
+    elif isinstance(cause, LoginRefused):
+        error = LoginRefusedMeanwhile()
     error.__cause__ = cause.__cause__ or cause
     try:
         answer = app.make_response(handle_user_exception(app, error))

@@ -1,7 +1,4 @@
-"""Which session a request has: the cookie that names it, and what the store says of it.
-
-Nothing is found out before it is asked for: most requests ask for nothing.
-"""
+"""Which session a request has, and what the store says of it: nothing before it is asked for."""
 
 from __future__ import annotations
 
@@ -10,24 +7,43 @@ import functools
 import msgspec
 
 from . import ids
-from .loading import Loader, raise_if_away
+from .loading import NOTHING, Challenged, Found, Loaded, Loader, raise_if_away
+from .plan import MOVES, Facts, Plan, State, decide
 from .record import NO_DEADLINE, Record, owner_of
-from .request_facts import OwnEnds
-from .state import NOTHING, Challenged, Found, Loaded, State
-from .stores.base import OVER, UNAVAILABLE
+from .stores.base import OVER, OWN, UNAVAILABLE
+
+
+class OwnEnds:
+    """The ends that a request made itself. They do not refuse a login of the same request: a view
+    that resets a password ends all sessions of the account, and then signs in.
+    """
+
+    __slots__ = ("_marks", "session")
+
+    def __init__(self) -> None:
+        #: Whether the request ended its own session, as that was when the request began.
+        self.session = False
+        #: Whose sessions ended, the last end first, and its name.
+        self._marks: list[tuple[str, str]] = []
+
+    def mark(self, owner: str) -> str:
+        """A new name for the moment at which all sessions of an owner ("": of everyone) end."""
+        mark = OWN + ids.new_sid()
+        self._marks.insert(0, (owner, mark))
+        return mark
+
+    def last_of(self, owner: str) -> str:
+        """The name of the last end that covered this owner; "" if there was none."""
+        return next((mark for whose, mark in self._marks if whose in (owner, "")), "")
 
 
 class SessionIdentity:
     """The session of one request, without its data. `loader` finds and fetches it."""
 
-    #: What is known of the session. Like the next three it is found out when something is
-    #: first asked for.
+    # These four are found out when one of them is first asked for (`Found` says what they are).
     state: State
-    #: The genuine cookie that the request brought.
     cookie: ids.Cookie | None
-    #: The session's public name. Not a credential.
     sid: str
-    #: Whether its cookie is the interim cookie, unless somebody signs in.
     interim: bool
 
     #: Whether the response must be a file, and nothing of the session is saved: another program
@@ -35,13 +51,15 @@ class SessionIdentity:
     files_alone = False
     #: True once the save filed it, new or under another sid.
     filed = False
+    #: True once a CSRF token of this session was handed out in this response.
+    token_rendered = False
     #: What `still_valid` was told of a session that the request itself never touched.
     _glimpsed: Loaded | None = None
 
     def __init__(
         self, state: State | None, cookie: ids.Cookie | None, loader: Loader | None, opened: int
     ) -> None:
-        #: What finds and fetches it; None for a session of no request.
+        #: None for a session of no request.
         self.loader = loader
         if state is not None or loader is None:
             self._become(Found(state or State.NEW, cookie))
@@ -62,17 +80,15 @@ class SessionIdentity:
 
     def __getattr__(self, name: str) -> object:
         # Python asks this for what is not there yet.
-        if name in {"state", "cookie", "sid", "interim"}:
-            loader = self.__dict__.get("loader")
-            if loader is not None:
-                # Another thread of the request may have been first, and may have gone on since.
-                found, there = loader.find(), self.__dict__
-                sid = found.cookie.sid if found.cookie else ids.new_sid()
-                there.setdefault("sid", sid)
-                there.setdefault("cookie", found.cookie)
-                there.setdefault("interim", found.interim)
-                there.setdefault("state", found.state)
-                return there[name]
+        there = self.__dict__
+        if name in {"state", "cookie", "sid", "interim"} and there.get("loader") is not None:
+            found = there["loader"].find()
+            # Another thread of the request may have been first, and may have gone on since.
+            there.setdefault("sid", found.cookie.sid if found.cookie else ids.new_sid())
+            there.setdefault("cookie", found.cookie)
+            there.setdefault("interim", found.interim)
+            there.setdefault("state", found.state)
+            return there[name]
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __repr__(self) -> str:
@@ -107,9 +123,7 @@ class SessionIdentity:
             self.remember = loaded.record.remember
 
     def _step_aside(self, loader: Loader, challenged: Challenged) -> Loaded:
-        """Leave a challenged session alone, and go on as the interim session. Raises
-        `StoreUnavailable`.
-        """
+        """Leave a challenged session alone, and go on as the interim session."""
         interim = loader.find_interim()
         degraded = challenged.loaded.degraded
         loaded = msgspec.structs.replace(NOTHING, state=interim.state, degraded=degraded)
@@ -139,9 +153,8 @@ class SessionIdentity:
         return self.load().degraded or (self.loader is not None and self.loader.store.degraded)
 
     def expires_in(self) -> tuple[float | None, float | None]:
-        """Seconds until the idle and the absolute end; None for what has no end.
-
-        (None, None) for a session of which nothing is stored. Does not count as activity.
+        """Seconds until the idle and the absolute end; None for what has no end, or is not stored.
+        Does not count as activity.
         """
         record = self.stored
         if record is None:
@@ -158,10 +171,7 @@ class SessionIdentity:
 
     @property
     def may_be_replaced(self) -> bool:
-        """Whether what is written now starts another session, under `next_sid`.
-
-        It was over when the request came. `succession` knows what stands against it.
-        """
+        """Whether this one was over when the request came. `ending.objection` may say more."""
         if self.state is not State.GONE or self.cookie is None:
             return False
         if self._loaded.tombstone is not None:
@@ -169,6 +179,10 @@ class SessionIdentity:
         return not self._loaded.lives or self.cookie.kind is not ids.Kind.SIGNED_IN
 
     # -- where it goes on --------------------------------------------------------------
+
+    def facts(self) -> Facts:
+        """What is known of the session now, to plan what becomes of it. No touch."""
+        raise NotImplementedError
 
     @property
     def current_user(self) -> str | None:
@@ -186,39 +200,88 @@ class SessionIdentity:
     def _next_sid(self) -> str:
         return ids.new_sid()
 
+    # -- what CSRF protection asks ------------------------------------------------------
+
+    def csrf_scope(self, *, minting: bool) -> tuple[str, bool | None] | None:
+        """What a CSRF token is bound to: the sid, and whether somebody is signed in.
+
+        Minting asks nothing of the store: None says that the cookie names somebody and that
+        nobody asked. It gives the sid under which the session will go on where this response
+        rotates it. Checking asks the store, and gives None where the request brought no session.
+        """
+        if minting:
+            self.token_rendered = True
+            if self.state is State.UNASKED and self.cookie is not None:
+                return self.sid, None if self.cookie.kind is ids.Kind.SIGNED_IN else False
+            facts = self.facts()
+            plan = decide(facts)
+            signed_in = facts.user is not None and plan is not Plan.REPLACE_OWN
+            return (self.next_sid if plan in MOVES else self.sid), signed_in
+        self.load()
+        # Nobody else has a token for a sid that this response made up.
+        if self.state is State.NEW and not self.token_rendered:
+            return (self.challenged.cookie.sid, False) if self.challenged else None
+        return self.sid, self.stored_user_id is not None
+
+    @property
+    def held_sid(self) -> str | None:
+        """The session that is challenged from this client. Pages that were rendered without asking
+        the store hold tokens of that session. Asks the store.
+        """
+        self.load()
+        return self.challenged.cookie.sid if self.challenged else None
+
+    @property
+    def interim_sid(self) -> str | None:
+        """The anonymous session of the interim cookie that came beside this session's cookie. Pages
+        hold its tokens where the browser had withheld the session cookie.
+        """
+        if self.loader is None or self.interim or self.state is State.ISOLATED:
+            return None
+        cookie = self.loader.find_interim().cookie
+        return cookie.sid if cookie else None
+
+    @property
+    def former_sid(self) -> str | None:
+        """The session in whose place this anonymous one began. Asks the store."""
+        found = self.load().record
+        return found.former[0] if found and found.user is None and found.former else None
+
+    def was_signed_out(self) -> bool:
+        """Whether the cookie is that of somebody signed in, whose session has ended meanwhile."""
+        self.load()
+        cookie = self.cookie
+        return self.state is State.GONE and cookie is not None and cookie.kind is ids.Kind.SIGNED_IN
+
     # -- whether it still stands -------------------------------------------------------
 
     def still_valid(self) -> bool:
         """Ask the store now whether the session that this request is answered for still
         stands: for a stream or a socket, from time to time. No touch, and nothing slides.
 
-        True while it is there, is the same user's, and is not challenged; where this request
-        rotated it, under its new sid. True too where nothing is stored and nobody is signed
-        in. Works after the response began, without a context too, on the session object
-        itself. Raises `StoreUnavailable`: then it is not known.
+        True while it is there (under its new sid where this request rotated it), is the same user's,
+        and is not challenged. True too where nothing is stored and nobody is signed in. Works after
+        the response began, without a context too. Raises `StoreUnavailable`: then it is not known.
         """
         if self.state is State.UNASKED:
             return self._stands_unread()
         if not self.filed and (self.state is not State.LIVE or self.challenged):
             is_over = self.state in (State.GONE, State.CHALLENGED) or self.challenged is not None
             return not is_over and self.current_user is None
-        return self._stands(self.current_user)
+        assert self.loader is not None
+        return self.loader.stands(self.sid, self.current_user)
 
     def _stands_unread(self) -> bool:
         """The answer for a session that only `still_valid` asks for. Its secret is judged the
         first time only: it may be renewed while the stream goes on.
         """
-        if self._glimpsed is None:
-            assert self.loader is not None
+        loader, glimpsed = self.loader, self._glimpsed
+        assert loader is not None
+        if glimpsed is None:
             assert self.cookie is not None
-            glimpsed = self.loader.fetch(self.cookie, self.opened, slide=False)
+            glimpsed = loader.fetch(self.cookie, self.opened, slide=False)
             raise_if_away(glimpsed.tombstone)
             self._glimpsed = glimpsed
             return glimpsed.state is State.LIVE
-        record = self._glimpsed.record
-        live = self._glimpsed.state is State.LIVE and record is not None
-        return live and self._stands(record.user if record else None)
-
-    def _stands(self, user: str | None) -> bool:
-        assert self.loader is not None
-        return self.loader.stands(self.sid, user)
+        record = glimpsed.record if glimpsed.state is State.LIVE else None
+        return record is not None and loader.stands(self.sid, record.user)

@@ -58,11 +58,10 @@ def new_sid() -> str:
 def placed(sid: str, owner: str) -> str:
     """`sid` with its first byte taken from the owner's hash (`record.owner_of`; "" moves nothing).
 
-    All of a user's sessions so carry one tag of two hex digits, by which a store on many
-    machines can keep together what one step changes together. It stays a UUID4: version and
-    variant stand elsewhere. Not keyed, on purpose: with a keyed hash a user's sessions would
-    move whenever SECRET_KEY does, out of reach of what ends them all. The tag tells one user
-    in 256 and grants nothing: 114 random bits are left of a name that is no credential.
+    All of a user's sessions so carry one tag of two hex digits, by which a store on many machines
+    can keep together what one step changes together. It stays a UUID4. Not keyed, on purpose: with a
+    keyed hash a user's sessions would move whenever SECRET_KEY does, out of reach of what ends them
+    all. The tag tells one user in 256 and grants nothing: 114 random bits are left.
     """
     return f"{urlsafe_b64decode(owner[:2] + '==')[0]:02x}{sid[2:]}" if owner else sid
 

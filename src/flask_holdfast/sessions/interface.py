@@ -1,56 +1,57 @@
 """Flask's session interface: from a cookie to a session, and from a session to a cookie.
 
 `open_session` asks nobody. The store is asked at the first touch (`loading`), and written to,
-once, when the response is ready (`saving`, `plan`, `commit`).
+once, when the response is ready (`plan`, `commit`).
 
 The cookie rule: a response sets the cookie only if the request brought no genuine one, or
 if this very request filed, rotated or ended the session. Anything else could overwrite,
 by arriving late, the cookie of a login in another tab. The one exception sends the cookie
 that the browser has once more, and asks first whether its session still lives
-(`saving`). Where the browser may hold a cookie that it did not send, or sent one of a
-session that is not for this client, the answer sets another cookie beside it (`cookies`).
+(`_cookie_again`). Where the browser may hold a cookie that it did not send, or sent one of a
+session that is not for this client, the answer sets another cookie beside it (`loading`).
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Sequence
+import hmac
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from flask import current_app, request
+from flask import Flask, Request, Response, current_app, request
 from flask.sessions import SessionInterface as FlaskSessionInterface
+from flask.sessions import SessionMixin
 
 from .. import caching
 from ..context import check_is_flask
 from ..exceptions import LoginRefused, SessionLimitReached, StoreUnavailable
 from ..fetch_metadata import cookie_withheld
-from . import cookies, ids, record
-from .commit import Commit, Result
-from .http_errors import (
-    LoginRefusedMeanwhile,
-    SessionUnavailable,
-    TooManySessions,
-    answer_instead,
-    keep_to_files,
+from . import ids, record
+from .commit import LEAVE, Commit, Result
+from .ending import end, forget
+from .events import Once, Outages
+from .http_errors import SessionUnavailable, answer_instead, keep_to_files
+from .loading import Challenged, Loader, interim_name, interim_samesite
+from .merge import Changes
+from .plan import (
+    ChallengedPlan,
+    CookieAction,
+    CookieFacts,
+    State,
+    decide_challenged,
+    decide_cookies,
 )
-from .loading import CookieRules, Loader, Reported
-from .plan import CookieAction, CookieFacts, CookiePlan, decide_cookies
-from .policy import Policies, Policy
+from .policy import Policy, policy_of
 from .remembering import Redeemer, RememberCookie
-from .request_facts import RequestFacts
-from .saving import is_only_read, save
 from .session import Session
-from .state import State
-from .stores.base import Store
+from .stores.base import LOGOUT, ROTATED, Outcome, Store, Tombstone
 from .stores.failover.store import ResilientStore
 from .stores.moments import time_of_day
 from .stores.url import open_store, store_of
 
 if TYPE_CHECKING:
-    from flask import Flask, Request, Response
-    from flask.sessions import SessionMixin
     from redis import Redis, RedisCluster
 
 U = TypeVar("U")
@@ -74,15 +75,16 @@ class SessionInterface(FlaskSessionInterface):
         default_lifetime: float | None = None,
         binds_clients: bool = False,
     ) -> None:
-        """`default_lifetime`: the absolute lifetime in seconds where SESSION_CACHE_TIMEOUT is not
-        configured. `binds_clients`: whether signed-in sessions are bound to their client where
-        SESSION_BIND_IP and SESSION_BIND_USER_AGENT are not.
+        """`default_lifetime` (seconds): the absolute one where SESSION_CACHE_TIMEOUT is not set.
+        `binds_clients`: whether signed-in sessions are bound to their client where SESSION_BIND_IP
+        and SESSION_BIND_USER_AGENT are not set.
         """
         self.store = store_of(store)
-        self._policies = Policies(
-            use_signer=use_signer, default_lifetime=default_lifetime, binds_clients=binds_clients
-        )
-        self._reported = Reported(outages=not isinstance(self.store, ResilientStore))
+        self._use_signer = use_signer
+        self.default_lifetime = default_lifetime
+        self._binds_clients = binds_clients
+        self._told = Once()
+        self._outages = Outages(here=not isinstance(self.store, ResilientStore))
         #: Whether a request must not count as activity of a person.
         self.is_passive: Callable[[Request], bool] = lambda request: False
         #: Whether a request's response will come to `save_session`: not so where a context is made
@@ -94,7 +96,6 @@ class SessionInterface(FlaskSessionInterface):
         self.remembered: Callable[[Request], Collection[str]] = lambda request: ()
         #: What answers where the store did not; None for Werkzeug's own page.
         self.unavailable: Callable[[SessionUnavailable], Response] | None = None
-        #: The time of day, in seconds since 1970.
         self.clock: Callable[[], float] = time_of_day
 
     @classmethod
@@ -109,9 +110,7 @@ class SessionInterface(FlaskSessionInterface):
     # -- opening -----------------------------------------------------------------------
 
     def open_session(self, app: Flask, request: Request) -> Session | None:
-        """The session that the request's cookie names. Asks no store, and reads the cookie
-        only when something of the session is asked for.
-        """
+        """The session that the request's cookie names. Not even the cookie is read yet."""
         check_is_flask(app)
         if not app.secret_key:
             return None
@@ -123,13 +122,28 @@ class SessionInterface(FlaskSessionInterface):
         )
 
     def _loader(self, app: Flask, request: Request) -> Loader:
-        rules = CookieRules(
-            self.get_cookie_name(app),
-            self.get_cookie_samesite(app),
-            self.get_cookie_partitioned(app),
+        return Loader(
+            app,
+            request,
+            self.store,
+            self._now,
+            self._told,
+            self._outages,
+            self._policy_of,
+            self.is_passive,
+            self.is_dispatched,
+            cookie_name=self.get_cookie_name(app),
+            samesite=self.get_cookie_samesite(app),
+            partitioned=self.get_cookie_partitioned(app),
         )
-        facts = RequestFacts(request, self.is_passive, self.is_dispatched)
-        return Loader(app, self.store, self._policies, rules, facts, self._reported, self._now)
+
+    def _policy_of(self, app: Flask) -> Policy:
+        return policy_of(
+            app,
+            use_signer=self._use_signer,
+            default_lifetime=self.default_lifetime,
+            binds_clients=self._binds_clients,
+        )
 
     def _now(self) -> int:
         return int(self.clock() * 1000)
@@ -146,7 +160,7 @@ class SessionInterface(FlaskSessionInterface):
         if not isinstance(session, Session):
             return
         if session.loader is not None:
-            session.loader.request_facts.is_answered = True
+            session.loader.is_answered = True
         if session.files_alone:
             keep_to_files(response)
             return
@@ -154,67 +168,52 @@ class SessionInterface(FlaskSessionInterface):
             return
         if session.state is State.ISOLATED:
             return
-        if is_only_read(session, app.config):
-            known = caching.Known(session=session.touched or session.token_rendered)
-            caching.restrict(response.headers, known, caching.Promise.VARY)
-            return
-        loader = session.loader or self._loader(app, request)
-        # The request may have changed the settings since its session was read: Flask's do count.
-        policy = self._policies.of(app)
-        commit = Commit(loader.store, policy, loader.request_facts, self._now)
-        try:
-            with loader.budget:
-                result, challenged_ended = save(commit, session, self.remembered)
-                if session.grant is not None:
-                    session.grant(response)
-        except StoreUnavailable as error:
-            self._reported.failed(error)
-            answer_instead(app, response, SessionUnavailable(late=True), error)
-            return
-        except SessionLimitReached as error:
-            answer_instead(app, response, TooManySessions(), error)
-            return
-        except LoginRefused as error:
-            answer_instead(app, response, LoginRefusedMeanwhile(), error)
-            return
-        is_left = result.action is CookieAction.LEAVE
+        action = CookieAction.LEAVE
+        if not _is_only_read(session, app.config):
+            commit = self._commit(app, session)
+            try:
+                with commit.loader.budget:
+                    result, challenged_ended = _save(commit, session, self.remembered)
+                    if session.grant is not None:
+                        session.grant(response)
+            except (StoreUnavailable, SessionLimitReached, LoginRefused) as error:
+                if isinstance(error, StoreUnavailable):
+                    self._outages.failed(error)
+                answer_instead(app, response, error)
+                return
+            action = result.action
+            if action is not CookieAction.LEAVE or challenged_ended:
+                self._set_cookies(app, session, response, commit, result, challenged_ended)
         asked = session.touched or session.token_rendered
-        known = caching.Known(session=asked, cookie=not is_left)
+        known = caching.Known(session=asked, cookie=action is not CookieAction.LEAVE)
         caching.restrict(response.headers, known, caching.Promise.VARY)
-        if not is_left or challenged_ended:
-            name = cookies.interim_name(self.get_cookie_name(app))
-            plan = decide_cookies(
-                CookieFacts(
-                    result.action,
-                    signs_in=bool(result.cookie and result.cookie.kind is ids.Kind.SIGNED_IN),
-                    is_interim=session.interim,
-                    interim_came=any(loader.request_facts.cookies_named(name)),
-                    is_filed=session.filed,
-                    is_cleared=session.cleared,
-                    challenged_ended=challenged_ended,
-                )
-            )
-            self._send(app, response, plan, self._value(app, session, policy, result))
 
-    def _value(
-        self, app: Flask, session: Session, policy: Policy, result: Result
-    ) -> tuple[str, datetime | None]:
-        """The value of the cookie to set, "" for none, and when it ends."""
-        cookie, signer = result.cookie, policy.signer
-        if cookie is None or signer is None:
-            return "", None
-        partitioned = self.get_cookie_partitioned(app)
-        value = signer.dumps(dataclasses.replace(cookie, partitioned=partitioned))
-        return value, self._cookie_expires(app, session, cookie, result.deadline)
+    def _commit(self, app: Flask, session: Session) -> Commit:
+        # The request may have changed the settings since its session was read: Flask's do count.
+        return Commit(session.loader or self._loader(app, request), self._policy_of(app))
 
-    def _send(
+    def _set_cookies(
         self,
         app: Flask,
+        session: Session,
         response: Response,
-        plan: CookiePlan,
-        cookie: tuple[str, datetime | None],
+        commit: Commit,
+        result: Result,
+        challenged_ended: bool,
     ) -> None:
-        name, (value, expires) = self.get_cookie_name(app), cookie
+        name, cookie, signer = self.get_cookie_name(app), result.cookie, commit.policy.signer
+        beside = interim_name(name)
+        plan = decide_cookies(
+            CookieFacts(
+                result.action,
+                signs_in=bool(cookie and cookie.kind is ids.Kind.SIGNED_IN),
+                is_interim=session.interim,
+                interim_came=any(commit.loader.cookies_named(beside)),
+                is_filed=session.filed,
+                is_cleared=session.cleared,
+                challenged_ended=challenged_ended,
+            )
+        )
         attributes: dict[str, Any] = {
             "domain": self.get_cookie_domain(app),
             "path": self.get_cookie_path(app),
@@ -223,9 +222,13 @@ class SessionInterface(FlaskSessionInterface):
             "samesite": self.get_cookie_samesite(app),
             "partitioned": self.get_cookie_partitioned(app),
         }
-        beside = cookies.interim_name(name)
-        samesite = cookies.interim_samesite(attributes["samesite"])
+        samesite = interim_samesite(attributes["samesite"])
         attributes_beside = attributes | {"samesite": samesite}
+        value, expires = "", None
+        if cookie is not None and signer is not None:
+            cookie = dataclasses.replace(cookie, partitioned=attributes["partitioned"])
+            value = signer.dumps(cookie)
+            expires = self._cookie_expires(app, session, cookie, result.deadline)
         if plan.sets_session:
             response.set_cookie(name, value, expires=expires, **attributes)
         if plan.sets_interim:
@@ -260,15 +263,6 @@ class SessionInterface(FlaskSessionInterface):
     def _in(self, life: timedelta) -> datetime:
         return datetime.fromtimestamp(self.clock(), UTC) + life
 
-    @property
-    def default_lifetime(self) -> float | None:
-        """The absolute lifetime in seconds where SESSION_CACHE_TIMEOUT is not configured."""
-        return self._policies.default_lifetime
-
-    @default_lifetime.setter
-    def default_lifetime(self, seconds: float | None) -> None:
-        self._policies.default_lifetime = seconds
-
     # -- signing in by a remember cookie -----------------------------------------------
 
     def redeem(
@@ -281,8 +275,115 @@ class SessionInterface(FlaskSessionInterface):
         # The session that begins here would replace a session cookie that the browser withheld.
         if session.interim and cookie_withheld(request.environ, self.get_cookie_samesite(app)):
             return None
-        loader = session.loader or self._loader(app, request)
-        commit = Commit(loader.store, self._policies.of(app), loader.request_facts, self._now)
-        with suppress(StoreUnavailable), loader.budget:
-            return Redeemer(commit, self._reported.clients).redeem(session, sent, load)
+        commit = self._commit(app, session)
+        with suppress(StoreUnavailable), commit.loader.budget:
+            return Redeemer(commit, self._told).redeem(session, sent, load)
         return None
+
+
+# -- saving ----------------------------------------------------------------------------
+
+
+def _is_only_read(session: Session, config: Mapping[str, Any]) -> bool:
+    """Whether there is certainly nothing to do, as after most requests: a live session that nothing
+    was done to, where no cookie is sent again and no secret renewed. Raises `SessionValueError`.
+    """
+    return (
+        session.state is State.LIVE
+        and not (session.is_written or session.challenged or session.is_redeemed or session.grant)
+        and not config["SESSION_REFRESH_EACH_REQUEST"]
+        and config.get("SESSION_RENEW_SECRET_AFTER") is None
+        and session.is_as_it_came(session.changes())
+    )
+
+
+def _save(
+    commit: Commit, session: Session, remembered: Callable[[Request], Collection[str]]
+) -> tuple[Result, bool]:
+    """Store what changed. What becomes of the cookie, and whether the session ended that is
+    challenged from this client. Raises what `Commit.carry_out` raises.
+    """
+    redeemed = session.is_redeemed
+    result, ended = LEAVE, False
+    again = commit.policy.refreshes or redeemed
+    if session.state is not State.UNASKED:  # else there is nothing that could have changed
+        changes, interim = session.changes(), None
+        if session.challenged is not None:
+            ended, interim = _settle(commit, session, session.challenged, changes)
+        if session.is_as_it_came(changes) and not again and commit.policy.renew_after is None:
+            return LEAVE, ended
+        result = commit.carry_out(session, changes)
+        if interim is not None and session.filed:
+            with suppress(StoreUnavailable):  # it is empty to everybody, and runs out
+                gone = Tombstone(ROTATED, commit.now())
+                commit.store.delete(interim, ended=gone, idle=commit.policy.idle)
+        signs_out = session.cleared and not session.is_closed_by_a_test
+        if signs_out and session.user_id is None:
+            # A logout that Flask-Login did not hear of: the remember cookies that came along, or that
+            # signed in just now, would sign in again at the next request.
+            sent = remembered(commit.loader.request)
+            for remember in {session.remember, *sent} - {None}:
+                gone = Tombstone(LOGOUT, commit.now())
+                forget(commit.store, remember, gone, idle=commit.policy.idle, but=session.sid)
+        if redeemed and result.action is CookieAction.DELETE:
+            return LEAVE, ended  # what is there now came with another answer
+        again = again or changes.touch("_permanent")
+    if again and result.action is CookieAction.LEAVE:
+        result = _cookie_again(commit, session) or result
+    return result, ended
+
+
+def _settle(
+    commit: Commit, session: Session, challenged: Challenged, changes: Changes
+) -> tuple[bool, str | None]:
+    """What becomes of the session that is challenged from this client: whether it ended; and the
+    sid of the interim session, where that has no use any more.
+    """
+    there = challenged.loaded.record
+    assert there is not None
+    plan = decide_challenged(
+        there.user,
+        user=session.user_id,
+        signs_out=session.leaves_challenged,
+        is_cleared=session.cleared,
+    )
+    if plan is ChallengedPlan.RESUME:
+        interim = session.sid if session.state is State.LIVE else None
+        session.resume(challenged, changes)
+        return False, interim
+    if plan is ChallengedPlan.WAIT:
+        return False, None
+    ended = Tombstone(LOGOUT, commit.now(), there.user)
+    done = end(commit.store, challenged.cookie.sid, there, ended, idle=commit.policy.idle)
+    # Where another request ended it, that request's answer deletes the cookie.
+    return done or session.own_ends.session, None
+
+
+def _cookie_again(commit: Commit, session: Session) -> Result | None:
+    """The cookie that the browser has, once more, where it is due: where a remember cookie began the
+    session, where this request changed whether it is permanent, or where Flask sends it again (if it
+    is permanent, touched or not, or anything was assigned). None too where the store cannot be asked.
+    """
+    cookie, refreshes = session.cookie, commit.policy.refreshes
+    if cookie is None or not (session.is_known or (refreshes and cookie.permanent)):
+        return None
+    try:
+        there, permanent = session.stored, session.is_permanent
+        if there is None or not (
+            session.is_redeemed
+            or permanent != record.is_permanent(there.data)
+            or (refreshes and (permanent or session.modified))
+        ):
+            return None
+        # The session may have ended while the view ran, or its secret may have been renewed: no late
+        # answer may put an old secret over the new one.
+        answer = commit.store.fetch(cookie.sid)
+    except StoreUnavailable:
+        return None
+    secret = record.head(answer.data).secret if answer.outcome is Outcome.FOUND else ""
+    if not hmac.compare_digest(secret, ids.secret_hash(cookie.secret)):
+        return None
+    # `issued` stays: it is the age of the secret.
+    return Result(
+        CookieAction.SET, dataclasses.replace(cookie, permanent=permanent), there.deadline
+    )

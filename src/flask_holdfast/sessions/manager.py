@@ -7,6 +7,7 @@ Works inside a request, in a terminal and in a worker alike; only `login`, `logo
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -18,13 +19,13 @@ from .. import signals
 from ..exceptions import HoldfastError, LoginWithoutSession, StoreUnavailable
 from . import codec, record
 from .cursor import Cursor, loads
-from .ending import end, follow, forget
+from .ending import end, follow, forget, tell_ended
 from .events import tell
 from .http_errors import answered_by_flask
 from .ids import is_sid
+from .plan import Rotation, State
 from .session import Session
-from .state import Rotation, State
-from .stores.base import LOGOUT, REVOKED, UNAVAILABLE, EndAll, Listed, Outcome, Store, Tombstone
+from .stores.base import LOGOUT, REVOKED, UNAVAILABLE, EndAll, Listed, Store, Tombstone
 from .stores.moments import time_of_day
 
 _FLASK_IDLE = 31 * 86_400
@@ -35,9 +36,9 @@ _REMEMBER = 365 * 86_400
 class SessionInfo:
     """One live session, as pages and scripts may show it. Times are aware, in UTC.
 
-    `last_activity` is worked out from the idle time that is left; near the absolute end
-    it is a lower bound. `ip_address` and `user_agent` are those of the login (of the
-    first write, for anonymous sessions): the agent is the client's own word, escape it.
+    `last_activity` is a lower bound near the absolute end. `ip_address` and `user_agent` are those
+    of the login (of the first write, for anonymous sessions): the agent is the client's own word,
+    escape it.
     """
 
     session_id: str
@@ -58,15 +59,13 @@ class SessionPage(dict[str, SessionInfo]):
     """Sessions by sid, the most recently used first: a page of `get_active_sessions`."""
 
     #: The cursors of the pages with sessions that were used less, and more, recently; None where there
-    #: is none. Texts of letters, digits and "-", good in a URL; what they say is nobody's business.
+    #: is none. Texts of letters, digits and "-", good in a URL.
     next: str | None = None
     previous: str | None = None
 
 
 class SessionManager:
-    """Look at sessions, and end them. Every method may raise `StoreUnavailable`, which unhandled
-    in a view is a 503.
-    """
+    """Look at sessions, and end them. All may raise `StoreUnavailable`: unhandled, a 503."""
 
     def __init__(
         self,
@@ -146,9 +145,7 @@ class SessionManager:
 
     @answered_by_flask
     def why_ended(self, session_id: str) -> Tombstone | None:
-        """Why, when and by whom a session was ended, or that it expired, while that is
-        remembered.
-        """
+        """Why, when and by whom a session ended or that it expired, while that is remembered."""
         return self.store.fetch(session_id).tombstone if is_sid(session_id) else None
 
     # -- many sessions -----------------------------------------------------------------
@@ -219,8 +216,7 @@ class SessionManager:
         listed = listed[-limit:] if newer else listed[:limit]
         found = SessionPage()
         edges = [Cursor(one.ends, one.sid) for one in listed if is_sid(one.sid)]
-        if place is not None and not edges:
-            edges = [place]
+        edges = edges or ([place] if place is not None else [])
         if edges and (more if newer else place is not None):
             found.previous = edges[0]._replace(newer=True).dumps()
         if edges and (newer or more):
@@ -228,9 +224,9 @@ class SessionManager:
         here = _current_sid()
         # The index may lag; the life that is left does not.
         for one in sorted(listed, key=lambda one: one.idle_left, reverse=True):
-            info = self._info(one, here)
-            if info is not None:
-                found[info.session_id] = info
+            kept = record.decode(one.data)
+            if kept is not None:
+                found[one.sid] = self._info(one, kept, current=one.sid == here)
         return found
 
     def _listed(
@@ -238,8 +234,7 @@ class SessionManager:
     ) -> Sequence[Listed]:
         if user_id is None:
             return self.store.page(cursor=cursor, limit=limit)
-        owner = record.owner_of(str(user_id))
-        return self.store.sessions_of(owner, cursor=cursor, limit=limit)
+        return self.store.sessions_of(record.owner_of(str(user_id)), cursor=cursor, limit=limit)
 
     @answered_by_flask
     def get_session_stats(self) -> dict[str, int]:
@@ -263,11 +258,10 @@ class SessionManager:
         saw it open, `trouble`: why it did last, in a word, and `waiting`: how many sessions and
         endings have to go back to it.
         """
-        well = True
-        try:
+        well = False
+        with suppress(StoreUnavailable):
             self.store.ping()
-        except StoreUnavailable:
-            well = False
+            well = True
         degraded = self.store.degraded or not well
         found = {"store": self.store.name, "ok": well, "degraded": degraded}
         return found | self.store.condition()
@@ -285,10 +279,7 @@ class SessionManager:
     # -- parts -------------------------------------------------------------------------
 
     def _find(self, session_id: str) -> record.Record | None:
-        if not is_sid(session_id):
-            return None
-        answer = self.store.fetch(session_id)
-        return record.decode(answer.data) if answer.outcome is Outcome.FOUND else None
+        return record.decode(self.store.fetch(session_id).data) if is_sid(session_id) else None
 
     def _end_absent(self, session_id: str, by: str | None) -> bool:
         """End what has no record: where it goes on under another sid; or, as it cannot be looked at
@@ -297,13 +288,12 @@ class SessionManager:
         gone = self.why_ended(session_id)
         if gone is None:
             return False
+        ended = self._tombstone(by)
         if gone.why != UNAVAILABLE:
             successor = follow(self.store, session_id, gone.by) if gone.to and gone.by else None
-            return successor is not None and end(
-                self.store, *successor, self._tombstone(by), idle=self._idle
-            )
-        self.store.delete(session_id, ended=self._tombstone(by), idle=self._idle)
-        tell(signals.session_revoked, session_id=session_id, user_id=None, reason=REVOKED, by=by)
+            return successor is not None and end(self.store, *successor, ended, idle=self._idle)
+        self.store.delete(session_id, ended=ended, idle=self._idle)
+        tell_ended(session_id, None, ended)
         return True
 
     def _ended_here(self, *sids: str) -> None:
@@ -318,10 +308,7 @@ class SessionManager:
     def _tombstone(self, by: str | None) -> Tombstone:
         return Tombstone(REVOKED, int(self._clock() * 1000), by)
 
-    def _info(self, listed: Listed, here: str | None) -> SessionInfo | None:
-        found = record.decode(listed.data)
-        if found is None:
-            return None
+    def _info(self, listed: Listed, found: record.Record, *, current: bool) -> SessionInfo:
         now = int(self._clock() * 1000)
         since = found.authenticated or found.created
         idle = found.lifetime or (self._anonymous_idle if found.user is None else self._idle)
@@ -335,7 +322,7 @@ class SessionManager:
             ip_address=found.client[0] if found.client else "",
             user_agent=found.client[1] if found.client else "",
             authenticated_at=_moment(found.authenticated) if found.authenticated else None,
-            current=listed.sid == here,
+            current=current,
             degraded=self.store.degraded,
         )
 
@@ -346,22 +333,20 @@ def _moment(milliseconds: int) -> datetime:
 
 def _here() -> Session | None:
     """The current request's session, if there is one of ours; asks no store."""
-    if not has_request_context():
-        return None
-    session = current_session._get_current_object()  # type: ignore[attr-defined]  # a proxy
-    return session if isinstance(session, Session) else None
+    with suppress(HoldfastError):
+        return _current()
+    return None
+
+
+def _current_sid() -> str | None:
+    here = _here()
+    return here.sid if here is not None else None
 
 
 def _own_mark(owner: str) -> str:
     """Under what the current request knows the end of all of the owner's for its own."""
     here = _here()
     return here.own_ends.mark(owner) if here is not None else ""
-
-
-def _current_sid() -> str | None:
-    """The name of the current request's session, if that is one of ours; asks no store."""
-    here = _here()
-    return here.sid if here is not None else None
 
 
 def _current() -> Session:

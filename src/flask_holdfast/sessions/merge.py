@@ -50,10 +50,8 @@ class Changes:
 
 
 def apply(changes: Changes, current: Mapping[str, msgspec.Raw], *, again: bool = False) -> RawData:
-    """The data after `changes`, made to `current`.
-
-    `again` says that `current` is not what the request had seen: then each update is
-    worked out once more.
+    """The data after `changes` to `current`. Where that is not what the request had seen (`again`),
+    each update is worked out once more.
     """
     data = {} if changes.cleared else dict(current)
     for key in changes.removed:
@@ -65,25 +63,15 @@ def apply(changes: Changes, current: Mapping[str, msgspec.Raw], *, again: bool =
     return data
 
 
-@dataclass(frozen=True, slots=True)
-class Conflict:
-    """What a merge did, by top-level key; each sorted."""
-
-    #: What this request wrote or removed.
-    keys: tuple[str, ...]
-    #: What the other request had changed too, and lost to this one.
-    overwritten: tuple[str, ...]
-    #: What was worked out again from what the other request left.
-    recomputed: tuple[str, ...]
-
-
 def conflict(
     changes: Changes,
     seen: Mapping[str, msgspec.Raw],
     theirs: Mapping[str, msgspec.Raw],
     after: Mapping[str, msgspec.Raw],
-) -> Conflict:
-    """What became of `theirs`, which stood where this request had `seen` something else."""
+) -> dict[str, tuple[str, ...]]:
+    """What a merge did with `theirs`, which stood where this request had `seen` something else, as
+    the event `session_conflict` tells it: top-level keys, sorted.
+    """
 
     def of(data: Mapping[str, msgspec.Raw], key: str) -> bytes | None:
         return bytes(data[key]) if key in data else None
@@ -95,26 +83,22 @@ def conflict(
         and of(seen, key) != of(theirs, key)
         and of(theirs, key) != of(after, key)
     )
-    return Conflict(
-        keys=tuple(sorted(changes.removed | changes.assigned.keys())),
-        overwritten=tuple(sorted(overwritten)),
-        recomputed=tuple(sorted(changes.updates)),
-    )
+    return {
+        "keys": tuple(sorted(changes.removed | changes.assigned.keys())),
+        "overwritten": tuple(sorted(overwritten)),
+        "recomputed": tuple(sorted(changes.updates)),
+    }
 
 
 def check_size(
     after: Mapping[str, msgspec.Raw], before: Mapping[str, msgspec.Raw], limit: int
 ) -> None:
     """Raise `SessionTooLarge` if `after` is above `limit` bytes of JSON, and larger than `before`."""
-    size = _size(after)
-    if size <= limit or size <= _size(before):
+    size = len(msgspec.json.encode(after))
+    if size <= limit or size <= len(msgspec.json.encode(before)):
         return
     by_size = sorted(after, key=lambda key: len(bytes(after[key])), reverse=True)
     raise SessionTooLarge(size, limit, [(key, len(bytes(after[key]))) for key in by_size[:3]])
-
-
-def _size(data: Mapping[str, msgspec.Raw]) -> int:
-    return len(msgspec.json.encode(data))
 
 
 def _updated(raw: msgspec.Raw | None, updates: list[Update]) -> Any:

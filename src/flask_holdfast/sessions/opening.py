@@ -6,14 +6,15 @@ import functools
 import hashlib
 import logging
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from .. import settings, signals
 from ..exceptions import SettingError, StoreUnavailable, printable
 from .events import logger, tell
-from .stores.base import RestorableStore
+from .stores.base import RestorableStore, Store
 from .stores.budget import Budget
 from .stores.failover.breaker import Breaker, Circuit
 from .stores.failover.fallback import FallbackStore
@@ -21,24 +22,10 @@ from .stores.failover.replica import Replica
 from .stores.failover.store import ResilientStore
 from .stores.url import open_store
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from .stores.base import Store
-
-#: How many failures in a row open the breaker where nothing stands in: one slow answer is one
-#: person's 503, and no more.
-_FAILURES = 3
-#: Seconds that a start waits for others who are at the fallback's file.
-_START = 5.0
-#: Seconds between two looks at a Redis that is waited for.
-_PAUSE = 0.2
-
 
 def open_stores(config: Mapping[str, Any], folder: Path) -> Store:
-    """The store, in front of what stands in for it. Raises `SettingError`.
-
-    `folder` is the application's own: where relative paths lead, and the fallback lies.
+    """The store, in front of what stands in for it. `folder` is the application's own: where relative
+    paths lead, and the fallback lies. Raises `SettingError`.
     """
     named = [key for key in ("SESSION_STORE_URL", "REDIS_URL") if settings.get(config, key)]
     key = named[0] if named else "SESSION_STORE_URL"
@@ -49,7 +36,7 @@ def open_stores(config: Mapping[str, Any], folder: Path) -> Store:
         # By one of its own: the store must not have met its server before it is told of it.
         _tell_what_evicts(_opened(config, key, url, folder))
         store = _resilient(config, store, key, url, folder)
-    store.on_expired = _session_expired
+    store.on_expired = lambda sid, why: tell(signals.session_expired, session_id=sid, reason=why)
     return store
 
 
@@ -95,7 +82,8 @@ def _resilient(
     resilient: ResilientStore
     if settings.get(config, "REDIS_REQUIRED"):
         _wait_for(store, key, url, settings.get(config, "SESSION_STARTUP_WAIT"))
-        breaker = Breaker(threshold=_FAILURES)
+        # Nothing stands in: one slow answer is one person's 503, and no more.
+        breaker = Breaker(threshold=3)
         resilient = ResilientStore(store, Replica(None, max_age=0), breaker)
     else:
         breaker = Breaker()
@@ -120,7 +108,7 @@ def _wait_for(store: Store, key: str, url: str, seconds: float) -> None:
                     "SESSION_STARTUP_WAIT be the seconds to wait for it, or set "
                     "REDIS_REQUIRED = False to go on without it.",
                 ) from None
-            time.sleep(min(left, _PAUSE))
+            time.sleep(min(left, 0.2))
         else:
             store.close()  # a server that forks makes its own connections
             return
@@ -144,7 +132,7 @@ def _replica(config: Mapping[str, Any], url: str, folder: Path) -> Replica:
     name = hashlib.sha256(data.encode()).hexdigest()[:12]
     replica = make(folder / f"session-fallback-2-{name}.sqlite")
     try:
-        with Budget(_START):  # of many workers that start at once, each waits for the others
+        with Budget(5.0):  # of many workers that start at once, each waits for the others
             replica.ping()
         replica.close()
     except StoreUnavailable as error:
@@ -162,17 +150,12 @@ def _replica(config: Mapping[str, Any], url: str, folder: Path) -> Replica:
 
 def _breaker_changed(before: Circuit, now: Circuit, trouble: str) -> None:
     available = now is Circuit.CLOSED
-    # Each trial while it is away is two changes: not worth a line each.
-    news = available or before is Circuit.CLOSED
     tell(
         signals.store_changed,
-        logging.WARNING if news else logging.DEBUG,
+        # Each trial while it is away is two changes: not worth a line each.
+        logging.WARNING if Circuit.CLOSED in (before, now) else logging.DEBUG,
         available=available,
         trouble="" if available else trouble,
         state=now.value,
         previous=before.value,
     )
-
-
-def _session_expired(sid: str, reason: str) -> None:
-    tell(signals.session_expired, session_id=sid, reason=reason)

@@ -8,10 +8,31 @@ the browser has after this response: whether that gets another sid is the plan's
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import Enum, IntEnum
 from typing import NamedTuple
 
-from .state import Rotation, State
+from .ids import Cookie, secret_hash
+from .record import Record
+
+
+class State(Enum):
+    """What is known of a request's session."""
+
+    NEW = "new"  # the request brought no genuine cookie
+    UNSTORED = "unstored"  # it exists only as its signed cookie
+    UNASKED = "unasked"  # the cookie names a stored session; the store was not asked yet
+    LIVE = "live"  # the record is here
+    GONE = "gone"  # the cookie is genuine, the record is not there any more
+    CHALLENGED = "challenged"  # the record lives, but must not be shown to this client
+    ISOLATED = "isolated"  # nothing of it is kept, and no cookie is believed
+
+
+class Rotation(IntEnum):
+    """Why a session was asked to get a new id; of two reasons the greater counts."""
+
+    NONE = 0
+    PLAIN = 1  # privileges changed, or will
+    LOGIN = 2  # its user proved who they are, maybe once more
 
 
 class Plan(Enum):
@@ -41,13 +62,9 @@ class Plan(Enum):
     #: The session has ended, and its browser has another cookie by now, or none: the write is lost.
     DROP = "drop the write"
 
-    @property
-    def moves(self) -> bool:
-        """Whether the browser's session has the next sid after this response."""
-        return self in _MOVES
 
-
-_MOVES = frozenset(
+#: The plans after which the browser's session has the next sid.
+MOVES = frozenset(
     {
         *(Plan.ROTATE, Plan.SIGN_OUT, Plan.LOG_IN, Plan.END),
         *(Plan.REPLACE_ENDED, Plan.REPLACE_OWN),
@@ -130,6 +147,44 @@ def decide(facts: Facts) -> Plan:
     return Plan.REPLACE if facts.is_changed or facts.is_due else Plan.LEAVE
 
 
+#: How long the secret before a renewal is still taken once the new one was seen (ms): as long as
+#: requests may be under way that left the browser before the new cookie came.
+STRAGGLERS = 10_000
+#: After how long (ms) a renewal that nobody was seen to know of counts as lost on its way.
+LOST = 60_000
+
+
+class Renewal(Enum):
+    """What a request does about the secret of its session, which keeps its sid."""
+
+    NONE = "none"
+    SEEN = "seen"  # the new one came back: the one before gets its end
+    RENEW = "renew"
+
+
+def decide_renewal(cookie: Cookie, there: Record, *, after: int | None, now: int) -> Renewal:
+    """What to do for a session that was proved by `cookie`, and is `there` now.
+
+    A secret is renewed when it is `after` old (ms; None: no more), so that a copied cookie gets old
+    (OWASP Session Management Cheat Sheet, "Renewal timeout"). The answer that brings the new one may
+    be lost: the record holds the secret before, which works until the new one came back. One that
+    comes after that is a copy. Of requests that are due at once only the first renews: the others
+    find that their secret is the previous one by now.
+    """
+    shown = secret_hash(cookie.secret)
+    if shown != there.secret:
+        waits = shown == there.previous and there.until is None
+        lost = waits and (there.renewed or 0) + LOST <= now
+        return Renewal.RENEW if lost and after is not None else Renewal.NONE
+    if there.previous is not None and there.until is None:
+        return Renewal.SEEN
+    # Not while stragglers may come with the secret before: they would be strangers.
+    if there.until is not None and now < there.until:
+        return Renewal.NONE
+    due = after is not None and cookie.issued + after <= now
+    return Renewal.RENEW if due else Renewal.NONE
+
+
 class ChallengedPlan(Enum):
     """What becomes of a session that is challenged from this client, beside the interim one."""
 
@@ -163,7 +218,7 @@ class CookieFacts(NamedTuple):
     action: CookieAction
     #: Whether the cookie to set says that somebody is signed in.
     signs_in: bool = False
-    #: Whether the session is the one of the interim cookie (see `cookies`), and that cookie came.
+    #: Whether the session is the one of the interim cookie (see `loading`), and that cookie came.
     is_interim: bool = False
     interim_came: bool = False
     #: Whether the response filed the session, new or under another sid.

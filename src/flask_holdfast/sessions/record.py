@@ -139,17 +139,12 @@ def goes_on(before: bytes, after: bytes) -> bool:
 
 def _is_ours(found: Head) -> bool:
     """Whether comparing and showing it raises nothing: hashes are ASCII, moments are dates."""
-    if not (found.secret.isascii() and (found.previous is None or found.previous.isascii())):
+    if not (found.secret.isascii() and (found.previous or "").isascii()):
         return False
-    if not (_is_moment(found.deadline) and _is_moment(found.until)):
-        return False
-    return not isinstance(found, Record) or (
-        _is_moment(found.created) and _is_moment(found.authenticated) and _is_moment(found.renewed)
-    )
-
-
-def _is_moment(value: int | None) -> bool:
-    return value is None or 0 <= value <= NO_DEADLINE
+    moments = [found.deadline, found.until]
+    if isinstance(found, Record):
+        moments += [found.created, found.authenticated, found.renewed]
+    return all(each is None or 0 <= each <= NO_DEADLINE for each in moments)
 
 
 #: What stands for a head in bytes that are none of ours.

@@ -7,11 +7,11 @@ cookie signs in only to an application with that store, and only while its recor
 emptied store knows no remember cookie, and nobody has to keep a list of those that have ended.
 
 One cookie has one live session. Where several requests leave a browser together, all with the
-remember cookie alone, the first begins the session and the others join it, in whatever order they
-are answered. The session's secret is derived from the cookie's secret and the sid, so each answer
-can set the session's cookie, and the store knows no secret. A request that comes later, or from
-elsewhere, begins another session in the place of the first. So a copied cookie shows: the former
-session ends, and where it was live on another client an event says so.
+remember cookie alone, the first begins the session and the others join it. The session's secret is
+derived from the cookie's secret and the sid, so each answer can set the session's cookie, and the
+store knows no secret. A request that comes later, or from elsewhere, begins another session in the
+place of the first. So a copied cookie shows: the former session ends, and where it was live on
+another client an event says so.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from .. import signals
 from . import codec, ids, record
 from .binding import Change
 from .commit import ATTEMPTS, LOGIN, Commit
-from .ending import made_room
+from .ending import made_room, mark_replaced
 from .events import Once, tell
+from .loading import Loaded, bound_client
+from .plan import State
 from .record import Record
 from .session import Session
-from .state import Loaded, State, bound_client
 from .stores.base import ROTATED, Answer, Outcome, Redeems, Remembered, Rotate, Tombstone
-from .succession import mark_replaced
 
 T = TypeVar("T")
 
@@ -78,7 +78,7 @@ def dumps(keys: Sequence[bytes], cookie: RememberCookie) -> str:
 
 
 def loads(keys: Sequence[bytes], value: str) -> RememberCookie | None:
-    """The genuine cookie, or None for anything that we did not write. Never raises."""
+    """The cookie, or None for anything that we did not write. Never raises."""
     try:
         remember, secret = _serializer(keys).loads(value)
         cookie = RememberCookie(remember, urlsafe_b64decode(secret))
@@ -96,39 +96,21 @@ def _serializer(keys: Sequence[bytes]) -> URLSafeSerializer:
     )
 
 
-def joins(found: Remembered, there: Record | None, secret: bytes, change: Change) -> bool:
-    """Whether a request joins the session that its remember cookie has begun already, as one of
-    the requests that left the browser together.
-
-    `there` is that session, if it lives; `secret` is derived for that session from the cookie;
-    `change` says how the request's client differs from the session's.
-    """
-    if there is None or found.begun is None or not 0 <= found.begun < TOGETHER:
-        return False
-    # A session that was rotated or renewed since has another secret, which only its own cookie
-    # holds.
-    proved = hmac.compare_digest(there.secret, ids.secret_hash(secret))
-    return proved and there.user == found.user and change is Change.NONE
-
-
 class Redeemer:
-    """Signs in by a remember cookie, for the request of `commit`. `told` holds the clients of which
-    an event has been sent.
-    """
+    """Signs in by a remember cookie, for the request of `commit`."""
 
     def __init__(self, commit: Commit, told: Once) -> None:
         self._commit = commit
         self._store = commit.store
+        self._client = commit.loader.client
         self._told = told
 
     def redeem(
         self, session: Session, sent: Sequence[RememberCookie], load: Callable[[str], T | None]
     ) -> T | None:
-        """The user whom one of the request's genuine cookies signs in, as `load` finds them by their
-        id; None for nobody.
-
-        The session is filed at once, not when the response is ready: other requests of the same
-        browser are under way. Raises `StoreUnavailable`.
+        """The user whom one of the genuine cookies signs in, or None. The session is filed at once,
+        not when the response is ready: other requests of the same browser are under way. Raises
+        `StoreUnavailable`.
         """
         user: T | None = None
         cookie = self._that_counts(sent)
@@ -140,14 +122,17 @@ class Redeemer:
             if found is None or not _proves(cookie, found):
                 return None
             before = record.decode(found.session.data) if found.session else None
-            change = self._change(before)
+            change = Change.NONE
+            bound = bound_client(before) if before is not None else None
+            if bound is not None:
+                change = self._commit.policy.binding.compare(bound, self._client)
             if not self._is_from_here(found, change):
                 return None
             user = user or load(found.user)
             if user is None:
                 return None
             secret = cookie.session_secret(found.sid)
-            if before is not None and joins(found, before, secret, change):
+            if before is not None and change is Change.NONE and _joins(found, before, secret):
                 assert found.session is not None
                 self._go_on(session, found.sid, secret, before, found.session.idle_left)
                 return user
@@ -162,15 +147,14 @@ class Redeemer:
             # REFUSED: another request was first. Otherwise the anonymous session of this browser
             # was changed, or has ended, meanwhile.
             if answer.outcome is not Outcome.REFUSED:
-                there = record.decode(answer.data) if answer.data else None
+                there = record.decode(answer.data)
         return None
 
     def _that_counts(self, sent: Sequence[RememberCookie]) -> RememberCookie | None:
-        """The one of the genuine cookies of a request that may sign in. Raises `StoreUnavailable`.
-
-        One that is over may stay in a browser beside the one that counts: where the attributes
-        of ours have changed, no answer of ours deletes it. Of several that are good one is planted,
-        and which is not known: nobody is signed in. A login ends them all but its own.
+        """The one of the cookies that may sign in. One that is over may stay in a browser beside it:
+        where the attributes of ours have changed, no answer of ours deletes it. Of several that are
+        good one is planted, and which is not known: nobody is signed in. A login ends them all but
+        its own.
         """
         if len(sent) == 1:
             return sent[0]
@@ -180,31 +164,23 @@ class Redeemer:
         good = [(cookie, found) for cookie, found in asked if found and _proves(cookie, found)]
         if len(good) > 1:
             sids = tuple(sorted(found.sid for _, found in good))
-            if self._told.is_news((sids, self._commit.request_facts.client)):
+            if self._told.is_news(("remember", sids, self._client)):
                 tell(signals.duplicate_cookies, logging.WARNING, session_id=None, session_ids=sids)
         return good[0][0] if len(good) == 1 else None
-
-    def _change(self, before: Record | None) -> Change:
-        """How this client differs from that of the cookie's live session."""
-        bound = bound_client(before) if before is not None else None
-        if bound is None:
-            return Change.NONE
-        return self._commit.policy.binding.compare(bound, self._commit.request_facts.client)
 
     def _is_from_here(self, found: Remembered, change: Change) -> bool:
         """Whether the cookie comes from the kind of client that it was given to. Without this check
         a copied remember cookie would get around the challenge that a copied session cookie meets.
         """
-        if self._commit.policy.binding_action == "log" or not found.mark:
-            return True
-        if found.mark == self._commit.policy.binding.mark(self._commit.request_facts.client):
+        policy = self._commit.policy
+        if policy.binding_action == "log" or found.mark in ("", policy.binding.mark(self._client)):
             return True
         self._tell(found, Change.CLIENT if change is Change.NONE else change, "refused")
         return False
 
     def _tell(self, found: Remembered, change: Change, action: str) -> None:
         # Once for each client, not with each of its requests.
-        if self._told.is_news((found.sid, self._commit.request_facts.client, action)):
+        if self._told.is_news((found.sid, self._client, action)):
             tell(
                 signals.client_changed,
                 logging.WARNING,
@@ -227,9 +203,7 @@ class Redeemer:
         for key, value in (("_user_id", found.user), ("_fresh", False)):
             data[key] = msgspec.Raw(codec.dumps(key, value))
         after = commit.fresh(data, secret)
-        after.user, after.owner, after.remember = found.user, found.owner, cookie.remember
-        after.authenticated = now
-        commit.bind(after, commit.request_facts.client)
+        commit.sign_in(after, found.user, found.owner, cookie.remember)
         ended = Tombstone(ROTATED, now, found.user, sid)
         answer = self._store.rotate(
             Rotate(
@@ -264,10 +238,19 @@ class Redeemer:
     def _go_on(
         self, session: Session, sid: str, secret: bytes, there: Record, idle_left: int
     ) -> None:
-        permanent = record.is_permanent(there.data)
-        now = self._commit.now()
+        permanent, now = record.is_permanent(there.data), self._commit.now()
         cookie = ids.Cookie(ids.Kind.SIGNED_IN, sid, now, secret, permanent)
         session.redeem(cookie, Loaded(State.LIVE, there, now, idle_left))
+
+
+def _joins(found: Remembered, there: Record, secret: bytes) -> bool:
+    """Whether a request joins the session `there` that its remember cookie has begun already, as one
+    of the requests that left the browser together. `secret` is derived for it from the cookie: one
+    that was rotated or renewed since has another, which only its own cookie holds.
+    """
+    if found.begun is None or not 0 <= found.begun < TOGETHER or there.user != found.user:
+        return False
+    return hmac.compare_digest(there.secret, ids.secret_hash(secret))
 
 
 def _proves(cookie: RememberCookie, found: Remembered) -> bool:

@@ -14,12 +14,11 @@ from flask.sessions import SessionMixin
 from .. import checks, settings
 from ..exceptions import SessionValueError
 from . import codec, ids
-from .loading import Loader
+from .identity import SessionIdentity
+from .loading import Challenged, Found, Loaded, Loader
 from .merge import Changes, RawData, Update, apply
-from .plan import Facts
+from .plan import Facts, Rotation, State
 from .record import Record
-from .scope import TokenScope
-from .state import Challenged, Found, Loaded, Rotation, State
 
 #: Flask-Login asks for these on every response. They are words between it and the
 #: current request: never stored, looked up without loading, and no `clear` removes them.
@@ -27,7 +26,7 @@ REQUEST_LOCAL = frozenset({"_remember", "_remember_seconds"})
 _ABSENT = object()
 
 
-class Session(TokenScope, SessionMixin, MutableMapping[str, Any]):
+class Session(SessionIdentity, SessionMixin, MutableMapping[str, Any]):
     """A mapping of `str` to what JSON and Flask's tags can hold.
 
     Values are decoded when they are read. At the end of the request each value that was

@@ -12,7 +12,7 @@ from flask_login import current_user
 
 from flask_holdfast import login, signals
 from flask_holdfast.sessions import ids, record, remembering
-from flask_holdfast.sessions.policy import signer_of
+from flask_holdfast.sessions.policy import policy_of
 from flask_holdfast.sessions.stores.base import (
     Answer,
     Counts,
@@ -154,7 +154,7 @@ class World:
         return owner
 
     def parse(self, value: str | None) -> ids.Cookie | None:
-        signer = signer_of(self.site.app)
+        signer = policy_of(self.site.app).signer
         assert signer is not None
         return signer.loads(value) if value else None
 
