@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -208,6 +209,28 @@ def test_news_for_which_the_listener_raised_are_reported_again(
     store.on_server = told.append
     assert store.fetch(name).outcome is Outcome.FOUND
     assert [one.change for one in told[3:]] == [Change.RESTARTED]
+
+
+def test_a_connection_that_is_lost_while_its_news_are_told_is_not_made_again_unseen(
+    store: RedisStore, own_redis: services.RedisServer, told: list[News]
+) -> None:
+    """redis-py would connect again by itself, and nobody would ask who is there now."""
+
+    def loses_it(news: News) -> None:
+        with own_redis.client() as client:
+            client.client_kill_filter(_type="normal", skipme=True)
+        with suppress(StoreUnavailable):
+            store.ping()
+
+    store.on_server = loses_it
+    with pytest.raises(StoreUnavailable) as caught:
+        store.ping()
+    assert caught.value.kind == "closed"
+
+    store.on_server = told.append
+    restarted(own_redis, with_data=False)
+    store.ping()
+    assert [one.change for one in told] == [Change.EMPTIED]
 
 
 def test_connections_to_the_server_before_are_not_used_after_the_news(
