@@ -21,10 +21,8 @@ from . import keys, settings
 from .exceptions import LoginWithoutSession, StoreUnavailable
 from .sessions import ids, remembering
 from .sessions.interface import SessionInterface
-from .sessions.loading import client_of
 from .sessions.manager import SessionManager
 from .sessions.plan import Rotation, State
-from .sessions.policy import policy_of
 from .sessions.remembering import RememberCookie
 from .sessions.session import Session
 
@@ -136,14 +134,15 @@ class _Grant:
         self._again = again
 
     def __call__(self, response: Response) -> None:
-        app, filed = current_app, False
+        app, filed, loader = current_app, False, self._session.loader
+        assert loader is not None
         with suppress(StoreUnavailable):
             filed = cast(SessionInterface, app.session_interface).store.remember(
                 self._cookie.remember,
                 self._session.sid,
                 user=self._user_id,
                 secret=ids.secret_hash(self._cookie.secret),
-                mark=policy_of(app).binding.mark(client_of(request)),
+                mark=loader.policy.binding.mark(loader.client),
                 life=int(self._life * 1000),
                 again=self._again,
             )

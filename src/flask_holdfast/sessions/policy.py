@@ -69,7 +69,7 @@ def policy_of(
     *,
     use_signer: bool | None = None,
     default_lifetime: float | None = None,
-    binds_clients: bool = False,
+    binds_clients: bool = True,
 ) -> Policy:
     """The policy of `app` as its settings are now; the same object for equal ones. `use_signer` takes
     the place of SESSION_USE_SIGNER, and `default_lifetime` (seconds) of an absent
