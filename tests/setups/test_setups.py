@@ -70,35 +70,11 @@ def person(new_person: NewPerson) -> Person:
     return new_person()
 
 
-#: What waits for a part of the extension to be mended: set-up -> reason. Each row is strict: once
-#: that is mended, it must go.
-EVERYTHING_WAITS = {
-    "eventlet": "eventlet takes select.poll away, and the Redis store asks for it",
-}
-THE_WAY_BACK_WAITS = EVERYTHING_WAITS | dict.fromkeys(
-    HIDDEN, "TokenWouldLeak: our own address as the browser names it is taken for another's"
-)
-THE_LOG_WAITS = dict.fromkeys(
-    ("nginx without Host", "nginx with the port of the container"),
-    "the log speaks of a proxy only where nothing but http and https differ",
-)
-
-
-def table(*rows: tuple[str, Browser], waiting: dict[str, str]) -> pytest.MarkDecorator:
+def table(*rows: tuple[str, Browser]) -> pytest.MarkDecorator:
     """Run a test for each of these rows."""
     return pytest.mark.parametrize(
         ("setup", "browser"),
-        [
-            pytest.param(
-                setup,
-                browser,
-                id=f"{setup}, {browser.value}",
-                marks=pytest.mark.xfail(reason=waiting[setup], strict=True)
-                if setup in waiting
-                else (),
-            )
-            for setup, browser in rows
-        ],
+        [pytest.param(*row, id=f"{row[0]}, {row[1].value}") for row in rows],
     )
 
 
@@ -110,7 +86,7 @@ WORKING = [
 EVERYWHERE = [(name, Browser.CURRENT) for name in (*ALONE, *serving.PROXIES)]
 
 
-@table(*WORKING, waiting=EVERYTHING_WAITS)
+@table(*WORKING)
 def test_a_person_signs_in(person: Person) -> None:
     assert person.notes() is None
 
@@ -120,7 +96,7 @@ def test_a_person_signs_in(person: Person) -> None:
     assert person.notes() == []
 
 
-@table(*WORKING, waiting=EVERYTHING_WAITS)
+@table(*WORKING)
 def test_a_form_is_saved(person: Person) -> None:
     person.sign_in()
     for number in range(3):
@@ -130,7 +106,7 @@ def test_a_form_is_saved(person: Person) -> None:
     assert person.notes() == ["note 0", "note 1", "note 2"]
 
 
-@table(*WORKING, waiting=EVERYTHING_WAITS)
+@table(*WORKING)
 def test_a_fetch_is_saved_and_answered(person: Person) -> None:
     person.sign_in()
     for number in range(3):
@@ -140,7 +116,7 @@ def test_a_fetch_is_saved_and_answered(person: Person) -> None:
     assert answer.json() == {"notes": ["note 0", "note 1", "note 2"]}
 
 
-@table(*WORKING, waiting=THE_WAY_BACK_WAITS)
+@table(*WORKING)
 def test_a_fetch_is_sent_back_to_the_page_that_it_came_from(person: Person) -> None:
     """Often written, `redirect(request.referrer)`. Once it was a 500 after the view had saved."""
     person.sign_in()
@@ -152,7 +128,7 @@ def test_a_fetch_is_sent_back_to_the_page_that_it_came_from(person: Person) -> N
     assert "a note" in answer.text
 
 
-@table(*WORKING, waiting=EVERYTHING_WAITS)
+@table(*WORKING)
 def test_a_person_signs_out_and_a_copied_cookie_is_worth_nothing(person: Person) -> None:
     person.sign_in()
     copied = person.cookies().copy()
@@ -165,7 +141,7 @@ def test_a_person_signs_out_and_a_copied_cookie_is_worth_nothing(person: Person)
     assert person.notes() is None
 
 
-@table(*((name, Browser.OLD) for name in HIDDEN), waiting=THE_LOG_WAITS)
+@table(*((name, Browser.OLD) for name in HIDDEN))
 def test_an_old_browser_is_refused_where_the_proxy_hides_the_address_and_the_log_says_why(
     person: Person, served: Callable[[str], Served], setup: str
 ) -> None:
@@ -191,7 +167,7 @@ OF_ANOTHER_SITE = {
 }
 
 
-@table(*EVERYWHERE, waiting=EVERYTHING_WAITS)
+@table(*EVERYWHERE)
 def test_no_forged_request_is_accepted_whatever_the_application_believes(
     new_person: NewPerson, setup: str
 ) -> None:
@@ -218,7 +194,7 @@ def test_no_forged_request_is_accepted_whatever_the_application_believes(
     assert person.notes() == []
 
 
-@table(*((name, Browser.CURRENT) for name in serving.PROXIES), waiting={})
+@table(*((name, Browser.CURRENT) for name in serving.PROXIES))
 def test_the_session_cookie_goes_over_tls_alone_whatever_the_application_believes(
     person: Person,
 ) -> None:
