@@ -153,7 +153,7 @@ class StoreUnavailable(HoldfastError):
     A view that touches the session sees it raised there, so an ordinary
     `errorhandler(StoreUnavailable)` answers it; unhandled, it is a 503 with Retry-After.
 
-    `kind` is one word for logs and metrics: see `sessions.stores.trouble` for those of Redis.
+    `kind` is one word for logs and metrics: see `sessions.stores.redis.errors` for those of Redis.
     """
 
     kind: str = "unavailable"
