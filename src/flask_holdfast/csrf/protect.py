@@ -110,8 +110,8 @@ class CSRFProtect(flask_wtf.csrf.CSRFProtect):
     def init_app(self, app: Flask) -> None:
         """Install the protection. Raises `SettingError` for an origin that is none."""
         check_is_flask(app)
-        other = flask_wtf_compat.displace(app)
         request_origin.trusted_origins(app.config)
+        other = flask_wtf_compat.displace(app)
         app.config.setdefault("WTF_CSRF_METHODS", UNSAFE_METHODS)
         methods = app.config["WTF_CSRF_METHODS"]
         super().init_app(app)
