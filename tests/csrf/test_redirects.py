@@ -173,6 +173,13 @@ def test_what_is_no_token_of_ours_may_go_anywhere(client: Browser, word: str, me
     [
         pytest.param(lambda token: {"headers": {"X-CSRFToken": f"null, {token}"}}, id="sent twice"),
         pytest.param(
+            lambda token: {"headers": {"X-CSRFToken": f'"{token}"'}}, id="in JSON's quotes"
+        ),
+        pytest.param(
+            lambda token: {"headers": {"X-CSRFToken": f"csrf_token={token};"}}, id="with its name"
+        ),
+        pytest.param(lambda token: {"data": {"csrf_token": f' "{token}"'}}, id="quoted in a field"),
+        pytest.param(
             lambda token: {"headers": {"X-CSRFToken": "null", "X-CSRF-Token": token}},
             id="in the other header",
         ),

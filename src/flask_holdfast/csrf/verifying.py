@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import re
 import time
 
 from flask import request
@@ -15,6 +16,8 @@ from .tokens import PageKind, Scope
 
 #: No token of Flask-WTF's is longer; what is longer is not even looked at.
 _MAX_STOCK_LENGTH = 512
+#: What stands between tokens, of ours and of Flask-WTF's.
+_NO_TOKEN = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
 def verdict(token: str, time_limit: float | None) -> Reason | None:
@@ -48,6 +51,13 @@ def form_token() -> str | None:
         return token
     named = (form[name] for name in form if token_settings.is_token_field(name) and form[name])
     return next(named, None)
+
+
+def may_hold_genuine(text: str) -> bool:
+    """Whether a token that this application may have made is in `text`, alone or among other words:
+    in quotes, or after a comma, as a header that is sent twice arrives.
+    """
+    return any(may_be_genuine(word) for word in _NO_TOKEN.split(text))
 
 
 def may_be_genuine(token: str) -> bool:
