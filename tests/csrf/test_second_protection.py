@@ -193,6 +193,19 @@ class TestEverythingElse:
         assert client.post("/by_hand", headers=FOREIGN | token).status_code == 400
         assert client.post("/by_hand", headers=OWN | token).text == "ok"
 
+    def test_its_check_as_a_hook_of_the_application_stays(
+        self, install: Install, stock: StockCSRFProtect
+    ) -> None:
+        """With WTF_CSRF_CHECK_DEFAULT off the application's own hook is all that checks."""
+        app = Flask("shop")
+        app.config.update(SECRET_KEY=KEY, SESSION_STORE_URL="memory://")
+        app.config["WTF_CSRF_CHECK_DEFAULT"] = False
+        app.before_request(stock.protect)
+        install(app, stock)
+        add(app, "write", write)
+
+        assert browser(app).post("/write", headers=OWN).status_code == 400
+
     def test_no_hook_of_its_own_is_left(self, app: Flask) -> None:
         hooks = app.before_request_funcs[None]
 
