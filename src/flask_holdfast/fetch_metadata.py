@@ -18,6 +18,7 @@ from __future__ import annotations
 import functools
 import ipaddress
 import re
+import unicodedata
 from collections.abc import Collection, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -46,6 +47,11 @@ class Origin:
         """As browsers write it (RFC 6454 section 6.2): without the default port."""
         default = self.port is None or self.port == _DEFAULT_PORTS.get(self.scheme)
         return f"{self.scheme}://{self.host}" + ("" if default else f":{self.port}")
+
+    def over_https(self) -> Origin:
+        """The same host over https: at its default port if this one is at its own."""
+        default = self.port == _DEFAULT_PORTS.get(self.scheme)
+        return Origin("https", self.host, _DEFAULT_PORTS["https"] if default else self.port)
 
 
 class Refusal(StrEnum):
@@ -261,7 +267,13 @@ def _normal_host(host: str) -> str | None:
     try:
         if host.startswith("["):
             return f"[{ipaddress.IPv6Address(host[1:-1]).compressed}]"
+        if host.isascii():
+            return host.lower()
         # Browsers always send punycode; people write what they see.
-        return (host if host.isascii() else host.encode("idna").decode("ascii")).lower()
+        name = host.encode("idna")
+        # Python (IDNA 2003) makes "strasse" of "straße", and browsers (UTS 46) do not: what is not
+        # spelled in its own letters may be another name for them.
+        same = name.decode("idna") == unicodedata.normalize("NFC", host).lower()
+        return name.decode("ascii").lower() if same else None
     except ValueError:
         return None

@@ -265,7 +265,10 @@ class TestTrustedOrigins:
         passed = client.post("/write", headers=partner | {"X-CSRFToken": token_of(client)})
         assert passed.status_code == 200
 
-    @pytest.mark.parametrize("wrong", ["pay.example", "https://pay.example/x", "https://*.example"])
+    @pytest.mark.parametrize(
+        "wrong",
+        ["pay.example", "https://pay.example/x", "https://*.example", "https://straße.example"],
+    )
     def test_a_trusted_origin_that_is_no_origin_is_an_error_at_start(self, wrong: str) -> None:
         with pytest.raises(SettingError, match="CSRF_TRUSTED_ORIGINS") as error:
             make_app(CSRF_TRUSTED_ORIGINS=[wrong])

@@ -137,6 +137,20 @@ def test_a_trusted_origin_over_plain_http_gets_no_token_of_a_page_over_https(
     assert sent(client, 302, "http://localhost:5173/", where="header") == 302
 
 
+def test_behind_a_proxy_that_hides_tls_a_trusted_origin_over_plain_http_gets_none(
+    client: Browser,
+) -> None:
+    """Browsers send Sec-Fetch-Site to a site over https, and to none over plain http."""
+    client.application.config["CSRF_TRUSTED_ORIGINS"] = ["http://app.example"]
+    inner = "http://shop.example"
+    token = {"X-CSRFToken": client.get("/token", base_url=inner).text}
+    query = {"code": 307, "to": "http://app.example/"}
+
+    for told, status in ((OWN, 500), ({}, 307)):
+        answer = client.get("/go", base_url=inner, headers=token | told, query_string=query)
+        assert answer.status_code == status
+
+
 def test_our_own_host_over_plain_http_gets_none(client: Browser) -> None:
     assert sent(client, 302, "http://shop.example/", where="header") == 500
     assert sent(client, 307, "http://shop.example/", where="body") == 500
@@ -172,6 +186,13 @@ def test_what_is_no_token_of_ours_may_go_anywhere(client: Browser, word: str, me
     "carried",
     [
         pytest.param(lambda token: {"headers": {"X-CSRFToken": f"null, {token}"}}, id="sent twice"),
+        pytest.param(
+            lambda token: {"headers": {"X-CSRFToken": f'"{token}"'}}, id="in JSON's quotes"
+        ),
+        pytest.param(
+            lambda token: {"headers": {"X-CSRFToken": f"csrf_token={token};"}}, id="with its name"
+        ),
+        pytest.param(lambda token: {"data": {"csrf_token": f' "{token}"'}}, id="quoted in a field"),
         pytest.param(
             lambda token: {"headers": {"X-CSRFToken": "null", "X-CSRF-Token": token}},
             id="in the other header",

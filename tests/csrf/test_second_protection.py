@@ -12,7 +12,7 @@ from flask import Blueprint, Flask
 from flask.views import MethodView
 from flask_wtf.csrf import CSRFProtect as StockCSRFProtect
 
-from flask_holdfast import CSRFProtect, Holdfast
+from flask_holdfast import CSRFProtect, Holdfast, SettingError
 from tests.csrf.conftest import FOREIGN, KEY, OWN, Browser, browser, token_of
 from tests.csrf.test_exemptions import made_by_a_factory, open_to_all, without_wraps
 
@@ -193,6 +193,19 @@ class TestEverythingElse:
         assert client.post("/by_hand", headers=FOREIGN | token).status_code == 400
         assert client.post("/by_hand", headers=OWN | token).text == "ok"
 
+    def test_its_check_as_a_hook_of_the_application_stays(
+        self, install: Install, stock: StockCSRFProtect
+    ) -> None:
+        """With WTF_CSRF_CHECK_DEFAULT off the application's own hook is all that checks."""
+        app = Flask("shop")
+        app.config.update(SECRET_KEY=KEY, SESSION_STORE_URL="memory://")
+        app.config["WTF_CSRF_CHECK_DEFAULT"] = False
+        app.before_request(stock.protect)
+        install(app, stock)
+        add(app, "write", write)
+
+        assert browser(app).post("/write", headers=OWN).status_code == 400
+
     def test_no_hook_of_its_own_is_left(self, app: Flask) -> None:
         hooks = app.before_request_funcs[None]
 
@@ -228,6 +241,19 @@ def test_one_that_an_application_changed_is_refused_with_the_way_out(order: Inst
 
     with pytest.raises(RuntimeError, match=r"holdfast\.csrf"):
         order(app, Strict())
+
+
+def test_where_ours_cannot_be_installed_flask_wtfs_goes_on_protecting(
+    stock: StockCSRFProtect,
+) -> None:
+    app = Flask("shop")
+    app.config.update(SECRET_KEY=KEY, CSRF_TRUSTED_ORIGINS=["app.example"])
+    stock.init_app(app)
+    with pytest.raises(SettingError):
+        CSRFProtect(app)
+    add(app, "write", write)
+
+    assert browser(app).post("/write").status_code == 400
 
 
 def test_one_object_may_protect_another_app_of_the_process_as_ever(

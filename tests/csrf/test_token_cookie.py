@@ -142,9 +142,11 @@ class TestALibraryThatReadsTheCookie:
             assert axios(client, "/write").status_code == 400
         assert axios(client, "/write").text == "None"
 
-    def test_goes_on_after_a_link_from_another_site_with_which_no_cookie_came(self) -> None:
+    def test_goes_on_after_a_link_from_another_site_with_which_no_cookie_came(
+        self, app: Flask
+    ) -> None:
         """SameSite=Strict: the page is for nobody, and sets cookies beside those that were held back."""
-        app = site("whole", SESSION_COOKIE_SAMESITE="Strict")
+        app.config["SESSION_COOKIE_SAMESITE"] = "Strict"
         client, without_cookies = browser(app), browser(app)
         client.get("/me")
         axios(client, "/sign-in")

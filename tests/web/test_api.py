@@ -268,6 +268,27 @@ class TestAnApplicationOnAnotherOrigin:
 
         assert response.headers["Access-Control-Allow-Origin"] == "http://localhost:5173"
 
+    @pytest.mark.parametrize("inner", ["http://shop.example", "http://127.0.0.1:8000"])
+    def test_behind_a_proxy_that_hides_tls_a_page_over_plain_http_gets_none(
+        self, client: FlaskClient, inner: str
+    ) -> None:
+        """Browsers send Sec-Fetch-Site to a site over https, and to none over plain http."""
+        headers = SPA | {"Origin": "http://app.example"}
+
+        response = client.get("/session/csrf-token", base_url=inner, headers=headers)
+
+        assert response.status_code == 403
+        assert not shared(response)
+
+    def test_a_page_over_plain_http_gets_one_of_a_site_over_plain_http(
+        self, client: FlaskClient
+    ) -> None:
+        headers = {"Origin": "http://app.example"}
+
+        response = client.get("/session/csrf-token", base_url="http://shop.lan", headers=headers)
+
+        assert response.headers["Access-Control-Allow-Origin"] == "http://app.example"
+
     def test_a_refusal_holds_no_token(self, client: FlaskClient) -> None:
         client.get("/session/csrf-token", headers=SPA)
 

@@ -62,8 +62,8 @@ def displace(app: Flask) -> StockCSRFProtect | None:
     if other is None:
         return None
     _check_class(other)
-    hooks, own = app.before_request_funcs[None], flask_wtf_csrf.__name__
-    hooks[:] = [hook for hook in hooks if getattr(hook, "__module__", "") != own]
+    hooks = app.before_request_funcs[None]
+    hooks[:] = [hook for hook in hooks if not _is_its_hook(hook)]
     # Its own default, which leaves out methods that change something.
     if app.config["WTF_CSRF_METHODS"] == {"POST", "PUT", "PATCH", "DELETE"}:
         del app.config["WTF_CSRF_METHODS"]
@@ -111,6 +111,11 @@ def _resolve(app: Flask, others: list[Any]) -> frozenset[str]:
             ", ".join(printable(endpoint) for endpoint in sorted(endpoints)),
         )
     return exempt
+
+
+def _is_its_hook(hook: object) -> bool:
+    # No method: the application itself may have hung in `csrf.protect`, as its only check.
+    return isinstance(hook, FunctionType) and hook.__module__ == flask_wtf_csrf.__name__
 
 
 def _check_class(other: object) -> None:

@@ -14,7 +14,7 @@ import re
 import secrets
 from typing import cast
 
-from flask import Response, after_this_request, current_app, g, request
+from flask import Response, current_app, g, request
 
 from ..fetch_metadata import cookie_withheld
 from .request_origin import vouched
@@ -30,14 +30,21 @@ def is_needed() -> bool:
 
 
 def secret() -> str:
-    """The secret of this response's tokens; the response sets its cookie."""
+    """The secret of this response's tokens; `finish` sets its cookie."""
     kept = cast("str | None", g.get(_KEPT))
     if kept is None:
         kept = _sent() or secrets.token_hex(20)
         setattr(g, _KEPT, kept)
-        if _sent() is None:
-            after_this_request(_set)
     return kept
+
+
+def finish(response: Response) -> None:
+    """Let `response` set the cookie, if a token of it has this secret and the browser lacks the
+    cookie. To be called when no more tokens are made. Not by `after_this_request`: the token of the
+    token cookie is made when those functions have run.
+    """
+    if g.get(_KEPT) is not None and _sent() is None:
+        _set(response)
 
 
 def proved() -> str | None:
@@ -54,12 +61,12 @@ def _name() -> str:
     return f"{current_app.session_interface.get_cookie_name(current_app)}-csrf"
 
 
-def _set(response: Response) -> Response:
+def _set(response: Response) -> None:
     interface, app = current_app.session_interface, current_app
     samesite = interface.get_cookie_samesite(app)
     response.set_cookie(
         _name(),
-        g.get(_KEPT, ""),
+        g.get(_KEPT),
         domain=interface.get_cookie_domain(app),
         path=interface.get_cookie_path(app),
         secure=interface.get_cookie_secure(app),
@@ -67,4 +74,3 @@ def _set(response: Response) -> Response:
         samesite="Lax" if samesite == "Strict" else samesite,
         partitioned=interface.get_cookie_partitioned(app),
     )
-    return response

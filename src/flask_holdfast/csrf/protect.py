@@ -37,6 +37,7 @@ from . import (
     flask_wtf_compat,
     handshake,
     hints,
+    interim,
     isolation,
     late_tokens,
     minting,
@@ -109,8 +110,8 @@ class CSRFProtect(flask_wtf.csrf.CSRFProtect):
     def init_app(self, app: Flask) -> None:
         """Install the protection. Raises `SettingError` for an origin that is none."""
         check_is_flask(app)
-        other = flask_wtf_compat.displace(app)
         request_origin.trusted_origins(app.config)
+        other = flask_wtf_compat.displace(app)
         app.config.setdefault("WTF_CSRF_METHODS", UNSAFE_METHODS)
         methods = app.config["WTF_CSRF_METHODS"]
         super().init_app(app)
@@ -454,6 +455,7 @@ def _finish(response: Response) -> Response:
     cookie = settings.get(asked.app.config, "CSRF_COOKIE_NAME")
     if cookie is not None and (read or minting.was_issued()) and not isolated:
         token_cookie.refresh(response, asked.request, cookie)
+    interim.finish(response)
     known = caching.Known(session=read, isolated=isolated, token=minting.was_issued())
     caching.restrict(response.headers, known, caching.Promise.PRIVATE)
     late_tokens.watch(response)

@@ -87,8 +87,7 @@ def _as_browsers_read(target: Origin | None, location: str) -> str:
 def _carrier(request: Request, status: int) -> str | None:
     """Where a browser would find a token of ours to send along: "header", "body" or None."""
     named = (request.headers.get(name, "") for name in token_settings.header_names())
-    # A header that is sent twice arrives as one, with a comma.
-    if any(verifying.may_be_genuine(part) for text in named for part in re.split(r"[,\s]+", text)):
+    if any(map(verifying.may_hold_genuine, named)):
         return "header"
     becomes_get = status == 303 or (status in {301, 302} and request.method == "POST")
     if becomes_get or request.method in SAFE_METHODS or request.mimetype not in _FORMS:
@@ -98,5 +97,5 @@ def _carrier(request: Request, status: int) -> str | None:
     except HTTPException:  # too large, or cut off: a token may be in it
         return "body"
     is_field = token_settings.is_token_field
-    found = any(is_field(name) and verifying.may_be_genuine(text) for name, text in fields)
+    found = any(is_field(name) and verifying.may_hold_genuine(text) for name, text in fields)
     return "body" if found else None

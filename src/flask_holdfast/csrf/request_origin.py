@@ -28,9 +28,13 @@ def target(request: Request) -> Origin | None:
 def names(request: Request) -> list[Origin]:
     """The origins that are this site's own, as far as `request` tells. First what the browser calls
     it, where the browser says that one of its pages sent the request: a proxy may hide that name
-    (TLS that ends there, another Host, another port). Then what the Host header calls it.
+    (TLS that ends there, another Host, another port). Then what the Host header calls it, and that
+    over https where TLS ends at a proxy: browsers send Sec-Fetch-Site to nobody over plain http but
+    this computer (Fetch Metadata, potentially trustworthy URLs).
     """
-    return [name for name in dict.fromkeys((_page(request), target(request))) if name is not None]
+    here = target(request)
+    by_tls = here.over_https() if here and request.headers.get("Sec-Fetch-Site") else None
+    return [name for name in dict.fromkeys((_page(request), here, by_tls)) if name is not None]
 
 
 def _page(request: Request) -> Origin | None:
@@ -103,6 +107,7 @@ def _parsed(configured: tuple[str, ...]) -> frozenset[Origin]:
             raise SettingError(
                 "CSRF_TRUSTED_ORIGINS",
                 text,
-                'Write scheme and host, and nothing after them: "https://app.example".',
+                'Write scheme and host, and nothing after them: "https://app.example". Letters that '
+                'are not ASCII as they are in DNS: "https://xn--strae-oqa.example".',
             )
     return frozenset(known for known in parsed.values() if known is not None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import re
 import time
 
 from flask import request
@@ -15,6 +16,8 @@ from .tokens import PageKind, Scope
 
 #: No token of Flask-WTF's is longer; what is longer is not even looked at.
 _MAX_STOCK_LENGTH = 512
+#: What stands between tokens, of ours and of Flask-WTF's.
+_NO_TOKEN = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
 def verdict(token: str, time_limit: float | None) -> Reason | None:
@@ -50,16 +53,12 @@ def form_token() -> str | None:
     return next(named, None)
 
 
-def may_be_genuine(token: str) -> bool:
-    """Whether this application may have made `token`, for whatever session or purpose. Asks no
-    store, so a made-up token of the right form passes once in thousands.
+def may_hold_genuine(text: str) -> bool:
+    """Whether a token that this application may have made is in `text`, alone or among other words:
+    in quotes, or after a comma, as a header that is sent twice arrives. Asks no store, so a made-up
+    token of the right form passes once in thousands.
     """
-    if not token_settings.has_key():
-        return False
-    if tokens.is_well_formed(token):
-        return tokens.may_be_ours(token_settings.accepted_keys(), token)
-    # One of Flask-WTF's has two dots, or three where itsdangerous compressed its content.
-    return token.count(".") in {2, 3} and _stock_verdict(token, None, None) is Reason.TOKEN_MISMATCH
+    return any(_may_be_genuine(word) for word in _NO_TOKEN.split(text))
 
 
 def kind_of(token: str) -> PageKind | None:
@@ -97,6 +96,16 @@ def session_fingerprint(token: str) -> str:
     sid = next((sid for sid in view.other_sids() if _kind_for(sid, token) is not None), scope.sid)
     named = b"session" + sid.encode(errors="replace")
     return hmac.new(token_settings.minting_key().mac, named, "sha256").hexdigest()[:8]
+
+
+def _may_be_genuine(token: str) -> bool:
+    """Whether this application may have made `token`, for whatever session or purpose."""
+    if not token_settings.has_key():
+        return False
+    if tokens.is_well_formed(token):
+        return tokens.may_be_ours(token_settings.accepted_keys(), token)
+    # One of Flask-WTF's has two dots, or three where itsdangerous compressed its content.
+    return token.count(".") in {2, 3} and _stock_verdict(token, None, None) is Reason.TOKEN_MISMATCH
 
 
 def _is_worthless(view: SessionView, token: str) -> bool:
