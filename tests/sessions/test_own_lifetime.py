@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from flask import session
 from flask_login import login_user, logout_user
+from flask_wtf.csrf import generate_csrf
 
 from flask_holdfast.sessions import ids
 from tests.sessions.site import Site, Tab, User, ours
@@ -121,6 +122,22 @@ def test_it_goes_along_with_the_session_and_not_with_the_user(site: Site) -> Non
 
     tab.run(sign_out)
     assert left(tab) > 29 * MINUTE, "nobody any more"
+
+
+def test_an_anonymous_session_keeps_it_whose_page_held_a_token(site: Site) -> None:
+    """Its cookie stood for itself until then, and its first record is filed under another sid."""
+    tab = site.tab()
+    tab.run(generate_csrf)
+    assert tab.cookie
+
+    def act() -> None:
+        session["a"] = 1
+        ours().lifetime = KIOSK
+
+    tab.run(act)
+
+    assert tab.run(lambda: ours().lifetime).value == KIOSK
+    assert left(tab) <= KIOSK.total_seconds()
 
 
 def test_a_login_after_it_was_set_keeps_it(site: Site) -> None:
