@@ -154,6 +154,16 @@ def test_a_login_after_it_was_set_keeps_it(site: Site) -> None:
     assert left(tab) <= 5 * MINUTE
 
 
+def test_of_too_many_the_one_that_would_end_first_makes_room(site: Site) -> None:
+    site.app.config["SESSION_MAX_PER_USER"] = 2
+    ordinary, kiosk, third = site.tab(), site.tab(), site.tab()
+    ordinary.log_in("ada")
+    log_in(kiosk, KIOSK)
+    third.log_in("ada")
+
+    assert [tab.who() for tab in (ordinary, kiosk, third)] == ["ada", None, "ada"]
+
+
 def test_a_session_that_a_remember_cookie_begins_goes_by_the_settings(site: Site) -> None:
     tab = site.tab()
 
