@@ -369,6 +369,8 @@ def test_which_requests_ask_for_a_file(environ: dict[str, str], expected: bool) 
         pytest.param(EDGE, DOWNLOADS, Change.CLIENT, id="downloads of another platform"),
         pytest.param(IPHONE, CHROME, Change.CLIENT, id="a video in another platform's browser"),
         pytest.param(IPHONE, "curl/8.5.0", Change.CLIENT, id="a video that names no platform"),
+        pytest.param("python/3", "curl/8.5.0", Change.CLIENT, id="nor does the session's client"),
+        pytest.param("python/3", OFFICE_LINK, Change.FILE, id="a helper, of a nameless platform"),
     ],
 )
 def test_whom_a_session_shows_its_files(bound: str, seen: str, expected: Change) -> None:
@@ -389,7 +391,10 @@ def test_whom_a_session_shows_its_files(bound: str, seen: str, expected: Change)
     [
         pytest.param(200, "video/mp4", "", True, id="a film"),
         pytest.param(206, "Audio/MPEG", "inline", True, id="a piece of a song"),
-        pytest.param(304, "", "", True, id="nothing new"),
+        pytest.param(304, "video/mp4", "", True, id="a film that has not changed"),
+        pytest.param(304, "application/pdf", "attachment", True, id="nor has a download"),
+        pytest.param(304, "text/html", "", False, id="nor has a page, whose headers would be read"),
+        pytest.param(304, "", "", False, id="nothing new of no kind"),
         pytest.param(
             200, "application/vnd.apple.mpegurl; charset=utf-8", "", True, id="a playlist"
         ),

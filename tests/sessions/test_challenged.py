@@ -262,6 +262,20 @@ def ours_sid(tab: Tab) -> str:
     return cookie.sid
 
 
+def test_a_copied_agent_in_a_browser_that_names_another_platform_is_challenged(site: Site) -> None:
+    """Chromium says where it runs, whatever User-Agent an extension puts in place."""
+    tab = site.tab(agent=FIREFOX)
+    tab.client.environ_base["HTTP_SEC_CH_UA_PLATFORM"] = '"Linux"'
+    tab.log_in("ada")
+    other = site.tab(agent=FIREFOX)
+    other.cookie = tab.cookie
+    assert other.who() == "ada", "over http there is no hint"
+    other.client.environ_base["HTTP_SEC_CH_UA_PLATFORM"] = '"macOS"'
+
+    assert other.who() is None
+    assert tab.who() == "ada"
+
+
 def test_a_challenged_session_is_not_valid_for_a_stream(site: Site) -> None:
     _, other = challenged(site)
     other.set(cart=1)

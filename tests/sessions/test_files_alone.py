@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from flask import Response, abort, jsonify, redirect, session, stream_with_context
+from flask import Response, abort, jsonify, redirect, request, session, stream_with_context
 from flask_login import current_user, login_fresh, logout_user
 
 from flask_holdfast import signals
@@ -141,6 +141,13 @@ def with_a_cookie() -> Response:
     return answer
 
 
+def unchanged() -> Any:
+    """Whoever asks with `If-None-Match: *` has seen each page already."""
+    answer = Response(SECRET, headers={"X-Secret": f"{SECRET} {current_user.get_id()}"})
+    answer.add_etag()
+    return answer.make_conditional({**request.environ, "HTTP_IF_NONE_MATCH": "*"})
+
+
 def failing() -> str:
     raise ZeroDivisionError(SECRET)
 
@@ -160,6 +167,7 @@ PAGES: dict[str, tuple[Callable[[], Any], int]] = {
     "a redirect": (elsewhere, 403),
     "a page with a cookie": (with_a_cookie, 403),
     "a stream of events": (events, 403),
+    "a page that has not changed": (unchanged, 403),
 }
 
 
@@ -244,6 +252,16 @@ def test_a_player_that_does_what_players_do_not_is_another_client(
     tab = signed_in(any_action)
 
     assert get(copy_of(tab, PLAYER), film, **sent).response.status_code == 401
+
+
+def test_a_page_that_asks_only_whether_its_session_stands_is_a_page(any_action: Site) -> None:
+    tab = signed_in(any_action)
+
+    def gated() -> Response:
+        return Response(SECRET if ours().still_valid() else "")
+
+    assert SECRET not in get(copy_of(tab, PLAYER), gated).response.text
+    assert get(tab, gated).response.text == SECRET
 
 
 def test_a_player_sends_no_form(any_action: Site) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from flask import session
 from flask_login import login_user, logout_user
+from flask_wtf.csrf import generate_csrf
 
 from flask_holdfast.sessions import ids
 from tests.sessions.site import Site, Tab, User, ours
@@ -123,6 +124,22 @@ def test_it_goes_along_with_the_session_and_not_with_the_user(site: Site) -> Non
     assert left(tab) > 29 * MINUTE, "nobody any more"
 
 
+def test_an_anonymous_session_keeps_it_whose_page_held_a_token(site: Site) -> None:
+    """Its cookie stood for itself until then, and its first record is filed under another sid."""
+    tab = site.tab()
+    tab.run(generate_csrf)
+    assert tab.cookie
+
+    def act() -> None:
+        session["a"] = 1
+        ours().lifetime = KIOSK
+
+    tab.run(act)
+
+    assert tab.run(lambda: ours().lifetime).value == KIOSK
+    assert left(tab) <= KIOSK.total_seconds()
+
+
 def test_a_login_after_it_was_set_keeps_it(site: Site) -> None:
     """The view of a kiosk may say so before anybody signs in."""
     tab = site.tab()
@@ -135,6 +152,16 @@ def test_a_login_after_it_was_set_keeps_it(site: Site) -> None:
     assert left(tab) <= 5 * MINUTE
     tab.log_in("ada")
     assert left(tab) <= 5 * MINUTE
+
+
+def test_of_too_many_the_one_that_would_end_first_makes_room(site: Site) -> None:
+    site.app.config["SESSION_MAX_PER_USER"] = 2
+    ordinary, kiosk, third = site.tab(), site.tab(), site.tab()
+    ordinary.log_in("ada")
+    log_in(kiosk, KIOSK)
+    third.log_in("ada")
+
+    assert [tab.who() for tab in (ordinary, kiosk, third)] == ["ada", None, "ada"]
 
 
 def test_a_session_that_a_remember_cookie_begins_goes_by_the_settings(site: Site) -> None:

@@ -141,9 +141,9 @@ def is_a_file(status: int, types: Sequence[str], disposition: str) -> bool:
     """Whether a response is a film or a download and nothing else. `types`: its Content-Type
     headers. A redirect is none: its address may be what a page would be worth (a code of OAuth).
     """
-    if status == 304:
-        return True
-    if status not in (200, 206) or len(types) != 1:
+    # That nothing is new (304) is said with the headers of what would be sent, to whoever asks for it
+    # with `If-None-Match: *`.
+    if status not in (200, 206, 304) or len(types) != 1:
         return False
     kind = types[0].partition(";")[0].strip().lower()
     if kind.startswith(("audio/", "video/")) or kind in _PLAYED:
@@ -183,7 +183,8 @@ class Binding:
         pairs = list(zip(self._facts(bound), self._facts(seen), strict=True))
         if any(was and was != now for was, now in pairs):
             from_there = self.ip != "exact" or bound.ip in ("", seen.ip)
-            same = _platform(seen) == _platform(bound) or (seen.is_helper and not _platform(seen))
+            named = _platform(seen)
+            same = named == _platform(bound) if named else seen.is_helper
             return Change.FILE if for_a_file and from_there and same else Change.CLIENT
         if any(now and not was for was, now in pairs):
             return Change.UNBOUND

@@ -118,8 +118,8 @@ class Commit:
         former: tuple[str, str] | None = None,
     ) -> Result:
         """File the first record; where another request filed it first, the changes merge."""
-        fresh = self.fresh(apply(changes, {}), secret)
-        fresh.former, fresh.lifetime = former, session.lifetime_of(None)
+        fresh = self.fresh(apply(changes, {}), secret, session.lifetime_of(None))
+        fresh.former = former
         answer = self.store.create(sid, self._bytes(fresh), idle=self._idle(fresh))
         if answer.outcome is Outcome.DONE:
             session.sid, session.filed = sid, True
@@ -209,7 +209,7 @@ class Commit:
 
         def build(current: Record | None) -> Record:
             if current is None:
-                return self.fresh(apply(changes, {}), secret)
+                return self.fresh(apply(changes, {}), secret, session.lifetime_of(None))
             after = msgspec.structs.replace(
                 current,
                 etag=record.new_etag(),
@@ -249,13 +249,12 @@ class Commit:
 
         def build(current: Record | None) -> Record:
             if current is None or current.user not in (None, user):
-                after = self.fresh(apply(session.assigned(), {}), secret)
-                after.lifetime = session.lifetime_of(None)
+                data = apply(session.assigned(), {})
+                after = self.fresh(data, secret, session.lifetime_of(None))
             else:
                 data = apply(changes, current.data, again=current is not first)
-                after = self.fresh(data, secret)
+                after = self.fresh(data, secret, session.lifetime_of(current))
                 after.created = current.created
-                after.lifetime = session.lifetime_of(current)
             self.sign_in(after, user, record.owner_of(user), session.remember)
             return after
 
@@ -369,8 +368,8 @@ class Commit:
             return None
         return there if there.proved_by(ids.secret_hash(cookie.secret), self.now()) else None
 
-    def fresh(self, data: RawData, secret: bytes) -> Record:
-        """A record that begins now, anonymous."""
+    def fresh(self, data: RawData, secret: bytes, lifetime: int | None = None) -> Record:
+        """A record that begins now, anonymous. `lifetime`: its own idle timeout (ms), if it has one."""
         now, absolute, client = self.now(), self.policy.absolute, self.loader.client
         return Record(
             etag=record.new_etag(),
@@ -382,6 +381,7 @@ class Commit:
             created=now,
             client=(client.ip, client.agent),
             platform=client.platform,
+            lifetime=lifetime,
             data=data,
         )
 

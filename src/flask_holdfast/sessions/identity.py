@@ -281,7 +281,7 @@ class SessionIdentity:
             assert self.cookie is not None
             glimpsed = loader.fetch(self.cookie, self.opened, slide=False)
             raise_if_away(glimpsed.tombstone)
-            self._glimpsed = glimpsed
+            self._glimpsed, self.files_alone = glimpsed, glimpsed.files_alone
             return glimpsed.state is State.LIVE
         record = glimpsed.record if glimpsed.state is State.LIVE else None
         return record is not None and loader.stands(self.sid, record.user)

@@ -381,4 +381,6 @@ def _standing(cookie: ids.Cookie) -> tuple[int, int]:
 
 
 def client_of(request: Request) -> Client:
-    return Client.of(request.remote_addr, request.environ.get("HTTP_USER_AGENT"))
+    environ = request.environ
+    agent, hint = environ.get("HTTP_USER_AGENT"), environ.get("HTTP_SEC_CH_UA_PLATFORM")
+    return Client.of(request.remote_addr, agent, hint)

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ import pytest
 from flask_holdfast.sessions.interface import SessionInterface
 from flask_holdfast.sessions.stores.base import Outcome
 from flask_holdfast.sessions.stores.budget import Budget
+from flask_holdfast.sessions.stores.redis import connections
 from flask_holdfast.sessions.stores.redis.store import RedisStore
 from server.cache.session_store import RedisSessionInterface
 from tests import links, topologies
@@ -52,6 +55,31 @@ def test_a_child_asks_on_connections_of_its_own(url: str) -> None:
     store.close()
 
 
+def test_no_thread_of_a_child_finds_its_parent_s_connection(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While its first request puts the parent's connections away, another one asks."""
+    store = RedisStore.from_url(redis_url, timeout=5)
+    filed(store)
+    (node,) = store._link._nodes.values()
+    (parents,) = node._idle
+    taken: list[object] = []
+
+    def meanwhile() -> deque[object]:
+        monkeypatch.undo()
+        with ThreadPoolExecutor(1) as pool:
+            taken.append(pool.submit(node.take, time.monotonic() + 5).result())
+        return deque()
+
+    monkeypatch.setattr(connections, "deque", meanwhile)
+    node._pid = -1  # as after a fork
+    store.counts()
+
+    assert taken
+    assert parents not in taken
+    store.close()
+
+
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_child_does_not_wait_for_threads_that_are_not_there(url: str) -> None:
     """Forked while another thread holds every lock that there is."""
@@ -84,6 +112,7 @@ def test_a_child_does_not_wait_for_threads_that_are_not_there(url: str) -> None:
 PROGRAM = """
 import gc, sys
 from concurrent.futures import ThreadPoolExecutor
+from flask_holdfast.sessions.stores.redis import connections
 from flask_holdfast.sessions.stores.redis.store import RedisStore
 store = RedisStore.from_url(sys.argv[1], timeout=5)
 with ThreadPoolExecutor(4) as threads:

@@ -122,8 +122,8 @@ class Answer(msgspec.Struct, frozen=True):
 class Limit:
     """How many sessions one owner may have, the one that is being filed included.
 
-    The others that are too many make room, the longest unused first; or, with `refuses`,
-    the new one is refused (FULL).
+    The others that are too many make room, those first that would end first: of one idle time the
+    longest unused. Or, with `refuses`, the new one is refused (FULL).
     """
 
     most: int

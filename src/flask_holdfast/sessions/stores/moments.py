@@ -29,8 +29,8 @@ class Moments:
         self._begin()
 
     def _begin(self) -> None:
-        self._pid = os.getpid()
         self._lock = threading.Lock()
+        self._pid = os.getpid()  # last: another thread of a forked process goes by it
 
     def __call__(self) -> int:
         with self._alone():

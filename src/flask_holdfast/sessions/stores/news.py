@@ -77,8 +77,8 @@ class Known:
         self._marker: dict[str, str] = {}
 
     def _begin(self) -> None:
-        self._pid = os.getpid()
         self._lock = threading.RLock()
+        self._pid = os.getpid()  # last: another thread of a forked process goes by it
 
     def run_of(self, tag: str) -> str:
         """The run id of the server that was met last for a tag; empty where it is not known."""

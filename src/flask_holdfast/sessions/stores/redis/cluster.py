@@ -52,8 +52,8 @@ class Topology:
         self._begin()
 
     def _begin(self) -> None:
-        self._pid = os.getpid()
         self._looking = threading.Lock()
+        self._pid = os.getpid()  # last: another thread of a forked process goes by it
 
     def master(self, tag: str, until: float) -> Address:
         """Raises `MasterNotFoundError`, or why nobody could be asked for it."""

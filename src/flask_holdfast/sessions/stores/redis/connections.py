@@ -65,7 +65,6 @@ class Connections:
         self._begin()
 
     def _begin(self) -> None:
-        self._pid = os.getpid()
         self._age = 0
         # The one that was used last is the one that is used next: the others may rest.
         self._idle: deque[Connection] = deque()
@@ -75,6 +74,8 @@ class Connections:
             self._free.put(None)
         #: The one that brought news, for the questions of the listener that is told.
         self._lent: Connection | None = None
+        # Last: another thread of the child goes by it, and may not find what is the parent's.
+        self._pid = os.getpid()
 
     def take(self, until: float) -> Connection:
         """A connection that nobody else uses, to be had `until` then and to wait no longer itself.
