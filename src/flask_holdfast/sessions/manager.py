@@ -253,7 +253,8 @@ class SessionManager:
         return self.store.sweep()
 
     def health(self) -> dict[str, Any]:
-        """`store` (its kind), `ok`, and `degraded`: true while a fallback stands in. For Redis
+        """`store` (its kind), `ok`, and `degraded`: true while a fallback stands in. A Redis that
+        answers but keeps no session (full, read-only, no scripts allowed) is not ok. For Redis
         also `breaker` ("closed", "open", "half-open"), `outages`: how often this process
         saw it open, `trouble`: why it did last, in a word, and `waiting`: how many sessions and
         endings have to go back to it.

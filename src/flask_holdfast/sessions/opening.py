@@ -104,9 +104,10 @@ def _wait_for(store: Store, key: str, url: str, seconds: float) -> None:
                 raise SettingError(
                     key,
                     url,
-                    f"Redis is required, and does not answer ({error.kind}). Start it, let "
-                    "SESSION_STARTUP_WAIT be the seconds to wait for it, or set "
-                    "REDIS_REQUIRED = False to go on without it.",
+                    f"Redis is required, and does not answer or keeps no session ({error.kind}). "
+                    "Start it, let SESSION_STARTUP_WAIT be the seconds to wait for it, or set "
+                    "REDIS_REQUIRED = False to go on without it. It has to allow scripts, and writes "
+                    "under SESSION_KEY_PREFIX and holdfast:.",
                 ) from None
             time.sleep(min(left, 0.2))
         else:

@@ -426,7 +426,7 @@ class Store(ABC):
 
     @abstractmethod
     def ping(self) -> None:
-        """Raise `StoreUnavailable` if the store cannot be asked."""
+        """Raise `StoreUnavailable` if the store cannot be asked, or can keep no session."""
 
     def condition(self) -> dict[str, Any]:
         """What else an operator should see. Asks nobody."""

@@ -126,11 +126,15 @@ class AskingStore(RestorableStore):
                 return found
 
     def ping(self) -> None:
-        """Where there are many servers, each has to answer."""
+        """Where there are many servers, each has to take a write: one that is full, read-only, or
+        allows no scripts answers PING, and keeps no session.
+        """
         try:
-            self._link.ping()
+            ats = [self._keyspaces[tag] for tag in self._link.one_of_each()]
         except (RedisError, OSError) as cause:
             raise unavailable(cause) from cause
+        keys = {at.tag: (at.meta + b"ping", at.prefix + b"ping") for at in ats}
+        self._everywhere("ping", keys, dict.fromkeys(keys, ()))
 
     def eviction_policies(self) -> set[str]:
         """Each server's `maxmemory-policy`. A server that is away, or that may not be asked for

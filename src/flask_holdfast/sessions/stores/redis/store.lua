@@ -1049,6 +1049,13 @@ for _, one in ipairs(endings()) do
 end
 return live
 
+---- ping
+-- Whether sessions can be kept here: a look at where records are, and a write among the indexes.
+redis.call("EXISTS", KEYS[2])
+redis.call("SET", KEYS[1], "1", "PX", 1000)
+redis.call("DEL", KEYS[1])
+return redis.status_reply("PONG")
+
 ---- mark
 local life = tonumber(ARGV[3])
 if life > 0 then
