@@ -294,6 +294,16 @@ def test_what_one_device_may_say_of_itself(
     assert (DEFAULT.mark(before) == DEFAULT.mark(now)) == (expected is Change.NONE)
 
 
+@pytest.mark.parametrize("seen", [CHROME_WINDOWS, CHROME], ids=["as it was", "no more in place"])
+def test_where_a_browser_sends_no_hint_the_agents_tell(seen: str) -> None:
+    """An extension puts another agent in place, and Chromium sends no hint with a WebSocket."""
+    before, now = Client.of(HOME, CHROME_WINDOWS, '"Linux"'), Client.of(HOME, seen)
+
+    assert DEFAULT.compare(before, now) is Change.NONE
+    assert DEFAULT.compare(before, Client.of(HOME, IPHONE)) is Change.CLIENT
+    assert DEFAULT.compare(before, Client.of(HOME, CHROME_WINDOWS, '"macOS"')) is Change.CLIENT
+
+
 # -- who asks for a file, and what is one ----------------------------------------------
 
 PLAYER = "AppleCoreMedia/1.0.0.22F76 (iPhone; U; CPU OS 18_5 like Mac OS X; en_us)"

@@ -124,6 +124,20 @@ def test_it_goes_along_with_the_session_and_not_with_the_user(site: Site) -> Non
     assert left(tab) > 29 * MINUTE, "nobody any more"
 
 
+def test_who_signs_out_and_sets_one_has_it(site: Site) -> None:
+    tab = site.tab()
+    log_in(tab, OWN)
+
+    def act() -> None:
+        session.clear()
+        session["theme"] = "dark"
+        ours().lifetime = KIOSK
+
+    tab.run(act)
+    assert tab.run(lambda: ours().lifetime).value == KIOSK
+    assert left(tab) <= 5 * MINUTE
+
+
 def test_an_anonymous_session_keeps_it_whose_page_held_a_token(site: Site) -> None:
     """Its cookie stood for itself until then, and its first record is filed under another sid."""
     tab = site.tab()

@@ -180,13 +180,17 @@ class Binding:
         """How `seen` differs. `for_a_file`: whether the request is believed to ask for a file."""
         if bound == seen:
             return Change.NONE
-        pairs = list(zip(self._facts(bound), self._facts(seen), strict=True))
-        if any(was and was != now for was, now in pairs):
+        before, now = self._facts(bound), self._facts(seen)
+        if before != now and not seen.platform:
+            # Chromium sends no hint with a WebSocket: the agents alone tell then.
+            before = self._facts(bound._replace(platform=""))
+        pairs = list(zip(before, now, strict=True))
+        if any(was and was != is_now for was, is_now in pairs):
             from_there = self.ip != "exact" or bound.ip in ("", seen.ip)
             named = _platform(seen)
             same = named == _platform(bound) if named else seen.is_helper
             return Change.FILE if for_a_file and from_there and same else Change.CLIENT
-        if any(now and not was for was, now in pairs):
+        if any(is_now and not was for was, is_now in pairs):
             return Change.UNBOUND
         if self.ip == "network" and bound.ip and network(bound.ip) != network(seen.ip):
             return Change.NETWORK

@@ -222,7 +222,8 @@ class Commit:
                 data=apply(changes, current.data, again=current is not there),
             )
             if why == LOGOUT:
-                after.user = after.authenticated = after.remember = after.lifetime = None
+                after.user = after.authenticated = after.remember = None
+                after.lifetime = session.lifetime_of(None)
                 after.owner = after.mark = ""
             return after
 
