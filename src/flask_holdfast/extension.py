@@ -63,11 +63,14 @@ class Holdfast:
         interface.isolates = _isolates
         interface.remembered = _remembered
         interface.unavailable = unavailable.page
+        # However soon a remember cookie is over: a session may live for this long, and one that has lost
+        # its place in an index is known to be over by the moment at which all of its user's ended.
+        lifetime = settings.get(app.config, "SESSION_CACHE_TIMEOUT") or 0
         manager = SessionManager(
             store,
             idle=app.permanent_session_lifetime.total_seconds(),
             anonymous_idle=settings.get(app.config, "SESSION_ANONYMOUS_LIFETIME"),
-            remember=login.remember_duration(app).total_seconds(),
+            remember=max(login.remember_duration(app).total_seconds(), lifetime),
             user_key=settings.get(app.config, "SESSION_USER_KEYS")[0],
         )
         app.session_interface = interface

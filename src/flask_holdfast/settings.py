@@ -88,7 +88,7 @@ _TABLE = (
     Setting(
         "SESSION_MAX_PER_USER_ACTION",
         "evict",
-        "Whether a login beyond that ends the session longest unused, or is refused.",
+        "Whether a login beyond that ends the session that would end first, or is refused.",
         checks.one_of("evict", "refuse"),
     ),
     Setting(

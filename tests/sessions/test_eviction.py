@@ -6,13 +6,16 @@ What is known of an end of all counts for a session that no index has.
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from flask import session
+from flask_login import login_user
 
 from flask_holdfast.sessions import record
 from tests import services
-from tests.sessions.site import Site, next_millisecond
+from tests.sessions.site import Site, User, next_millisecond
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,6 +69,32 @@ def test_all_have_ended_where_redis_had_evicted_an_index(
     assert site.manager.get_session_stats()["authenticated_sessions"] >= 1
     sids = site.manager.get_active_sessions("ada")
     assert [*sids] == [ada.sid()]
+
+
+@pytest.mark.parametrize("end", [end_hers, end_everyones])
+def test_an_end_of_all_is_known_for_as_long_as_a_session_may_live(
+    redis_url: str, redis_server: RedisServer, tmp_path: Path, end: Callable[[Site], int]
+) -> None:
+    """A session of twelve hours had lost its index, and remember cookies last for a second."""
+    site = Site(redis_url, str(tmp_path), REMEMBER_COOKIE_DURATION=timedelta(seconds=1))
+    thief = site.tab()
+
+    def sign_in() -> None:
+        login_user(User("ada"))
+        session.lifetime = timedelta(hours=12)  # type: ignore[attr-defined]  # ours
+
+    thief.run(sign_in)
+    with redis_server.client() as client:
+        client.delete(OF_ADA, "holdfast:session:signed-in")
+        next_millisecond()
+        end(site)
+        # An hour and a half later.
+        for key in client.keys("holdfast:session:*"):
+            client.pexpire(key, max(1, client.pttl(key) - 5_400_000))
+        next_millisecond()
+        next_millisecond()
+
+    assert thief.who() is None
 
 
 def test_a_flushall_on_a_running_redis_signs_nobody_out_for_good_and_the_end_of_everyone_does(
