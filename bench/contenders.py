@@ -89,7 +89,7 @@ def _stack(place: Place) -> Flask:
     """All four with the settings that they come with, on a client as its documentation makes it."""
     peers.use()
     from flask_session import Session  # type: ignore[import-not-found]  # see peers
-    from flask_talisman import Talisman  # type: ignore[import-not-found]
+    from flask_talisman import Talisman
     from flask_wtf import CSRFProtect
 
     app = _app(place)

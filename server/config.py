@@ -24,6 +24,21 @@ HOST_KEYS = ("HOST", "FLASK_RUN_HOST")
 YES = frozenset({"1", "true", "yes", "on"})
 NO = frozenset({"", "0", "false", "no", "off"})
 
+# OWASP Secure Headers, beyond what fits every application.
+STRICT_HEADERS = {
+    # `frame-ancestors` is the control; this is for what does not know it.
+    "X-Frame-Options": "DENY",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": (
+        "accelerometer=(), autoplay=(), browsing-topics=(), camera=(), display-capture=(), "
+        "encrypted-media=(), fullscreen=(self), geolocation=(), gyroscope=(), hid=(), "
+        "idle-detection=(), local-fonts=(), magnetometer=(), microphone=(), midi=(), payment=(), "
+        "picture-in-picture=(), publickey-credentials-get=(self), screen-wake-lock=(), serial=(), "
+        "usb=(), window-management=(), xr-spatial-tracking=()"
+    ),
+}
+
 BASE: dict[str, object] = {
     # A note is at most 2,000 characters; nobody uploads anything.
     "MAX_CONTENT_LENGTH": 64 * 1024,
@@ -31,6 +46,10 @@ BASE: dict[str, object] = {
     "REMEMBER_COOKIE_DURATION": timedelta(days=14),
     # More than anybody has devices. A script with a password may sign in as often as it likes.
     "SESSION_MAX_PER_USER": 50,
+    # All pages, scripts and styles are this application's own; no other site frames them.
+    "HOLDFAST_CSP": "strict",
+    "HOLDFAST_HSTS": "max-age=63072000; includeSubDomains",
+    "HOLDFAST_HEADERS": STRICT_HEADERS,
 }
 
 OVER_HTTPS: dict[str, object] = {

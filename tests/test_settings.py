@@ -123,7 +123,21 @@ WRONG: dict[str, list[object]] = {
     "CSRF_EXPIRED_POLICY": ["same_origin", None, "allow", True],
     "HOLDFAST_URL_PREFIX": ["", "/", "session", "/session/", None, 5, "/<user>", "/a?b"],
     "HOLDFAST_HEADERS": [None, [("X-A", "b")], "X-A: b", {"X-A": "b\r\nX-C: d"}, {"X-A": 5}],
-    "HOLDFAST_CSP": [None, "default-src 'self'", {"img-src": 5}, {"img-src": "a; script-src *"}],
+    "HOLDFAST_CSP": [
+        *(
+            None,
+            "default-src 'self'",
+            {"img-src": 5},
+            {"img-src": "a; script-src *"},
+            "Strict",
+            True,
+        ),
+        *([], ["strict"], ["strict", "strict"], ["strict", {"img-src": 5}], [{}, "strict"]),
+    ],
+    "HOLDFAST_CSP_REPORT_ONLY": [None, True, "default-src 'self'", ["strict", None]],
+    "HOLDFAST_HSTS": [
+        *(-1, 0.5, "", "yes", "86400", "max-age=1\r\nX-A: b", "max-age=1; subdomains", []),
+    ],
     "HOLDFAST_COOKIE_SUFFIX": ["", "a b", "a-b", "interim", "CSRF", 5, "ä", "x" * 65],
     "HOLDFAST_KEEP_FLASK_DEFAULTS": ["SESSION_COOKIE_SECURE", None, True, [5], ["NOPE"]],
     "PERMANENT_SESSION_LIFETIME": [
@@ -305,6 +319,12 @@ RIGHT: dict[str, list[object]] = {
     "CSRF_EXPIRED_POLICY": ["same-origin", "refuse"],
     "HOLDFAST_URL_PREFIX": ["/s", "/my/session"],
     "HOLDFAST_HEADERS": [{}, {"X-Frame-Options": None}],
+    "HOLDFAST_CSP": [{}, {"img-src": None}, "strict", ["strict", {}], ("strict", {"img-src": "*"})],
+    "HOLDFAST_CSP_REPORT_ONLY": [{}, "strict", ["strict", {"report-uri": "/reports"}]],
+    "HOLDFAST_HSTS": [
+        *(None, False, True, 0, 86_400, "max-age=0"),
+        *("max-age=63072000; includeSubDomains", "max-age=63072000; includeSubDomains; preload"),
+    ],
     "PERMANENT_SESSION_LIFETIME": [60, 60.5, timedelta(days=1), MINUTES_30],
     "SECRET_KEY": [bytes(range(16)), "0123456789abcdef", "\u00e4\u00f6\u00fc\u00df\u20ac" * 4],
     "SECRET_KEY_FALLBACKS": [None, [], (), [KEY, KEY.encode()]],

@@ -1,6 +1,7 @@
 """What this application asks of the extension's security headers beyond their defaults.
 
-The default policy fits as it is: one stylesheet and a few modules, all from here.
+The strict policy fits as it is: one stylesheet and a few modules, all from here. The settings ask for
+it, and for the headers that are the same in every answer.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from flask import Flask, Response
 
-# No page links to another site, so no address of ours needs to be told to one.
-PAGE_REFERRER = "same-origin"
+# No page links to another site, so no address of ours needs to be told to one. A drawing links to
+# nothing.
+REFERRER_POLICY = {"text/html": "same-origin", "image/svg+xml": "no-referrer"}
 
 
 def install(app: Flask) -> None:
@@ -20,9 +22,9 @@ def install(app: Flask) -> None:
 
 
 def add(response: Response) -> Response:
-    """For pages alone: what is no page keeps the extension's stricter `no-referrer`."""
-    if response.mimetype == "text/html":
-        response.headers.setdefault("Referrer-Policy", PAGE_REFERRER)
+    """For pages and drawings: JSON keeps the extension's stricter `no-referrer`."""
+    if policy := REFERRER_POLICY.get(response.mimetype or ""):
+        response.headers.setdefault("Referrer-Policy", policy)
     return response
 
 

@@ -79,8 +79,26 @@ def headers(value: Any) -> str | None:
 
 
 def csp(value: Any) -> str | None:
+    """A dict of directives, "strict", or a list of "strict" and such a dict."""
+    if value == "strict":
+        return None
+    if isinstance(value, (list, tuple)) and len(value) == 2 and value[0] == "strict":
+        value = value[1]
+    if _texts(value, ";,"):
+        return None
     example = '{"img-src": "\'self\' https://img.example"}'
-    return None if _texts(value, ";,") else f"Write a dict of directives, one each: {example}."
+    return f'Write "strict", a dict of directives, one each: {example}, or ["strict", {example}].'
+
+
+#: RFC 6797 section 6.1, in the usual order.
+_HSTS = re.compile(r"max-age=[0-9]+(; ?includeSubDomains)?(; ?preload)?")
+
+
+def hsts(value: Any) -> str | None:
+    whole_seconds = isinstance(value, int) and value >= 0
+    if value is None or whole_seconds or (isinstance(value, str) and _HSTS.fullmatch(value)):
+        return None
+    return 'Write True, a whole number of seconds, or a text such as "max-age=86400".'
 
 
 def names(value: Any) -> str | None:

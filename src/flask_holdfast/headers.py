@@ -1,11 +1,11 @@
-"""Security headers for every response: the OWASP Secure Headers set, by kind of response.
+"""Security headers for every response: by default those that break no page.
 
 A view, or anything that runs before `install`'s hook, goes first: a header that is there
-already is left as it is. Settings and `security_headers` change the set.
+already is left as it is. Settings and `security_headers` change the set; `choose` is the whole
+decision.
 
-The policy has no 'unsafe-inline'. A script or style of the page itself carries the nonce of
-the response: `<script nonce="{{ csp_nonce() }}">`. A page that asks for no nonce may load
-scripts and styles from its own origin only.
+HOLDFAST_CSP = "strict" asks for a policy without 'unsafe-inline'. There a script or style of the
+page itself carries the nonce of the response: `<script nonce="{{ csp_nonce() }}">`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ import functools
 import secrets
 from collections.abc import Callable, Mapping
 from enum import StrEnum
-from typing import Any, ParamSpec, cast
+from typing import Any, NamedTuple, ParamSpec, cast
 
 from flask import Flask, Response, current_app, request
+from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
 
 from . import caching, credentials, settings
@@ -24,76 +25,121 @@ from .context import request_ctx
 
 _P = ParamSpec("_P")
 
-#: For every response.
-COMMON: Mapping[str, str] = {
-    "X-Content-Type-Options": "nosniff",
-    "Cross-Origin-Resource-Policy": "same-origin",
-}
-#: On https alone: RFC 6797 section 7.2. Two years.
-HSTS: Mapping[str, str] = {"Strict-Transport-Security": "max-age=63072000; includeSubDomains"}
-#: For pages.
-PAGE: Mapping[str, str] = {
-    # `frame-ancestors` is the control; this is for what does not know it.
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "strict-origin-when-cross-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Permissions-Policy": (
-        "accelerometer=(), autoplay=(), browsing-topics=(), camera=(), display-capture=(), "
-        "encrypted-media=(), fullscreen=(self), geolocation=(), gyroscope=(), hid=(), "
-        "idle-detection=(), local-fonts=(), magnetometer=(), microphone=(), midi=(), payment=(), "
-        "picture-in-picture=(), publickey-credentials-get=(self), screen-wake-lock=(), serial=(), "
-        "usb=(), window-management=(), xr-spatial-tracking=()"
-    ),
-}
-#: The policy of a page, without what depends on the nonce.
-PAGE_CSP: Mapping[str, str] = {
-    "default-src": "'none'",
-    "script-src": "'self'",
-    "style-src": "'self' 'nonce'",
-    "img-src": "'self'",
-    "font-src": "'self'",
-    "connect-src": "'self'",
-    "manifest-src": "'self'",
-    "form-action": "'self'",
-    "base-uri": "'none'",
-    "object-src": "'none'",
-    "frame-ancestors": "'none'",
-}
-#: The script-src of a page that has a nonce: every script needs the nonce, and what such a script
-#: loads is trusted (CSP 3, 'strict-dynamic').
-SCRIPTS_WITH_NONCE = "'nonce' 'strict-dynamic'"
-#: For JSON, which no browser shows as a page.
-DATA: Mapping[str, str] = {"X-Frame-Options": "DENY", "Referrer-Policy": "no-referrer"}
-DATA_CSP: Mapping[str, str] = {"default-src": "'none'", "frame-ancestors": "'none'"}
-#: For what browsers may show as a document though it is no page of ours: SVG and all other XML,
-#: whose scripts would act as the person, and any type that is not known to be harmless. It is
-#: drawn with its own styles, in no origin, and runs nothing (an uploaded avatar, a feed).
-DOCUMENT: Mapping[str, str] = {"X-Frame-Options": "SAMEORIGIN", "Referrer-Policy": "no-referrer"}
-DOCUMENT_CSP: Mapping[str, str] = {
-    "default-src": "'none'",
-    "style-src": "'self' 'unsafe-inline'",
-    "img-src": "'self' data:",
-    "font-src": "'self' data:",
-    "form-action": "'none'",
-    "base-uri": "'none'",
-    "sandbox": "",
-    "frame-ancestors": "'self'",
-}
-#: For what pages embed: images, films, fonts, PDF, styles, scripts. Nothing more, since the policy
-#: of a worker's script is the worker's, and a viewer for PDF needs scripts of its own.
-FILE: Mapping[str, str] = {"X-Frame-Options": "SAMEORIGIN"}
-FILE_CSP: Mapping[str, str] = {"frame-ancestors": "'self'"}
 
+class Kind(StrEnum):
+    """What a browser makes of a response."""
+
+    PAGE = "page"
+    #: JSON, which no browser shows as a page.
+    DATA = "data"
+    #: What browsers may show as a document though it is no HTML: SVG and all other XML, and any
+    #: type that is not known to be harmless.
+    DOCUMENT = "document"
+    #: What pages embed: images, films, fonts, PDF, styles, scripts.
+    FILE = "file"
+
+
+#: For every response.
+COMMON: Mapping[str, str] = {"X-Content-Type-Options": "nosniff"}
+#: Beside these, by kind. The first is what browsers do anyway (Referrer Policy, section 3).
+HEADERS: Mapping[Kind, Mapping[str, str]] = {
+    Kind.PAGE: {
+        "Referrer-Policy": "strict-origin-when-cross-origin",
+        "Cross-Origin-Opener-Policy": "same-origin-allow-popups",
+    },
+    Kind.DATA: {"Referrer-Policy": "no-referrer"},
+    Kind.DOCUMENT: {"Referrer-Policy": "strict-origin-when-cross-origin"},
+    Kind.FILE: {},
+}
+#: The policy of every response: nothing that a page loads, runs or sends is in it.
+CSP: Mapping[str, str] = {"base-uri": "'self'", "frame-ancestors": "'self'"}
+#: The policies of HOLDFAST_CSP = "strict".
+STRICT_CSP: Mapping[Kind, Mapping[str, str]] = {
+    Kind.PAGE: {
+        "default-src": "'none'",
+        "script-src": "'self' 'nonce'",
+        "style-src": "'self' 'nonce'",
+        "img-src": "'self'",
+        "font-src": "'self'",
+        "connect-src": "'self'",
+        "manifest-src": "'self'",
+        "form-action": "'self'",
+        "base-uri": "'none'",
+        "object-src": "'none'",
+        "frame-ancestors": "'none'",
+    },
+    Kind.DATA: {"default-src": "'none'", "frame-ancestors": "'none'"},
+    # Scripts in it would act as the person. It is drawn with its own styles, in no origin, and runs
+    # nothing (an uploaded avatar, a feed).
+    Kind.DOCUMENT: {
+        "default-src": "'none'",
+        "style-src": "'self' 'unsafe-inline'",
+        "img-src": "'self' data:",
+        "font-src": "'self' data:",
+        "form-action": "'none'",
+        "base-uri": "'none'",
+        "sandbox": "",
+        "frame-ancestors": "'self'",
+    },
+    # Nothing more, since the policy of a worker's script is the worker's, and a viewer for PDF needs
+    # scripts of its own.
+    Kind.FILE: {"frame-ancestors": "'self'"},
+}
+#: HOLDFAST_HSTS = True: a day, so that a mistake is over after one. Subdomains are not included.
+HSTS = "max-age=86400"
+
+_CSP, _CSP_REPORTED = "Content-Security-Policy", "Content-Security-Policy-Report-Only"
 _NONCE = "flask_holdfast.csp_nonce"
 #: On a response: the headers and directives that its view asked for.
 _FOR_VIEW = "_holdfast_security_headers"
-#: Where a view asked for no other headers or directives.
-_NOTHING: tuple[Mapping[str, str | None], Mapping[str, str | None]] = ({}, {})
+
+#: Names with their values, in a form that `choose` can remember; None leaves one out.
+Pairs = tuple[tuple[str, str | None], ...]
+
+
+class Policy(NamedTuple):
+    """A Content-Security-Policy as a setting asks for it."""
+
+    strict: bool
+    #: Over those of the strict policy, or of the default one.
+    directives: Pairs
+
+    @classmethod
+    def of(cls, value: Any) -> Policy:
+        """A setting's value: "strict", a dict of directives, or both in a list."""
+        if isinstance(value, Mapping):
+            return cls(False, tuple(value.items()))
+        return cls(True, () if value == "strict" else tuple(value[1].items()))
+
+
+class Asked(NamedTuple):
+    """What the settings ask for, and the view that answered."""
+
+    csp: Policy = Policy(False, ())
+    #: HOLDFAST_CSP_REPORT_ONLY: what browsers report, and do not enforce.
+    csp_reported: Policy = Policy(False, ())
+    #: The header's value.
+    hsts: str | None = None
+    headers: Pairs = ()
+    view_headers: Pairs = ()
+    view_csp: Pairs = ()
+
+
+#: What makes an `Asked`, and what it is where nobody asked for anything.
+_KEYS = ("HOLDFAST_CSP", "HOLDFAST_CSP_REPORT_ONLY", "HOLDFAST_HSTS", "HOLDFAST_HEADERS")
+_DEFAULTS = [settings.SETTINGS[key].default for key in _KEYS]
+_NOTHING = Asked()
+_NOTHING_FOR_VIEW: tuple[Pairs, Pairs] = ((), ())
 
 
 def install(app: Flask) -> None:
-    """Add the headers to every response of `app`, and `csp_nonce()` to its templates."""
-    app.jinja_env.globals["csp_nonce"] = csp_nonce
+    """Add the headers to every response of `app`, and `csp_nonce()` to its templates.
+
+    A `csp_nonce` of another package, such as Flask-Talisman, stays: the policy is the other's too.
+    """
+    known, ours = app.jinja_env.globals, settings.get(app.config, "HOLDFAST_CSP")
+    if "csp_nonce" not in known or Policy.of(ours).strict:
+        known["csp_nonce"] = csp_nonce
     app.after_request(_add)
 
 
@@ -122,6 +168,7 @@ def security_headers(
 
     A decorator above this one gets the view's answer as a response.
     """
+    asked = tuple((headers or {}).items()), tuple((csp or {}).items())
 
     def decorate(view: Callable[_P, Any]) -> Callable[_P, Any]:
         @functools.wraps(view)
@@ -135,7 +182,7 @@ def security_headers(
                     raise
                 returned = error.response  # `abort(response)`: no error, and asks no handler
             answer = current_app.make_response(returned)
-            setattr(answer, _FOR_VIEW, (headers or {}, csp or {}))
+            setattr(answer, _FOR_VIEW, asked)
             return answer
 
         return wrapper
@@ -147,13 +194,10 @@ def _add(response: Response) -> Response:
     # Looked up once: each look through one of Flask's proxies costs more than what is found there.
     context = cast("Any", request_ctx)._get_current_object()
     config, environ = context.app.config, context.request.environ
-    view_headers, view_csp = getattr(response, _FOR_VIEW, _NOTHING)
     nonce = environ.get(_NONCE)
     headers = response.headers
-    kind = _kind(tuple(headers.getlist("Content-Type")))
-    over = {**_for_kind(kind, settings.get(config, "HOLDFAST_CSP")), **view_csp}
-    more = {**settings.get(config, "HOLDFAST_HEADERS"), **view_headers}
-    if "Cache-Control" not in more:
+    asked = _asked(config, getattr(response, _FOR_VIEW, _NOTHING_FOR_VIEW))
+    if not any(name == "Cache-Control" for name, _ in asked.headers + asked.view_headers):
         session = context._session  # noqa: SLF001 - `flask.session` would mark it as used
         known = caching.Known(
             session=caching.was_read(session),
@@ -161,33 +205,61 @@ def _add(response: Response) -> Response:
             nonce=bool(nonce),
         )
         caching.restrict(headers, known, caching.Promise.NO_STORE)
-    if not (nonce or over or more):
-        names, usual = _usual(kind, context.request.is_secure)
-        if names.isdisjoint([name.lower() for name, _ in headers]):
-            # Each was checked when it was written down above: that costs as much again.
-            headers._list.extend(usual)  # noqa: SLF001
-            return response
-    chosen = {**_chosen(kind, context.request.is_secure, nonce, over), **more}
+    kind = _kind(tuple(headers.getlist("Content-Type")))
     there = {name.lower() for name, _ in headers}
-    headers.extend(
-        [(name, value) for name, value in chosen.items() if value and name.lower() not in there]
-    )
+    for name, value in choose(kind, context.request.is_secure, bool(nonce), asked):
+        if name.lower() not in there:
+            if nonce and name in (_CSP, _CSP_REPORTED):
+                value = value.replace("'nonce'", f"'nonce-{nonce}'")
+            # `choose` has checked it: to check each one again costs as much as all the rest.
+            headers._list.append((name, value))  # noqa: SLF001
     return response
 
 
-class _Kind(StrEnum):
-    PAGE = "page"
-    DATA = "data"
-    DOCUMENT = "document"
-    FILE = "file"
+def _asked(config: Mapping[str, Any], for_view: tuple[Pairs, Pairs]) -> Asked:
+    said = [settings.get(config, key) for key in _KEYS]
+    if said == _DEFAULTS and for_view is _NOTHING_FOR_VIEW:
+        return _NOTHING  # most responses of most applications
+    csp, reported, hsts, headers = said
+    return Asked(
+        Policy.of(csp), Policy.of(reported), _hsts(hsts), tuple(headers.items()), *for_view
+    )
 
 
-_SETS: Mapping[_Kind, tuple[Mapping[str, str], Mapping[str, str]]] = {
-    _Kind.PAGE: (PAGE, PAGE_CSP),
-    _Kind.DATA: (DATA, DATA_CSP),
-    _Kind.DOCUMENT: (DOCUMENT, DOCUMENT_CSP),
-    _Kind.FILE: (FILE, FILE_CSP),
-}
+@functools.lru_cache(maxsize=256)
+def choose(kind: Kind, secure: bool, nonce: bool, asked: Asked) -> tuple[tuple[str, str], ...]:
+    """The headers of a response of this kind, over https or not.
+
+    In its policies 'nonce' (with the quotes) stands for the nonce of the response, where it has one
+    (`nonce`). Raises `ValueError` for a text that is no header.
+    """
+    over = _for_kind(kind, asked.csp.directives) + asked.view_csp
+    policy = STRICT_CSP[kind] if asked.csp.strict else CSP
+    chosen: dict[str, str | None] = {
+        **COMMON,
+        **HEADERS[kind],
+        _CSP: _policy({**policy, **dict(over)}, nonce),
+    }
+    reported = asked.csp_reported
+    if kind is Kind.PAGE and (reported.strict or reported.directives):
+        policy = STRICT_CSP[kind] if reported.strict else {}
+        over = reported.directives + asked.view_csp
+        chosen[_CSP_REPORTED] = _policy({**policy, **dict(over)}, nonce)
+    if secure:  # RFC 6797 section 7.2
+        chosen["Strict-Transport-Security"] = asked.hsts
+    chosen.update(asked.headers)
+    chosen.update(asked.view_headers)
+    return tuple(Headers([(name, value) for name, value in chosen.items() if value]))
+
+
+def _hsts(asked: bool | int | str | None) -> str | None:
+    if asked is None or asked is False:
+        return None
+    if asked is True:
+        return HSTS
+    return asked if isinstance(asked, str) else f"max-age={asked}"
+
+
 _PAGES = frozenset({"text/html", "application/xhtml+xml"})
 _DATA = frozenset({"application/json", "text/json"})
 #: Types of which no browser makes a document that runs scripts (WHATWG MIME Sniffing, JavaScript
@@ -202,53 +274,34 @@ _FILES = frozenset(
 
 
 @functools.lru_cache(maxsize=256)
-def _kind(content_types: tuple[str, ...]) -> _Kind:
+def _kind(content_types: tuple[str, ...]) -> Kind:
     """What a browser makes of an answer with these Content-Type headers. In doubt a document."""
     if len(content_types) != 1 or "," in content_types[0]:
-        return _Kind.DOCUMENT  # browsers take the last of several types, others the first
+        return Kind.DOCUMENT  # browsers take the last of several types, others the first
     # RFC 9110 section 8.3.1: without regard to case.
     mimetype = content_types[0].partition(";")[0].strip(" \t").lower()
     if mimetype in _PAGES:
-        return _Kind.PAGE
+        return Kind.PAGE
     if mimetype in _DATA or mimetype.endswith("+json"):
-        return _Kind.DATA
+        return Kind.DATA
     if mimetype.endswith("+xml"):
-        return _Kind.DOCUMENT
+        return Kind.DOCUMENT
     embedded = mimetype.startswith(("image/", "video/", "audio/", "font/"))
-    return _Kind.FILE if embedded or mimetype in _FILES else _Kind.DOCUMENT
+    return Kind.FILE if embedded or mimetype in _FILES else Kind.DOCUMENT
 
 
-def _for_kind(kind: _Kind, csp: Mapping[str, str | None]) -> Mapping[str, str | None]:
+def _for_kind(kind: Kind, directives: Pairs) -> Pairs:
     """Of HOLDFAST_CSP what is for this kind: it is the policy of pages, and loosens no other; but
     who may frame the site's pages may frame the rest of it.
     """
-    if not csp or kind is _Kind.PAGE or kind is _Kind.DATA:
-        return csp
-    return {name: value for name, value in csp.items() if name == "frame-ancestors"}
+    if kind is Kind.PAGE or kind is Kind.DATA:
+        return directives
+    return tuple(pair for pair in directives if pair[0] == "frame-ancestors")
 
 
-def _chosen(
-    kind: _Kind, secure: bool, nonce: str | None, over: Mapping[str, str | None]
-) -> dict[str, str | None]:
-    """The set for one kind of response, with `over` laid over the policy's directives."""
-    chosen: dict[str, str | None] = {**COMMON, **(HSTS if secure else {})}
-    headers, csp = _SETS[kind]
-    scripts = {"script-src": SCRIPTS_WITH_NONCE} if nonce and kind is _Kind.PAGE else {}
-    policy = _policy({**csp, **scripts, **over}, nonce)
-    return {**chosen, **headers, "Content-Security-Policy": policy}
-
-
-@functools.lru_cache(maxsize=16)
-def _usual(kind: _Kind, secure: bool) -> tuple[frozenset[str], list[tuple[str, str]]]:
-    """The set where nobody asked for another one: its names in small letters, and the headers."""
-    chosen = [(name, value) for name, value in _chosen(kind, secure, None, {}).items() if value]
-    return frozenset(name.lower() for name, _ in chosen), chosen
-
-
-def _policy(directives: Mapping[str, str | None], nonce: str | None) -> str:
-    source = f"'nonce-{nonce}'" if nonce else ""
+def _policy(directives: Mapping[str, str | None], nonce: bool) -> str:
     filled = {
-        name: " ".join(value.replace("'nonce'", source).split())
+        name: value if nonce else " ".join(value.replace("'nonce'", "").split())
         for name, value in directives.items()
         if value is not None
     }

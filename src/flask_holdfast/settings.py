@@ -234,14 +234,31 @@ _TABLE = (
     Setting(
         "HOLDFAST_HEADERS",
         {},
-        "Response headers by name, over the recommended set; None leaves one out.",
+        "Response headers by name, over the default set; None leaves one out.",
         checks.headers,
     ),
     Setting(
         "HOLDFAST_CSP",
         {},
-        "Content-Security-Policy directives over the recommended ones; None leaves one out.",
+        "Content-Security-Policy directives over the default ones; None leaves one out. "
+        '"strict": the policy that lets no inline script or style run without the nonce of its '
+        'response. ["strict", {...}]: the strict policy with other directives over it.',
         checks.csp,
+    ),
+    Setting(
+        "HOLDFAST_CSP_REPORT_ONLY",
+        {},
+        "A policy of pages that browsers report and do not enforce, beside the other one; written "
+        "as HOLDFAST_CSP is.",
+        checks.csp,
+    ),
+    Setting(
+        "HOLDFAST_HSTS",
+        None,
+        "Strict-Transport-Security over https. True: for a day; a number: for that many seconds, "
+        '0 takes it back; a text: the header itself, such as "max-age=31536000; '
+        'includeSubDomains". None: no such header.',
+        checks.hsts,
     ),
     Setting(
         "HOLDFAST_COOKIE_SUFFIX",

@@ -1,4 +1,5 @@
-"""What is no page: no script in it acts as the person, and what pages embed is still shown.
+"""What is no page, under the strict policy: no script in it acts as the person, and what pages embed
+is still shown.
 
 An attacker's file needs a way in (an upload, an avatar, a feed). What it may do then is what its
 headers say, and only a browser tells what it makes of them.
@@ -67,6 +68,7 @@ class Site:
             SESSION_STORE_URL="memory://",
             SESSION_COOKIE_SECURE=False,
             HOLDFAST_KEEP_FLASK_DEFAULTS=["SESSION_COOKIE_SECURE"],
+            HOLDFAST_CSP="strict",
         )
         holdfast = Holdfast(app)
 

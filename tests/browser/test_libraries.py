@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 import pytest
 from flask import Blueprint, jsonify, redirect, render_template_string, request, send_from_directory
 
-from tests.browser.clock_world import World
+from tests.browser.clock_world import World, world
 
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
     from playwright.sync_api import Page
 
     from tests.browser.site import Site
-    from tests.conftest import Problems
+    from tests.conftest import NewContext, Problems
 
 MODULES = Path(__file__).parents[2] / "node_modules"
 SCRIPTS = {
@@ -165,11 +165,22 @@ def test_what_worked_before_a_login_in_another_tab_works_after_it(
     assert tab.evaluate(call) == {"text": "typed"}
 
 
+@pytest.mark.parametrize("policy", ["strict", {}], ids=["strict policy", "default policy"])
 def test_a_view_of_ours_that_redirects_elsewhere_takes_no_token_there(
-    server: World, other: Site, page_problems: Problems
+    tmp_path: Path,
+    new_context: NewContext,
+    other: Site,
+    page_problems: Problems,
+    policy: object,
 ) -> None:
     """XMLHttpRequest would carry it along: for that one the server does not redirect."""
     page_problems.expect("")
+    with world(tmp_path, new_context, HOLDFAST_CSP=policy) as server:
+        server.app.register_blueprint(libraries)
+        _redirected_elsewhere(server, other)
+
+
+def _redirected_elsewhere(server: World, other: Site) -> None:
     tab = opened(server, "axios")
     calls = [
         "axios.post('{to}')",

@@ -39,7 +39,7 @@ TRUSTED_TYPES = {"require-trusted-types-for": "'script'", "trusted-types": "'non
 
 @pytest.fixture
 def server(tmp_path: Path, new_context: NewContext) -> Iterator[World]:
-    settings = {"HOLDFAST_CSP": TRUSTED_TYPES, "WTF_CSRF_TIME_LIMIT": 10 * MINUTE}
+    settings = {"HOLDFAST_CSP": ["strict", TRUSTED_TYPES], "WTF_CSRF_TIME_LIMIT": 10 * MINUTE}
     with world(tmp_path, new_context, **settings) as made:
         yield made
 

@@ -270,7 +270,7 @@ class TestPage:
 
     def test_the_style_of_the_page_passes_its_content_security_policy(self) -> None:
         app = Flask("site")
-        app.config.update(SECRET_KEY=KEY, SESSION_STORE_URL="memory://")
+        app.config.update(SECRET_KEY=KEY, SESSION_STORE_URL="memory://", HOLDFAST_CSP="strict")
         Holdfast(app)
         app.add_url_rule("/write", "write", lambda: "written", methods=["POST"])
 

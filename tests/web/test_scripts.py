@@ -147,12 +147,18 @@ class TestTheClock:
 
 
 class TestTheFiles:
-    def test_each_script_carries_the_nonce_of_the_response(self, client: FlaskClient) -> None:
-        response = client.get("/")
+    def test_each_script_carries_the_nonce_of_the_response(self) -> None:
+        response = browser(make_app(HOLDFAST_CSP="strict")).get("/")
         found = Head(response.text)
 
         [nonce] = {attributes["nonce"] for attributes in found.files.values()}
         assert f"'nonce-{nonce}'" in response.headers["Content-Security-Policy"]
+
+    def test_each_script_carries_the_nonce_that_the_application_hands_over(self) -> None:
+        found = head(browser(make_app("holdfast_scripts(nonce='of-the-application')")))
+
+        nonces = {attributes["nonce"] for attributes in found.files.values()}
+        assert nonces == {"of-the-application"}
 
     @pytest.mark.parametrize("clock", [True, False])
     def test_whatever_is_imported_is_named_with_its_hash_before_it_is(self, clock: bool) -> None:

@@ -10,14 +10,13 @@ browsers take only one, and that is the application's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, cast
 
 from flask import Flask, current_app, json, url_for
 from markupsafe import Markup
 
 from ..csrf import answer, minting, session_view, subject, token_settings
-from ..headers import csp_nonce
 from . import files
 
 _META = Markup('<meta name="csrf-token" content="{}"{}>')
@@ -31,6 +30,7 @@ def holdfast_scripts(
     sign_in_url: str | None = None,
     sign_out_url: str | None = None,
     words: Mapping[str, str] | None = None,
+    nonce: str | None = None,
 ) -> Markup:
     """The token as a meta tag, and the scripts that use it. For the page's head.
 
@@ -38,6 +38,8 @@ def holdfast_scripts(
     person signs in again (without it this page is opened in another tab), `sign_out_url` takes
     the POST that signs out (without it the clock does not offer that), and `words` replaces
     texts that scripts show, by the names of `WORDS` in `csrf_forms.js` and `session_screen.js`.
+    `nonce` is that of the application's own Content-Security-Policy; without it the scripts carry
+    what the template's `csp_nonce()` says, ours or that of another package.
     """
     token = minting.issue()  # first: a remember cookie may sign in here
     limit = token_settings.time_limit()
@@ -62,7 +64,9 @@ def holdfast_scripts(
     tags = [_META.format(token, Markup("").join(map(_attribute, facts, facts.values())))]
     run = ["csrf_manager.auto.js", *(["session_clock.auto.js"] if clock else [])]
     needed = dict.fromkeys(name for script in run for name in files.modules(script))
-    tags += [_tag(_SCRIPT if name in run else _PRELOAD, name) for name in needed]
+    if nonce is None:
+        nonce = cast("Callable[[], str]", current_app.jinja_env.globals["csp_nonce"])()
+    tags += [_tag(_SCRIPT if name in run else _PRELOAD, name, nonce) for name in needed]
     return Markup("\n").join(tags)
 
 
@@ -80,10 +84,10 @@ def _times() -> dict[str, Any]:
     }
 
 
-def _tag(kind: Markup, name: str) -> Markup:
+def _tag(kind: Markup, name: str, nonce: str) -> Markup:
     path = f"js/{name}"
     url = url_for("holdfast.static", filename=f"{files.version()}/{path}")
-    return kind.format(csp_nonce(), url, files.integrity(path))
+    return kind.format(nonce, url, files.integrity(path))
 
 
 def _attribute(name: str, value: object) -> Markup:
