@@ -97,11 +97,22 @@ def refreshed(page: Page, act: Callable[[], object]) -> None:
     heard(page, "csrf:refreshed")
 
 
-class Clock:
-    """The clock of a browser profile, which is one for all its tabs; has to be installed before."""
+#: How many locks are held or waited for; on plain http browsers have none.
+_LOCKS = """navigator.locks
+  ? navigator.locks.query().then(({ held, pending }) => held.length + pending.length)
+  : 0"""
 
-    def __init__(self, context: BrowserContext) -> None:
+
+class Clock:
+    """The clock of a browser profile, which is one for all its tabs; has to be installed before.
+
+    With `waits_for_locks` each step ends when no tab holds one any more: a tab that asks the server
+    holds a lock until it has told the others.
+    """
+
+    def __init__(self, context: BrowserContext, *, waits_for_locks: bool = False) -> None:
         self._context = context
+        self._busy = _LOCKS if waits_for_locks else "0"
         self._under_way: set[Request] = set()
         context.on("request", lambda request: self._under_way.add(request))
         context.on("requestfinished", lambda request: self._under_way.discard(request))
@@ -117,7 +128,7 @@ class Clock:
         """Wait until every answer that is under way has arrived, and the tabs have told it."""
         tab, *_ = tabs = self._context.pages
         deadline = time.monotonic() + 10
-        while self._under_way and time.monotonic() < deadline:
+        while (self._under_way or tab.evaluate(self._busy)) and time.monotonic() < deadline:
             tab.wait_for_timeout(5)
         for tab in tabs:
             tab.evaluate("0")

@@ -86,6 +86,7 @@ def test_its_pages_look_and_work_as_before(page: Page, cdn: str, scripts: bool) 
         page.get_by_role("link").click()
 
         wanted = ["inline", "own", "library", "handler", "eval", "link"]
+        page.wait_for_function("ran.length >= 6")  # a link to a script runs a moment later
         assert page.evaluate("ran") == wanted
         colours = "['h1', 'p', 'b'].map(tag => getComputedStyle(document.querySelector(tag)).color)"
         assert page.evaluate(colours) == ["rgb(0, 128, 0)", "rgb(0, 0, 255)", "rgb(255, 0, 0)"]

@@ -126,7 +126,7 @@ def test_one_refresh_a_period_however_many_tabs(
     tabs: Tabs, opened: Opened, site: Site, init: str
 ) -> None:
     (first,) = tabs(1, init=init, clock=True)
-    clock = Clock(first.context)
+    clock = Clock(first.context, waits_for_locks=True)
     pages = [first]
     for _ in range(4):
         clock.run(7)
