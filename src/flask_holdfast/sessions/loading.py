@@ -153,7 +153,7 @@ class Loader:
         names neither address nor User-Agent. Under TESTING alone: behind a Unix socket a server
         gives no address, and a thief can leave the User-Agent out.
         """
-        return self.app.testing and not (self.client.ip or self.client.agent)
+        return not (self.client.ip or self.client.agent) and self.app.testing
 
     # -- which cookie counts -----------------------------------------------------------
 
@@ -286,15 +286,13 @@ class Loader:
                 change=change.value,
                 action=action,
             )
-        if change is Change.NETWORK:
+        if change is Change.NETWORK or action == "file":
             # Flask-Login's fresh_login_required then asks for the password again.
             overlay = {"_fresh": False} if "_fresh" in found.data else {}
-            return msgspec.structs.replace(loaded, overlay=overlay)
+            alone = action == "file"
+            return msgspec.structs.replace(loaded, overlay=overlay, files_alone=alone)
         if action == "log":
             return loaded
-        if action == "file":
-            overlay = {"_fresh": False} if "_fresh" in found.data else {}
-            return msgspec.structs.replace(loaded, overlay=overlay, files_alone=True)
         if action == "challenge":
             return msgspec.structs.replace(loaded, state=State.CHALLENGED)
         return self._ended(sid, found, loaded, "binding")
